@@ -1,0 +1,122 @@
+"""What all backbones share: images (B, C, H, W) in, features (B, D) out. Next: init.py."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcluster.models.sobel import Sobel
+
+# A probe reads at most so many numbers per image; original: eval_linear.py pools every layer to about 9600.
+MAX_CONVOLUTIONAL = 10_000
+
+
+class Backbone(nn.Module):
+    """Sobel (optional) -> features (named stages of maps) -> neck (maps to one vector per image).
+
+    The vector is what is clustered and what the head reads. It is taken before the last ReLU, which belongs
+    to the head (original: main.py drops the last ReLU before clustering).
+
+    Args:
+        features: stages; a child named conv1, conv2, layer1 ... ends after its ReLU and can be tapped.
+        neck: from the last maps to (B, D); it flattens.
+        feature_dim: D.
+        stages: the children of `features` that :meth:`stage` gives, in order.
+        in_channels: channels C of the images, before Sobel.
+        image_size: height and width H = W for which the neck is built.
+        sobel: put :class:`Sobel` in front; `features` then takes 2 channels.
+    """
+
+    # Set by inference_copy: the type in which convolutions run (None: as the images come) and their layout.
+    compute_dtype: torch.dtype | None = None
+    memory_format: torch.memory_format = torch.preserve_format
+
+    def __init__(
+        self,
+        *,
+        features: nn.Sequential,
+        neck: nn.Sequential,
+        feature_dim: int,
+        stages: Sequence[str],
+        in_channels: int,
+        image_size: int,
+        sobel: bool,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.image_size = image_size
+        self.sobel = Sobel(in_channels) if sobel else None
+        self.features = features
+        self.neck = neck
+        self.feature_dim = feature_dim
+        self.stages = list(stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, D) of normalised images (B, C, H, W), before the head's ReLU."""
+        features: Tensor = self.neck(self.features(self.prepare(images)))
+        return self.finish(features)
+
+    def stage(self, images: Tensor, name: str) -> Tensor:
+        """The maps (B, c, h, w) at the end of a stage, after its ReLU and before any pooling.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        self.check_stage(name)
+        maps = self.prepare(images)
+        for child_name, child in self.features.named_children():
+            maps = child(maps)
+            if child_name == name:
+                break
+        return self.finish(maps)
+
+    def convolutional(self, images: Tensor) -> Tensor:
+        """The last maps flattened to (B, M), for probes and neighbours; averaged to M <= 10,000 if larger."""
+        return self.finish(pool_maps(self.features(self.prepare(images))).flatten(1))
+
+    def check_stage(self, name: str) -> None:
+        if name not in self.stages:
+            known = ", ".join(self.stages) or "none"
+            raise ValueError(f"this backbone has no stage {name!r}; it has {known}")
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Check the channels, apply Sobel, bring to the type and layout of the convolutions."""
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f"this backbone takes images (B, {self.in_channels}, H, W), got {tuple(images.shape)}; "
+                "arch.in_channels must be the images' channels"
+            )
+        maps = images if self.sobel is None else self.sobel(images)
+        return maps.to(dtype=self.compute_dtype or maps.dtype, memory_format=self.memory_format)
+
+    def finish(self, result: Tensor) -> Tensor:
+        """Inference copies answer in float32 whatever they compute in."""
+        return result if self.compute_dtype is None else result.float()
+
+
+def pool_maps(maps: Tensor, max_features: int = MAX_CONVOLUTIONAL) -> Tensor:
+    """Average maps (B, c, h, w) down to a square grid until c x h x w is at most max_features."""
+    channels, height, width = maps.shape[1:]
+    if channels * height * width <= max_features:
+        return maps
+    side = max(1, math.isqrt(max_features // channels))
+    return F.adaptive_avg_pool2d(maps, (min(side, height), min(side, width)))
+
+
+@torch.no_grad()
+def map_shape(features: nn.Sequential, in_channels: int, image_size: int) -> tuple[int, int, int]:
+    """Shape (c, h, w) that `features` makes of one image, found by sending an empty one through.
+
+    Raises:
+        ValueError: if the image is too small for the stages.
+    """
+    was_training = features.training
+    features.eval()  # BatchNorm must not count the empty image
+    try:
+        shape = features(torch.zeros(1, in_channels, image_size, image_size)).shape
+    except RuntimeError as error:
+        raise ValueError(f"arch.image_size={image_size} is too small for this network: {error}") from error
+    features.train(was_training)
+    return int(shape[1]), int(shape[2]), int(shape[3])

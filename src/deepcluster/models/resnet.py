@@ -1,0 +1,71 @@
+"""torchvision's ResNets as backbones, with a stem for small images. Next: timm_model.py."""
+
+from collections import OrderedDict
+
+from torch import nn
+from torchvision import models
+
+from deepcluster.models.backbone import Backbone
+
+PACKAGE = "torchvision.models.resnet"
+SMALL_IMAGE = 64  # up to here the usual stem, which divides height and width by 4, leaves too little
+
+
+def resnet(
+    name: str = "resnet18",
+    in_channels: int = 3,
+    image_size: int = 224,
+    small_images: bool | None = None,
+    sobel: bool = False,
+    weights: str | None = None,
+) -> Backbone:
+    """A ResNet without its classifier; the features are the averaged last maps (D = 512 or 2048).
+
+    They come after a ReLU, as in DeepCluster-v2, so the head's ReLU changes nothing.
+
+    Args:
+        name: resnet18, resnet50, wide_resnet50_2 ...: any of torchvision's.
+        in_channels: channels of the images.
+        image_size: height and width of the images.
+        small_images: 3x3 stem with stride 1 and no pooling, for 64 pixels and fewer; None: by image_size.
+        sobel: edges in place of the image in front.
+        weights: trained weights by torchvision's name, such as IMAGENET1K_V1; downloaded if needed.
+    """
+    known = [n for n in models.list_models() if models.get_model_builder(n).__module__ == PACKAGE]
+    if name not in known:
+        raise ValueError(f"arch.name={name} is no ResNet of torchvision; it has {', '.join(known)}")
+    small = image_size <= SMALL_IMAGE if small_images is None else small_images
+    first = 2 if sobel else in_channels
+    if weights is not None and (small or first != 3):
+        raise ValueError(
+            f"arch.weights={weights} belongs to the usual stem on 3 channels; "
+            "set small_images=false, sobel=false and use colour images, or weights=null"
+        )
+    net = models.get_model(name, weights=weights)
+    width = net.conv1.out_channels
+    if small:
+        net.conv1 = _stem(first, width, kernel_size=3, stride=1)
+    elif first != 3:
+        net.conv1 = _stem(first, width, kernel_size=7, stride=2)
+    stages = ["conv1", "layer1", "layer2", "layer3", "layer4"]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1"] = nn.Sequential(net.conv1, net.bn1, net.relu)
+    if not small:
+        layers["pool1"] = net.maxpool
+    for stage in stages[1:]:
+        layers[stage] = getattr(net, stage)
+    return Backbone(
+        features=nn.Sequential(layers),
+        neck=nn.Sequential(OrderedDict(average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())),
+        feature_dim=net.fc.in_features,
+        stages=stages,
+        in_channels=in_channels,
+        image_size=image_size,
+        sobel=sobel,
+    )
+
+
+def _stem(n_in: int, n_out: int, kernel_size: int, stride: int) -> nn.Conv2d:
+    conv = nn.Conv2d(n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's others
+    return conv

@@ -1,0 +1,76 @@
+"""Any timm model as a backbone, if timm is installed. Next: head.py."""
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+from deepcluster.models.backbone import Backbone, pool_maps
+
+
+class TimmBackbone(Backbone):
+    """A timm model without its classifier: one child of `features`; timm itself gives the stages."""
+
+    def stage(self, images: Tensor, name: str) -> Tensor:
+        self.check_stage(name)
+        return self.finish(self._maps(images, self.stages.index(name)))
+
+    def convolutional(self, images: Tensor) -> Tensor:
+        if not self.stages:
+            return self(images)  # type: ignore[no-any-return]  # a model without maps: its features
+        return self.finish(pool_maps(self._maps(images, len(self.stages) - 1)).flatten(1))
+
+    def _maps(self, images: Tensor, index: int) -> Tensor:
+        model: Any = self.features.model
+        maps: list[Tensor] = model.forward_intermediates(
+            self.prepare(images), indices=[index], intermediates_only=True, output_fmt="NCHW"
+        )
+        return maps[0]
+
+
+def timm_backbone(
+    name: str,
+    in_channels: int = 3,
+    image_size: int = 224,
+    sobel: bool = False,
+    pretrained: bool = False,
+) -> TimmBackbone:
+    """A timm model as a backbone; the features are what its classifier would read.
+
+    Args:
+        name: a model name of timm, such as convnext_atto or vit_tiny_patch16_224.
+        in_channels: channels of the images.
+        image_size: height and width of the images; given to models that are built for one size.
+        sobel: edges in place of the image in front.
+        pretrained: timm's trained weights, downloaded if needed.
+
+    Raises:
+        ImportError: if timm is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("arch=timm needs timm, which is an extra: pip install -e '.[timm]'") from error
+
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:10]
+        raise ValueError(f"arch.name={name} is no model of timm; near it: {', '.join(near) or 'none'}")
+    options: dict[str, Any] = {}
+    if timm.models.get_pretrained_cfg(name).fixed_input_size:
+        options["img_size"] = image_size
+    model = timm.create_model(
+        name, pretrained=pretrained, num_classes=0, in_chans=2 if sobel else in_channels, **options
+    )
+    has_maps = hasattr(model, "forward_intermediates") and hasattr(model, "feature_info")
+    stages = [str(info["module"]) for info in model.feature_info] if has_maps else []
+    # num_features is before, head_hidden_size after a layer that some models have in front of the classifier
+    feature_dim = int(getattr(model, "head_hidden_size", model.num_features))
+    return TimmBackbone(
+        features=nn.Sequential(OrderedDict(model=model)),
+        neck=nn.Sequential(),
+        feature_dim=feature_dim,
+        stages=stages,
+        in_channels=in_channels,
+        image_size=image_size,
+        sobel=sobel,
+    )

@@ -1,0 +1,67 @@
+"""What all backbones share: stages, the convolutional output, features before the ReLU."""
+
+import pytest
+import torch
+
+from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.backbone import pool_maps
+from deepcluster.models.lenet import LeNet5
+
+
+def images(n: int, channels: int, size: int = 32) -> torch.Tensor:
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_features_are_taken_before_the_last_relu():
+    torch.manual_seed(0)
+    for backbone in (LeNet5(1), SmallAlexNet(1, feature_dim=64, hidden=64)):
+        features = backbone.eval()(images(8, 1))
+        assert 0.2 < (features < 0).float().mean() < 0.8
+
+
+def test_a_stage_is_what_the_network_computes_on_its_way():
+    torch.manual_seed(0)
+    backbone = SmallAlexNet(3, feature_dim=8, hidden=8).eval()
+    x = images(2, 3)
+    second = backbone.features.pool1(backbone.features.conv1(backbone.sobel(x)))
+    second = backbone.features.conv2(second)
+    assert torch.equal(backbone.stage(x, "conv2"), second)
+    assert second.min() == 0  # after the ReLU
+    fifth = backbone.stage(x, "conv5")
+    assert torch.equal(backbone.convolutional(x), backbone.features.pool5(fifth).flatten(1))
+    assert torch.equal(backbone(x), backbone.neck(backbone.features.pool5(fifth)))
+
+
+def test_an_unknown_stage_names_those_that_exist():
+    with pytest.raises(ValueError, match="no stage 'conv3'; it has conv1, conv2"):
+        LeNet5(1).stage(images(1, 1), "conv3")
+
+
+def test_images_with_other_channels_are_refused_with_the_key():
+    with pytest.raises(
+        ValueError, match=r"takes images \(B, 1, H, W\), got \(2, 3, 32, 32\).*arch.in_channels"
+    ):
+        LeNet5(1)(images(2, 3))
+
+
+def test_large_maps_are_averaged_to_ten_thousand_numbers_at_most():
+    maps = torch.arange(16.0).view(1, 1, 4, 4)
+    # 2x2 blocks of the rows 0 1 2 3 / 4 5 6 7 / ...: (0+1+4+5)/4 = 2.5 and so on
+    assert torch.equal(pool_maps(maps, max_features=8).flatten(), torch.tensor([2.5, 4.5, 10.5, 12.5]))
+    assert pool_maps(maps, max_features=16) is maps
+    assert pool_maps(torch.zeros(1, 256, 7, 7)).shape == (1, 256, 6, 6)  # original: 256x6x6 = 9216 for conv5
+    assert pool_maps(torch.zeros(1, 20_000, 3, 3)).shape == (1, 20_000, 1, 1)  # channels are never mixed
+
+
+def test_construction_follows_the_global_generator_and_leaves_batch_norm_untouched():
+    def build(seed: int) -> SmallAlexNet:
+        torch.manual_seed(seed)
+        return SmallAlexNet(3, feature_dim=16, hidden=16)
+
+    first, again, other = build(1), build(1), build(2)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])
+    assert not torch.equal(first.neck.fc2.weight, other.neck.fc2.weight)
+    assert first.training and first.features.training
+    norm = first.features.conv1[1]
+    assert int(norm.num_batches_tracked) == 0 and torch.equal(norm.running_var, torch.ones(48))
