@@ -1,0 +1,106 @@
+"""How good are the features? k-NN and a linear probe on the last convolutional stage, as one small table.
+
+run.py asks it of the untrained and of the trained network; the protocols stand in knn.py and linear_probe.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.knn import Knn, knn_accuracy
+from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
+from deepcluster.seeding import generator, mix
+from deepcluster.training.features import FeaturePass, collect
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """What is measured at the start and at the end of a run. Labels are used here and in the log, nowhere else.
+
+    Args:
+        enabled: measure at all; without labels nothing can be measured and nothing is.
+        untrained: also measure the untrained network, to compare with.
+        max_images: at most so many training images for probe and neighbours, drawn at random.
+        test_share: where there is no test set, this share of the labelled images is held out from the probe.
+        knn: the neighbours' settings.
+        linear_probe: the probe's settings.
+    """
+
+    enabled: bool = True
+    untrained: bool = True
+    max_images: int = 50_000
+    test_share: float = 0.2
+    knn: Knn = field(default_factory=Knn)
+    linear_probe: LinearProbe = field(default_factory=LinearProbe)
+
+    def __post_init__(self) -> None:
+        if self.max_images < 10:
+            raise ValueError(f"evaluation.max_images must be at least 10, got {self.max_images}")
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"evaluation.test_share must be between 0 and 1, got {self.test_share}")
+
+
+@dataclass(kw_only=True)
+class LabelledSplit:
+    """Which images a probe learns from and which it is tested on: a set and the indices into it, each."""
+
+    train: ImageSet
+    train_indices: Tensor
+    test: ImageSet
+    test_indices: Tensor
+
+
+def labelled_split(
+    train: ImageSet, test: ImageSet | None, settings: Evaluation, *, seed: int
+) -> LabelledSplit | None:
+    """The labelled images, cut down to `max_images`; None when there are no labels to measure with.
+
+    Without a labelled test set a share of the training images is held out. The network has seen those, though
+    never their labels.
+    """
+    if train.labels is None:
+        return None
+    labelled = (train.labels >= 0).nonzero()[:, 0]
+    labelled = labelled[torch.randperm(len(labelled), generator=generator(seed, "evaluation"))]
+    if test is not None and test.labels is not None:
+        tested = (test.labels >= 0).nonzero()[:, 0]
+        learned, tested_set = labelled, test
+    else:
+        n_test = max(1, int(len(labelled) * settings.test_share))
+        tested, learned, tested_set = labelled[:n_test].sort().values, labelled[n_test:], train
+    learned = learned[: settings.max_images].sort().values
+    if len(learned) < max(10, settings.knn.k) or len(tested) == 0 or len(torch.unique(train.labels[learned])) < 2:
+        return None
+    return LabelledSplit(train=train, train_indices=learned, test=tested_set, test_indices=tested)
+
+
+def measure(
+    split: LabelledSplit, source: Callable[[ImageSet], FeaturePass], settings: Evaluation, *, seed: int
+) -> dict[str, float]:
+    """k-NN and linear-probe accuracy on the test images of `split`.
+
+    Args:
+        split: from :func:`labelled_split`.
+        source: gives the pass over a set of images through the stage to probe.
+        settings: the protocols.
+        seed: of the probe's held-out split and order.
+
+    Returns:
+        knn_accuracy, linear_probe_accuracy in [0, 1], and linear_probe_lr, the rate that was chosen.
+    """
+    assert split.train.labels is not None and split.test.labels is not None
+    train_x, test_x = (
+        collect(source(split.train), split.train_indices),
+        collect(source(split.test), split.test_indices),
+    )
+    train_y, test_y = split.train.labels[split.train_indices], split.test.labels[split.test_indices]
+    neighbours = knn_accuracy(train_x, train_y, test_x, test_y, settings.knn)
+    probe = fit_probe(train_x, train_y, test_x, test_y, settings.linear_probe, seed=mix(seed, "probe"))
+    return {
+        "knn_accuracy": neighbours,
+        "linear_probe_accuracy": probe.accuracy,
+        "linear_probe_lr": probe.learning_rate,
+    }
