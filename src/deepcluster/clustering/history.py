@@ -1,0 +1,183 @@
+"""Assignments on disk: one small file per reassignment, for comparing and plotting after the run.
+
+RUN/assignments/samples.jsonl.gz    who the images are, once
+RUN/assignments/epoch_00003.npz     labels, k, objective, epoch
+"""
+
+import gzip
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcluster.clustering.assignment import Assignment
+
+FOLDER = "assignments"  # in the run's folder
+SAMPLES = "samples.jsonl.gz"
+CUT = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # what damaged files raise
+
+
+@dataclass(kw_only=True)
+class AssignmentHistory:
+    """T assignments of the same N images, in the order of their epochs.
+
+    Args:
+        samples: the images' identities, N of them.
+        names: "epoch_00003", "final", ...; T of them, as of all that follow.
+        epochs: the epoch that each was made for.
+        labels: (T, N) int64.
+        k: number of clusters.
+        objective: sum of squared distances.
+    """
+
+    samples: list[str]
+    names: list[str]
+    epochs: list[int]
+    labels: NDArray[np.int64]
+    k: list[int]
+    objective: list[float]
+
+    def of(self, name: str | None = None) -> dict[str, int]:
+        """Identity -> cluster, in the assignment of that name (the last by default).
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        if name is not None and name not in self.names:
+            raise ValueError(f"no assignment named {name}; there are {', '.join(self.names)}")
+        row = -1 if name is None else self.names.index(name)
+        return dict(zip(self.samples, self.labels[row].tolist(), strict=True))
+
+
+def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
+    """Write the images' identities; where they stand already, check that they are the same.
+
+    Identities that are the plain indices "0", "1", ... are written as their number only.
+
+    Raises:
+        ValueError: if other samples stand there (a resumed run must see the same images).
+    """
+    path = Path(folder) / SAMPLES
+    if path.exists():
+        _check_same(path, _read_samples(path), samples)
+        return
+    are_indices = all(sample == str(index) for index, sample in enumerate(samples))
+    lines = [json.dumps({"n": len(samples), "listed": not are_indices})]
+    if not are_indices:
+        lines += [json.dumps(sample) for sample in samples]
+    _write(path, gzip.compress("\n".join([*lines, ""]).encode("ascii"), mtime=0))
+
+
+def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:
+    """Write one assignment as folder/name.npz, whole or not at all."""
+    labels = assignment.labels.cpu().numpy()
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        labels=labels.astype(np.min_scalar_type(assignment.k - 1)),
+        k=np.int64(assignment.k),
+        objective=np.float64(assignment.objective),
+        epoch=np.int64(epoch),
+    )
+    _write(Path(folder) / f"{name}.npz", content.getvalue())
+
+
+def read_assignments(run_folder: str | Path, name: str | None = None) -> AssignmentHistory:
+    """Read a run's assignments, or the one of that name.
+
+    Args:
+        run_folder: the run's folder, or its assignments folder.
+        name: "epoch_00003", "final", ...; all by default.
+
+    Raises:
+        FileNotFoundError: if the folder, its samples or the name do not exist.
+        ValueError: if a file is damaged; the message names it.
+    """
+    folder = Path(run_folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    if (folder / FOLDER).is_dir():
+        folder = folder / FOLDER
+    if not (folder / SAMPLES).exists():
+        raise FileNotFoundError(f"no assignments in {folder}: {SAMPLES} is missing; give the folder of a run")
+    samples = _read_samples(folder / SAMPLES)
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"no assignments in {folder} yet")
+    if name is not None:
+        there = ", ".join(path.stem for path in paths)
+        paths = [path for path in paths if path.stem == name]
+        if not paths:
+            raise FileNotFoundError(f"no assignment named {name} in {folder}; there are {there}")
+    found = [(path.stem, _read_assignment(path, len(samples))) for path in paths]
+    # "final" repeats the last epoch's number and comes after it
+    found.sort(key=lambda item: (item[1]["epoch"], item[0] == "final", item[0]))
+    return AssignmentHistory(
+        samples=samples,
+        names=[stem for stem, _ in found],
+        epochs=[content["epoch"] for _, content in found],
+        labels=np.stack([content["labels"] for _, content in found]),
+        k=[content["k"] for _, content in found],
+        objective=[content["objective"] for _, content in found],
+    )
+
+
+def _read_samples(path: Path) -> list[str]:
+    try:
+        header, *lines = gzip.decompress(path.read_bytes()).decode("ascii").split("\n")[:-1]
+        n, is_listed = json.loads(header)["n"], json.loads(header)["listed"]
+        samples = [json.loads(line) for line in lines] if is_listed else [str(index) for index in range(n)]
+        if len(samples) != n:
+            raise ValueError(f"{len(samples)} samples of {n}")
+    except CUT as error:
+        raise ValueError(f"{path} is cut or damaged ({error})") from error
+    return samples
+
+
+def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            labels, k = file["labels"].astype(np.int64), int(file["k"])
+            objective, epoch = float(file["objective"]), int(file["epoch"])
+    except CUT as error:
+        raise ValueError(f"{path} is cut or damaged ({error}); delete it to read the others") from error
+    if labels.shape != (n_samples,):
+        raise ValueError(f"{path} labels {len(labels)} images, {SAMPLES} beside it lists {n_samples}")
+    return {"labels": labels, "k": k, "objective": objective, "epoch": epoch}
+
+
+def _check_same(path: Path, before: Sequence[str], now: Sequence[str]) -> None:
+    for index, (old, new) in enumerate(zip(before, now, strict=False)):
+        if old != new:
+            raise ValueError(
+                f"the images are not those of {path}: number {index} was {old!r} and is {new!r}; "
+                "a resumed run must see the same images, start a new run for others"
+            )
+    if len(before) != len(now):
+        raise ValueError(
+            f"the images are not those of {path}: there were {len(before)} and are {len(now)}; "
+            "a resumed run must see the same images, start a new run for others"
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write atomically: after a kill there is the old file, the new one or none, never a cut one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

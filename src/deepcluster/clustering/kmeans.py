@@ -1,0 +1,178 @@
+"""Reduced features (N, P) -> Assignment by Lloyd's k-means. Next: its labels are trained on as pseudo-labels.
+
+Two engines do the iterations: kmeans_faiss.py and kmeans_torch.py. What comes after them is common: every
+image is assigned to its nearest centroid, and clusters that are then empty are repaired.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from deepcluster.clustering import kmeans_faiss, kmeans_torch
+from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance
+from deepcluster.clustering.moments import check_finite
+from deepcluster.clustering.repair import repair_empty
+
+__all__ = ["KMeans", "choose_backend", "repair_empty"]
+
+BACKENDS = ["auto", "faiss", "torch"]
+REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
+
+
+@dataclass(kw_only=True)
+class KMeans:
+    """Lloyd's k-means, the clustering step of DeepCluster (Caron et al. 2018).
+
+    Args:
+        k: number of clusters K, at most the number of images N.
+        n_iter: Lloyd iterations per reassignment.
+        n_redo: runs from different starts; the best objective is kept.
+        spherical: keep the centroids on the unit sphere.
+        max_points_per_centroid: iterate on at most k times so many images, chosen by the seed; null: on all.
+        backend: auto, faiss or torch; see :func:`choose_backend`.
+    """
+
+    k: int = 1000
+    n_iter: int = 20  # original: clustering.py, run_kmeans
+    n_redo: int = 1
+    spherical: bool = False
+    max_points_per_centroid: int | None = (
+        None  # original: 10_000_000, use every point (faiss's default is 256)
+    )
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.k < 2:
+            raise ValueError(f"clustering.k must be at least 2, got {self.k}")
+        if self.n_iter < 1:
+            raise ValueError(f"clustering.n_iter must be at least 1, got {self.n_iter}")
+        if self.n_redo < 1:
+            raise ValueError(f"clustering.n_redo must be at least 1, got {self.n_redo}")
+        if self.max_points_per_centroid is not None and self.max_points_per_centroid < 1:
+            raise ValueError(
+                "clustering.max_points_per_centroid must be at least 1 (or null: all images), "
+                f"got {self.max_points_per_centroid}"
+            )
+        if self.backend not in BACKENDS:
+            raise ValueError(f"clustering.backend must be one of {', '.join(BACKENDS)}, got {self.backend}")
+
+    def check(self, n_images: int) -> None:
+        """Refuse fewer images than clusters.
+
+        Raises:
+            ValueError: if n_images < k.
+        """
+        if n_images < self.k:
+            raise ValueError(
+                f"clustering.k={self.k} needs at least that many images, there are {n_images}; "
+                "lower clustering.k"
+            )
+
+    @torch.no_grad()
+    def fit(
+        self,
+        features: Tensor,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Assignment:
+        """Cluster features (N, P): the same features, seed, backend and device give the same assignment.
+
+        Args:
+            features: (N, P) float32, reduced.
+            seed: chooses the first centroids (and the images, with max_points_per_centroid).
+            device: where the products are taken.
+            progress: called with (iterations done, iterations in all) after each.
+
+        Returns:
+            An assignment on the CPU, without its reduction.
+
+        Raises:
+            ValueError: if N < k or a feature is NaN or infinite.
+        """
+        if features.ndim != 2:
+            raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
+        self.check(len(features))
+        device = torch.device(device)
+        features = features.detach().float().contiguous()
+        check_finite(features)
+        backend, _ = choose_backend(self.backend, device)
+        lloyd = kmeans_faiss.lloyd if backend == "faiss" else kmeans_torch.lloyd
+        on_device = features.to(device if backend == "torch" or device.type == "cuda" else "cpu")
+        best: Assignment | None = None
+        for redo in range(self.n_redo):
+            centroids = lloyd(
+                on_device,
+                self.k,
+                n_iter=self.n_iter,
+                seed=seed + redo * REDO_SEED_STEP,
+                spherical=self.spherical,
+                max_points_per_centroid=self.max_points_per_centroid,
+                progress=_shifted(progress, redo * self.n_iter, self.n_redo * self.n_iter),
+            )
+            found = self._assign(on_device, centroids)
+            if best is None or found.objective < best.objective:
+                best = found
+        assert best is not None
+        return best
+
+    def _assign(self, features: Tensor, centroids: Tensor) -> Assignment:
+        """All images to their nearest centroid, empty clusters repaired, objective of what came out."""
+        labels = nearest_centroid(features, centroids)
+        labels, centroids, n_repaired = repair_empty(features, labels, centroids)
+        if self.spherical and n_repaired > 0:
+            centroids = normalize(centroids, dim=1)
+        return Assignment(
+            labels=labels.cpu(),
+            k=self.k,
+            objective=squared_distance(features, labels, centroids),
+            centroids=centroids.cpu(),
+            n_repaired=n_repaired,
+        )
+
+
+def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:
+    """The engine ("faiss" or "torch") and the reason: from facts, never from timings, so always the same.
+
+    Raises:
+        ValueError: if faiss is asked for where it cannot work.
+    """
+    device = torch.device(device)
+    has_faiss = importlib.util.find_spec("faiss") is not None
+    if backend == "torch":
+        return "torch", "clustering.backend=torch"
+    if backend == "faiss":
+        if not has_faiss:
+            raise ValueError(
+                "clustering.backend=faiss, but faiss is not installed; set clustering.backend=torch"
+            )
+        if device.type == "cuda" and kmeans_faiss.n_gpus() == 0:
+            raise ValueError(
+                "clustering.backend=faiss on a GPU, but faiss sees none; set clustering.backend=torch"
+            )
+        return "faiss", "clustering.backend=faiss"
+    if not has_faiss:
+        return "torch", "faiss is not installed"
+    if sys.platform == "darwin":
+        return "torch", "torch and faiss bring an OpenMP each on macOS, which crashes"
+    if device.type == "cpu":
+        return "faiss", "faiss is installed and the device is a CPU"
+    if device.type == "cuda":
+        n_gpus = kmeans_faiss.n_gpus()
+        return ("faiss", f"faiss sees {n_gpus} GPUs") if n_gpus > 0 else ("torch", "faiss sees no GPU")
+    return "torch", f"faiss does not serve {device.type}"
+
+
+def _shifted(
+    progress: Callable[[int, int], None] | None, before: int, n_total: int
+) -> Callable[[int], None] | None:
+    """Progress of one run of several, told as progress of all."""
+    if progress is None:
+        return None
+    return lambda done: progress(before + done, n_total)

@@ -1,0 +1,83 @@
+"""Lloyd iterations by faiss (CPU or GPU), the engine of the 2018 code. Next: kmeans.py assigns the images."""
+
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.processor import openblas_core, vendor_and_flags
+
+ALL_POINTS = 10_000_000  # original: clustering.py, run_kmeans, max_points_per_centroid
+GPU_SCRATCH_BYTES = 256 * 2**20  # faiss's default is 18 % of the GPU's memory, which the training needs
+
+
+def load_faiss() -> ModuleType:
+    """Import faiss: late, after torch, its OpenBLAS well advised. Never in a forked worker (a hang)."""
+    core = openblas_core(*vendor_and_flags())
+    if core is None or "OPENBLAS_CORETYPE" in os.environ:
+        import faiss
+
+        return faiss
+    os.environ["OPENBLAS_CORETYPE"] = core  # read once, when the library is loaded
+    try:
+        import faiss
+    finally:
+        del os.environ["OPENBLAS_CORETYPE"]  # it is advice for faiss's library, not for child processes
+    return faiss
+
+
+def n_gpus() -> int:
+    """The number of GPUs that faiss sees; 0 for a build without GPU support."""
+    return int(load_faiss().get_num_gpus())
+
+
+def lloyd(
+    features: Tensor,
+    k: int,
+    *,
+    n_iter: int,
+    seed: int,
+    spherical: bool = False,
+    max_points_per_centroid: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Centroids (K, P) after n_iter iterations on features (N, P), float32; both on one device.
+
+    faiss is asked for one iteration at a time, each starting from the last one's centroids, so that progress
+    can be told. This gives the centroids of n_iter at once (a test checks it), with the early stop of faiss
+    >= 1.14 off, as in 2018. Inside the iterations faiss fills an empty cluster with a perturbed copy of a
+    populated centroid.
+    """
+    faiss = load_faiss()
+    rows = features.cpu().numpy()
+    index = _index(faiss, features)
+    centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    for iteration in range(n_iter):
+        clustering = faiss.Clustering(features.shape[1], k)
+        clustering.niter = 1
+        clustering.seed = seed % 2**31  # a C int
+        clustering.spherical = spherical
+        clustering.max_points_per_centroid = max_points_per_centroid or ALL_POINTS
+        clustering.min_points_per_centroid = 1  # only a warning hangs on it
+        if centroids is not None:
+            faiss.copy_array_to_vector(centroids.ravel(), clustering.centroids)
+        clustering.train(rows, index)
+        centroids = faiss.vector_to_array(clustering.centroids).reshape(k, features.shape[1])
+        if progress is not None:
+            progress(iteration + 1)
+    return torch.from_numpy(centroids).to(features.device)
+
+
+def _index(faiss: ModuleType, features: Tensor) -> Any:
+    """An exact index, where the features are."""
+    if features.device.type != "cuda":
+        return faiss.IndexFlatL2(features.shape[1])
+    resources = faiss.StandardGpuResources()  # the index keeps it alive
+    resources.setTempMemory(GPU_SCRATCH_BYTES)
+    config = faiss.GpuIndexFlatConfig()
+    config.device = features.device.index or 0
+    return faiss.GpuIndexFlatL2(resources, features.shape[1], config)

@@ -1,0 +1,83 @@
+"""Lloyd iterations in torch: for devices that faiss does not serve, and to check it. Next: kmeans.py."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, sum_dtype
+
+PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
+
+
+@torch.no_grad()
+def lloyd(
+    features: Tensor,
+    k: int,
+    *,
+    n_iter: int,
+    seed: int,
+    spherical: bool = False,
+    max_points_per_centroid: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Centroids (K, P) after n_iter iterations on features (N, P), float32; both on one device.
+
+    The start is k random images, as in faiss.
+    """
+    # Drawn on the CPU, so that the start is the same on every device.
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed)).to(features.device)
+    if max_points_per_centroid is not None and len(features) > k * max_points_per_centroid:
+        features = features[order[: k * max_points_per_centroid]]
+        centroids = features[:k].clone()
+    else:
+        centroids = features[order[:k]]
+    if spherical:
+        centroids = normalize(centroids, dim=1)
+    for iteration in range(n_iter):
+        labels = nearest_centroid(features, centroids)
+        centroids = update(features, labels, centroids)
+        if spherical:
+            centroids = normalize(centroids, dim=1)
+        if progress is not None:
+            progress(iteration + 1)
+    return centroids
+
+
+@torch.no_grad()
+def update(features: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
+    """The mean of every cluster's members (K, P); empty clusters take half of a populated one.
+
+    Sums are float64 (where there is one): on GPUs the order of additions varies from run to run, and float64
+    rounds that away.
+    """
+    dtype = sum_dtype(features.device)
+    sums = torch.zeros(centroids.shape, dtype=dtype, device=features.device)
+    for start in range(0, len(features), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
+        sums.index_add_(0, labels[block], features[block].to(dtype))
+    sizes = torch.bincount(labels, minlength=len(centroids))
+    means = (sums / sizes.clamp_min(1)[:, None]).float()
+    return split_into_empty(means, sizes)
+
+
+def split_into_empty(centroids: Tensor, sizes: Tensor) -> Tensor:
+    """Every empty cluster becomes a copy of the largest, both perturbed by 1/1024 in opposite directions.
+
+    As faiss does it, except that faiss draws the cluster to split at random, by size. The copies share the
+    images, so each counts half of them afterwards.
+    """
+    empty = torch.nonzero(sizes == 0).flatten().tolist()
+    if not empty:
+        return centroids
+    centroids, counts = centroids.clone(), sizes.cpu().clone()
+    signs = torch.ones(centroids.shape[1], device=centroids.device)
+    signs[1::2] = -1
+    for new in empty:
+        largest = int(counts.argmax())
+        centroids[new] = centroids[largest] * (1 + PERTURBATION * signs)
+        centroids[largest] *= 1 - PERTURBATION * signs
+        counts[new] = counts[largest] // 2
+        counts[largest] -= counts[new]
+    return centroids

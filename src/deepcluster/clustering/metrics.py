@@ -1,0 +1,144 @@
+"""Numbers that compare labelings: with the last assignment, and with labels for reporting. Pure functions."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from torch import Tensor
+
+LARGEST_EXACT_MATCHING = (
+    5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
+)
+LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; AMI's expected value takes minutes above
+
+
+def _joint(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    """The non-zero cells of the contingency table: rows, columns, counts, number of rows and of columns.
+
+    Labels that occur nowhere get no row or column.
+    """
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(
+            f"two labelings of the same images are needed, got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    values_a, rows = torch.unique(a.cpu().long(), return_inverse=True)
+    values_b, columns = torch.unique(b.cpu().long(), return_inverse=True)
+    cells, counts = torch.unique(rows * len(values_b) + columns, return_counts=True)
+    return cells // len(values_b), cells % len(values_b), counts, len(values_a), len(values_b)
+
+
+def _entropy(counts: Tensor) -> float:
+    """Entropy in nats of the distribution that the counts describe."""
+    shares = counts[counts > 0].double() / counts.sum()
+    return -(shares * shares.log()).sum().item()
+
+
+def nmi(a: Tensor, b: Tensor) -> float:
+    """Mutual information of two labelings (N,) over the mean of their entropies; 1 if both are constant.
+
+    The mean is the arithmetic one, scikit-learn's default since 0.22; the 2018 code ran with the geometric
+    one.
+    """
+    rows, columns, counts, n_rows, n_columns = _joint(a, b)
+    entropy_a = _entropy(torch.zeros(n_rows, dtype=torch.int64).index_add_(0, rows, counts))
+    entropy_b = _entropy(torch.zeros(n_columns, dtype=torch.int64).index_add_(0, columns, counts))
+    if entropy_a + entropy_b == 0:
+        return 1.0
+    mutual = entropy_a + entropy_b - _entropy(counts)
+    return min(1.0, max(0.0, mutual / ((entropy_a + entropy_b) / 2)))
+
+
+def ami(a: Tensor, b: Tensor) -> float:
+    """Mutual information adjusted for chance, arithmetic mean (scikit-learn)."""
+    return float(adjusted_mutual_info_score(a.cpu().numpy(), b.cpu().numpy(), average_method="arithmetic"))
+
+
+def ari(a: Tensor, b: Tensor) -> float:
+    """Adjusted Rand index (scikit-learn: torchmetrics 1.9 overflows at 100,000 images)."""
+    return float(adjusted_rand_score(a.cpu().numpy(), b.cpu().numpy()))
+
+
+def purity(labels_true: Tensor, clusters: Tensor) -> float:
+    """Share of the images that have the commonest label of their cluster."""
+    _, columns, counts, _, n_clusters = _joint(labels_true, clusters)
+    commonest = torch.zeros(n_clusters, dtype=counts.dtype).scatter_reduce_(0, columns, counts, "amax")
+    return commonest.sum().item() / len(clusters)
+
+
+def one_to_one_accuracy(labels_true: Tensor, clusters: Tensor) -> float:
+    """Share of the images that the best one-to-one matching of clusters to labels gets right (Hungarian)."""
+    rows, columns, counts, n_rows, n_columns = _joint(labels_true, clusters)
+    return _best_matching(rows, columns, counts, n_rows, n_columns) / len(clusters)
+
+
+def moved_share(previous: Tensor, current: Tensor) -> float:
+    """Share of the images outside the clusters that match, one to one, between two assignments (N,).
+
+    The best matching up to K = 5000, above it the greedy one (largest overlap first), which may find fewer
+    matches.
+    """
+    rows, columns, counts, n_rows, n_columns = _joint(previous, current)
+    if max(n_rows, n_columns) <= LARGEST_EXACT_MATCHING:
+        n_stayed = _best_matching(rows, columns, counts, n_rows, n_columns)
+    else:
+        n_stayed = _greedy_matching(rows, columns, counts)
+    return 1 - n_stayed / len(current)
+
+
+def _best_matching(rows: Tensor, columns: Tensor, counts: Tensor, n_rows: int, n_columns: int) -> int:
+    table = np.zeros((n_rows, n_columns), dtype=np.int32)
+    table[rows.numpy(), columns.numpy()] = counts.numpy()
+    return int(table[linear_sum_assignment(table, maximize=True)].sum())
+
+
+def _greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> int:
+    order = torch.argsort(counts, descending=True, stable=True)
+    n_matched = 0
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    cells = zip(rows[order].tolist(), columns[order].tolist(), counts[order].tolist(), strict=True)
+    for row, column, count in cells:
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+            n_matched += count
+    return n_matched
+
+
+def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:
+    """How evenly labels (N,) in 0..k-1 fill the clusters.
+
+    Returns:
+        clusters_used: clusters that hold an image.
+        largest_share: share of the images in the largest cluster.
+        entropy: of the sizes, divided by ln k: 1 when all are equal, 0 when one holds everything.
+    """
+    sizes = torch.bincount(labels.cpu(), minlength=k)
+    return {
+        "clusters_used": int((sizes > 0).sum()),
+        "largest_share": sizes.max().item() / len(labels),
+        "entropy": _entropy(sizes) / math.log(k) if k > 1 else 1.0,
+    }
+
+
+def label_metrics(clusters: Tensor, labels: Tensor) -> dict[str, float]:
+    """Agreement of clusters (N,) with labels for reporting (N,); images labelled -1 are left out.
+
+    Returns:
+        nmi_labels, ami_labels (absent when clusters x classes > 1e6), ari_labels, purity,
+        one_to_one_accuracy; empty when no image has a label.
+    """
+    known = labels.cpu() >= 0
+    clusters, labels = clusters.cpu()[known], labels.cpu()[known]
+    if len(labels) == 0:
+        return {}
+    metrics = {"nmi_labels": nmi(clusters, labels)}
+    if len(torch.unique(clusters)) * len(torch.unique(labels)) <= LARGEST_AMI_TABLE:
+        metrics["ami_labels"] = ami(clusters, labels)
+    return metrics | {
+        "ari_labels": ari(clusters, labels),
+        "purity": purity(labels, clusters),
+        "one_to_one_accuracy": one_to_one_accuracy(labels, clusters),
+    }

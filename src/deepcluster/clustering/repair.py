@@ -1,0 +1,64 @@
+"""Empty clusters take half of the largest one: every one of the K is used. kmeans.py ends with this."""
+
+import heapq
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.assignment import sum_dtype
+
+
+@torch.no_grad()
+def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Give every empty cluster half of the largest one, until none is empty.
+
+    The members are ranked along the direction from their mean to the farthest of them, and the upper half
+    moves: that also parts images that are all alike. Both centroids become the means of their halves. (In the
+        2018 code such
+    clusters stay empty: faiss repairs only inside its iterations, before the last assignment.)
+
+    Args:
+        features: (N, P).
+        labels: (N,) int64.
+        centroids: (K, P).
+
+    Returns:
+        labels, centroids (both new when anything changed) and the number of clusters that were empty.
+
+    Raises:
+        ValueError: if N < K.
+    """
+    k = len(centroids)
+    if len(labels) < k:
+        raise ValueError(f"{len(labels)} images cannot fill {k} clusters")
+    sizes = torch.bincount(labels, minlength=k)
+    empty = torch.nonzero(sizes == 0).flatten().tolist()
+    if not empty:
+        return labels, centroids, 0
+    labels, centroids = labels.clone(), centroids.clone()
+    order = torch.argsort(labels, stable=True)
+    members = dict(enumerate(torch.split(order, sizes.tolist())))
+    largest_first = [(-len(indices), cluster) for cluster, indices in members.items()]
+    heapq.heapify(largest_first)  # ties: the lower cluster first
+    for new in empty:
+        _, old = heapq.heappop(largest_first)
+        halves = _halves(features, members[old])
+        for cluster, indices in zip((old, new), halves, strict=True):
+            members[cluster] = indices
+            labels[indices] = cluster
+            centroids[cluster] = (
+                features[indices].mean(dim=0, dtype=sum_dtype(features.device)).to(centroids.dtype)
+            )
+            heapq.heappush(largest_first, (-len(indices), cluster))
+    return labels, centroids, len(empty)
+
+
+def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Two halves of the rows at indices, by rank along the direction mean -> farthest row."""
+    rows = features[indices]
+    centred = rows - rows.mean(dim=0)
+    farthest = centred[centred.square().sum(dim=1).argmax()]
+    # a sum, not a matrix product: its rounding does not depend on the precision that is set
+    order = torch.argsort((centred * farthest).sum(dim=1), stable=True)
+    half = (len(indices) + 1) // 2
+    return indices[order[:half]], indices[order[half:]]

@@ -1,0 +1,59 @@
+"""Plain twins of the clustering room's maths: float64 numpy, loops, nothing streamed or blocked."""
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+def pca_whiten_l2(features: Float, dim: int) -> Float:
+    """The 2018 preprocessing: centre, the dim directions of largest variance, unit variance, unit rows."""
+    centred = features - features.mean(axis=0)
+    variances, directions = np.linalg.eigh(np.cov(centred, rowvar=False))
+    largest = np.argsort(variances)[::-1][:dim]
+    whitened = centred @ directions[:, largest] / np.sqrt(variances[largest])
+    return whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
+
+
+def lloyd(features: Float, centroids: Float, n_iter: int) -> tuple[Float, Int]:
+    """n_iter times: everyone to the nearest centroid, centroids to the mean; then everyone once more."""
+    centroids = centroids.copy()
+    for _ in range(n_iter):
+        labels = nearest(features, centroids)
+        for cluster in range(len(centroids)):
+            if (labels == cluster).any():
+                centroids[cluster] = features[labels == cluster].mean(axis=0)
+    return centroids, nearest(features, centroids)
+
+
+def nearest(features: Float, centroids: Float) -> Int:
+    """The nearest centroid of each row, distances written out."""
+    distances = ((features[:, None, :] - centroids[None, :, :]) ** 2).sum(axis=2)
+    return distances.argmin(axis=1)
+
+
+def nmi(a: list[int], b: list[int]) -> float:
+    """2 I(a; b) / (H(a) + H(b)) from the definition."""
+    n = len(a)
+    shares_a = {x: a.count(x) / n for x in set(a)}
+    shares_b = {y: b.count(y) / n for y in set(b)}
+    pairs = list(zip(a, b, strict=True))
+    mutual = 0.0
+    for x, y in set(pairs):
+        share = pairs.count((x, y)) / n
+        mutual += share * math.log(share / (shares_a[x] * shares_b[y]))
+    entropy_a = -sum(p * math.log(p) for p in shares_a.values())
+    entropy_b = -sum(p * math.log(p) for p in shares_b.values())
+    return 2 * mutual / (entropy_a + entropy_b)
+
+
+def best_match(a: list[int], b: list[int], k: int) -> int:
+    """Images on which a and b agree under the best renaming of b's k clusters, by trying all renamings."""
+    return max(
+        sum(x == renamed[y] for x, y in zip(a, b, strict=True))
+        for renamed in itertools.permutations(range(k))
+    )
