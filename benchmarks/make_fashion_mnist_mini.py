@@ -1,0 +1,43 @@
+"""Make the shipped subset of Fashion-MNIST: the first 500 training and 100 test images of every class.
+
+    python benchmarks/make_fashion_mnist_mini.py FOLDER_WITH_THE_FOUR_IDX_FILES
+
+On Debian `apt-get install dataset-fashion-mnist` brings the files; torchvision downloads the same ones. The
+result is the same to the byte each time with one numpy and zlib; tests/data/test_archives.py compares its
+content.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from deepcluster.data.archives import ASSET, fashion_mnist
+
+N_PER_CLASS = {"train": 500, "test": 100}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="holds train-images-idx3-ubyte.gz and the other three")
+    parser.add_argument("--out", type=Path, default=ASSET)
+    arguments = parser.parse_args()
+    arrays = {}
+    for split, n_per_class in N_PER_CLASS.items():
+        full = fashion_mnist(str(arguments.folder), split)
+        assert full.labels is not None
+        labels = full.labels.numpy()
+        numbers = np.sort(
+            np.concatenate([np.flatnonzero(labels == label)[:n_per_class] for label in range(10)])
+        )
+        arrays[f"{split}_images"] = full.images[numbers, 0].numpy()
+        arrays[f"{split}_labels"] = labels[numbers].astype(np.uint8)
+        arrays[f"{split}_numbers"] = numbers.astype(np.uint16)
+    np.savez_compressed(arguments.out, **arrays)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.models.backbone import Backbone
+
+CARD = "deepcluster"  # the checkpoint's key of the network's description
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """What a checkpoint of ours holds.
+
+    Args:
+        path: the file.
+        card: the network's description: arch (the config group), in_channels, image_size, mean, std, resize.
+        backbone: the backbone's state dict.
+        assignment: the last assignment, with its reduction, or None.
+        epoch: epochs trained.
+    """
+
+    path: Path
+    card: dict[str, Any]
+    backbone: dict[str, Tensor]
+    assignment: Assignment | None
+    epoch: int
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint file of a run's folder, or the file itself.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for candidate in (path / "checkpoints" / "final.ckpt", path / "checkpoints" / "last.ckpt"):
+            if candidate.is_file():
+                return candidate
+        raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
+    return path
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Load a checkpoint of ours.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is damaged or was not written by us.
+    """
+    file = find(path)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): it is cut short, or holds code") from error
+    if not isinstance(content, dict) or CARD not in content:
+        raise ValueError(f"{file} is not a checkpoint of deepcluster: it has no '{CARD}' entry")
+    stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
+    prefix = "backbone."
+    return Checkpoint(
+        path=file,
+        card=content[CARD],
+        backbone={k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)},
+        assignment=None if stored is None else Assignment.from_state_dict(stored),
+        epoch=int(content["epoch"]) + 1,
+    )
+
+
+def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """Refuse a checkpoint of another architecture.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    for key in ("arch", "in_channels", "image_size"):
+        if stored[key] != wanted[key]:
+            raise ValueError(
+                f"{path} holds another network: its {key} is {stored[key]}, this run's is {wanted[key]}; "
+                "set the same arch and data.size, or use another checkpoint"
+            )
+
+
+def load_backbone(backbone: Backbone, checkpoint: Checkpoint, card: dict[str, Any]) -> None:
+    """Copy a checkpoint's weights into a backbone of the same architecture.
+
+    Raises:
+        ValueError: if the architectures differ.
+    """
+    check_same_network(checkpoint.card, card, checkpoint.path)
+    backbone.load_state_dict(checkpoint.backbone)

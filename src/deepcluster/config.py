@@ -1,0 +1,238 @@
+"""The config: every setting's type and default, what is refused before anything starts, and how parts are built.
+
+train.py composes a config with Hydra; here it becomes settings. run.py takes it from there.
+"""
+
+import difflib
+import importlib
+import inspect
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deepcluster.atomic import write_atomically
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.settings import Data
+from deepcluster.evaluation.representation import Evaluation
+from deepcluster.training.features import Extraction
+from deepcluster.training.module import Optimizer
+from deepcluster.training.schedule import Schedule
+
+# What a config may build. Hydra's own block-list lets builtins.open and torch.load through (ECOSYSTEM.md).
+ALLOWED_TARGETS = ("deepcluster.", "torch.nn.", "torch.optim.", "torchvision.models.", "pytorch_lightning.", "timm.")
+
+# What may change when a run is continued: how far and on what machine, not what is learned.
+MAY_CHANGE_ON_RESUME = ("trainer", "logger", "data.root", "data.num_workers", "data.persistent_workers", "checkpoint")
+
+
+@dataclass(kw_only=True)
+class Init:
+    """How the network's weights start.
+
+    Args:
+        kind: "random" (He fan-out, as in the original) or "checkpoint".
+        path: for "checkpoint": a run's folder or its checkpoint, of the same architecture.
+    """
+
+    kind: str = "random"
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("random", "checkpoint"):
+            raise ValueError(f'init.kind must be "random" or "checkpoint", got "{self.kind}"')
+        if self.kind == "checkpoint" and self.path is None:
+            raise ValueError("init=checkpoint needs init.path=RUN_FOLDER or the path of a checkpoint")
+
+
+@dataclass(kw_only=True)
+class Checkpointing:
+    """How often the run's state is written to checkpoints/last.ckpt.
+
+    Args:
+        every_n_epochs: epochs between two checkpoints; the last epoch always has one.
+        every_n_steps: also within an epoch, for epochs of hours; None does not.
+    """
+
+    every_n_epochs: int = 1
+    every_n_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_n_epochs < 1:
+            raise ValueError(f"checkpoint.every_n_epochs must be at least 1, got {self.every_n_epochs}")
+        if self.every_n_steps is not None and self.every_n_steps < 1:
+            raise ValueError(f"checkpoint.every_n_steps must be at least 1 or null, got {self.every_n_steps}")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """configs/train.yaml, typed. Groups of ours are dataclasses beside their owners; others name a `_target_`."""
+
+    data: Data = field(default_factory=Data)
+    arch: dict[str, Any] = field(default_factory=dict)
+    init: Init = field(default_factory=Init)
+    extraction: Extraction = field(default_factory=Extraction)
+    reduction: Reduction = field(default_factory=Reduction)
+    clustering: KMeans = field(default_factory=KMeans)
+    reassign: Schedule = field(default_factory=Schedule)
+    sampler: Sampler = field(default_factory=Sampler)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    checkpoint: Checkpointing = field(default_factory=Checkpointing)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    seed: int = 1
+    output_dir: str | None = None
+    resume: str | None = None
+
+
+def register() -> None:
+    """Make the schema and the resolver known to Hydra; before ``hydra.main``."""
+    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+
+
+def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
+    """The folder of this run: the one to resume, the one asked for, or a new one.
+
+    Raises:
+        ValueError: if there is nothing to resume, or a run already lives in output_dir.
+    """
+    if resume is not None:
+        if not (Path(resume) / "config.yaml").is_file():
+            raise ValueError(f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it")
+        return resume
+    if output_dir is not None and (Path(output_dir) / "config.yaml").is_file():
+        raise ValueError(f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, or choose another folder")
+    return output_dir or default
+
+
+def settings(cfg: DictConfig) -> TrainConfig:
+    """Turn a composed config into settings, refusing bad values.
+
+    Raises:
+        ValueError: if a value, a target or a relation between groups is not possible.
+    """
+    try:
+        config = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:  # wraps what __post_init__ says
+        raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+    assert isinstance(config, TrainConfig)
+    check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
+    check_target(config.trainer, "trainer", supplied=("callbacks", "logger", "plugins"))
+    if config.logger:
+        check_target(config.logger, "logger", supplied=("save_dir",))
+    for key in ("max_epochs", "devices", "precision"):
+        if key not in config.trainer:
+            raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
+    if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
+        raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
+    if config.seed < 0:
+        raise ValueError(f"seed must be at least 0, got {config.seed}")
+    return config
+
+
+def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None:
+    """Relations between groups that need the data's size and the network; before the first pass over images.
+
+    Raises:
+        ValueError: if K or P is more than the data or the network can give.
+    """
+    if config.clustering.k > n_images:
+        raise ValueError(
+            f"clustering.k={config.clustering.k} needs at least that many images, "
+            f"data={config.data.source} has {n_images}; lower clustering.k"
+        )
+    config.reduction.check(n_images, feature_dim)
+    n_drawn = config.reassign.images_per_epoch(n_images)
+    if n_drawn < 2:
+        raise ValueError(f"reassign.epochs={config.reassign.epochs} draws {n_drawn} of {n_images} images; raise it")
+    if config.data.batch_size < 2:
+        raise ValueError(f"data.batch_size must be at least 2 for BatchNorm, got {config.data.batch_size}")
+
+
+def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> None:
+    """Refuse a `_target_` outside our prefixes, one that does not exist, and arguments that it does not take.
+
+    Args:
+        node: the config of one group, with `_target_`.
+        key: the group's name, for the message.
+        supplied: arguments that the code will add.
+
+    Raises:
+        ValueError: naming the key, and the closest argument that exists.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str) or not target.startswith(ALLOWED_TARGETS):
+        raise ValueError(f"{key}._target_={target} is not allowed; it must start with one of {', '.join(ALLOWED_TARGETS)}")
+    factory = locate(target, key)
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in node:
+        if name not in parameters and not name.startswith("_"):
+            close = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"; did you mean {key}.{close[0]}?" if close else f"; it takes {', '.join(parameters)}"
+            raise ValueError(f"{key}.{name} is not an argument of {target}{hint}")
+    required = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+    ]
+    missing = [name for name in required if name not in node and name not in supplied]
+    if missing:
+        raise ValueError(f"{key} ({target}) needs a value for {', '.join(f'{key}.{name}' for name in missing)}")
+
+
+def locate(target: str, key: str) -> Any:
+    """Import what a `_target_` names.
+
+    Raises:
+        ValueError: if there is no such thing.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
+
+
+def build(node: dict[str, Any], key: str, **supplied: Any) -> Any:
+    """Call what the group's `_target_` names with the group's values and those that the code supplies."""
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    return locate(node["_target_"], key)(**{**values, **supplied})
+
+
+def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config of the run to resume, with what the command line changes.
+
+    Raises:
+        ValueError: if the command line changes what was learned so far.
+    """
+    stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(Path(cfg.resume) / "config.yaml"))
+    assert isinstance(stored, DictConfig)
+    for override in overrides:
+        key, _, _ = override.lstrip("+").partition("=")
+        if key in ("resume",) or key.startswith("hydra"):
+            continue
+        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE_ON_RESUME):
+            raise ValueError(
+                f"{override} cannot change in a resumed run; only {', '.join(MAY_CHANGE_ON_RESUME)} can. "
+                "Start a new run, with init=checkpoint init.path=... to begin from these weights"
+            )
+        value = OmegaConf.select(cfg, key)
+        OmegaConf.update(stored, key, value, merge=False, force_add=True)
+    stored.resume = cfg.resume
+    return stored
+
+
+def save(config: TrainConfig, folder: Path) -> None:
+    """Write the resolved config into the run's folder; its presence marks the folder as a run's."""
+    plain = OmegaConf.structured(config)
+    plain.resume = None
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())

@@ -1,0 +1,73 @@
+"""What was found out about unchanged files is remembered between runs. Used by scan.py and statistics.py."""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepcluster.data.settings import Data
+
+_log = logging.getLogger(__name__)
+
+
+def fingerprint(*parts: object, files: Iterable[tuple[str, str]] = ()) -> str:
+    """A hash of the parts and of every file's (name, path): its name, size and time of change."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=16)
+    for name, path in files:
+        try:
+            status = os.stat(path)
+            facts = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            facts = "unreadable"
+        digest.update(f"{name!r} {facts}\n".encode())
+    return digest.hexdigest()
+
+
+def read(settings: Data, name: str, key: str) -> dict[str, Any] | None:
+    """The entry of this name, if written for this key; its tensors are mapped from the disk, not copied."""
+    path = _path(settings, name)
+    if path is None or not path.is_file():
+        return None
+    try:
+        entry: dict[str, Any] = torch.load(path, mmap=True, weights_only=True)
+    except Exception as error:  # a damaged entry only costs its time: it is made again
+        _log.warning("cache entry %s is damaged and will be made again: %s", path, error)
+        return None
+    return entry if entry.get("key") == key else None
+
+
+def write(settings: Data, name: str, key: str, entry: dict[str, Any]) -> None:
+    """Remember an entry of tensors and plain Python; an older one of this name is replaced."""
+    path = _path(settings, name)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                torch.save({"key": key, **entry}, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        _log.warning("nothing remembered in %s (%s); the next start takes as long as this one", path, error)
+
+
+def _path(settings: Data, name: str) -> Path | None:
+    if settings.cache_dir == "none":
+        return None
+    if settings.cache_dir is not None:
+        folder = Path(settings.cache_dir).expanduser()
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
+    # One entry per set and reading; a changed set replaces its own, so the folder does not grow for ever.
+    facts = (settings.source, os.path.abspath(settings.root or ""), settings.stored_size, settings.n_channels)
+    return folder / f"{name}-{fingerprint(*facts, settings.in_memory, settings.limit)}.pt"

@@ -1,0 +1,59 @@
+"""The training images for Lightning: one loader per process, whose epochs begin with a reassignment."""
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from deepcluster.data.images import ImageSet
+from deepcluster.data.loader import EpochLoader
+from deepcluster.data.settings import Data
+from deepcluster.data.views import TrainView
+
+
+class TrainingImages(pl.LightningDataModule):
+    """Builds the loader when the process knows its rank.
+
+    Args:
+        images: the N training images.
+        view: the augmentation.
+        settings: batch size and workers.
+        seed: of the run.
+        n_per_epoch: images drawn per epoch over all ranks.
+        before_epoch: called when an epoch's first batch is asked for; gives the epoch and its indices.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        view: TrainView,
+        settings: Data,
+        *,
+        seed: int,
+        n_per_epoch: int,
+        num_workers: int,
+        before_epoch: Callable[[], tuple[int, Tensor]],
+    ) -> None:
+        super().__init__()
+        self.images = images
+        self.view = view
+        self.settings = settings
+        self.seed = seed
+        self.n_per_epoch = n_per_epoch
+        self.num_workers = num_workers
+        self.before_epoch = before_epoch
+
+    def train_dataloader(self) -> EpochLoader:
+        assert self.trainer is not None
+        return EpochLoader(
+            self.images,
+            self.view,
+            batch_size=self.settings.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.settings.persistent_workers,
+            seed=self.seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            n_per_epoch=self.n_per_epoch,
+            before_epoch=self.before_epoch,
+        )

@@ -1,0 +1,207 @@
+"""The batches of an epoch, and of a pass for features; nothing starts before the reassignment.
+
+Next: training looks up pseudo_labels[batch.indices] and calls the view on its own device.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from deepcluster.data.decode import BrokenImage
+from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.settings import Data
+from deepcluster.data.threads import n_cores
+from deepcluster.data.views import FeatureView, TrainView, draw
+from deepcluster.seeding import mix
+
+
+class Batch(NamedTuple):
+    """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the views' random numbers (B, 6)."""
+
+    images: Tensor
+    indices: Tensor
+    draws: Tensor
+
+
+class Request(NamedTuple):
+    """What a worker is asked for: a batch's indices (B,), and its random numbers' seed (None: no draws)."""
+
+    indices: Tensor
+    seed: int | None
+
+
+class _Plan:
+    """The DataLoader's sampler: requests that are replaced before each epoch, so that workers may persist."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+class _Reader(Dataset[Batch]):
+    """Request -> Batch; runs in the workers."""
+
+    def __init__(self, images: ImageSet, view: TrainView | FeatureView) -> None:
+        self.images = images
+        self.view = view
+
+    def __getitem__(self, request: Request) -> Batch:
+        n = len(request.indices)
+        if request.seed is None:
+            draws = torch.empty(n, 0)
+        else:
+            draws = draw(n, torch.Generator().manual_seed(request.seed))
+        if not self.view.on_files and isinstance(self.images, MemoryImages):
+            return Batch(self.images.images[request.indices], request.indices, draws)
+        return Batch(torch.stack(self._crops(request.indices, draws)), request.indices, draws)
+
+    def _crops(self, indices: Tensor, draws: Tensor) -> list[Tensor]:
+        if isinstance(self.view, FeatureView):
+            return [self.view.crop_file(self.images.read(i)) for i in indices.tolist()]
+        return [
+            self.view.crop_file(self.images.read(i), numbers)
+            for i, numbers in zip(indices.tolist(), draws, strict=True)
+        ]
+
+
+class EpochLoader:
+    """The training batches of one epoch after another, in the recipe that Lightning 2.6 resumes exactly.
+
+    `__iter__` is a generator: nothing is drawn or read before the first batch is asked for, when
+    `before_epoch` has reassigned and says what to show. The same DataLoader serves all epochs; only its plan
+    changes.
+
+    Every rank shows indices[rank::world_size], cut to equal length. A last batch of one image, on which
+    BatchNorm cannot train, joins the batch before it.
+
+    Args:
+        images: the set.
+        view: the training view; if it is `on_files`, workers crop.
+        n_per_epoch: how many indices `before_epoch` gives, on all ranks together; constant.
+        seed: of the crops and flips; epoch, batch and rank are mixed in, so the number of workers changes
+            nothing.
+        before_epoch: called when an epoch starts; gives its number and its indices (n_per_epoch,), equal on
+            all ranks.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        view: TrainView,
+        *,
+        batch_size: int,
+        num_workers: int,
+        persistent_workers: bool,
+        seed: int,
+        n_per_epoch: int,
+        before_epoch: Callable[[], tuple[int, Tensor]],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if n_per_epoch < 2 * world_size:
+            raise ValueError(f"an epoch of {n_per_epoch} images is too short for {world_size} processes")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.n_per_epoch = n_per_epoch
+        self.before_epoch = before_epoch
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = -1
+        self.batches_done = 0
+        self._restored: tuple[int, int] | None = None
+        self._plan = _Plan()
+        self._loader = _data_loader(images, view, self._plan, num_workers, persistent_workers)
+
+    def __len__(self) -> int:
+        """Batches per epoch and rank, always the same."""
+        return len(_cuts(self.n_per_epoch // self.world_size, self.batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, indices = self.before_epoch()
+        assert len(indices) == self.n_per_epoch, f"expected {self.n_per_epoch} indices, got {len(indices)}"
+        requests = self._requests(epoch, indices)
+        done = 0
+        if self._restored is not None:
+            # A checkpoint at an epoch's last batch leads on to the next epoch, which starts at its beginning.
+            done = self._restored[1] % len(requests) if self._restored[0] in (epoch, -1) else 0
+            self._restored = None
+        self.epoch, self.batches_done = epoch, done
+        self._plan.requests = requests[done:]
+        for batch in _batches(self._loader):
+            self.batches_done += 1
+            yield batch
+
+    def _requests(self, epoch: int, indices: Tensor) -> list[Request]:
+        mine = indices[self.rank :: self.world_size][: self.n_per_epoch // self.world_size]
+        return [
+            Request(mine[start:stop], mix(self.seed, "crops", epoch, number, self.rank))
+            for number, (start, stop) in enumerate(_cuts(len(mine), self.batch_size))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the data stands: the epoch, and how many of its batches were given out."""
+        return {"epoch": self.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next epoch to start, if it is the saved one, goes on after the batches that were done."""
+        self._restored = (int(state.get("epoch", -1)), int(state["batches_done"]))
+        self.epoch, self.batches_done = self._restored
+
+
+def feature_batches(
+    images: ImageSet, view: FeatureView, indices: Tensor, batch_size: int, num_workers: int
+) -> Iterator[Batch]:
+    """These images in this order, for extraction; call the view on `batch.images`. Draws are (B, 0)."""
+    plan = _Plan()
+    plan.requests = [Request(part, None) for part in torch.split(indices, batch_size)]
+    yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False))
+
+
+def _batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    try:
+        yield from loader
+    except BrokenImage as error:
+        # torch's frames in the traceback hold the workers in a cycle, and such workers take 5 s each to end
+        raise error.with_traceback(None) from None
+
+
+def n_workers(settings: Data, images: ImageSet, n_processes: int = 1) -> int:
+    """data.num_workers, or what suits: none for a set in memory, one per core of this process for files."""
+    if settings.num_workers is not None:
+        return settings.num_workers
+    if isinstance(images, MemoryImages):
+        return 0
+    return max(1, min(8, n_cores() // n_processes))
+
+
+def _cuts(n: int, batch_size: int) -> list[tuple[int, int]]:
+    starts = list(range(0, n, batch_size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
+
+
+def _data_loader(
+    images: ImageSet, view: TrainView | FeatureView, plan: _Plan, num_workers: int, persistent_workers: bool
+) -> DataLoader[Batch]:
+    if not view.on_files and not isinstance(images, MemoryImages):
+        raise ValueError(
+            "images on disk differ in size and must be cropped by workers: build the view with on_files"
+        )
+    return DataLoader(
+        _Reader(images, view),
+        batch_size=None,
+        sampler=plan,  # with batch_size=None whatever it gives is handed to the reader as it is
+        num_workers=num_workers,
+        persistent_workers=persistent_workers and num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the workers' base seed would else be drawn from the global state
+    )

@@ -1,0 +1,161 @@
+"""Every image is decoded once before training: broken ones are found now, and small sets stay in memory.
+
+Next: statistics.py measures the pixels; views.py cuts crops.
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from deepcluster.data import cache
+from deepcluster.data.crops import square
+from deepcluster.data.decode import BrokenImage
+from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages
+from deepcluster.data.settings import Data
+from deepcluster.data.threads import for_each
+
+_log = logging.getLogger(__name__)
+_LAW = 1  # of decoding: raised when the same file would give other pixels, so that no old entry is used
+_N_NAMED = 5
+
+
+class _Found(NamedTuple):
+    broken: dict[int, str]  # index -> reason
+    images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
+
+
+def scan(images: FileImages | EncodedImages, settings: Data, split: str) -> ImageSet:
+    """Decode all images once, and keep them in memory if that is wanted and possible.
+
+    A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
+    again.
+
+    Raises:
+        ValueError: if images are broken (data.on_broken=error), or all of them are, or if
+            data.in_memory=always cannot be.
+    """
+    key = cache.fingerprint(
+        _LAW,
+        images.fingerprint,
+        images.n_channels,
+        settings.in_memory,
+        settings.memory_gb,
+        settings.stored_size,
+    )
+    found = _recall(cache.read(settings, f"scan-{split}", key))
+    if found is None:
+        images.prepare()
+        found = _decode_all(images, settings)
+        cache.write(settings, f"scan-{split}", key, _entry(found))
+    _check_broken(images, found.broken, settings)
+    skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
+    kept = images.take([i for i in range(len(images)) if i not in found.broken]) if skipped else images
+    if found.images is not None:
+        return MemoryImages(
+            images=found.images,
+            samples=kept.samples,
+            labels=kept.labels,
+            classes=kept.classes,
+            skipped=skipped,
+        )
+    kept.prepare()
+    kept.skipped = skipped
+    return kept
+
+
+def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
+    broken: dict[int, str] = {}
+    store = _Store(images, settings)
+
+    def work(i: int) -> None:
+        try:
+            store.keep(i, images.read(i))
+        except BrokenImage as error:
+            broken[i] = error.reason
+
+    _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
+    for_each(len(images), work, "decoding images")
+    kept = store.images
+    if kept is not None and broken:
+        kept = kept[[i for i in range(len(images)) if i not in broken]]
+    return _Found(broken, kept)
+
+
+class _Store:
+    """Decoded images in one array, given up when they do not fit or differ in size."""
+
+    def __init__(self, images: FileImages | EncodedImages, settings: Data) -> None:
+        self.samples = images.samples
+        self.settings = settings
+        self.images: Tensor | None = None
+        if settings.in_memory == "never":
+            return
+        shape = self._shape(images)
+        if shape is None:
+            return
+        n_bytes = len(images) * shape.numel()
+        if n_bytes <= settings.memory_gb * 1e9:
+            self.images = torch.empty(len(images), *shape, dtype=torch.uint8)
+        else:
+            size = " x ".join(map(str, shape))
+            self._refuse(
+                f"{len(images):,} images of {size} take {n_bytes / 1e9:.3g} GB, "
+                f"data.memory_gb={settings.memory_gb:g}; raise it, lower data.stored_size, "
+                "or set data.in_memory=auto"
+            )
+
+    def keep(self, i: int, image: Tensor) -> None:
+        store, side = self.images, self.settings.stored_size
+        if store is None:
+            return
+        if side is not None:
+            image = square(image, side, side)
+        if image.shape != store.shape[1:]:
+            self.images = None
+            (height, width), (other_height, other_width) = image.shape[1:], store.shape[2:]
+            self._refuse(
+                f"images differ in size, {self.samples[i]!r} is {width} x {height} and others "
+                f"{other_width} x {other_height}; set data.stored_size to bring them to one, "
+                "or data.in_memory=auto"
+            )
+            return
+        store[i] = image
+
+    def _shape(self, images: FileImages | EncodedImages) -> torch.Size | None:
+        if self.settings.stored_size is not None:
+            return torch.Size([images.n_channels, self.settings.stored_size, self.settings.stored_size])
+        for i in range(len(images)):
+            try:
+                return images.read(i).shape
+            except BrokenImage:
+                continue
+        return None
+
+    def _refuse(self, reason: str) -> None:
+        if self.settings.in_memory == "always":
+            raise ValueError(f"data.in_memory=always: {reason}")
+        _log.info("images stay on disk: %s", reason)
+
+
+def _check_broken(images: FileImages | EncodedImages, broken: dict[int, str], settings: Data) -> None:
+    if not broken:
+        return
+    named = [f"  {images.samples[i]!r}: {broken[i]}" for i in sorted(broken)[:_N_NAMED]]
+    if len(broken) > _N_NAMED:
+        named.append(f"  and {len(broken) - _N_NAMED:,} more")
+    head = f"{len(broken):,} of {len(images):,} images of data.root={settings.root} cannot be decoded"
+    if len(images) - len(broken) < 2:
+        raise ValueError("\n".join([f"{head}; at least 2 good ones are needed:", *named]))
+    if settings.on_broken == "error":
+        raise ValueError("\n".join([f"{head}:", *named, "data.on_broken=skip leaves them out"]))
+    _log.warning("%s and are left out:\n%s", head, "\n".join(named))
+
+
+def _entry(found: _Found) -> dict[str, Any]:
+    return {"broken": found.broken, "images": found.images}
+
+
+def _recall(entry: dict[str, Any] | None) -> _Found | None:
+    return None if entry is None else _Found(entry["broken"], entry["images"])

@@ -1,0 +1,124 @@
+"""What the `data` group sets: which images, how they are cropped and read. Next: sources.py loads them."""
+
+from dataclasses import dataclass, field
+from math import isfinite
+
+SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", "folder", "parquet")
+FILE_SOURCES = ("folder", "parquet")
+
+
+@dataclass(kw_only=True)
+class Data:
+    """Which images are read, and how the two views (training crops, features) are cut from them.
+
+    Args:
+        source: one of `SOURCES`.
+        root: the folder that holds the source's files; downloads go there. The shipped subset needs none.
+        size: side of the square which the network sees, in pixels.
+        resize: feature view: the short side is brought to this before the centre crop of `size`; None:
+            `size`.
+        crop_scale: training view: smallest and largest share of the image's area in a crop.
+        crop_ratio: training view: smallest and largest width / height of a crop.
+        flip: training view: flip every second image from left to right.
+        batch_size: images per training batch and process.
+        num_workers: reading processes; None: 0 for sets in memory, else one per core, at most 8.
+        persistent_workers: keep the reading processes from epoch to epoch.
+        mean: per-channel mean in [0, 1]; None: measured on the training images.
+        std: per-channel standard deviation in [0, 1]; None: measured.
+        in_memory: folder, parquet: "auto" keeps decoded images in memory if they fit, "always" demands it,
+            "never" decodes at each access.
+        memory_gb: how many GB (1e9 bytes) the images of one split may take.
+        stored_size: side of the square to which images are brought when they are kept in memory (short side
+            resized, centre cropped); None: they are kept as they are, if all have one size.
+        on_broken: "error" stops when images cannot be decoded, "skip" leaves them out and says which.
+        labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
+        cache_dir: where scans, decoded sets and statistics of files are remembered; None: the user's cache
+            folder ($XDG_CACHE_HOME or ~/.cache, /deepcluster); "none": nothing is remembered.
+        n_channels: 1 or 3; None: what the source has (files: 1 if the first ones are all grey).
+        limit: use only so many images of each split, evenly spaced; for trials.
+    """
+
+    source: str = "fashion_mnist_mini"
+    root: str | None = None
+    size: int = 32
+    resize: int | None = None
+    # torchvision's RandomResizedCrop, as in the 2018 code (main.py: ReassignedDataset's transform)
+    crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
+    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])
+    flip: bool = True
+    batch_size: int = 64
+    num_workers: int | None = None
+    persistent_workers: bool = False
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    in_memory: str = "auto"
+    memory_gb: float = 4.0
+    stored_size: int | None = None
+    on_broken: str = "error"
+    labels: str = "auto"
+    cache_dir: str | None = None
+    n_channels: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("source", self.source, SOURCES)
+        _one_of("in_memory", self.in_memory, ("auto", "always", "never"))
+        _one_of("on_broken", self.on_broken, ("error", "skip"))
+        _one_of("labels", self.labels, ("auto", "none"))
+        for name, least in (
+            ("size", 4),
+            ("stored_size", 4),
+            ("batch_size", 2),
+            ("num_workers", 0),
+            ("limit", 2),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(
+                f"data.resize must be at least data.size={self.size}, got {self.resize}: "
+                "the centre crop cannot be larger than the image; raise it or leave it out"
+            )
+        if self.n_channels not in (None, 1, 3):
+            raise ValueError(
+                f"data.n_channels must be 1 or 3, got {self.n_channels}; leave it out to find it"
+            )
+        if not self.memory_gb > 0:
+            raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
+        if self.in_memory == "never" and self.source not in FILE_SOURCES:
+            raise ValueError(
+                f"data.in_memory=never is for {' and '.join(FILE_SOURCES)}, data.source={self.source} "
+                "comes as one array; set data.in_memory=auto"
+            )
+        self._check_crops()
+        self._check_statistics()
+
+    def _check_crops(self) -> None:
+        for name, value, largest in (
+            ("crop_scale", self.crop_scale, 1.0),
+            ("crop_ratio", self.crop_ratio, float("inf")),
+        ):
+            if len(value) != 2 or not 0 < value[0] <= value[1] <= largest:
+                limit = f", both in (0, {largest:g}]" if isfinite(largest) else ", both above 0"
+                raise ValueError(f"data.{name} must be [smallest, largest]{limit}, got {list(value)}")
+
+    def _check_statistics(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("data.mean and data.std belong together: set both, or neither to measure them")
+        if self.mean is None or self.std is None:
+            return
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise ValueError(
+                f"data.mean and data.std need 1 or 3 values each, got {self.mean} and {self.std}"
+            )
+        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
+            raise ValueError(
+                f"data.mean and data.std are shares of white, in [0, 1], std above 0, "
+                f"got {self.mean} and {self.std}; divide values in 0..255 by 255"
+            )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"data.{name} must be one of {', '.join(allowed)}, got {value!r}")

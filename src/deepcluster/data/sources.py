@@ -1,0 +1,64 @@
+"""From settings to images: the one door to all data. Next: archives.py (arrays), folder.py, parquet.py."""
+
+from collections.abc import Callable
+
+import torch
+
+from deepcluster.data import archives
+from deepcluster.data.crops import square
+from deepcluster.data.decode import to_channels
+from deepcluster.data.folder import load_folder
+from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.parquet import load_parquet
+from deepcluster.data.settings import Data
+
+_FILES: dict[str, Callable[[Data, str], ImageSet | None]] = {"folder": load_folder, "parquet": load_parquet}
+_ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
+    "fashion_mnist_mini": archives.fashion_mnist_mini,
+    "fashion_mnist": archives.fashion_mnist,
+    "cifar10": archives.cifar10,
+    "cifar100": archives.cifar100,
+    "svhn": archives.svhn,
+    "stl10": archives.stl10,
+}
+
+
+def load(settings: Data, split: str) -> ImageSet | None:
+    """The images of a split.
+
+    Args:
+        settings: which source, and how it is read.
+        split: "train" or "test".
+
+    Returns:
+        The set, in memory if it is small; None if the source has no test images.
+
+    Raises:
+        FileNotFoundError: if data.root is missing, empty, or a download fails.
+        ValueError: if images are broken, or settings do not fit the data.
+    """
+    assert split in ("train", "test"), split
+    if settings.source in _FILES:
+        return _FILES[settings.source](settings, split)
+    return _adapted(_ARRAYS[settings.source](settings.root, split), settings)
+
+
+def _adapted(data: MemoryImages, settings: Data) -> MemoryImages:
+    """An array as the settings want it: limit, channels, stored size, labels or none."""
+    chosen = evenly_spaced(len(data), settings.limit)
+    images, labels = data.images, data.labels
+    if len(chosen) < len(data):
+        rows = torch.as_tensor(chosen)
+        images, labels = images[rows], None if labels is None else labels[rows]
+    if settings.n_channels is not None:
+        images = torch.cat([to_channels(part, settings.n_channels) for part in torch.split(images, 4096)])
+    side = settings.stored_size
+    if side is not None and images.shape[2:] != (side, side):
+        images = torch.cat([square(part, side, side) for part in torch.split(images, 4096)])
+    labelled = settings.labels == "auto"
+    return MemoryImages(
+        images=images,
+        samples=[data.samples[i] for i in chosen],
+        labels=labels if labelled else None,
+        classes=data.classes if labelled else None,
+    )

@@ -1,0 +1,68 @@
+"""When and how a run's state reaches the disk: whole, synced, and the old one kept until then."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from deepcluster.atomic import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically and reads them with weights_only=True: tensors and plain containers, no code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        """Save.
+
+        Raises:
+            OSError: if the disk is full; the checkpoint before is intact, and the message says how to go on.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            write_atomically(Path(path), buffer.getbuffer())
+        except OSError as error:
+            size_mb = buffer.getbuffer().nbytes / 2**20
+            kept = "the checkpoint before it is intact" if Path(path).exists() else "there is none before it"
+            raise OSError(
+                error.errno,
+                f"the checkpoint ({size_mb:.1f} MB) could not be written: {error.strerror.split(';')[0]}; {kept}. "
+                f"Make room and continue with resume={Path(path).parent.parent}",
+                str(path),
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return super().load_checkpoint(path, map_location=map_location or "cpu", weights_only=True)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``checkpoints/last.ckpt`` up to date: at every n-th epoch's end, at the training's end, and every n steps.
+
+    Args:
+        folder: the run's folder.
+        every_n_epochs: epochs between checkpoints.
+        every_n_steps: additionally within an epoch, for long epochs; None does not.
+    """
+
+    def __init__(self, folder: Path, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+        self.path = folder / "checkpoints" / "last.ckpt"
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # The last batch is left to the epoch's end, which follows at once.
+        due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
+        if due and batch_idx + 1 < trainer.num_training_batches:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            trainer.save_checkpoint(self.path)

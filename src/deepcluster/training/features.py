@@ -1,0 +1,197 @@
+"""Extract and reduce: images -> features (N, D) in a stream -> reduced features (N, P). Next: clustering.
+
+The (N, D) matrix never exists (DESIGN.md, contract 9). PCA is fitted on streamed moments; raw features of the
+images it is fitted on are kept in a buffer of fixed size meanwhile, so that they need not be computed twice.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster import distributed
+from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.data.images import ImageSet
+from deepcluster.data.loader import feature_batches
+from deepcluster.data.views import FeatureView
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.inference import inference_copy
+from deepcluster.seeding import generator
+
+Progress = Callable[[int], None]
+
+
+@dataclass(kw_only=True)
+class Extraction:
+    """Settings of the feature pass.
+
+    Args:
+        batch_size: images per forward pass (memory and speed only, never the result's meaning).
+        buffer_mb: raw features kept in memory until PCA is fitted. What does not fit is computed twice.
+    """
+
+    batch_size: int = 256
+    buffer_mb: int = 512
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"extraction.batch_size must be at least 1, got {self.batch_size}")
+        if self.buffer_mb < 0:
+            raise ValueError(f"extraction.buffer_mb must be at least 0, got {self.buffer_mb}; 0 keeps nothing")
+
+
+@dataclass(kw_only=True)
+class FeaturePass:
+    """One way of looking at a set of images through a network; each call of `stream` is one forward pass.
+
+    Args:
+        network: any module of (B, C, H, W) float32 images; its output rows are the features.
+        images: the N images.
+        view: the deterministic view (resize, centre crop, normalise).
+        device: where the network and the view compute.
+        dtype: in which the network computes; its features are buffered in it, which loses nothing.
+        seconds: grows by the time spent, under "features".
+    """
+
+    network: Callable[[Tensor], Tensor]
+    images: ImageSet
+    view: FeatureView
+    batch_size: int
+    num_workers: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    seconds: dict[str, float] = field(default_factory=lambda: {"features_s": 0.0, "reduction_s": 0.0})
+
+    @torch.inference_mode()
+    def stream(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (indices (B,), features (B, ...)) of the named images, in their order.
+
+        Raises:
+            ValueError: if a feature is not finite; names the image.
+        """
+        started = time.perf_counter()
+        for batch in feature_batches(
+            self.images, self.view, indices, batch_size=self.batch_size, num_workers=self.num_workers
+        ):
+            features = self.network(self.view(batch.images.to(self.device, non_blocking=True)))
+            finite = torch.isfinite(features).flatten(1).all(dim=1)
+            if not bool(finite.all()):
+                culprit = int(batch.indices[int((~finite).nonzero()[0, 0])])
+                raise ValueError(
+                    f"the features of {int((~finite).sum())} of {len(features)} images are NaN or infinite, first "
+                    f"{self.images.samples[culprit]}: the network has diverged or its weights are damaged; lower "
+                    "optimizer.lr, or go back to an earlier checkpoint"
+                )
+            self.seconds["features_s"] += time.perf_counter() - started
+            yield batch.indices, features
+            started = time.perf_counter()
+
+
+def feature_pass(
+    backbone: Backbone,
+    images: ImageSet,
+    view: FeatureView,
+    settings: Extraction,
+    *,
+    num_workers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    convolutional: bool = False,
+) -> FeaturePass:
+    """The pass through a frozen copy of the backbone (BatchNorm folded, `dtype`, channels_last).
+
+    Args:
+        convolutional: look at the last convolutional stage, flattened, instead of the features: what probes use.
+    """
+    network = inference_copy(backbone, dtype=dtype, channels_last=True).to(device)
+    forward = network.convolutional if convolutional else network
+    return FeaturePass(
+        network=forward,
+        images=images,
+        view=view,
+        batch_size=settings.batch_size,
+        num_workers=num_workers,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def collect(source: FeaturePass, indices: Tensor) -> Tensor:
+    """Features of the named images as one (len(indices), M) float32 matrix: for probes, which need it whole."""
+    blocks = [features.float().cpu() for _, features in source.stream(indices)]
+    return torch.cat(blocks)
+
+
+def reduced_features(
+    source: FeaturePass,
+    feature_dim: int,
+    reduction: Reduction,
+    *,
+    buffer_mb: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[FittedReduction, Tensor | None]:
+    """Features of all N images, reduced: the fitted reduction and (N, P) float32 on rank 0 (elsewhere None).
+
+    Each of the G processes computes the images ``[rank::G]``; the moments are summed over the processes.
+    With ``reduction.fit_images`` below N, PCA sees a random sample drawn from `seed`, the same on every rank.
+
+    Raises:
+        ValueError: if the sizes do not allow the reduction, or a feature is not finite.
+    """
+    n_images, n_ranks = len(source.images), distributed.world_size()
+    reduction.check(n_images, feature_dim)
+    mine = torch.arange(distributed.rank(), n_images, n_ranks)
+    kept: list[tuple[Tensor, Tensor]] = []
+    done = torch.zeros(n_images, dtype=torch.bool)
+    moments = Moments(feature_dim, device=source.device)
+    if reduction.needs_fit:
+        room = buffer_mb * 2**20
+        with distributed.shared_failure("feature extraction"):
+            for indices, features in source.stream(_pca_sample(mine, n_images, reduction.fit_images, seed)):
+                with timed(source.seconds, "reduction_s"):
+                    moments.update(features.float())
+                stored = features.to(source.dtype)
+                room -= stored.numel() * stored.element_size()
+                if room >= 0:
+                    kept.append((indices, stored.cpu()))
+                    done[indices] = True
+                    if progress is not None:  # an image that is not kept counts when it is computed again
+                        progress(len(indices))
+        if n_ranks > 1:
+            moments = Moments.from_sums(distributed.sum_over_ranks(moments.as_sums()))
+    with distributed.shared_failure("PCA"), timed(source.seconds, "reduction_s"):
+        fitted = reduction.fit(moments)
+        reduced = torch.empty(len(mine), reduction.output_dim(feature_dim))
+        while kept:  # popped, so that the buffer shrinks while the result grows
+            indices, features = kept.pop()
+            reduced[indices // n_ranks] = fitted.apply(features.to(source.device).float()).cpu()
+    with distributed.shared_failure("feature extraction"):
+        for indices, features in source.stream(mine[~done[mine]]):
+            with timed(source.seconds, "reduction_s"):
+                reduced[indices // n_ranks] = fitted.apply(features.float()).cpu()
+            if progress is not None:
+                progress(len(indices))
+    return fitted, distributed.gather_interleaved(reduced, n_images)
+
+
+def _pca_sample(mine: Tensor, n_images: int, fit_images: int | None, seed: int) -> Tensor:
+    """Those of this rank's images that PCA is fitted on, in ascending order."""
+    if fit_images is None or fit_images >= n_images:
+        return mine
+    chosen = torch.zeros(n_images, dtype=torch.bool)
+    chosen[torch.randperm(n_images, generator=generator(seed, "pca"))[:fit_images]] = True
+    return mine[chosen[mine]]
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the block's wall-clock seconds to ``seconds[name]``."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started

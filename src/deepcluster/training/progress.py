@@ -1,0 +1,50 @@
+"""Progress bars and lines for the person who watches; silent bars where nobody does (a file, a pipe)."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+from tqdm import tqdm
+
+from deepcluster import distributed
+from deepcluster.training.module import DeepClusterModule
+
+REFRESH_EVERY_N_STEPS = 10
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where progress is shown: bars on a terminal's stderr, one line per epoch on stdout."""
+
+    bars: bool = field(default_factory=lambda: sys.stderr.isatty())
+
+    @contextmanager
+    def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A bar for one phase; yields ``advance(n)``. It vanishes at the end: the epoch's line tells the result."""
+        shown = self.bars and distributed.rank() == 0
+        with tqdm(total=total, desc=title, unit=unit, leave=False, disable=not shown, dynamic_ncols=True) as bar:
+            yield bar.update
+
+    def say(self, line: str) -> None:
+        """Print a line above any bar."""
+        if distributed.rank() == 0:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+
+class TrainingBar(TQDMProgressBar):
+    """Lightning's bar with the module's running loss; it vanishes at the end of the epoch like the others."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=REFRESH_EVERY_N_STEPS, leave=False)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
+        assert isinstance(pl_module, DeepClusterModule)
+        return {
+            name.removeprefix("train/"): f"{value:.3f}"
+            for name, value in pl_module.epoch_metrics(over_ranks=False).items()
+        }

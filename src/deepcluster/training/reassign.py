@@ -1,0 +1,289 @@
+"""The conductor: at the start of an epoch extract, reduce, cluster, compare and deliver (DESIGN.md, contract 4).
+
+The only part that knows all others. schedule.py decides when; module.py learns from what is delivered here.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from deepcluster import distributed
+from deepcluster.clustering import metrics
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.history import write_assignment
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.images import ImageSet
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.views import FeatureView
+from deepcluster.models.backbone import Backbone
+from deepcluster.seeding import generator, mix
+from deepcluster.training.features import Extraction, feature_pass, reduced_features, timed
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.progress import Progress
+from deepcluster.training.schedule import Schedule
+
+
+@dataclass(kw_only=True)
+class Clusterer:
+    """Images and a network in, Assignment out: the unsupervised half of DeepCluster.
+
+    Args:
+        images: the N training images.
+        view: how the network sees them here: no augmentation.
+        reduction: PCA, whitening, L2.
+        kmeans: the clustering.
+        seed: of the run; mixed with what names the moment (an epoch), so that each clustering starts anew as
+            in the original.
+        dtype: in which features are computed.
+        num_workers: processes that read images.
+    """
+
+    images: ImageSet
+    view: FeatureView
+    extraction: Extraction
+    reduction: Reduction
+    kmeans: KMeans
+    seed: int
+    dtype: torch.dtype = torch.float32
+    num_workers: int = 0
+    progress: Progress = field(default_factory=Progress)
+
+    def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
+        """Cluster the images by what `backbone` sees in them, on all ranks.
+
+        Args:
+            backbone: the network; its mode and its weights stay as they are.
+            moment: names this clustering ("epoch 3"); the same seed and moment give the same assignment.
+
+        Returns:
+            The assignment, the same on every rank, and the seconds by phase.
+
+        Raises:
+            ValueError: on one rank if its part fails; RuntimeError on the others.
+        """
+        distributed.broadcast_buffers(backbone)
+        source = feature_pass(
+            backbone,
+            self.images,
+            self.view,
+            self.extraction,
+            num_workers=self.num_workers,
+            device=device,
+            dtype=self.dtype,
+        )
+        with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
+            fitted, reduced = reduced_features(
+                source,
+                backbone.feature_dim,
+                self.reduction,
+                buffer_mb=self.extraction.buffer_mb,
+                seed=mix(self.seed, moment, "reduction"),
+                progress=advance,
+            )
+        seconds = dict(source.seconds)
+
+        def cluster() -> dict[str, Any]:
+            assert reduced is not None  # rank 0 has gathered them
+            n_updates = self.kmeans.n_iter * self.kmeans.n_redo
+            with self.progress.bar(f"{moment}: k-means", n_updates, "it") as advance:
+                return self.kmeans.fit(
+                    reduced,
+                    seed=mix(self.seed, moment, "k-means"),
+                    device=device,
+                    progress=lambda done, total: advance(1),
+                ).state_dict()
+
+        with timed(seconds, "clustering_s"):
+            assignment = Assignment.from_state_dict(distributed.on_rank_zero("clustering", cluster))
+        return dataclasses.replace(assignment, reduction=fitted), seconds
+
+
+class ReassignCallback(pl.Callback):
+    """Gives the module new pseudo-labels when the schedule says so, and the loader its epoch's indices.
+
+    `prepare` may be called any number of times in an epoch; the second call finds nothing to do. It is called by
+    the epoch's hook and by the loader before it draws its first index, because Lightning skips the hook after
+    some resumes (DESIGN.md, contract 2).
+
+    Args:
+        clusterer: images and a network in, Assignment out.
+        schedule: when.
+        sampler: which images an epoch draws.
+        labels: (N,) true labels for the log only, -1 where there is none, or None.
+        folder: where each assignment is written, or None.
+        seed: of the run.
+        baseline: the untrained network's assignment under another seed; the first NMI compares with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        clusterer: Clusterer,
+        schedule: Schedule,
+        sampler: Sampler,
+        labels: Tensor | None,
+        folder: Path | None,
+        seed: int,
+        baseline: Assignment | None = None,
+    ) -> None:
+        self.clusterer = clusterer
+        self.schedule = schedule
+        self.sampler = sampler
+        self.labels = labels
+        self.folder = folder
+        self.seed = seed
+        self.assignment = baseline
+        self.version = -1  # the epoch whose reassignment is in force
+        self.nmi_previous: list[float] = []
+        self.n_repaired = 0
+        self.seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0, "training_s": 0.0}
+        self.latest: dict[str, float] = {}  # metrics of the last reassignment
+        self.epoch_training_s = 0.0
+        self._training_since: float | None = None
+        self._delivered = -1  # the version that the module holds
+
+    @property
+    def n_images_per_epoch(self) -> int:
+        """Images drawn per epoch over all ranks."""
+        return self.schedule.images_per_epoch(len(self.clusterer.images))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.prepare(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._count_training_time()
+
+    def prepare(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
+        """Reassign if due and not done yet, deliver the labels, and draw the epoch's images.
+
+        Returns:
+            The epoch and the indices (n,) of the images it draws, the same on every rank.
+        """
+        module, epoch = trainer.lightning_module, trainer.current_epoch
+        assert isinstance(module, DeepClusterModule)
+        if self.version < epoch and self.schedule.due(epoch, self.nmi_previous):
+            self._count_training_time()
+            self._reassign(trainer, module, epoch)
+        self._deliver(module)
+        if self._training_since is None:
+            self._training_since = time.perf_counter()
+        return epoch, self.indices(epoch)
+
+    def indices(self, epoch: int) -> Tensor:
+        """The images that epoch number `epoch` draws, under the assignment in force."""
+        assert self.assignment is not None
+        draw = generator(self.seed, "sampler", epoch)
+        return self.sampler.indices(self.assignment.labels, self.assignment.k, self.n_images_per_epoch, draw)
+
+    def final(self, backbone: Backbone, *, device: torch.device) -> tuple[Assignment, dict[str, float]]:
+        """Cluster once more with the finished network, so that weights and clusters belong together."""
+        previous = self.assignment
+        assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
+        self._add_seconds(seconds)
+        numbers = describe(assignment, previous, self.labels)
+        if self.folder is not None and distributed.rank() == 0:
+            write_assignment(self.folder, "final", self.version + 1, assignment)
+        self.assignment = assignment
+        self.n_repaired += assignment.n_repaired
+        return assignment, numbers
+
+    def _reassign(self, trainer: pl.Trainer, module: DeepClusterModule, epoch: int) -> None:
+        previous = self.assignment
+        assignment, seconds = self.clusterer.assign(module.backbone, device=module.device, moment=f"epoch {epoch}")
+        self._add_seconds(seconds)
+        numbers = distributed.on_rank_zero("comparison", lambda: describe(assignment, previous, self.labels))
+        if self.folder is not None and distributed.rank() == 0:
+            write_assignment(self.folder, f"epoch_{epoch:05d}", epoch, assignment)
+        self.assignment, self.version = assignment, epoch
+        self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
+        self.n_repaired += assignment.n_repaired
+        module.head.redraw(assignment.k, generator(self.seed, "head", epoch))
+        for parameter in module.head.parameters():
+            trainer.optimizers[0].state.pop(parameter, None)  # what it remembers is of other clusters
+        self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
+        self.latest |= {f"time/{name}": value for name, value in seconds.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({**self.latest, "epoch": epoch}, step=trainer.global_step)
+        if self.schedule.stable_ends_training and self.schedule.stable(self.nmi_previous):
+            trainer.should_stop = True
+
+    def _deliver(self, module: DeepClusterModule) -> None:
+        assert self.assignment is not None
+        if module.pseudo_labels is None or self._delivered != self.version:
+            module.pseudo_labels = self.assignment.labels.to(module.device)
+            self._delivered = self.version
+
+    def _count_training_time(self) -> None:
+        if self._training_since is not None:
+            self.epoch_training_s = time.perf_counter() - self._training_since
+            self.seconds["training_s"] += self.epoch_training_s
+            self._training_since = None
+
+    def _add_seconds(self, seconds: dict[str, float]) -> None:
+        for name, value in seconds.items():
+            self.seconds[name] += value
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs; tensors and plain containers only (contract 7)."""
+        elapsed = 0.0 if self._training_since is None else time.perf_counter() - self._training_since
+        return {
+            "assignment": None if self.assignment is None else self.assignment.state_dict(),
+            "version": self.version,
+            "nmi_previous": list(self.nmi_previous),
+            "n_repaired": self.n_repaired,
+            "seconds": {**self.seconds, "training_s": self.seconds["training_s"] + elapsed},
+            "latest": dict(self.latest),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            ValueError: if the checkpoint clustered another number of images.
+        """
+        stored = state_dict["assignment"]
+        self.assignment = None if stored is None else Assignment.from_state_dict(stored)
+        n_images = len(self.clusterer.images)
+        if self.assignment is not None and len(self.assignment.labels) != n_images:
+            raise ValueError(
+                f"the checkpoint clustered {len(self.assignment.labels)} images, data.root now has {n_images}; "
+                "resume with the same images, or start a new run"
+            )
+        self.version = state_dict["version"]
+        self.nmi_previous = list(state_dict["nmi_previous"])
+        self.n_repaired = state_dict["n_repaired"]
+        self.seconds = dict(state_dict["seconds"])
+        self.latest = dict(state_dict["latest"])
+
+
+def describe(assignment: Assignment, previous: Assignment | None, labels: Tensor | None) -> dict[str, float]:
+    """What is logged of an assignment: its sizes, how it differs from the one before, how it fits true labels.
+
+    Returns:
+        Plain numbers by name; `nmi_previous` and `moved_share` only with a previous assignment, those against
+        labels only with labels.
+    """
+    numbers: dict[str, float] = {
+        "objective": assignment.objective,
+        "k": assignment.k,
+        "n_repaired": assignment.n_repaired,
+        **metrics.size_statistics(assignment.labels, assignment.k),
+    }
+    if assignment.reduction is not None:
+        numbers["explained_variance"] = assignment.reduction.explained_variance
+    if previous is not None:
+        numbers["nmi_previous"] = metrics.nmi(assignment.labels, previous.labels)
+        numbers["moved_share"] = metrics.moved_share(previous.labels, assignment.labels)
+    if labels is not None:
+        numbers |= metrics.label_metrics(assignment.labels, labels)
+    return {name: float(value) for name, value in numbers.items()}
+
+

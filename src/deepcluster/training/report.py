@@ -1,0 +1,49 @@
+"""At the end of each epoch: its numbers to the loggers, one line to the person. After it the checkpoint is written."""
+
+import pytorch_lightning as pl
+
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.progress import Progress
+from deepcluster.training.reassign import ReassignCallback
+
+
+class EpochReport(pl.Callback):
+    """At the end of each epoch: the epoch's numbers to the loggers and one line to the terminal.
+
+    Written before the checkpoint of the epoch, so that a run killed just after it misses no line.
+    """
+
+    def __init__(self, reassign: ReassignCallback, progress: Progress) -> None:
+        self.reassign = reassign
+        self.progress = progress
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepClusterModule)
+        numbers = pl_module.epoch_metrics(over_ranks=True)
+        numbers["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        numbers["time/training_s"] = self.reassign.epoch_training_s
+        pl_module.log_dict(numbers, logger=False)  # for callbacks that monitor a value
+        for logger in trainer.loggers:
+            logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, step=trainer.global_step)
+        reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
+        self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))
+
+
+def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) -> str:
+    """One epoch in one line: loss, clusters, agreement, seconds."""
+    parts = [f"epoch {epoch + 1:>3}/{max_epochs}"]
+    for title, name, form in [
+        ("loss", "train/loss", "{:.3f}"),
+        ("accuracy", "train/accuracy", "{:.3f}"),
+        ("| clusters", "cluster/clusters_used", "{:.0f}"),
+        ("NMI last", "cluster/nmi_previous", "{:.3f}"),
+        ("labels", "cluster/nmi_labels", "{:.3f}"),
+        ("moved", "cluster/moved_share", "{:.0%}"),
+        ("| features", "time/features_s", "{:.1f} s"),
+        ("PCA", "time/reduction_s", "{:.1f} s"),
+        ("k-means", "time/clustering_s", "{:.1f} s"),
+        ("training", "time/training_s", "{:.1f} s"),
+    ]:
+        if name in numbers:
+            parts.append(f"{title} {form.format(numbers[name])}")
+    return "  ".join(parts)

@@ -1,0 +1,92 @@
+import os
+
+import pytest
+
+from deepcluster.data.settings import Data
+from deepcluster.data.sources import load
+
+
+def folder(root, **settings):
+    return Data(source="folder", root=str(root), cache_dir="none", **settings)
+
+
+def test_class_folders_give_labels_and_relative_paths(make_folder):
+    root = make_folder(["b/2.png", "b/10.png", "a/1.png"])
+    images = load(folder(root), "train")
+    assert images.samples == ["a/1.png", "b/10.png", "b/2.png"]
+    assert images.labels.tolist() == [0, 1, 1] and images.classes == ["a", "b"]
+    assert load(folder(root), "test") is None
+
+
+def test_labels_can_be_ignored(make_folder):
+    images = load(folder(make_folder(["a/1.png", "b/2.png"]), labels="none"), "train")
+    assert images.labels is None and images.classes is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["1.png", "2.png"], ["a/1.png", "2.png"], ["a/x/1.png", "b/y/2.png"], ["only/1.png", "only/2.png"]],
+)
+def test_other_depths_are_unlabelled_sets(make_folder, names):
+    images = load(folder(make_folder(names)), "train")
+    assert images.labels is None and images.classes is None and sorted(images.samples) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "validation", "valid"])
+def test_splits_are_folders_and_their_classes_are_common(make_folder, name):
+    root = make_folder(["train/a/1.png", "train/c/2.png", f"{name}/b/3.png", f"{name}/c/4.png"])
+    train, test = load(folder(root), "train"), load(folder(root), "test")
+    assert train.classes == test.classes == ["a", "b", "c"]
+    assert train.labels.tolist() == [0, 2] and test.labels.tolist() == [1, 2]
+    assert test.samples == [f"{name}/b/3.png", f"{name}/c/4.png"]
+
+
+def test_a_test_folder_without_a_train_folder_is_refused(make_folder):
+    with pytest.raises(ValueError, match="has val/ but no train/"):
+        load(folder(make_folder(["val/1.png", "val/2.png"])), "train")
+
+
+def test_missing_empty_and_wrong_roots_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"data.root=DIR"):
+        load(Data(source="folder"), "train")
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist.*\.jpg"):
+        load(folder(tmp_path / "nowhere"), "train")
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(FileNotFoundError, match=r"no images under .*\.webp"):
+        load(folder(tmp_path), "train")
+    with pytest.raises(FileNotFoundError, match="is a file"):
+        load(folder(tmp_path / "notes.txt"), "train")
+
+
+def test_hidden_files_and_other_files_are_ignored(make_folder):
+    root = make_folder(["1.png", "2.png", ".3.png", ".thumbs/4.png", "__MACOSX/5.png"])
+    (root / "readme.txt").write_text("")
+    assert load(folder(root), "train").samples == ["1.png", "2.png"]
+
+
+def test_links_are_followed_but_not_in_circles(make_folder):
+    root = make_folder(["a/1.png", "b/2.png"])
+    os.symlink(root, root / "a" / "circle")
+    os.symlink(root / "b", root / "c")
+    assert load(folder(root), "train").samples == ["a/1.png", "b/2.png", "c/2.png"]
+
+
+def test_odd_file_names_are_read(make_folder):
+    names = ["new\nline.png", "r\u00e9sum\u00e9 \u5199\u771f.PNG", "un\udcffdecodable.png"]
+    images = load(folder(make_folder(names), in_memory="never"), "train")
+    assert images.samples == sorted(names)
+    assert [images.read(i).shape for i in range(3)] == [(3, 12, 10)] * 3
+
+
+def test_a_limit_takes_evenly_spaced_images(make_folder):
+    root = make_folder([f"{label}/{i}.png" for label in "ab" for i in range(6)])
+    images = load(folder(root, limit=4), "train")
+    assert images.samples == ["a/0.png", "a/3.png", "b/0.png", "b/3.png"]
+
+
+def test_channels_are_found_and_common_to_both_splits(make_folder):
+    root = make_folder(["train/1.png", "train/2.png"], mode="L")
+    make_folder(["test/1.png", "test/2.png"], mode="RGB")
+    assert load(folder(root), "train").n_channels == 1
+    assert load(folder(root), "test").n_channels == 1
+    assert load(folder(root, n_channels=3), "test").n_channels == 3

@@ -1,0 +1,223 @@
+import gc
+import time
+
+import pytest
+import torch
+
+from deepcluster.data.images import MemoryImages
+from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
+from deepcluster.data.settings import Data
+from deepcluster.data.sources import load
+from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
+
+MEAN, STD = [0.5], [0.25]
+
+
+def memory(n=23, side=8):
+    images = torch.randint(
+        0, 256, (n, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return MemoryImages(images=images, samples=[str(i) for i in range(n)])
+
+
+def view(on_files=False):
+    return TrainView(8, [0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD, on_files=on_files)
+
+
+class Epochs:
+    """before_epoch: counts its calls, gives a new order for every epoch."""
+
+    def __init__(self, n, start=0):
+        self.n, self.epoch, self.calls = n, start - 1, 0
+
+    def __call__(self):
+        self.calls += 1
+        self.epoch += 1
+        return self.epoch, torch.randperm(self.n, generator=torch.Generator().manual_seed(self.epoch))
+
+
+def loader(images, before_epoch, *, train=None, n=None, workers=0, persistent=False, batch_size=5, **options):
+    return EpochLoader(
+        images,
+        train or view(),
+        batch_size=batch_size,
+        num_workers=workers,
+        persistent_workers=persistent,
+        seed=7,
+        n_per_epoch=n or len(images),
+        before_epoch=before_epoch,
+        **options,
+    )
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b)
+        for one, two in zip(first, second, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_nothing_happens_before_the_first_batch_is_asked_for():
+    before = Epochs(23)
+    loading = loader(memory(), before)
+    batches = iter(loading)
+    assert before.calls == 0
+    next(batches)
+    assert before.calls == 1
+
+
+def test_an_epoch_shows_its_indices_in_order():
+    images, before = memory(), Epochs(23)
+    batches = list(loader(images, before))
+    expected = torch.randperm(23, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat([batch.indices for batch in batches]), expected)
+    assert torch.equal(torch.cat([batch.images for batch in batches]), images.images[expected])
+    assert all(batch.draws.shape == (len(batch.indices), 6) for batch in batches)
+
+
+@pytest.fixture
+def on_disk(make_folder):
+    root = make_folder([f"{i}.png" for i in range(11)], mode="L")
+    make_folder(["wide.png"], mode="L", width=30)
+    settings = Data(source="folder", root=str(root), cache_dir="none", size=8, batch_size=5)
+    return settings, load(settings, "train")
+
+
+@pytest.mark.parametrize(("workers", "persistent"), [(2, False), (2, True)])
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_batches_do_not_depend_on_the_workers(on_disk, workers, persistent, where):
+    images = memory(12) if where == "memory" else on_disk[1]
+    train = view(on_files=where == "disk")
+    plain, worked = (
+        loader(images, Epochs(12), train=train),
+        loader(images, Epochs(12), train=train, workers=workers, persistent=persistent),
+    )
+    epochs = [list(plain) for _ in range(3)]
+    assert not equal(epochs[0], epochs[1])
+    assert all(equal(epoch, list(worked)) for epoch in epochs)
+
+
+def test_an_image_is_cropped_anew_in_every_epoch():
+    loading = loader(memory(), lambda: (next(epochs), torch.arange(23)))
+    epochs = iter(range(2))
+    first, second = (torch.cat([batch.draws for batch in loading]) for _ in range(2))
+    assert len(torch.cat([first, second]).flatten().unique()) > 0.99 * 2 * 23 * 6
+
+
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, True)])
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_resumed_epoch_goes_on_where_it_was(workers, persistent, done):
+    whole = loader(memory(), Epochs(23, start=4), workers=workers, persistent=persistent)
+    epochs = [list(whole), list(whole)]
+    broken_off = loader(memory(), Epochs(23, start=4))
+    batches = iter(broken_off)
+    for _ in range(done):
+        next(batches)
+    state = broken_off.state_dict()
+    assert state["batches_done"] == done
+    resumed = loader(memory(), Epochs(23, start=4), workers=workers, persistent=persistent)
+    resumed.load_state_dict(state)
+    assert equal(list(resumed), epochs[0][done:])
+    assert resumed.state_dict() == {"epoch": 4, "batches_done": 5}
+    assert equal(list(resumed), epochs[1])
+
+
+def test_after_a_checkpoint_at_the_last_batch_the_next_epoch_is_whole():
+    loading = loader(memory(), Epochs(23))
+    first, second = list(loading), list(loading)
+    for start in (0, 1):  # whichever epoch the trainer says it is in
+        resumed = loader(memory(), Epochs(23, start=start))
+        resumed.load_state_dict({"epoch": 0, "batches_done": 5})
+        assert equal(list(resumed), second if start else first)
+
+
+def test_a_position_in_another_epoch_skips_nothing():
+    resumed = loader(memory(), Epochs(23, start=1))
+    resumed.load_state_dict({"epoch": 0, "batches_done": 3})
+    assert len(list(resumed)) == len(resumed) == 5
+
+
+def test_persistent_workers_forget_an_epoch_that_was_broken_off():
+    worked = loader(memory(), Epochs(23), workers=2, persistent=True)
+    next(iter(worked))
+    plain = loader(memory(), Epochs(23, start=1))
+    assert equal(list(worked), list(plain))
+
+
+@pytest.mark.parametrize(("n", "world_size"), [(23, 2), (24, 2), (23, 4)])
+def test_ranks_share_an_epoch_in_equal_parts(n, world_size):
+    parts = [
+        list(loader(memory(24), Epochs(n), n=n, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    for rank, batches in enumerate(parts):
+        seen = torch.cat([batch.indices for batch in batches])
+        assert torch.equal(seen, order[rank::world_size][: n // world_size])
+    assert len({tuple(len(batch.indices) for batch in batches) for batches in parts}) == 1
+    draws = torch.cat([batch.draws for batches in parts for batch in batches])
+    assert len(draws.unique()) > 0.99 * draws.numel()  # ranks do not share random numbers
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(20, [5, 5, 5, 5]), (22, [5, 5, 5, 5, 2]), (21, [5, 5, 5, 6]), (3, [3]), (6, [6])]
+)
+def test_a_last_batch_of_one_image_joins_the_one_before(n, sizes):
+    loading = loader(memory(), Epochs(n), n=n)
+    assert [len(batch.indices) for batch in loading] == sizes and len(loading) == len(sizes)
+
+
+def test_the_global_random_state_is_left_alone():
+    loading = loader(memory(), Epochs(23), workers=2)
+    before = torch.get_rng_state()
+    list(loading)
+    list(feature_batches(memory(), FeatureView(8, None, MEAN, STD), torch.arange(9), 4, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_feature_batches_come_in_the_given_order(on_disk, workers):
+    settings, files = on_disk
+    for images in (memory(12), files):
+        features = feature_view(settings, images, MEAN, STD)
+        indices = torch.tensor([11, 3, 3, 0, 7])
+        batches = list(feature_batches(images, features, indices, 2, workers))
+        assert torch.equal(torch.cat([batch.indices for batch in batches]), indices)
+        seen = torch.cat([features(batch.images) for batch in batches])
+        alone = [FeatureView(8, None, MEAN, STD)(images.read(int(i))[None]) for i in indices]
+        assert (seen - torch.cat(alone)).abs().max() < 1.6 / 255 / 0.25
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_breaks_later_is_named(on_disk, workers):
+    images = on_disk[1]
+    path = images.root / "4.png"
+    path.write_bytes(path.read_bytes()[:60])
+    loading = loader(images, Epochs(12), train=view(on_files=True), workers=workers)
+    with pytest.raises(ValueError, match=r"4\.png"):
+        list(loading)
+    started = time.monotonic()
+    del loading
+    gc.collect()
+    assert time.monotonic() - started < 4  # torch gives a worker that is in a cycle 5 s to end
+
+
+def test_files_need_a_view_that_crops_in_workers(on_disk):
+    with pytest.raises(ValueError, match="on_files"):
+        loader(on_disk[1], Epochs(12))
+
+
+def test_workers_are_chosen_by_where_the_images_are(on_disk):
+    settings, files = on_disk
+    assert n_workers(settings, memory()) == 0
+    assert n_workers(settings, files) >= 1 and n_workers(settings, files, n_processes=10_000) == 1
+    assert n_workers(Data(num_workers=3), memory()) == 3
+
+
+def test_training_batches_of_files_go_through_the_view(on_disk):
+    settings, images = on_disk
+    train = train_view(settings, images, MEAN, STD)
+    for batch in loader(images, Epochs(12), train=train):
+        assert batch.images.dtype == torch.uint8 and batch.images.shape[1:] == (1, 8, 8)
+        assert train(batch.images, batch.draws).isfinite().all()

@@ -1,0 +1,113 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from reference.sampler import official_draw, quota_draw
+
+from deepcluster.data.sampler import Sampler
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def skewed(n=600, k=12, seed=0):
+    """Labels whose cluster sizes differ by a factor of a hundred; cluster 5 is empty."""
+    weights = torch.tensor([0.0 if c == 5 else 1.6**-c for c in range(k)])
+    labels = torch.multinomial(weights, n, replacement=True, generator=generator(seed))
+    labels[: k - 1] = torch.tensor([c for c in range(k) if c != 5])
+    return labels, k
+
+
+def counts(sampler, labels, k, n, repeats):
+    """How often every image is shown, over many epochs."""
+    g = generator(1)
+    shown = [torch.bincount(sampler.indices(labels, k, n, g), minlength=len(labels)) for _ in range(repeats)]
+    return torch.stack(shown).sum(0)
+
+
+def test_every_cluster_is_drawn_equally_often():
+    labels, k = skewed()
+    drawn = Sampler().indices(labels, k, 600, generator())
+    per_cluster = torch.bincount(labels[drawn], minlength=k)
+    quota = 600 // 11 + 1
+    assert len(drawn) == 600 and per_cluster[5] == 0
+    per_cluster = per_cluster[torch.arange(k) != 5]
+    assert (per_cluster <= quota).all()
+    assert (quota - per_cluster).sum() == 11 * quota - 600  # a few at random are cut off
+
+
+def test_large_clusters_are_drawn_without_and_small_ones_with_replacement():
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    for seed in range(5):
+        drawn = Sampler().indices(labels, 2, 100, generator(seed))
+        large = drawn[labels[drawn] == 0]
+        small = torch.bincount(drawn[labels[drawn] == 1], minlength=100)[90:]
+        assert len(large.unique()) == len(large) >= 49
+        assert small.sum() >= 49 and small.double().std() > 0.5  # five rounds of all ten would have no spread
+
+
+@pytest.mark.parametrize(("kind", "twin"), [("uniform", quota_draw), ("official", official_draw)])
+def test_frequencies_of_images_are_those_of_the_plain_twin(kind, twin):
+    labels, k = skewed(n=200)
+    repeats = 400
+    ours = counts(Sampler(kind=kind), labels, k, 200, repeats).double() / repeats
+    rng = np.random.default_rng(0)
+    theirs = (
+        sum(np.bincount(twin(labels.tolist(), k, 200, rng), minlength=200) for _ in range(repeats)) / repeats
+    )
+    difference = (ours - torch.from_numpy(theirs)).abs()
+    # both are means of `repeats` counts; a count's standard deviation is at most about its mean's root + 1
+    tolerance = 4.5 * (2 * (ours + 0.05) / repeats).sqrt() * 1.3
+    assert (difference < tolerance).all()
+
+
+def test_the_official_law_is_about_proportional_and_the_right_one_is_not():
+    labels, k = skewed(n=5000)
+    labels = labels[torch.randperm(5000, generator=generator(3))]
+    sizes = torch.bincount(labels, minlength=k).double()
+    shown = {}
+    for kind in ("uniform", "official"):
+        drawn = Sampler(kind=kind).indices(labels, k, 5000, generator(4))
+        shown[kind] = torch.bincount(labels[drawn], minlength=k).double()
+    # REFERENCE 1.7, simulated: correlation of the realised frequency with the raw size 0.98
+    assert torch.corrcoef(torch.stack([sizes, shown["official"]]))[0, 1] > 0.95
+    assert shown["uniform"].max() <= 5000 // 11 + 1
+
+
+def test_proportional_shows_every_image_equally_often():
+    labels, k = skewed(n=50)
+    sampler = Sampler(kind="proportional")
+    assert sampler.indices(labels, k, 50, generator()).sort().values.tolist() == list(range(50))
+    assert torch.bincount(sampler.indices(labels, k, 100, generator())).tolist() == [2] * 50
+    assert len(sampler.indices(labels, k, 70, generator()).unique()) == 50
+    assert len(sampler.indices(labels, k, 30, generator()).unique()) == 30
+
+
+@pytest.mark.parametrize("kind", ["uniform", "proportional", "official"])
+@pytest.mark.parametrize("n", [1, 7, 200, 999])
+def test_same_seed_same_indices_in_any_number(kind, n):
+    labels, k = skewed(n=200)
+    sampler = Sampler(kind=kind)
+    first = sampler.indices(labels, k, n, generator(5))
+    assert len(first) == n and first.dtype == torch.int64
+    assert torch.equal(first, sampler.indices(labels, k, n, generator(5)))
+    assert n == 1 or not torch.equal(first, sampler.indices(labels, k, n, generator(6)))
+
+
+def test_fifty_thousand_images_are_drawn_in_milliseconds():
+    labels = torch.randint(0, 1000, (50_000,), generator=generator())
+    times = []
+    for seed in range(5):
+        started = time.process_time()  # other processes' work does not count
+        Sampler().indices(labels, 1000, 50_000, generator(seed))
+        times.append(time.process_time() - started)
+    assert min(times) < 0.1  # 0.012 s measured; a loop over clusters takes longer
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(
+        ValueError, match=r"sampler.kind must be one of uniform, proportional, official, got 'even'"
+    ):
+        Sampler(kind="even")

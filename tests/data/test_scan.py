@@ -1,0 +1,144 @@
+import logging
+
+import pytest
+import torch
+from reference.pictures import encoded, picture
+
+from deepcluster.data import scan as scan_module
+from deepcluster.data.decode import decode_file
+from deepcluster.data.images import FileImages, MemoryImages
+from deepcluster.data.settings import Data
+from deepcluster.data.sources import load
+
+
+@pytest.fixture
+def broken(make_folder):
+    root = make_folder([f"{i}.png" for i in range(8)])
+    (root / "1.png").write_bytes(b"")
+    (root / "4.jpg").write_text("a text")
+    (root / "5.jpg").write_bytes(encoded(picture(9, 60, 60), "JPEG")[:-40])
+    return root
+
+
+def folder(root, **settings):
+    return Data(source="folder", root=str(root), **{"cache_dir": "none", **settings})
+
+
+def test_broken_images_are_one_error_before_training(broken):
+    with pytest.raises(ValueError) as error:
+        load(folder(broken), "train")
+    message = str(error.value)
+    assert "3 of 10 images" in message and "data.on_broken=skip" in message
+    for name, reason in (("1.png", "empty"), ("4.jpg", "not an image"), ("5.jpg", "truncated")):
+        assert f"'{name}': " in message and reason in message and f"/{name}" not in message
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_broken_images_are_left_out_and_told(broken, in_memory, caplog):
+    with caplog.at_level(logging.WARNING):
+        images = load(folder(broken, on_broken="skip", in_memory=in_memory), "train")
+    assert images.samples == ["0.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png"]
+    assert [name for name, _ in images.skipped] == ["1.png", "4.jpg", "5.jpg"]
+    assert "3 of 10" in caplog.text
+    for i, name in enumerate(images.samples):
+        assert (images.read(i) == decode_file(str(broken / name), 3)).all()
+
+
+def test_only_broken_images_are_an_error_even_when_they_are_skipped(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="2 of 2 images"):
+        load(folder(tmp_path, on_broken="skip"), "train")
+
+
+def test_small_sets_of_one_size_live_in_memory(make_folder):
+    root = make_folder(["1.png", "2.png", "3.png"])
+    images = load(folder(root), "train")
+    on_disk = load(folder(root, in_memory="never"), "train")
+    assert isinstance(images, MemoryImages) and isinstance(on_disk, FileImages)
+    assert (images.images == torch.stack([on_disk.read(i) for i in range(3)])).all()
+
+
+def test_images_of_other_sizes_stay_on_disk_or_are_brought_to_one(make_folder):
+    root = make_folder(["1.png", "2.png"])
+    make_folder(["wide.png"], height=12, width=30)
+    assert isinstance(load(folder(root), "train"), FileImages)
+    with pytest.raises(ValueError, match=r"'wide.png' is 30 x 12 and others 10 x 12; set data.stored_size"):
+        load(folder(root, in_memory="always"), "train")
+    images = load(folder(root, stored_size=8), "train")
+    assert isinstance(images, MemoryImages) and images.images.shape == (3, 3, 8, 8)
+
+
+def test_sets_above_the_memory_limit_stay_on_disk(make_folder):
+    root = make_folder(["1.png", "2.png"])
+    assert isinstance(load(folder(root, memory_gb=719e-9), "train"), FileImages)
+    assert isinstance(load(folder(root, memory_gb=721e-9), "train"), MemoryImages)
+    with pytest.raises(ValueError, match=r"data.memory_gb=7.19e-07; raise it"):
+        load(folder(root, memory_gb=719e-9, in_memory="always"), "train")
+
+
+@pytest.mark.parametrize("in_memory", ["auto", "never"])
+def test_an_unchanged_folder_is_decoded_once_and_a_changed_one_again(
+    make_folder, tmp_path, monkeypatch, in_memory
+):
+    root = make_folder(["1.png", "2.png", "3.png"])
+    (root / "4.png").write_bytes(b"broken")
+    settings = folder(root, cache_dir=str(tmp_path / "cache"), on_broken="skip", in_memory=in_memory)
+    scans = []
+    real = scan_module._decode_all
+    monkeypatch.setattr(scan_module, "_decode_all", lambda *args: scans.append(1) or real(*args))
+    first, second = load(settings, "train"), load(settings, "train")
+    assert len(scans) == 1
+    assert first.samples == second.samples and first.skipped == second.skipped != []
+    assert all((first.read(i) == second.read(i)).all() for i in range(3))
+    before = first.read(1).clone()
+    picture(7).save(root / "2.png")
+    third = load(settings, "train")
+    assert len(scans) == 2 and not (third.read(1) == before).all()
+    (root / "1.png").unlink()
+    assert load(settings, "train").samples == ["2.png", "3.png"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # a changed set replaces its own entry
+
+
+def test_a_change_that_keeps_the_size_of_the_file_is_seen(tmp_path):
+    settings = folder(tmp_path / "images", cache_dir=str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    for seed in (0, 1):
+        for name in ("a", "b"):
+            picture(seed).save(tmp_path / "images" / f"{name}.bmp")
+        assert torch.equal(
+            load(settings, "train").read(1), decode_file(str(tmp_path / "images" / "b.bmp"), 3)
+        )
+
+
+def test_a_remembered_error_is_told_again(broken, tmp_path):
+    settings = folder(broken, cache_dir=str(tmp_path / "cache"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="3 of 10 images"):
+            load(settings, "train")
+
+
+def test_a_damaged_cache_entry_is_made_again(make_folder, tmp_path, caplog):
+    settings = folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "cache"))
+    first = load(settings, "train")
+    entry = next((tmp_path / "cache").iterdir())
+    entry.write_bytes(entry.read_bytes()[:100])
+    second = load(settings, "train")
+    assert (first.images == second.images).all() and "damaged" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(make_folder, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    images = load(
+        folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "file" / "cache")), "train"
+    )
+    assert len(images) == 2 and "nothing remembered" in caplog.text
+
+
+def test_writing_into_images_does_not_change_what_is_remembered(make_folder, tmp_path):
+    settings = folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "cache"))
+    load(settings, "train")
+    images = load(settings, "train").images
+    before = images.clone()
+    images.zero_()
+    assert (load(settings, "train").images == before).all()

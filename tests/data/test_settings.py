@@ -1,0 +1,40 @@
+import pytest
+from omegaconf import OmegaConf
+
+from deepcluster.data.settings import Data
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"source": "imagnet"}, ["data.source", "fashion_mnist_mini", "'imagnet'"]),
+        ({"size": 2}, ["data.size", "at least 4", "2"]),
+        ({"size": 64, "resize": 32}, ["data.resize", "data.size=64", "32"]),
+        ({"crop_scale": [0.5, 0.2]}, ["data.crop_scale", "[0.5, 0.2]"]),
+        ({"crop_scale": [0.5, 1.5]}, ["data.crop_scale", "(0, 1]"]),
+        ({"crop_ratio": [1.0]}, ["data.crop_ratio", "[1.0]"]),
+        ({"batch_size": 1}, ["data.batch_size", "at least 2"]),
+        ({"num_workers": -1}, ["data.num_workers", "-1"]),
+        ({"mean": [0.5]}, ["data.mean", "data.std", "both"]),
+        ({"mean": [125.0], "std": [60.0]}, ["divide values in 0..255 by 255"]),
+        ({"mean": [0.5, 0.5], "std": [0.1, 0.1]}, ["1 or 3 values"]),
+        ({"in_memory": "yes"}, ["data.in_memory", "auto, always, never"]),
+        ({"in_memory": "never"}, ["data.in_memory=never", "fashion_mnist_mini", "data.in_memory=auto"]),
+        ({"memory_gb": float("nan")}, ["data.memory_gb"]),
+        ({"n_channels": 4}, ["data.n_channels", "4"]),
+        ({"on_broken": "ignore"}, ["data.on_broken", "error, skip"]),
+    ],
+)
+def test_bad_values_are_refused_with_key_value_and_limit(values, words):
+    with pytest.raises(ValueError) as error:
+        Data(**values)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_settings_are_a_schema_for_hydra():
+    schema = OmegaConf.structured(Data)
+    merged = OmegaConf.merge(schema, {"source": "folder", "root": "x", "mean": [0.1], "std": [0.2]})
+    data = OmegaConf.to_object(merged)
+    assert isinstance(data, Data) and data.mean == [0.1] and data.num_workers is None
+    with pytest.raises(Exception, match="sise"):
+        OmegaConf.merge(schema, {"sise": 32})

@@ -1,0 +1,173 @@
+"""A DeepCluster run of a second: 96 grey images of 16 px, LeNet5, six clusters. For tests of the loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.history import write_samples
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.datamodule import TrainingImages
+from deepcluster.data.images import MemoryImages
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.settings import Data
+from deepcluster.data.views import feature_view, train_view
+from deepcluster.models.head import ClusterHead
+from deepcluster.models.lenet import LeNet5
+from deepcluster.seeding import generator
+from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
+from deepcluster.training.features import Extraction
+from deepcluster.training.module import DeepClusterModule, Optimizer
+from deepcluster.training.progress import Progress
+from deepcluster.training.reassign import Clusterer, ReassignCallback
+from deepcluster.training.schedule import Schedule
+
+N_IMAGES, K, BATCH = 96, 6, 16
+MEAN, STD = [0.5], [0.25]
+CARD: dict[str, Any] = {"arch": {}, "in_channels": 1, "image_size": 16}
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing of ours may catch it or tidy up after it."""
+
+
+def images(n: int = N_IMAGES) -> MemoryImages:
+    """Blobs at places that differ from image to image, in noise; pixel (0, 0) holds the image's index."""
+    pixels = torch.randint(0, 40, (n, 1, 16, 16), generator=generator("tiny images"), dtype=torch.uint8)
+    for i in range(n):
+        top, left = i % 4 * 3, i // 4 % 4 * 3
+        pixels[i, 0, top : top + 4, left : left + 4] += 150
+        pixels[i, 0, 0, 0] = i
+    return MemoryImages(images=pixels, samples=[f"train/{i}" for i in range(n)], labels=torch.arange(n) % 4)
+
+
+@dataclass
+class Seen(pl.Callback):
+    """Records every batch that was trained on: (epoch, batch number, indices, pseudo-labels used)."""
+
+    batches: list[tuple[int, int, Tensor, Tensor]] = field(default_factory=list)
+    kill_after: tuple[int, int] | None = None
+    on_batch: Callable[[pl.Trainer, int], None] | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        assert isinstance(pl_module, DeepClusterModule) and pl_module.pseudo_labels is not None
+        labels = pl_module.pseudo_labels[batch.indices].clone()
+        self.batches.append((trainer.current_epoch, batch_idx, batch.indices.clone(), labels))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.on_batch is not None:
+            self.on_batch(trainer, batch_idx)
+        if self.kill_after == (trainer.current_epoch, batch_idx):
+            raise Killed
+
+    def of_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """All indices and labels that the epoch trained on, in order."""
+        mine = [(indices, labels) for e, _, indices, labels in self.batches if e == epoch]
+        return torch.cat([i for i, _ in mine]), torch.cat([labels for _, labels in mine])
+
+
+@dataclass
+class Run:
+    """A tiny run, built."""
+
+    module: DeepClusterModule
+    reassign: ReassignCallback
+    trainer: pl.Trainer
+    batches: TrainingImages
+    seen: Seen
+    folder: Path
+
+    def fit(self, *, resume: bool = False) -> "Run":
+        last = self.folder / "checkpoints" / "last.ckpt"
+        ckpt = str(last) if resume else None
+        self.trainer.fit(self.module, datamodule=self.batches, ckpt_path=ckpt, weights_only=True)
+        return self
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.module.state_dict().items()}
+
+
+def build(
+    folder: Path,
+    *,
+    max_epochs: int = 3,
+    num_workers: int = 0,
+    persistent_workers: bool = False,
+    every_n_steps: int | None = None,
+    schedule: Schedule | None = None,
+    sampler: Sampler | None = None,
+    kill_after: tuple[int, int] | None = None,
+    on_batch: Callable[[pl.Trainer, int], None] | None = None,
+    dropout_net: Any = None,
+    seed: int = 7,
+    trainer: dict[str, Any] | None = None,
+    reduction: Reduction | None = None,
+) -> Run:
+    """Build a tiny run in a folder; the same arguments build the same run."""
+    data = Data(
+        size=16,
+        batch_size=BATCH,
+        num_workers=num_workers,
+        persistent_workers=persistent_workers,
+        mean=MEAN,
+        std=STD,
+        crop_scale=[0.5, 1.0],
+    )
+    pictures = images()
+    write_samples(folder / "assignments", pictures.samples)
+    torch.manual_seed(seed)
+    backbone = LeNet5(1, 16, batch_norm=True) if dropout_net is None else dropout_net()
+    clusterer = Clusterer(
+        images=pictures,
+        view=feature_view(data, pictures, MEAN, STD),
+        extraction=Extraction(batch_size=32),
+        reduction=reduction or Reduction(dim=8),
+        kmeans=KMeans(k=K, n_iter=5),
+        seed=seed,
+        num_workers=0,
+        progress=Progress(bars=False),
+    )
+    reassign = ReassignCallback(
+        clusterer=clusterer,
+        schedule=schedule or Schedule(),
+        sampler=sampler or Sampler(),
+        labels=pictures.labels,
+        folder=folder / "assignments",
+        seed=seed,
+    )
+    view = train_view(data, pictures, MEAN, STD)
+    module = DeepClusterModule(
+        backbone, ClusterHead(backbone.feature_dim, K), view=view, optimizer=Optimizer(), seed=seed, card=CARD
+    )
+    seen = Seen(kill_after=kill_after, on_batch=on_batch)
+    built = pl.Trainer(
+        **{
+            "max_epochs": max_epochs,
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "callbacks": [reassign, LastCheckpoint(folder, every_n_steps=every_n_steps), seen],
+            "plugins": [AtomicCheckpointIO()],
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            **(trainer or {}),
+        }
+    )
+    batches = TrainingImages(
+        pictures,
+        view,
+        data,
+        seed=seed,
+        n_per_epoch=reassign.n_images_per_epoch,
+        num_workers=num_workers,
+        before_epoch=lambda: reassign.prepare(built),
+    )
+    return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)

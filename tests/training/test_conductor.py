@@ -1,0 +1,166 @@
+"""The conductor's parts against plain computations: extraction, reduction, delivery, failures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.settings import Data
+from deepcluster.data.views import feature_view
+from deepcluster.models.lenet import LeNet5
+from deepcluster.training.features import Extraction, FeaturePass, feature_pass, reduced_features
+
+
+def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:
+    torch.manual_seed(0)
+    backbone = network or LeNet5(1, 16, batch_norm=True)
+    pictures = tiny.images()
+    view = feature_view(Data(size=16), pictures, tiny.MEAN, tiny.STD)
+    settings = Extraction(batch_size=batch_size)
+    return feature_pass(
+        backbone, pictures, view, settings, num_workers=0, device=torch.device("cpu"), dtype=torch.float32
+    )
+
+
+def plain_features() -> Tensor:
+    """All features at once by the network itself, in eval mode."""
+    torch.manual_seed(0)
+    backbone = LeNet5(1, 16, batch_norm=True).eval()
+    pixels = tiny.images().images.float() / 255
+    with torch.no_grad():
+        return backbone((pixels - tiny.MEAN[0]) / tiny.STD[0])
+
+
+def plain_pca(features: Tensor, dim: int) -> Tensor:
+    """PCA, whitening and L2 by an eigen-decomposition in float64; signs are arbitrary."""
+    centred = features.double() - features.double().mean(0)
+    variances, directions = torch.linalg.eigh(centred.T @ centred / (len(features) - 1))
+    reduced = centred @ directions.flip(1)[:, :dim] / variances.flip(0)[:dim].sqrt()
+    return reduced / reduced.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("batch_size", [7, 96])
+@pytest.mark.parametrize("buffer_mb", [0, 64])
+def test_streamed_reduction_equals_a_plain_one(batch_size: int, buffer_mb: int) -> None:
+    """Gram matrices, which no sign changes; with a buffer of 0 every image is computed twice."""
+    source = tiny_pass(batch_size=batch_size)
+    _, reduced = reduced_features(source, 84, Reduction(dim=8), buffer_mb=buffer_mb, seed=1)
+    expected = plain_pca(plain_features(), 8)
+    assert reduced is not None
+    assert torch.allclose(reduced.double() @ reduced.double().T, expected @ expected.T, atol=2e-4)
+
+
+def test_pca_on_a_sample_reduces_all_images() -> None:
+    fitted, reduced = reduced_features(tiny_pass(), 84, Reduction(dim=8, fit_images=40), buffer_mb=64, seed=1)
+    assert reduced is not None
+    assert torch.allclose(reduced, fitted.apply(plain_features()), atol=1e-4)
+    _, other = reduced_features(tiny_pass(), 84, Reduction(dim=8, fit_images=40), buffer_mb=64, seed=2)
+    assert other is not None and not torch.allclose(reduced, other, atol=1e-3), "the sample does not follow the seed"
+
+
+def test_without_pca_features_are_normalised_only() -> None:
+    _, reduced = reduced_features(tiny_pass(), 84, Reduction(dim=None, whiten=False), buffer_mb=64, seed=1)
+    expected = torch.nn.functional.normalize(plain_features(), dim=1)
+    assert reduced is not None and torch.allclose(reduced, expected, atol=1e-4)
+
+
+def test_progress_counts_every_image_once() -> None:
+    for buffer_mb in (0, 64):
+        counted: list[int] = []
+        reduced_features(
+            tiny_pass(batch_size=10), 84, Reduction(dim=8), buffer_mb=buffer_mb, seed=1, progress=counted.append
+        )
+        assert sum(counted) == tiny.N_IMAGES
+
+
+def test_a_nan_in_the_features_names_the_image_and_the_way_out() -> None:
+    source = tiny_pass(batch_size=10)
+    network = source.network
+
+    def breaks(pixels: Tensor) -> Tensor:
+        features = network(pixels)
+        return torch.where(pixels[:, :1, 0, 0] > (16.5 / 255 - 0.5) / 0.25, torch.nan, features)
+
+    source.network = breaks
+    with pytest.raises(ValueError, match=r"train/17.*optimizer\.lr"):
+        reduced_features(source, 84, Reduction(dim=8), buffer_mb=64, seed=1)
+
+
+def test_extraction_changes_neither_weights_nor_mode_nor_statistics(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path)
+    before = run.weights()
+    run.module.backbone.train()
+    run.reassign.clusterer.assign(run.module.backbone, device=torch.device("cpu"), moment="epoch 0")
+    assert run.module.backbone.training
+    assert all(torch.equal(before[name], value) for name, value in run.weights().items())
+
+
+def test_same_seed_and_moment_give_the_same_assignment_and_others_do_not(tmp_path: Path) -> None:
+    clusterer = tiny.build(tmp_path).reassign.clusterer
+    torch.manual_seed(0)
+    backbone, cpu = LeNet5(1, 16, batch_norm=True), torch.device("cpu")
+    first, _ = clusterer.assign(backbone, device=cpu, moment="epoch 0")
+    again, _ = clusterer.assign(backbone, device=cpu, moment="epoch 0")
+    other, _ = clusterer.assign(backbone, device=cpu, moment="epoch 1")
+    assert torch.equal(first.labels, again.labels) and not torch.equal(first.labels, other.labels)
+
+
+def test_assignment_applied_to_its_own_images_gives_its_labels(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path)
+    source = tiny_pass()
+    torch.manual_seed(0)
+    assignment, _ = run.reassign.clusterer.assign(
+        LeNet5(1, 16, batch_norm=True), device=torch.device("cpu"), moment="epoch 0"
+    )
+    features = torch.cat([f for _, f in source.stream(torch.arange(tiny.N_IMAGES))])
+    assert torch.equal(assignment.apply(features), assignment.labels)
+
+
+def test_prepare_called_twice_reassigns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny.build(tmp_path, max_epochs=2)
+    calls: list[str] = []
+    assign = run.reassign.clusterer.assign
+
+    def counted(*args: Any, moment: str, **kwargs: Any) -> Any:
+        calls.append(moment)
+        return assign(*args, moment=moment, **kwargs)
+
+    monkeypatch.setattr(run.reassign.clusterer, "assign", counted)
+    run.fit()
+    assert calls == ["epoch 0", "epoch 1"]
+
+
+def test_head_is_drawn_anew_in_place_at_each_reassignment(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path, max_epochs=1)
+    weight = run.module.head.linear.weight
+    before = weight.detach().clone()
+    run.fit()
+    assert run.module.head.linear.weight is weight and not torch.equal(before, weight)
+    groups = run.trainer.optimizers[0].param_groups
+    assert [group["momentum"] for group in groups] == [0.9, 0.0]
+    assert any(parameter is weight for parameter in groups[1]["params"])
+
+
+def test_a_diverged_loss_is_refused_with_the_key_to_turn(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path)
+    run.module.head.linear.bias.data.fill_(0)
+
+    def poison(trainer: Any, batch_idx: int) -> None:
+        with torch.no_grad():
+            run.module.backbone.features[0][0].weight.fill_(float("nan"))
+
+    run.seen.on_batch = poison
+    with pytest.raises(ValueError, match=r"optimizer\.lr"):
+        run.fit()
+
+
+def test_a_checkpoint_of_other_images_is_refused(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path, max_epochs=1).fit()
+    state = run.reassign.state_dict()
+    state["assignment"]["labels"] = state["assignment"]["labels"][:50]
+    with pytest.raises(ValueError, match=r"clustered 50 images.*has 96"):
+        tiny.build(tmp_path / "b").reassign.load_state_dict(state)
