@@ -18,9 +18,7 @@ N_PER_CLASS = {"train": 500, "test": 100}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds train-images-idx3-ubyte.gz and the other three")
     parser.add_argument("--out", type=Path, default=ASSET)
     arguments = parser.parse_args()
@@ -29,9 +27,7 @@ def main() -> None:
         full = fashion_mnist(str(arguments.folder), split)
         assert full.labels is not None
         labels = full.labels.numpy()
-        numbers = np.sort(
-            np.concatenate([np.flatnonzero(labels == label)[:n_per_class] for label in range(10)])
-        )
+        numbers = np.sort(np.concatenate([np.flatnonzero(labels == label)[:n_per_class] for label in range(10)]))
         arrays[f"{split}_images"] = full.images[numbers, 0].numpy()
         arrays[f"{split}_labels"] = labels[numbers].astype(np.uint8)
         arrays[f"{split}_numbers"] = numbers.astype(np.uint16)

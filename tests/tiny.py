@@ -54,7 +54,9 @@ class Seen(pl.Callback):
     kill_after: tuple[int, int] | None = None
     on_batch: Callable[[pl.Trainer, int], None] | None = None
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         assert isinstance(pl_module, DeepClusterModule) and pl_module.pseudo_labels is not None
         labels = pl_module.pseudo_labels[batch.indices].clone()
         self.batches.append((trainer.current_epoch, batch_idx, batch.indices.clone(), labels))

@@ -102,7 +102,10 @@ class CheckSweep(Callback):
                 check(job, config.hydra.job.config_name)
             except Exception as error:
                 text = str(error.__cause__ or error).splitlines()[0]
-                print(f"\nerror: no job was started, because {' '.join(job)} is refused: {text}", file=sys.stderr)
+                print(
+                    f"\nerror: no job was started, because {' '.join(job)} is refused: {text}",
+                    file=sys.stderr,
+                )
                 raise SystemExit(1) from None
 
 

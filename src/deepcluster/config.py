@@ -25,10 +25,24 @@ from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 
 # What a config may build. Hydra's own block-list lets builtins.open and torch.load through (ECOSYSTEM.md).
-ALLOWED_TARGETS = ("deepcluster.", "torch.nn.", "torch.optim.", "torchvision.models.", "pytorch_lightning.", "timm.")
+ALLOWED_TARGETS = (
+    "deepcluster.",
+    "torch.nn.",
+    "torch.optim.",
+    "torchvision.models.",
+    "pytorch_lightning.",
+    "timm.",
+)
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
-MAY_CHANGE_ON_RESUME = ("trainer", "logger", "data.root", "data.num_workers", "data.persistent_workers", "checkpoint")
+MAY_CHANGE_ON_RESUME = (
+    "trainer",
+    "logger",
+    "data.root",
+    "data.num_workers",
+    "data.persistent_workers",
+    "checkpoint",
+)
 
 
 @dataclass(kw_only=True)
@@ -105,10 +119,15 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
     """
     if resume is not None:
         if not (Path(resume) / "config.yaml").is_file():
-            raise ValueError(f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it")
+            raise ValueError(
+                f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
+            )
         return resume
     if output_dir is not None and (Path(output_dir) / "config.yaml").is_file():
-        raise ValueError(f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, or choose another folder")
+        raise ValueError(
+            f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
+            "or choose another folder"
+        )
     return output_dir or default
 
 
@@ -169,7 +188,9 @@ def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> N
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not target.startswith(ALLOWED_TARGETS):
-        raise ValueError(f"{key}._target_={target} is not allowed; it must start with one of {', '.join(ALLOWED_TARGETS)}")
+        raise ValueError(
+            f"{key}._target_={target} is not allowed; it must start with one of {', '.join(ALLOWED_TARGETS)}"
+        )
     factory = locate(target, key)
     parameters = inspect.signature(factory).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):

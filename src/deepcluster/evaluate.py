@@ -13,9 +13,9 @@ from deepcluster.atomic import write_atomically
 from deepcluster.clustering import metrics
 from deepcluster.config import TrainConfig, build, check_target
 from deepcluster.data.images import ImageSet
+from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
-from deepcluster.data.loader import n_workers
 from deepcluster.data.views import feature_view
 from deepcluster.evaluation.representation import Evaluation, labelled_split, measure
 from deepcluster.models.backbone import Backbone
@@ -99,16 +99,14 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
                 clusters[indices] = stored.assignment.apply(features.float().cpu())
                 advance(len(indices))
         write_clusters(folder / "clusters.csv", images, clusters)
-        results["clusters_used"] = len(clusters.unique())
+        results["clusters_used"] = len(torch.unique(clusters))
         if images.labels is not None:
             results |= metrics.label_metrics(clusters, images.labels)
         progress.say(f"{len(images):,} images in {results['clusters_used']} clusters: {folder / 'clusters.csv'}")
     else:
         split = labelled_split(images, load(data, "test"), config.evaluation, seed=config.seed)
         if split is None:
-            raise ValueError(
-                f"data={data.source} has no labels to measure with; evaluation=assign needs none"
-            )
+            raise ValueError(f"data={data.source} has no labels to measure with; evaluation=assign needs none")
         results |= measure(split, source, config.evaluation, seed=config.seed)
         for name in ("knn_accuracy", "linear_probe_accuracy"):
             progress.say(f"{name:24} {results[name]:.1%}")

@@ -126,10 +126,12 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     trained = dict(final)
     if split is not None:
         parts.progress.say("measuring the trained network")
-        trained |= measure(split, _probe_source(config, parts, module.backbone, device), config.evaluation, seed=config.seed)
+        trained |= measure(
+            split, _probe_source(config, parts, module.backbone, device), config.evaluation, seed=config.seed
+        )
     _save_final(folder, parts, module, assignment, epoch=trainer.current_epoch)
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
-    summary = {
+    summary: dict[str, Any] = {
         "trained": _figures(trained),
         "untrained": _figures(untrained),
         "clusters_used": int(final["clusters_used"]),
@@ -319,9 +321,7 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
     return trainer
 
 
-def _save_final(
-    folder: Path, parts: Parts, module: DeepClusterModule, assignment: Assignment, *, epoch: int
-) -> None:
+def _save_final(folder: Path, parts: Parts, module: DeepClusterModule, assignment: Assignment, *, epoch: int) -> None:
     """checkpoints/final.ckpt: the trained backbone with the clusters that belong to it, to use on new images."""
     weights: dict[str, Tensor] = {f"backbone.{k}": v.cpu() for k, v in module.backbone.state_dict().items()}
     content = {
@@ -336,7 +336,15 @@ def _save_final(
 def _figures(numbers: dict[str, float]) -> dict[str, float | None]:
     """The figures of one network that summary.json promises, None where they cannot be had."""
     names = ["knn_accuracy", "linear_probe_accuracy", "linear_probe_lr", "nmi_labels", "nmi_previous"]
-    names += ["clusters_used", "largest_share", "entropy", "purity", "one_to_one_accuracy", "ari_labels", "ami_labels"]
+    names += [
+        "clusters_used",
+        "largest_share",
+        "entropy",
+        "purity",
+        "one_to_one_accuracy",
+        "ari_labels",
+        "ami_labels",
+    ]
     return {name: numbers.get(name) for name in names}
 
 

@@ -42,7 +42,9 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         console.print("           no labels, so nothing to measure accuracy with")
     more = 2 * int(config.trainer["max_epochs"])
     console.print("next       train on:        python train.py " + f"resume={folder} trainer.max_epochs={more}")
-    console.print(f"           new images:      python eval.py ckpt={folder} evaluation=assign data=folder data.root=DIR")
+    console.print(
+        f"           new images:      python eval.py ckpt={folder} evaluation=assign data=folder data.root=DIR"
+    )
     console.print("           your own images: python train.py data=folder data.root=DIR")
     console.print("           compare K:       python train.py -m clustering.k=50,100,200")
 

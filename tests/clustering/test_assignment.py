@@ -75,9 +75,7 @@ def test_new_images_are_reduced_and_then_given_the_nearest_centroid() -> None:
 @pytest.mark.parametrize(
     ("k", "dtype"), [(256, torch.uint8), (257, torch.int16), (32768, torch.int16), (32769, torch.int32)]
 )
-def test_checkpoints_keep_the_assignment_in_the_smallest_integers(
-    k: int, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_checkpoints_keep_the_assignment_in_the_smallest_integers(k: int, dtype: torch.dtype, tmp_path: Path) -> None:
     features = torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
     moments = Moments(4)
     moments.update(features)

@@ -39,9 +39,7 @@ def test_one_assignment_can_be_asked_for_by_name(tmp_path: Path) -> None:
     assert found.of() == dict(zip(SAMPLES, [1, 0, 1, 0], strict=True))
     assert found.of("epoch_00012") == dict(zip(SAMPLES, [2, 1, 0, 0], strict=True))
     assert read_assignments(tmp_path, "epoch_00003").labels.tolist() == [[0, 1, 0, 1]]
-    with pytest.raises(
-        ValueError, match="no assignment named epoch_00004; there are epoch_00003, epoch_00012"
-    ):
+    with pytest.raises(ValueError, match="no assignment named epoch_00004; there are epoch_00003, epoch_00012"):
         found.of("epoch_00004")
     with pytest.raises(FileNotFoundError, match="no assignment named epoch_00004"):
         read_assignments(tmp_path, "epoch_00004")
@@ -101,9 +99,7 @@ def test_missing_folders_and_files_are_named(tmp_path: Path) -> None:
         read_assignments(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run_with_three(tmp_path)
     files = sorted(path.name for path in (tmp_path / "assignments").iterdir())
 

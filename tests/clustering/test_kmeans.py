@@ -65,9 +65,7 @@ def test_faiss_steps_equal_all_at_once_on_a_sample_and_on_the_sphere() -> None:
     sampled = kmeans_faiss.lloyd(features, 30, n_iter=10, seed=5, max_points_per_centroid=20)
     assert torch.equal(sampled, faiss_at_once(features, 30, 10, 5, max_points_per_centroid=20))
     spherical = kmeans_faiss.lloyd(features, 30, n_iter=10, seed=5, spherical=True)
-    torch.testing.assert_close(
-        spherical, faiss_at_once(features, 30, 10, 5, spherical=True), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(spherical, faiss_at_once(features, 30, 10, 5, spherical=True), atol=1e-5, rtol=0)
 
 
 def test_faiss_iterates_on_all_images_by_default() -> None:

@@ -27,9 +27,7 @@ def test_only_amd_with_avx512_is_told_its_kernels() -> None:
     assert openblas_core("GenuineIntel", SKYLAKEX_FLAGS | {"amx_bf16"}) is None
 
 
-def test_advice_is_there_while_faiss_loads_and_gone_afterwards(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_advice_is_there_while_faiss_loads_and_gone_afterwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     monkeypatch.setattr(kmeans_faiss, "vendor_and_flags", lambda: ZEN5)
     assert advice_at_import(monkeypatch, tmp_path) == "SkylakeX"

@@ -80,9 +80,7 @@ def test_one_to_one_accuracy_and_moved_share_equal_trying_all_renamings(seed: in
 
 def test_one_to_one_accuracy_uses_every_cluster_once() -> None:
     # two clusters per label: only one of each can be matched
-    assert metrics.one_to_one_accuracy(*tensors([0, 0, 0, 1, 1, 1], [0, 0, 1, 2, 3, 3])) == pytest.approx(
-        4 / 6
-    )
+    assert metrics.one_to_one_accuracy(*tensors([0, 0, 0, 1, 1, 1], [0, 0, 1, 2, 3, 3])) == pytest.approx(4 / 6)
 
 
 def test_renamed_clusters_have_not_moved() -> None:

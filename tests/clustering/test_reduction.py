@@ -78,9 +78,7 @@ def test_sums_of_two_processes_are_the_moments_of_all() -> None:
     whole.update(features)
     parts[0].update(features[:900])
     parts[1].update(features[900:])  # the third process has no images
-    sums = [
-        torch.stack(tensors).sum(dim=0) for tensors in zip(*(part.as_sums() for part in parts), strict=True)
-    ]
+    sums = [torch.stack(tensors).sum(dim=0) for tensors in zip(*(part.as_sums() for part in parts), strict=True)]
     merged = Moments.from_sums(sums)
     assert merged.n == 3000
     for one, other in zip(merged.mean_and_covariance(), whole.mean_and_covariance(), strict=True):
@@ -110,9 +108,7 @@ def test_only_processors_that_round_nothing_take_the_fast_products() -> None:
     assert not keeps_float32("", frozenset())
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.backends.mkldnn, "matmul"), reason="torch < 2.9 has one setting for all"
-)
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch < 2.9 has one setting for all")
 def test_a_precision_set_for_one_backend_is_lifted_and_comes_back() -> None:
     mkldnn = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # there, but not in torch's stubs
     mkldnn.fp32_precision = "bf16"  # from now on torch refuses to tell its precision the old way

@@ -80,9 +80,7 @@ def test_cifar_is_read_from_its_layout(tmp_path):
     assert data.labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5] and data.classes == list("abcdefghij")
     hundred = tmp_path / "cifar-100-python"
     hundred.mkdir()
-    (hundred / "test").write_bytes(
-        pickle.dumps({"data": images.reshape(10, -1), "fine_labels": list(range(10))})
-    )
+    (hundred / "test").write_bytes(pickle.dumps({"data": images.reshape(10, -1), "fine_labels": list(range(10))}))
     (hundred / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(i) for i in range(100)]}))
     data = load(Data(source="cifar100", root=str(tmp_path)), "test")
     assert (data.images.numpy() == images).all() and data.samples[9] == "test/9" and len(data.classes) == 100
@@ -101,10 +99,7 @@ def test_svhn_is_read_from_its_layout(tmp_path):
 def test_stl10_trains_on_unlabelled_images_too(tmp_path):
     folder = tmp_path / "stl10_binary"
     folder.mkdir()
-    parts = {
-        name: pixels(n, 96, seed)
-        for seed, (name, n) in enumerate([("train", 3), ("unlabeled", 4), ("test", 2)])
-    }
+    parts = {name: pixels(n, 96, seed) for seed, (name, n) in enumerate([("train", 3), ("unlabeled", 4), ("test", 2)])}
     for name, images in parts.items():
         (folder / f"{name}_X.bin").write_bytes(images.transpose(0, 1, 3, 2).tobytes())  # columns first
     (folder / "train_y.bin").write_bytes(bytes([1, 10, 2]))

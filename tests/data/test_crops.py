@@ -54,18 +54,14 @@ def test_crops_are_torchvisions_resized_crop(side, size):
     boxes = draw_boxes(draw(16, generator), images.shape[2], images.shape[3], SCALE, RATIO)
     flipped = torch.arange(16) % 2 == 0
     crops = crop(images, boxes, flipped, size)
-    for image, (top, left, height, width), flip, ours in zip(
-        images, boxes.tolist(), flipped, crops, strict=True
-    ):
+    for image, (top, left, height, width), flip, ours in zip(images, boxes.tolist(), flipped, crops, strict=True):
         theirs = TF.resized_crop(image.float(), top, left, height, width, [size, size], antialias=True)
         assert (ours - (theirs.flip(-1) if flip else theirs)).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (20, 50), (61, 40), (44, 44), (300, 31)])
 def test_the_central_crop_is_torchvisions_resize_and_center_crop(height, width):
-    images = torch.randint(0, 256, (3, 3, height, width), generator=torch.Generator().manual_seed(0)).to(
-        torch.uint8
-    )
+    images = torch.randint(0, 256, (3, 3, height, width), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     expected = TF.center_crop(TF.resize(images.float(), [44], antialias=True), [32, 32])
     assert (central_crop(images.float(), 44, 32) - expected).abs().max() < 1e-3
     assert (square(images, 44, 32).float() - expected).abs().max() <= 1.01  # rounded to 8 bits, per axis
@@ -74,9 +70,7 @@ def test_the_central_crop_is_torchvisions_resize_and_center_crop(height, width):
 def test_draws_at_their_ends_give_boxes_inside_the_image():
     for value in (0.0, 1 - 2**-24):
         for height, width in ((1, 1), (1, 300), (7, 5), (4096, 3)):
-            top, left, tall, wide = draw_boxes(torch.full((1, 6), value), height, width, SCALE, RATIO)[
-                0
-            ].tolist()
+            top, left, tall, wide = draw_boxes(torch.full((1, 6), value), height, width, SCALE, RATIO)[0].tolist()
             assert 0 <= top <= height - tall and 0 <= left <= width - wide and tall >= 1 and wide >= 1
 
 

@@ -70,17 +70,10 @@ def test_16_bit_colour_is_scaled_and_not_clipped():
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)
-    data = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     expected = torch.from_numpy((values / 257).round().astype(np.int32)).permute(2, 0, 1)
     assert (decode(data, 3).int() - expected).abs().max() <= 1
 
@@ -112,9 +105,7 @@ def test_truncated_images_are_errors(kind, share):
         decode(data[: int(len(data) * share)], 3)
 
 
-@pytest.mark.parametrize(
-    "data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8L", b"GIF89a", b"BM"]
-)
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8L", b"GIF89a", b"BM"])
 def test_a_bare_signature_is_an_error(data):
     with pytest.raises(BrokenImage):
         decode(data, 3)

@@ -14,9 +14,7 @@ MEAN, STD = [0.5], [0.25]
 
 
 def memory(n=23, side=8):
-    images = torch.randint(
-        0, 256, (n, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randint(0, 256, (n, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return MemoryImages(images=images, samples=[str(i) for i in range(n)])
 
 
@@ -52,9 +50,7 @@ def loader(images, before_epoch, *, train=None, n=None, workers=0, persistent=Fa
 
 def equal(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b)
-        for one, two in zip(first, second, strict=True)
-        for a, b in zip(one, two, strict=True)
+        torch.equal(a, b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True)
     )
 
 
@@ -147,10 +143,7 @@ def test_persistent_workers_forget_an_epoch_that_was_broken_off():
 
 @pytest.mark.parametrize(("n", "world_size"), [(23, 2), (24, 2), (23, 4)])
 def test_ranks_share_an_epoch_in_equal_parts(n, world_size):
-    parts = [
-        list(loader(memory(24), Epochs(n), n=n, rank=rank, world_size=world_size))
-        for rank in range(world_size)
-    ]
+    parts = [list(loader(memory(24), Epochs(n), n=n, rank=rank, world_size=world_size)) for rank in range(world_size)]
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     for rank, batches in enumerate(parts):
         seen = torch.cat([batch.indices for batch in batches])

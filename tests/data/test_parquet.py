@@ -19,17 +19,13 @@ def parquet(root, **settings):
 def write(path, first, n, *, column="image", struct=True, paths=True, label="label", names=None, broken=()):
     images = [encoded(picture(first + i), "PNG") if first + i not in broken else b"x" for i in range(n)]
     if struct:
-        rows = [
-            {"bytes": image, "path": f"{first + i}.png" if paths else None} for i, image in enumerate(images)
-        ]
+        rows = [{"bytes": image, "path": f"{first + i}.png" if paths else None} for i, image in enumerate(images)]
         array = pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     else:
         array = pa.array(images, pa.binary())
     columns = {column: array}
     if label:
-        columns[label] = pa.array(
-            [(first + i) % 3 if (first + i) % 4 else None for i in range(n)], pa.int64()
-        )
+        columns[label] = pa.array([(first + i) % 3 if (first + i) % 4 else None for i in range(n)], pa.int64())
     table = pa.table(columns)
     if names:
         info = {"info": {"features": {label: {"names": names, "_type": "ClassLabel"}}}}

@@ -54,9 +54,7 @@ def test_frequencies_of_images_are_those_of_the_plain_twin(kind, twin):
     repeats = 400
     ours = counts(Sampler(kind=kind), labels, k, 200, repeats).double() / repeats
     rng = np.random.default_rng(0)
-    theirs = (
-        sum(np.bincount(twin(labels.tolist(), k, 200, rng), minlength=200) for _ in range(repeats)) / repeats
-    )
+    theirs = sum(np.bincount(twin(labels.tolist(), k, 200, rng), minlength=200) for _ in range(repeats)) / repeats
     difference = (ours - torch.from_numpy(theirs)).abs()
     # both are means of `repeats` counts; a count's standard deviation is at most about its mean's root + 1
     tolerance = 4.5 * (2 * (ours + 0.05) / repeats).sqrt() * 1.3
@@ -107,7 +105,5 @@ def test_fifty_thousand_images_are_drawn_in_milliseconds():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(
-        ValueError, match=r"sampler.kind must be one of uniform, proportional, official, got 'even'"
-    ):
+    with pytest.raises(ValueError, match=r"sampler.kind must be one of uniform, proportional, official, got 'even'"):
         Sampler(kind="even")

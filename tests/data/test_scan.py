@@ -78,9 +78,7 @@ def test_sets_above_the_memory_limit_stay_on_disk(make_folder):
 
 
 @pytest.mark.parametrize("in_memory", ["auto", "never"])
-def test_an_unchanged_folder_is_decoded_once_and_a_changed_one_again(
-    make_folder, tmp_path, monkeypatch, in_memory
-):
+def test_an_unchanged_folder_is_decoded_once_and_a_changed_one_again(make_folder, tmp_path, monkeypatch, in_memory):
     root = make_folder(["1.png", "2.png", "3.png"])
     (root / "4.png").write_bytes(b"broken")
     settings = folder(root, cache_dir=str(tmp_path / "cache"), on_broken="skip", in_memory=in_memory)
@@ -106,9 +104,7 @@ def test_a_change_that_keeps_the_size_of_the_file_is_seen(tmp_path):
     for seed in (0, 1):
         for name in ("a", "b"):
             picture(seed).save(tmp_path / "images" / f"{name}.bmp")
-        assert torch.equal(
-            load(settings, "train").read(1), decode_file(str(tmp_path / "images" / "b.bmp"), 3)
-        )
+        assert torch.equal(load(settings, "train").read(1), decode_file(str(tmp_path / "images" / "b.bmp"), 3))
 
 
 def test_a_remembered_error_is_told_again(broken, tmp_path):
@@ -129,9 +125,7 @@ def test_a_damaged_cache_entry_is_made_again(make_folder, tmp_path, caplog):
 
 def test_a_cache_that_cannot_be_written_is_a_warning(make_folder, tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    images = load(
-        folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "file" / "cache")), "train"
-    )
+    images = load(folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "file" / "cache")), "train")
     assert len(images) == 2 and "nothing remembered" in caplog.text
 
 

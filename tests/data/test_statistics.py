@@ -13,9 +13,7 @@ def memory(images):
 
 
 def test_mean_and_std_are_those_of_all_pixels():
-    images = torch.randint(
-        0, 256, (1100, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randint(0, 256, (1100, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[:, 1] //= 4
     pixels = images.double().transpose(0, 1).flatten(1) / 255
     mean, std = statistics(memory(images), Data())

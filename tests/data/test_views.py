@@ -11,9 +11,7 @@ MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
 def images(n, side, seed=0):
-    return torch.randint(
-        0, 256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 def test_the_whole_image_unflipped_is_only_normalised():
@@ -46,9 +44,7 @@ def test_crops_by_workers_are_the_batched_crops_up_to_rounding(side, size):
     batch, draws = images(16, side), draw(16, torch.Generator().manual_seed(1))
     options = ([0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD)
     batched, on_files = TrainView(size, *options), TrainView(size, *options, on_files=True)
-    crops = torch.stack(
-        [on_files.crop_file(image, numbers) for image, numbers in zip(batch, draws, strict=True)]
-    )
+    crops = torch.stack([on_files.crop_file(image, numbers) for image, numbers in zip(batch, draws, strict=True)])
     assert crops.dtype == torch.uint8
     difference = (on_files(crops, draws) - batched(batch, draws)).abs().amax((0, 2, 3))
     assert (difference < 1.6 / 255 / torch.tensor(STD)).all()  # two roundings to grey levels
@@ -56,9 +52,7 @@ def test_crops_by_workers_are_the_batched_crops_up_to_rounding(side, size):
 
 def test_the_feature_view_is_resize_center_crop_normalise():
     batch = images(3, 28)
-    expected = TF.normalize(
-        TF.center_crop(TF.resize(batch.float(), [44], antialias=True), [32, 32]) / 255, MEAN, STD
-    )
+    expected = TF.normalize(TF.center_crop(TF.resize(batch.float(), [44], antialias=True), [32, 32]) / 255, MEAN, STD)
     assert (FeatureView(32, 44, MEAN, STD)(batch) - expected).abs().max() < 1e-4
     on_files = FeatureView(32, 44, MEAN, STD, on_files=True)
     crops = torch.stack([on_files.crop_file(image) for image in batch])

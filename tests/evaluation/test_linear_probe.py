@@ -56,9 +56,7 @@ def test_all_rates_at_once_train_as_a_plain_twin_one_by_one():
     standardised = ((x.double() - part.mean(0)) / part.std(0, unbiased=False)).float()
     generator = torch.Generator().manual_seed(4)
     batches = [
-        batch
-        for _ in range(3)
-        for batch in torch.split(rows[torch.randperm(len(rows), generator=generator)], 32)
+        batch for _ in range(3) for batch in torch.split(rows[torch.randperm(len(rows), generator=generator)], 32)
     ]
     for number, rate in enumerate(rates):
         twin = train_softmax_regression(standardised, y, batches, 3, lr=rate, weight_decay=0.01)
@@ -79,9 +77,7 @@ def test_a_long_probe_finds_the_line_of_scikit_learns_logistic_regression():
     score = theirs.score(((test_x - mean) / std).numpy(), test_y.numpy())
     assert abs(ours.accuracy - score) <= 0.003 and 0.6 < score < 0.95
     everything = torch.arange(300)
-    line = SoftmaxRegressions(
-        train_x, train_y, everything, 3, [0.1], settings, torch.Generator().manual_seed(0)
-    )
+    line = SoftmaxRegressions(train_x, train_y, everything, 3, [0.1], settings, torch.Generator().manual_seed(0))
     difference = line.weight - torch.from_numpy(theirs.coef_).T  # both sum to 0 over classes: one optimum
     assert float(difference.norm() / line.weight.norm()) < 0.02
 

@@ -50,9 +50,7 @@ def test_another_image_size_and_no_sobel_are_computed():
 def test_weights_start_by_the_2018_law():
     torch.manual_seed(0)
     net = SmallAlexNet(3)
-    assert math.isclose(
-        float(net.features.conv4[0].weight.detach().std()), math.sqrt(2 / (9 * 192)), rel_tol=0.01
-    )
+    assert math.isclose(float(net.features.conv4[0].weight.detach().std()), math.sqrt(2 / (9 * 192)), rel_tol=0.01)
     assert math.isclose(float(net.neck.fc1.weight.detach().std()), 0.01, rel_tol=0.01)
     assert not net.neck.fc1.bias.any()
 

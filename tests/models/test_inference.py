@@ -97,9 +97,7 @@ def test_a_batch_norm_that_does_more_is_left_alone():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x).relu()
 
-    network = nn.Sequential(
-        nn.Conv2d(1, 2, 1), WithActivation(2), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
-    ).eval()
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), WithActivation(2), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)).eval()
     x = torch.randn(2, 1, 3, 3)
     expected = network(x)
     assert fold_batch_norm(network) == 1

@@ -53,7 +53,4 @@ def nmi(a: list[int], b: list[int]) -> float:
 
 def best_match(a: list[int], b: list[int], k: int) -> int:
     """Images on which a and b agree under the best renaming of b's k clusters, by trying all renamings."""
-    return max(
-        sum(x == renamed[y] for x, y in zip(a, b, strict=True))
-        for renamed in itertools.permutations(range(k))
-    )
+    return max(sum(x == renamed[y] for x, y in zip(a, b, strict=True)) for renamed in itertools.permutations(range(k)))

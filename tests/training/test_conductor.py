@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from torch import Tensor
 
-import tiny
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view
@@ -72,7 +72,12 @@ def test_progress_counts_every_image_once() -> None:
     for buffer_mb in (0, 64):
         counted: list[int] = []
         reduced_features(
-            tiny_pass(batch_size=10), 84, Reduction(dim=8), buffer_mb=buffer_mb, seed=1, progress=counted.append
+            tiny_pass(batch_size=10),
+            84,
+            Reduction(dim=8),
+            buffer_mb=buffer_mb,
+            seed=1,
+            progress=counted.append,
         )
         assert sum(counted) == tiny.N_IMAGES
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import tiny
 import torch
 from torch import Tensor
 
-import tiny
 from deepcluster.clustering.history import read_assignments
 from deepcluster.data.sampler import Sampler
 from deepcluster.models.alexnet import SmallAlexNet
@@ -155,7 +155,9 @@ def test_epochs_without_a_reassignment_keep_labels_and_draw_anew(tmp_path: Path,
     (first, first_labels), (second, second_labels) = run.seen.of_epoch(0), run.seen.of_epoch(1)
     assert not torch.equal(first, second)
     by_image = dict(zip(first.tolist(), first_labels.tolist(), strict=True))
-    assert all(by_image.get(i, label) == label for i, label in zip(second.tolist(), second_labels.tolist(), strict=True))
+    assert all(
+        by_image.get(i, label) == label for i, label in zip(second.tolist(), second_labels.tolist(), strict=True)
+    )
 
 
 def test_schedule_survives_a_resume(tmp_path: Path) -> None:

@@ -45,9 +45,7 @@ class Assignment:
             raise ValueError(f"labels must be in 0..{self.k - 1}, got {low}..{high}")
         empty = torch.nonzero(self.sizes() == 0).flatten().tolist()
         if empty:
-            raise ValueError(
-                f"every cluster must hold an image, {len(empty)} of {self.k} are empty: {empty[:5]}"
-            )
+            raise ValueError(f"every cluster must hold an image, {len(empty)} of {self.k} are empty: {empty[:5]}")
         if self.centroids.ndim != 2 or len(self.centroids) != self.k:
             raise ValueError(f"centroids must be ({self.k}, P), got {tuple(self.centroids.shape)}")
         if not torch.isfinite(self.centroids).all():

@@ -41,9 +41,7 @@ class KMeans:
     n_iter: int = 20  # original: clustering.py, run_kmeans
     n_redo: int = 1
     spherical: bool = False
-    max_points_per_centroid: int | None = (
-        None  # original: 10_000_000, use every point (faiss's default is 256)
-    )
+    max_points_per_centroid: int | None = None  # original: 10_000_000, use every point (faiss's default is 256)
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -69,8 +67,7 @@ class KMeans:
         """
         if n_images < self.k:
             raise ValueError(
-                f"clustering.k={self.k} needs at least that many images, there are {n_images}; "
-                "lower clustering.k"
+                f"clustering.k={self.k} needs at least that many images, there are {n_images}; lower clustering.k"
             )
 
     @torch.no_grad()
@@ -149,13 +146,9 @@ def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:
         return "torch", "clustering.backend=torch"
     if backend == "faiss":
         if not has_faiss:
-            raise ValueError(
-                "clustering.backend=faiss, but faiss is not installed; set clustering.backend=torch"
-            )
+            raise ValueError("clustering.backend=faiss, but faiss is not installed; set clustering.backend=torch")
         if device.type == "cuda" and kmeans_faiss.n_gpus() == 0:
-            raise ValueError(
-                "clustering.backend=faiss on a GPU, but faiss sees none; set clustering.backend=torch"
-            )
+            raise ValueError("clustering.backend=faiss on a GPU, but faiss sees none; set clustering.backend=torch")
         return "faiss", "clustering.backend=faiss"
     if not has_faiss:
         return "torch", "faiss is not installed"
@@ -169,9 +162,7 @@ def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:
     return "torch", f"faiss does not serve {device.type}"
 
 
-def _shifted(
-    progress: Callable[[int, int], None] | None, before: int, n_total: int
-) -> Callable[[int], None] | None:
+def _shifted(progress: Callable[[int, int], None] | None, before: int, n_total: int) -> Callable[[int], None] | None:
     """Progress of one run of several, told as progress of all."""
     if progress is None:
         return None

@@ -8,9 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
-LARGEST_EXACT_MATCHING = (
-    5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
-)
+LARGEST_EXACT_MATCHING = 5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
 LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; AMI's expected value takes minutes above
 
 
@@ -20,9 +18,7 @@ def _joint(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int]:
     Labels that occur nowhere get no row or column.
     """
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
-        raise ValueError(
-            f"two labelings of the same images are needed, got {tuple(a.shape)} and {tuple(b.shape)}"
-        )
+        raise ValueError(f"two labelings of the same images are needed, got {tuple(a.shape)} and {tuple(b.shape)}")
     values_a, rows = torch.unique(a.cpu().long(), return_inverse=True)
     values_b, columns = torch.unique(b.cpu().long(), return_inverse=True)
     cells, counts = torch.unique(rows * len(values_b) + columns, return_counts=True)

@@ -97,8 +97,7 @@ class Reduction:
         if self.fit_images is not None and self.fit_images < max(2, self.dim or 0):
             least = max(2, self.dim or 0)
             raise ValueError(
-                f"reduction.fit_images must be at least {least} (reduction.dim={self.dim}), "
-                f"got {self.fit_images}"
+                f"reduction.fit_images must be at least {least} (reduction.dim={self.dim}), got {self.fit_images}"
             )
 
     @property
@@ -121,13 +120,9 @@ class Reduction:
         way_out = "lower it or set reduction=l2"
         if n_images < max(self.dim, 2):
             least = max(self.dim, 2)
-            raise ValueError(
-                f"reduction.dim={self.dim} needs at least {least} images, there are {n_images}; {way_out}"
-            )
+            raise ValueError(f"reduction.dim={self.dim} needs at least {least} images, there are {n_images}; {way_out}")
         if feature_dim < self.dim:
-            raise ValueError(
-                f"reduction.dim={self.dim} is more than the network's {feature_dim} features; {way_out}"
-            )
+            raise ValueError(f"reduction.dim={self.dim} is more than the network's {feature_dim} features; {way_out}")
 
     def fit(self, moments: Moments) -> FittedReduction:
         """Fit to the moments of the features (all processes' together).

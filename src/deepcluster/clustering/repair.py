@@ -46,9 +46,7 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
         for cluster, indices in zip((old, new), halves, strict=True):
             members[cluster] = indices
             labels[indices] = cluster
-            centroids[cluster] = (
-                features[indices].mean(dim=0, dtype=sum_dtype(features.device)).to(centroids.dtype)
-            )
+            centroids[cluster] = features[indices].mean(dim=0, dtype=sum_dtype(features.device)).to(centroids.dtype)
             heapq.heappush(largest_first, (-len(indices), cluster))
     return labels, centroids, len(empty)
 

@@ -103,9 +103,7 @@ def _arrays(
 
 def _needs_root(root: str | None, source: str) -> Path:
     if root is None:
-        raise ValueError(
-            f"data.source={source} needs data.root=DIR; its files are found there or downloaded to it"
-        )
+        raise ValueError(f"data.source={source} needs data.root=DIR; its files are found there or downloaded to it")
     return Path(root).expanduser()
 
 

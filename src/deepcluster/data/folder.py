@@ -36,8 +36,7 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
         return None
     if folders["train"] is None and folders["test"] is not None:
         raise ValueError(
-            f"data.root={root} has {folders['test'].name}/ but no train/; "
-            "rename it, or point data.root at the images"
+            f"data.root={root} has {folders['test'].name}/ but no train/; rename it, or point data.root at the images"
         )
     files = {name: [] if folder is None else list(_files(folder)) for name, folder in folders.items()}
     if folders["train"] is None:
@@ -45,14 +44,11 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
     for name in {"train", split}:
         if not files[name]:
             raise FileNotFoundError(
-                f"no images under {folders[name] or root} (data.root={root}); "
-                f"looked for {', '.join(EXTENSIONS)}"
+                f"no images under {folders[name] or root} (data.root={root}); looked for {', '.join(EXTENSIONS)}"
             )
     classes = _classes(files["train"]) | _classes(files["test"])
     chosen = [files[split][i] for i in evenly_spaced(len(files[split]), settings.limit)]
-    labels = (
-        _labels(chosen, sorted(classes)) if settings.labels == "auto" and _classes(files[split]) else None
-    )
+    labels = _labels(chosen, sorted(classes)) if settings.labels == "auto" and _classes(files[split]) else None
     prefix = "" if (folder := folders[split]) is None else f"{folder.name}/"
     samples = [prefix + "/".join(parts) for parts in chosen]
     train_folder = folders["train"] or root
@@ -62,9 +58,7 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
         n_channels=settings.n_channels or _probe_channels(train_folder, files["train"]),
         labels=labels if len(classes) > 1 else None,
         classes=sorted(classes) if labels is not None and len(classes) > 1 else None,
-        fingerprint=fingerprint(
-            str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)
-        ),
+        fingerprint=fingerprint(str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)),
     )
     return scan(images, settings, split)
 
@@ -75,9 +69,7 @@ def _root(settings: Data) -> Path:
     root = Path(settings.root).expanduser()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
-        raise FileNotFoundError(
-            f"data.root={root} {what}; it must be a folder with images ({', '.join(EXTENSIONS)})"
-        )
+        raise FileNotFoundError(f"data.root={root} {what}; it must be a folder with images ({', '.join(EXTENSIONS)})")
     return root
 
 

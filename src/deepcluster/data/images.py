@@ -47,9 +47,7 @@ class MemoryImages:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == torch.uint8 and self.images.ndim == 4, (
-            "MemoryImages holds uint8 (N, C, H, W)"
-        )
+        assert self.images.dtype == torch.uint8 and self.images.ndim == 4, "MemoryImages holds uint8 (N, C, H, W)"
         assert len(self.samples) == len(self.images), "one identity per image"
         assert self.labels is None or len(self.labels) == len(self.images), "one label per image"
         self.n_channels: int = self.images.shape[1]
@@ -141,9 +139,7 @@ class EncodedImages:
         assert self.encoded is not None, "prepare() comes before the first read"
         data, offsets = self.encoded
         row = int(self.rows[i])
-        return decode_named(
-            bytes(data[offsets[row] : offsets[row + 1]].numpy()), self.n_channels, self.samples[i]
-        )
+        return decode_named(bytes(data[offsets[row] : offsets[row + 1]].numpy()), self.n_channels, self.samples[i])
 
     def take(self, indices: Sequence[int]) -> "EncodedImages":
         """The set of these images only; the bytes are shared."""

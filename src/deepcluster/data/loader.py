@@ -55,10 +55,7 @@ class _Reader(Dataset[Batch]):
 
     def __getitem__(self, request: Request) -> Batch:
         n = len(request.indices)
-        if request.seed is None:
-            draws = torch.empty(n, 0)
-        else:
-            draws = draw(n, torch.Generator().manual_seed(request.seed))
+        draws = torch.empty(n, 0) if request.seed is None else draw(n, torch.Generator().manual_seed(request.seed))
         if not self.view.on_files and isinstance(self.images, MemoryImages):
             return Batch(self.images.images[request.indices], request.indices, draws)
         return Batch(torch.stack(self._crops(request.indices, draws)), request.indices, draws)
@@ -193,9 +190,7 @@ def _data_loader(
     images: ImageSet, view: TrainView | FeatureView, plan: _Plan, num_workers: int, persistent_workers: bool
 ) -> DataLoader[Batch]:
     if not view.on_files and not isinstance(images, MemoryImages):
-        raise ValueError(
-            "images on disk differ in size and must be cropped by workers: build the view with on_files"
-        )
+        raise ValueError("images on disk differ in size and must be cropped by workers: build the view with on_files")
     return DataLoader(
         _Reader(images, view),
         batch_size=None,

@@ -73,17 +73,13 @@ def _files(settings: Data) -> dict[str, list[Path]]:
     files = sorted(root.glob("[!.]*.parquet")) or sorted((root / "data").glob("[!.]*.parquet"))
     if not files:
         what = "has no .parquet files" if root.is_dir() else "is not a folder"
-        raise FileNotFoundError(
-            f"data.root={root} {what}; looked for {root}/*.parquet and {root}/data/*.parquet"
-        )
+        raise FileNotFoundError(f"data.root={root} {what}; looked for {root}/*.parquet and {root}/data/*.parquet")
     found: dict[str, list[Path]] = {}
     for split, prefixes in SPLIT_PREFIXES.items():
         groups = ([file for file in files if file.name.startswith(prefix)] for prefix in prefixes)
         found[split] = next((group for group in groups if group), [])
     if not found["train"] and found["test"]:
-        raise ValueError(
-            f"data.root={root} has {found['test'][0].name} but no train*.parquet; rename the files"
-        )
+        raise ValueError(f"data.root={root} has {found['test'][0].name} but no train*.parquet; rename the files")
     return found if found["train"] else {"train": files, "test": []}
 
 
@@ -131,11 +127,7 @@ def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor
         if all(paths) and len(set(paths)) == n_rows:
             samples = [str(path) for path in paths]
     label = next(
-        (
-            name
-            for name in _LABEL_COLUMNS
-            if name in schema.names and pa.types.is_integer(schema.field(name).type)
-        ),
+        (name for name in _LABEL_COLUMNS if name in schema.names and pa.types.is_integer(schema.field(name).type)),
         None,
     )
     if label is None:
@@ -163,9 +155,7 @@ def _fetch(files: list[Path], leaf: str) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{file} is damaged: {error}") from error
         for chunk in column.chunks:
             array = pc.fill_null(chunk, b"").cast(pa.large_binary())
-            offsets = np.frombuffer(array.buffers()[1], np.int64)[
-                array.offset : array.offset + len(array) + 1
-            ]
+            offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
             if len(array):
                 lengths.append(np.diff(offsets))
                 data.append(np.frombuffer(array.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]])

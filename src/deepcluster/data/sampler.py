@@ -36,9 +36,7 @@ class Sampler:
         Returns:
             (n,) int64 indices of images, shuffled.
         """
-        assert len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < k, (
-            "labels must be in 0..k-1"
-        )
+        assert len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < k, "labels must be in 0..k-1"
         if self.kind == "proportional":
             return _passes(len(labels), n, generator)
         drawn = _uniform(labels, k, n, generator)
@@ -68,9 +66,7 @@ def _uniform(labels: Tensor, k: int, n: int, generator: torch.Generator) -> Tens
     starts, sizes = starts[sizes > 0], sizes[sizes > 0]
     quota = n // len(sizes) + 1
     slots = torch.arange(quota).expand(len(sizes), quota)
-    repeated = (
-        torch.rand(len(sizes), quota, generator=generator, dtype=torch.float64) * sizes[:, None]
-    ).long()
+    repeated = (torch.rand(len(sizes), quota, generator=generator, dtype=torch.float64) * sizes[:, None]).long()
     positions = torch.where(sizes[:, None] <= quota, repeated, slots) + starts[:, None]
     drawn = order[positions.flatten()]
     return drawn[torch.randperm(len(drawn), generator=generator)[:n]]

@@ -81,9 +81,7 @@ class Data:
                 "the centre crop cannot be larger than the image; raise it or leave it out"
             )
         if self.n_channels not in (None, 1, 3):
-            raise ValueError(
-                f"data.n_channels must be 1 or 3, got {self.n_channels}; leave it out to find it"
-            )
+            raise ValueError(f"data.n_channels must be 1 or 3, got {self.n_channels}; leave it out to find it")
         if not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
         if self.in_memory == "never" and self.source not in FILE_SOURCES:
@@ -109,9 +107,7 @@ class Data:
         if self.mean is None or self.std is None:
             return
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
-            raise ValueError(
-                f"data.mean and data.std need 1 or 3 values each, got {self.mean} and {self.std}"
-            )
+            raise ValueError(f"data.mean and data.std need 1 or 3 values each, got {self.mean} and {self.std}")
         if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
             raise ValueError(
                 f"data.mean and data.std are shares of white, in [0, 1], std above 0, "

@@ -77,9 +77,7 @@ class TrainView(_View):
         """One image uint8 (C, h, w), of any size, and its draws (6,) to its crop, uint8; not flipped."""
         box = draw_boxes(draws[None], image.shape[1], image.shape[2], self.scale, self.ratio)
         top, left, height, width = box[0].tolist()
-        cropped: Tensor = TF.resized_crop(
-            image, top, left, height, width, [self.size, self.size], antialias=True
-        )
+        cropped: Tensor = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
         return cropped
 
 
@@ -119,6 +117,4 @@ def train_view(settings: Data, images: ImageSet, mean: list[float], std: list[fl
 
 def feature_view(settings: Data, images: ImageSet, mean: list[float], std: list[float]) -> FeatureView:
     """The feature view of these images."""
-    return FeatureView(
-        settings.size, settings.resize, mean, std, on_files=not isinstance(images, MemoryImages)
-    )
+    return FeatureView(settings.size, settings.resize, mean, std, on_files=not isinstance(images, MemoryImages))

@@ -45,13 +45,9 @@ class LinearProbe:
                 f"got {list(self.learning_rates)}"
             )
         if self.weight_decay < 0:
-            raise ValueError(
-                f"evaluation.linear_probe.weight_decay must be at least 0, got {self.weight_decay}"
-            )
+            raise ValueError(f"evaluation.linear_probe.weight_decay must be at least 0, got {self.weight_decay}")
         if not 0 < self.held_out < 1:
-            raise ValueError(
-                f"evaluation.linear_probe.held_out must lie between 0 and 1, got {self.held_out}"
-            )
+            raise ValueError(f"evaluation.linear_probe.held_out must lie between 0 and 1, got {self.held_out}")
 
 
 @dataclass(kw_only=True)

@@ -53,9 +53,7 @@ class LabelledSplit:
     test_indices: Tensor
 
 
-def labelled_split(
-    train: ImageSet, test: ImageSet | None, settings: Evaluation, *, seed: int
-) -> LabelledSplit | None:
+def labelled_split(train: ImageSet, test: ImageSet | None, settings: Evaluation, *, seed: int) -> LabelledSplit | None:
     """The labelled images, cut down to `max_images`; None when there are no labels to measure with.
 
     Without a labelled test set a share of the training images is held out. The network has seen those, though

@@ -24,9 +24,7 @@ class ClusterHead(nn.Module):
     def __init__(self, feature_dim: int, capacity: int) -> None:
         super().__init__()
         if feature_dim < 1 or capacity < 1:
-            raise ValueError(
-                f"a head needs feature_dim >= 1 and capacity >= 1, got {feature_dim} and {capacity}"
-            )
+            raise ValueError(f"a head needs feature_dim >= 1 and capacity >= 1, got {feature_dim} and {capacity}")
         self.linear = nn.Linear(feature_dim, capacity)
         nn.init.normal_(self.linear.weight, 0.0, LINEAR_STD)
         nn.init.zeros_(self.linear.bias)
@@ -38,9 +36,7 @@ class ClusterHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, D); unused rows have no logit, so no probability and no gradient."""
-        return F.linear(
-            F.relu(features), self.linear.weight[: self.n_active], self.linear.bias[: self.n_active]
-        )
+        return F.linear(F.relu(features), self.linear.weight[: self.n_active], self.linear.bias[: self.n_active])
 
     @torch.no_grad()
     def redraw(self, k: int, generator: torch.Generator) -> None:

@@ -13,9 +13,7 @@ from deepcluster.models.backbone import Backbone
 PAIRED = ("torchvision.models.resnet", "timm.models.resnet")
 
 
-def inference_copy(
-    backbone: Backbone, *, dtype: torch.dtype = torch.float32, channels_last: bool = False
-) -> Backbone:
+def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, channels_last: bool = False) -> Backbone:
     """Deep copy in eval mode with BatchNorm folded into the convolutions; the original stays as it is.
 
     Args:

@@ -16,7 +16,9 @@ from deepcluster.atomic import write_atomically
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically and reads them with weights_only=True: tensors and plain containers, no code."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
         """Save.
 
         Raises:
@@ -31,7 +33,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             kept = "the checkpoint before it is intact" if Path(path).exists() else "there is none before it"
             raise OSError(
                 error.errno,
-                f"the checkpoint ({size_mb:.1f} MB) could not be written: {error.strerror.split(';')[0]}; {kept}. "
+                f"the checkpoint ({size_mb:.1f} MB) could not be written: {(error.strerror or '').split(';')[0]}; "
+                f"{kept}. "
                 f"Make room and continue with resume={Path(path).parent.parent}",
                 str(path),
             ) from error

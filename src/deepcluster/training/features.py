@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepcluster import distributed
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction

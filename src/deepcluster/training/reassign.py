@@ -5,7 +5,6 @@ The only part that knows all others. schedule.py decides when; module.py learns 
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -285,5 +284,3 @@ def describe(assignment: Assignment, previous: Assignment | None, labels: Tensor
     if labels is not None:
         numbers |= metrics.label_metrics(assignment.labels, labels)
     return {name: float(value) for name, value in numbers.items()}
-
-

@@ -29,9 +29,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not 0 < self.epochs < float("inf"):
-            raise ValueError(
-                f"reassign.epochs must be above 0, got {self.epochs}; 1.0 is one pass over the images"
-            )
+            raise ValueError(f"reassign.epochs must be above 0, got {self.epochs}; 1.0 is one pass over the images")
         if self.every < 1:
             raise ValueError(f"reassign.every must be at least 1, got {self.every}; 1 reassigns at every epoch")
         if self.halt_after is not None and self.halt_after < 1:

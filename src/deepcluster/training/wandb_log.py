@@ -1,13 +1,12 @@
 """Weights & Biases: online with a key, offline without, and a resumed run continues the same one."""
 
+import dataclasses
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from deepcluster.atomic import write_atomically
-from deepcluster.seeding import mix
 from deepcluster.training.progress import Progress
 
 
@@ -27,9 +26,9 @@ def wandb_logger(settings: dict[str, Any], config: Any, folder: Path, progress: 
         values["offline"] = not os.environ.get("WANDB_API_KEY")
     id_file = folder / "wandb_id"
     if not id_file.is_file():
-        write_atomically(id_file, f"{mix(str(folder.resolve()), os.getpid(), os.times().elapsed):x}"[:12].encode())
+        write_atomically(id_file, uuid.uuid4().hex[:12].encode())
     logger = WandbLogger(save_dir=str(folder), id=id_file.read_text(), resume="allow", **values)
-    logger.log_hyperparams(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+    logger.log_hyperparams(dataclasses.asdict(config))
     if values["offline"]:
         progress.say(f"wandb      offline (no WANDB_API_KEY); later: wandb sync {folder}/wandb/offline-run-*")
     else:
