@@ -42,10 +42,11 @@ class TrainingImages(pl.LightningDataModule):
         self.n_per_epoch = n_per_epoch
         self.num_workers = num_workers
         self.before_epoch = before_epoch
+        self._loader: EpochLoader | None = None
 
     def train_dataloader(self) -> EpochLoader:
         assert self.trainer is not None
-        return EpochLoader(
+        self._loader = EpochLoader(
             self.images,
             self.view,
             batch_size=self.settings.batch_size,
@@ -57,3 +58,8 @@ class TrainingImages(pl.LightningDataModule):
             n_per_epoch=self.n_per_epoch,
             before_epoch=self.before_epoch,
         )
+        return self._loader
+
+    def teardown(self, stage: str) -> None:
+        if self._loader is not None:
+            self._loader.close()

@@ -40,7 +40,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return super().load_checkpoint(path, map_location=map_location or "cpu", weights_only=True)
+        device: Any = map_location or "cpu"
+        return super().load_checkpoint(path, map_location=device, weights_only=True)
 
 
 class LastCheckpoint(Checkpoint):
