@@ -1,9 +1,10 @@
-"""Tune on training images only: every fifth is held out and plays the test set. The real test set is never read.
+"""Tune the embedded run without its test set: a part of Fashion-MNIST's training images is held out instead.
 
-    python -m benchmarks.held_out --seeds 1 2 3 -- optimizer.lr=0.1 trainer.max_epochs=30
+    python -m benchmarks.held_out --root DIR --seeds 1 2 3 -- optimizer.lr=0.1 trainer.max_epochs=30
 
-prints, for the settings after `--`, k-NN and probe accuracy of the untrained and the trained network on the held-out
-images, for each seed and on average.
+learns from the shipped 5,000 images and measures on 10,000 other training images of Fashion-MNIST (DIR has its four
+files), the last ones, of which the subset holds none: with 1,000 images a gain of 1 % is within the noise. It prints,
+for the settings after `--`, k-NN and probe accuracy of the untrained and the trained network for each seed.
 """
 
 import argparse
@@ -12,42 +13,44 @@ import io
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-import torch
 from hydra import compose, initialize_config_dir
 
 from deepcluster import config as configuration
 from deepcluster import run
-from deepcluster.data.images import MemoryImages
+from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+N_HELD_OUT = 10_000
 NAMES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels")
 
 
-def held_out(settings: Data, split: str) -> MemoryImages:
-    """The training images without every fifth ("train"), or those ("test")."""
-    images = load(settings, "train")
-    assert isinstance(images, MemoryImages) and images.labels is not None, "needs labelled images in memory"
-    fifth = torch.arange(len(images)) % 5 == 4
-    rows = (fifth if split == "test" else ~fifth).nonzero()[:, 0]
+def held_out(settings: Data, split: str, root: str) -> ImageSet | None:
+    """The shipped training images ("train"), or the last 10,000 of all training images ("test")."""
+    if split == "train":
+        return load(settings, "train")
+    whole = load(Data(source="fashion_mnist", root=root), "train")
+    assert isinstance(whole, MemoryImages) and whole.labels is not None
     return MemoryImages(
-        images=images.images[rows],
-        samples=[images.samples[i] for i in rows.tolist()],
-        labels=images.labels[rows],
-        classes=images.classes,
+        images=whole.images[-N_HELD_OUT:],
+        samples=whole.samples[-N_HELD_OUT:],
+        labels=whole.labels[-N_HELD_OUT:],
+        classes=whole.classes,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--root", required=True, help="folder of Fashion-MNIST's four .gz files")
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
     configuration.register()
-    run.load = held_out  # type: ignore[assignment]
+    run.load = partial(held_out, root=arguments.root)  # type: ignore[assignment]
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     started = time.perf_counter()
     for seed in arguments.seeds:

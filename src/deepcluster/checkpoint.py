@@ -60,10 +60,11 @@ def load(path: str | Path) -> Checkpoint:
     file = find(path)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{file} cannot be read as a checkpoint ({reason}): it is cut short, or holds code") from error
-    if not isinstance(content, dict) or CARD not in content:
+    except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
+        raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{file} is cut short or damaged ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict) or not {CARD, "callbacks", "state_dict", "epoch"} <= content.keys():
         raise ValueError(f"{file} is not a checkpoint of deepcluster: it has no '{CARD}' entry")
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
     prefix = "backbone."
@@ -74,6 +75,19 @@ def load(path: str | Path) -> Checkpoint:
         assignment=None if stored is None else Assignment.from_state_dict(stored),
         epoch=int(content["epoch"]) + 1,
     )
+
+
+def check_same_clusters(stored: Checkpoint, k: int) -> None:
+    """Refuse to go on from a checkpoint with another number of clusters.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if stored.assignment is not None and stored.assignment.k != k:
+        raise ValueError(
+            f"{stored.path} holds {stored.assignment.k} clusters, this run has clustering.k={k}; "
+            "put the run's own checkpoint back, or start a new run"
+        )
 
 
 def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -1,10 +1,10 @@
 """Between Hydra and run.py: from overrides to settings, clear errors, sweeps checked before their first job."""
 
+import copy
 import itertools
-import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,20 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deepcluster import config, run
+from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.evaluate import EvalConfig
 from deepcluster.evaluate import evaluate as measure
 
-log = logging.getLogger(__name__)
-
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError)
+USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
 
 
 def register() -> None:
@@ -38,103 +39,118 @@ def register() -> None:
     ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
 
 
+def start(main: Callable[[], Any]) -> None:
+    """Call an entry file's main; what the user typed wrong ends in one line, not in Hydra's pages."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    try:
+        main()
+    except (*USER_ERRORS, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        refuse(error)
+
+
 def train(cfg: DictConfig) -> float | None:
     """One run of train.py. In a sweep a failure is raised, in a single run it is one line and exit status 1."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    try:
-        if cfg.resume is not None:
-            cfg = config.resumed(cfg, overrides)
-        with _own_process_group(overrides, folder):
-            summary = run.train(config.settings(cfg), folder)
-    except USER_ERRORS as error:
-        if hydra_cfg.mode == RunMode.MULTIRUN:
-            raise
-        stop(error, folder)
+    with _told(folder), _own_process_group(overrides, folder):
+        summary = run.train(_train_settings(cfg, overrides), folder)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
 
 
 def evaluate(cfg: DictConfig) -> None:
     """One run of eval.py."""
-    hydra_cfg = HydraConfig.get()
-    folder = Path(hydra_cfg.runtime.output_dir)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with _told(folder):
+        measure(_eval_settings(cfg), folder)
+
+
+def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
+    return config.settings(cfg if cfg.resume is None else config.resumed(cfg, overrides))
+
+
+def _eval_settings(cfg: DictConfig) -> EvalConfig:
+    settings = config.typed(cfg)
+    assert isinstance(settings, EvalConfig)
+    return settings
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C."""
     try:
-        settings = OmegaConf.to_object(cfg)
-        assert isinstance(settings, EvalConfig)
-        measure(settings, folder)
-    except (*USER_ERRORS, OmegaConfBaseException) as error:
-        if hydra_cfg.mode == RunMode.MULTIRUN:
+        yield
+    except USER_ERRORS as error:
+        where = write_traceback(error, folder)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
+            print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
             raise
-        stop(error, folder)
+        refuse(error, note=where)
+    except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
+        if isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt):
+            saved = (folder / "checkpoints" / "last.ckpt").is_file()
+            hint = f"; continue with: python train.py resume={folder}" if saved else ", before its first checkpoint"
+            print(f"\nstopped{hint}", file=sys.stderr)
+            raise SystemExit(130) from None  # 128 + SIGINT, as shells have it
+        raise
 
 
-def stop(error: BaseException, folder: Path) -> None:
-    """End with one line on stderr; the traceback goes to the log file in `folder`."""
-    log.debug("traceback", exc_info=error)
-    with (folder / "error.log").open("a") as file:
-        import traceback
+class CheckConfig(Callback):
+    """Refuses keys and values that are not possible before there is a folder, and a sweep before its first job."""
 
-        traceback.print_exception(error, file=file)
-    print(f"\nerror: {message(error)}", file=sys.stderr)
-    print(f"(traceback: {folder / 'error.log'})", file=sys.stderr)
-    raise SystemExit(1)
-
-
-def message(error: BaseException) -> str:
-    """What an error says, without Python's decoration of OSErrors."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
-    return str(error)
-
-
-class CheckSweep(Callback):
-    """Refuses a sweep before its first job when any of its jobs has a key or a value that is not possible."""
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Turn the one job's config into settings."""
+        try:
+            _check(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
+        except Exception as error:  # Hydra would only warn of it and go on
+            refuse(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose every job's config and turn it into settings."""
-        sweep = list(config.hydra.overrides.task)
-        if not GlobalHydra.instance().is_initialized():
-            return
-        for job in expand(sweep):
-            try:
-                check(job, config.hydra.job.config_name)
-            except Exception as error:
-                text = str(error.__cause__ or error).splitlines()[0]
-                print(
-                    f"\nerror: no job was started, because {' '.join(job)} is refused: {text}",
-                    file=sys.stderr,
-                )
-                raise SystemExit(1) from None
+        job: list[str] = []
+        try:
+            for job in expand(list(config.hydra.overrides.task)):
+                if any(override.startswith("resume=") for override in job):
+                    raise ValueError("resume= continues one run in its folder; leave out -m")
+                name = config.hydra.job.config_name
+                _check(compose(name, overrides=job, return_hydra_config=True), job, name)
+        except Exception as error:
+            refuse(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep: the product of all values, as Hydra's basic sweeper does."""
-    choices = []
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    """The overrides of each job of a sweep: the product of all values, as Hydra's basic sweeper takes it."""
+    hydra = GlobalHydra.instance().hydra
+    choices: dict[str, list[str]] = {}  # of a key that is given twice the later values count
+    for override in OverridesParser.create(hydra.config_loader if hydra else None).parse_overrides(overrides):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            assert override.input_line is not None
-            choices.append([override.input_line])
-    return [list(job) for job in itertools.product(*choices)]
+            raise ValueError(f"{override.input_line}: this sweeper has no intervals; list the values, as in {key}=1,2")
+    return [list(job) for job in itertools.product(*choices.values())]
 
 
-def check(overrides: list[str], config_name: str) -> None:
-    """Compose one job and build its settings.
+def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
+    """Build one job's settings.
 
     Raises:
         Exception: whatever Hydra, OmegaConf or the settings refuse.
     """
-    cfg = compose(config_name, overrides=overrides)
-    with open_dict(cfg):
-        cfg.pop("hydra", None)
+    job = copy.copy(cfg)
+    with open_dict(job):
+        job.pop("hydra", None)
     if config_name == "train":
-        config.settings(cfg)
+        config.run_folder(job.resume, job.output_dir, "")
+        _train_settings(job, overrides)
     else:
-        OmegaConf.to_object(cfg)
+        _eval_settings(job)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.kmeans import KMeans
@@ -43,6 +44,7 @@ MAY_CHANGE_ON_RESUME = (
     "data.persistent_workers",
     "checkpoint",
 )
+MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
 
 @dataclass(kw_only=True)
@@ -137,10 +139,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     Raises:
         ValueError: if a value, a target or a relation between groups is not possible.
     """
-    try:
-        config = OmegaConf.to_object(cfg)
-    except OmegaConfBaseException as error:  # wraps what __post_init__ says
-        raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+    config = typed(cfg)
     assert isinstance(config, TrainConfig)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=("callbacks", "logger", "plugins"))
@@ -154,6 +153,21 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
+
+
+def typed(cfg: DictConfig) -> Any:
+    """The schema's dataclass with the config's values.
+
+    Raises:
+        ValueError: if a value is missing, of a wrong type, or refused by its dataclass.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ValueError(f"{missing[0]} has no value; add {missing[0]}=VALUE")
+    try:
+        return OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:  # wraps what __post_init__ says
+        raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
 def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None:
@@ -235,21 +249,43 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     Raises:
         ValueError: if the command line changes what was learned so far.
     """
-    stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(Path(cfg.resume) / "config.yaml"))
+    file = Path(cfg.resume) / "config.yaml"
+    try:
+        stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(file))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{file} is not the config of a run of this version: {str(error).splitlines()[0]}") from error
     assert isinstance(stored, DictConfig)
+    planned = stored.trainer.max_epochs
     for override in overrides:
-        key, _, _ = override.lstrip("+").partition("=")
-        if key in ("resume",) or key.startswith("hydra"):
+        key = override.lstrip("+").partition("=")[0]
+        if key == "resume" or key.startswith("hydra"):
             continue
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE_ON_RESUME):
             raise ValueError(
                 f"{override} cannot change in a resumed run; only {', '.join(MAY_CHANGE_ON_RESUME)} can. "
                 "Start a new run, with init=checkpoint init.path=... to begin from these weights"
             )
-        value = OmegaConf.select(cfg, key)
-        OmegaConf.update(stored, key, value, merge=False, force_add=True)
+        # Another trainer is another machine: its file's other values are defaults, not this run's.
+        names = [f"trainer.{name}" for name in MACHINE if name in cfg.trainer] if key == "trainer" else [key]
+        for name in names:
+            OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
     stored.resume = cfg.resume
+    _check_cosine(stored, planned)
     return stored
+
+
+def _check_cosine(stored: DictConfig, planned: int) -> None:
+    """Beyond its planned end a cosine rises again.
+
+    Raises:
+        ValueError: if a run whose rate falls to 0 at its last epoch is to go on after it.
+    """
+    if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned:
+        raise ValueError(
+            f"trainer.max_epochs={stored.trainer.max_epochs} cannot change in a run with optimizer.schedule=cosine: "
+            f"its rate falls to 0 at epoch {planned}. Start a new run, with init=checkpoint init.path=... to begin "
+            "from these weights"
+        )
 
 
 def save(config: TrainConfig, folder: Path) -> None:

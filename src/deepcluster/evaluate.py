@@ -43,10 +43,11 @@ class Evaluated(Evaluation):
 
 @dataclass(kw_only=True)
 class EvalConfig:
-    """configs/eval.yaml, typed."""
+    """configs/eval.yaml, typed. The network is the checkpoint's; `arch` only takes what data=folder says to train.py."""
 
     ckpt: str
     data: Data | None = None
+    arch: dict[str, Any] | None = None
     evaluation: Evaluated = field(default_factory=Evaluated)
     extraction: Extraction = field(default_factory=Extraction)
     seed: int = 1

@@ -81,15 +81,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
+        checkpoint.check_same_clusters(stored, config.clustering.k)
         parts.progress.say(f"resuming after epoch {stored.epoch} from {last}")
-    if is_main_process():
-        save(config, folder)
-        write_samples(folder / "assignments", parts.images.samples)
-    split = None
-    if config.evaluation.enabled and is_main_process():
-        split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
-    untrained, baseline = _untrained(config, parts, split, folder, resuming=resuming)
-
     reassign = ReassignCallback(
         clusterer=parts.clusterer,
         schedule=config.reassign,
@@ -97,8 +90,17 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         labels=parts.images.labels,
         folder=folder / "assignments",
         seed=config.seed,
-        baseline=baseline,
     )
+    trainer = _trainer(config, parts, reassign, folder)
+    # Until here nothing was computed and all was checked; from here on the folder holds a run.
+    if is_main_process():
+        write_samples(folder / "assignments", parts.images.samples)
+        save(config, folder)
+    split = None
+    if config.evaluation.enabled and is_main_process():
+        split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
+    untrained, reassign.assignment = _untrained(config, parts, split, folder, resuming=resuming)
+
     module = DeepClusterModule(
         parts.backbone,
         ClusterHead(parts.backbone.feature_dim, config.clustering.k),
@@ -107,7 +109,6 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         seed=config.seed,
         card=parts.card,
     )
-    trainer = _trainer(config, parts, reassign, folder)
     batches = TrainingImages(
         parts.images,
         parts.train_view,

@@ -119,7 +119,6 @@ class ReassignCallback(pl.Callback):
         labels: (N,) true labels for the log only, -1 where there is none, or None.
         folder: where each assignment is written, or None.
         seed: of the run.
-        baseline: the untrained network's assignment under another seed; the first NMI compares with it.
     """
 
     def __init__(
@@ -131,7 +130,6 @@ class ReassignCallback(pl.Callback):
         labels: Tensor | None,
         folder: Path | None,
         seed: int,
-        baseline: Assignment | None = None,
     ) -> None:
         self.clusterer = clusterer
         self.schedule = schedule
@@ -139,7 +137,8 @@ class ReassignCallback(pl.Callback):
         self.labels = labels
         self.folder = folder
         self.seed = seed
-        self.assignment = baseline
+        # Before the first reassignment: what run.py sets for its NMI to compare with, if anything.
+        self.assignment: Assignment | None = None
         self.version = -1  # the epoch whose reassignment is in force
         self.nmi_previous: list[float] = []
         self.n_repaired = 0

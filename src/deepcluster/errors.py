@@ -1,0 +1,70 @@
+"""What an error says to the person who typed the command: one line with the key, its value and the way out."""
+
+import difflib
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+
+def refuse(error: BaseException, head: str = "", note: str = "") -> NoReturn:
+    """End with one line on stderr, what stands before and after it, and exit status 1."""
+    print(f"\nerror: {head}{sentence(error)}", file=sys.stderr)
+    if note:
+        print(note, file=sys.stderr)
+    raise SystemExit(1) from None
+
+
+def write_traceback(error: BaseException, folder: Path) -> str:
+    """Keep the traceback in the folder; returns the line that says where."""
+    file = folder / "error.log"
+    try:
+        with file.open("a") as stream:
+            traceback.print_exception(error, file=stream)
+    except OSError:  # a full disk: what has been said must do
+        return ""
+    return f"(traceback: {file})"
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says: the key and the way out, without Python's, Hydra's and OmegaConf's decoration."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        known = ", ".join(error.options)
+        return f"{group}={option}: configs/{group} has no such option; it has {known}" + _did_you_mean(
+            option, error.options
+        )
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return _unknown_key(error)
+    if isinstance(error, ValidationError) and error.full_key:
+        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(cause, Exception):
+            return sentence(cause)
+        lines = [line.strip() for line in str(error).splitlines()]
+        return "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
+    return str(error)
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str:
+    """A key that does not exist, and the one that may have been meant."""
+    key, parent = str(error.full_key), error.parent_node
+    group, _, name = key.rpartition(".")
+    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    text = f"there is no key {key}" + _did_you_mean(name, known, f"{group}." if group else "")
+    if isinstance(parent, DictConfig) and "_target_" in parent:  # a group whose owner may take more
+        return f"{text}; +{key}=VALUE gives it to {parent['_target_']} all the same"
+    return text if "did you mean" in text else f"{text}; {group or 'the config'} has {', '.join(known)}"
+
+
+def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
