@@ -84,8 +84,8 @@ def _print_table(title: str, sizes: list[int], p: int, found: list[dict[str, Any
     how = "VmHWM, reset before the reassignment" if found[0]["reset"] else "of the whole process: could not be reset"
     growth = _last_growth(sizes, working)
     console.print(
-        f"peak: {how}; bytes per image from N = {sizes[-2]:,} to {sizes[-1]:,}: rest {_last_growth(sizes, rest):+,.0f}, "
-        f"rest - start {growth:+,.0f}"
+        f"peak: {how}; bytes per image from N = {sizes[-2]:,} to {sizes[-1]:,}: "
+        f"rest {_last_growth(sizes, rest):+,.0f}, rest - start {growth:+,.0f}"
     )
     return growth
 

@@ -66,9 +66,7 @@ class Typist:
         """python eval.py arguments."""
         return self.type("eval.py", *arguments)
 
-    def type(
-        self, entry: str, *arguments: str, kill: list[Any] | None = None, terminal: str | None = None
-    ) -> Finished:
+    def type(self, entry: str, *arguments: str, kill: list[Any] | None = None, terminal: str | None = None) -> Finished:
         self.n_typed += 1
         out, err = (self.folder / f"typed_{self.n_typed}.{name}" for name in ("out", "err"))
         request = {

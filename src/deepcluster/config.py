@@ -3,10 +3,7 @@
 train.py composes a config with Hydra; here it becomes settings. run.py takes it from there.
 """
 
-import difflib
-import importlib
-import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +18,10 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.representation import Evaluation
+from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
-
-# What a config may build. Hydra's own block-list lets builtins.open and torch.load through (ECOSYSTEM.md).
-ALLOWED_TARGETS = (
-    "deepcluster.",
-    "torch.nn.",
-    "torch.optim.",
-    "torchvision.models.",
-    "pytorch_lightning.",
-    "timm.",
-)
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -161,6 +149,7 @@ def typed(cfg: DictConfig) -> Any:
     Raises:
         ValueError: if a value is missing, of a wrong type, or refused by its dataclass.
     """
+    _check_keys(cfg, "")
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ValueError(f"{missing[0]} has no value; add {missing[0]}=VALUE")
@@ -168,6 +157,21 @@ def typed(cfg: DictConfig) -> Any:
         return OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:  # wraps what __post_init__ says
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+
+
+def _check_keys(node: DictConfig, prefix: str) -> None:
+    """Refuse keys that the schema does not have: Hydra lets a plus add any."""
+    schema = OmegaConf.get_type(node)
+    if not is_dataclass(schema):
+        return
+    known = [f.name for f in fields(schema)]
+    for name in map(str, node):
+        key = f"{prefix}{name}"
+        if name not in known:
+            raise ValueError(f"there is no key {key}, and none can be added; there are {', '.join(known)}")
+        value = None if OmegaConf.is_missing(node, name) else node[name]
+        if isinstance(value, DictConfig):
+            _check_keys(value, f"{key}.")
 
 
 def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None:
@@ -187,60 +191,6 @@ def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None
         raise ValueError(f"reassign.epochs={config.reassign.epochs} draws {n_drawn} of {n_images} images; raise it")
     if config.data.batch_size < 2:
         raise ValueError(f"data.batch_size must be at least 2 for BatchNorm, got {config.data.batch_size}")
-
-
-def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> None:
-    """Refuse a `_target_` outside our prefixes, one that does not exist, and arguments that it does not take.
-
-    Args:
-        node: the config of one group, with `_target_`.
-        key: the group's name, for the message.
-        supplied: arguments that the code will add.
-
-    Raises:
-        ValueError: naming the key, and the closest argument that exists.
-    """
-    target = node.get("_target_")
-    if not isinstance(target, str) or not target.startswith(ALLOWED_TARGETS):
-        raise ValueError(
-            f"{key}._target_={target} is not allowed; it must start with one of {', '.join(ALLOWED_TARGETS)}"
-        )
-    factory = locate(target, key)
-    parameters = inspect.signature(factory).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for name in node:
-        if name not in parameters and not name.startswith("_"):
-            close = difflib.get_close_matches(name, parameters, n=1)
-            hint = f"; did you mean {key}.{close[0]}?" if close else f"; it takes {', '.join(parameters)}"
-            raise ValueError(f"{key}.{name} is not an argument of {target}{hint}")
-    required = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
-    ]
-    missing = [name for name in required if name not in node and name not in supplied]
-    if missing:
-        raise ValueError(f"{key} ({target}) needs a value for {', '.join(f'{key}.{name}' for name in missing)}")
-
-
-def locate(target: str, key: str) -> Any:
-    """Import what a `_target_` names.
-
-    Raises:
-        ValueError: if there is no such thing.
-    """
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
-
-
-def build(node: dict[str, Any], key: str, **supplied: Any) -> Any:
-    """Call what the group's `_target_` names with the group's values and those that the code supplies."""
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
-    return locate(node["_target_"], key)(**{**values, **supplied})
 
 
 def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -42,6 +42,9 @@ def sentence(error: BaseException) -> str:
         )
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
+    if isinstance(error, OverrideParseException):
+        reason = str(error).splitlines()[-1] if cause is None else str(cause)
+        return f"{error.override} cannot be read ({reason}); it must be KEY=VALUE, with any of ()[]{{}},= in quotes"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -58,11 +61,11 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     """A key that does not exist, and the one that may have been meant."""
     key, parent = str(error.full_key), error.parent_node
     group, _, name = key.rpartition(".")
-    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    text = f"there is no key {key}" + _did_you_mean(name, known, f"{group}." if group else "")
-    if isinstance(parent, DictConfig) and "_target_" in parent:  # a group whose owner may take more
-        return f"{text}; +{key}=VALUE gives it to {parent['_target_']} all the same"
-    return text if "did you mean" in text else f"{text}; {group or 'the config'} has {', '.join(known)}"
+    known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, DictConfig) else []
+    meant = _did_you_mean(name, known, f"{group}." if group else "")
+    if not meant and isinstance(parent, DictConfig) and "_target_" in parent:
+        return f"there is no key {key} yet; +{key}=VALUE gives it to {parent['_target_']}"
+    return f"there is no key {key}" + (meant or f"; {group or 'the config'} has {', '.join(known)}")
 
 
 def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from deepcluster import checkpoint
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering import metrics
-from deepcluster.config import TrainConfig, build, check_target
+from deepcluster.config import TrainConfig
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
@@ -20,6 +20,7 @@ from deepcluster.data.views import feature_view
 from deepcluster.evaluation.representation import Evaluation, labelled_split, measure
 from deepcluster.models.backbone import Backbone
 from deepcluster.summary import write_clusters
+from deepcluster.targets import build, check_target
 from deepcluster.training.features import Extraction, FeaturePass, feature_pass
 from deepcluster.training.precision import choose_precision
 from deepcluster.training.progress import Progress

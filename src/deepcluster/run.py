@@ -22,7 +22,7 @@ from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import choose_backend
-from deepcluster.config import TrainConfig, build, check_sizes, save
+from deepcluster.config import TrainConfig, check_sizes, save
 from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
@@ -34,6 +34,7 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.seeding import mix
 from deepcluster.summary import print_summary, write_clusters
+from deepcluster.targets import build
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.csv_log import EpochCSV
 from deepcluster.training.features import FeaturePass, feature_pass
@@ -307,18 +308,21 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
     ]
     if parts.progress.bars:
         callbacks.append(TrainingBar())
-    trainer: pl.Trainer = build(
-        {**config.trainer, "precision": parts.precision.trainer},
-        "trainer",
-        callbacks=callbacks,
-        logger=loggers,
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=parts.progress.bars,
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        trainer: pl.Trainer = build(
+            {**config.trainer, "precision": parts.precision.trainer},
+            "trainer",
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=parts.progress.bars,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except TypeError as error:  # which Lightning also raises for values, such as trainer.devices=abc
+        raise ValueError(f"trainer: {error}") from error
     return trainer
 
 

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from deepcluster.clustering.processor import float32_products
 
-ROWS_PER_PRODUCT = (
-    2048  # one float64 accumulation of (D, D) per so many rows: more often would cost more than the product
-)
+# One float64 accumulation of (D, D) per so many rows: more often would cost more than the product.
+ROWS_PER_PRODUCT = 2048
+CHECK_ROWS = 8192
 
 
 class Moments:
@@ -120,7 +120,9 @@ def check_finite(features: Tensor, *, first_row: int = 0) -> None:
     Raises:
         ValueError: with the number of bad rows and the first of them.
     """
-    bad = ~torch.isfinite(features).all(dim=1)
+    # In blocks: isfinite makes temporaries of 7 bytes a number, which for all features together is their own size again.
+    blocks = [torch.isfinite(block).all(dim=1) for block in torch.split(features, CHECK_ROWS)]
+    bad = ~torch.cat(blocks)
     n_bad = int(bad.sum())
     if n_bad > 0:
         row = first_row + int(bad.int().argmax())

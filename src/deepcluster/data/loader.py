@@ -115,9 +115,7 @@ class EpochLoader:
         self.batches_done = 0
         self._restored: tuple[int, int] | None = None
         self._plan = _Plan()
-        self._loader: DataLoader[Batch] | None = _data_loader(
-            images, view, self._plan, num_workers, persistent_workers
-        )
+        self._loader: DataLoader[Batch] | None = _data_loader(images, view, self._plan, num_workers, persistent_workers)
 
     def close(self) -> None:
         """End persistent workers now; left to the garbage collector, each of them takes 5 s to end."""
