@@ -16,7 +16,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 TIMEOUT_S = 900  # generous: other work may occupy the machine
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)

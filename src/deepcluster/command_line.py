@@ -27,6 +27,7 @@ from deepcluster import config, run
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.evaluate import EvalConfig
 from deepcluster.evaluate import evaluate as measure
+from deepcluster.summary import argument
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
@@ -93,8 +94,8 @@ def _told(folder: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         if isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt):
             saved = (folder / "checkpoints" / "last.ckpt").is_file()
-            hint = f"; continue with: python train.py resume={folder}" if saved else ", before its first checkpoint"
-            print(f"\nstopped{hint}", file=sys.stderr)
+            resume = f"; continue with: python train.py {argument('resume', folder)}"
+            print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
             raise SystemExit(130) from None  # 128 + SIGINT, as shells have it
         raise
 
@@ -147,7 +148,8 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
     with open_dict(job):
         job.pop("hydra", None)
     if config_name == "train":
-        config.run_folder(job.resume, job.output_dir, "")
+        if job.resume is not None:
+            config.run_folder(job.resume, None, "")
         _train_settings(job, overrides)
     else:
         _eval_settings(job)

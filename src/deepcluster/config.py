@@ -132,7 +132,8 @@ def settings(cfg: DictConfig) -> TrainConfig:
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=("callbacks", "logger", "plugins"))
     if config.logger:
-        check_target(config.logger, "logger", supplied=("save_dir",))
+        given = {name: value for name, value in config.logger.items() if value is not None}  # null: decided by itself
+        check_target(given, "logger", supplied=("save_dir",))
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")

@@ -4,6 +4,7 @@ Every function also works in a single process, where it does nothing or returns 
 have one path. Tensors travel on the device that the process group's backend serves.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,6 +19,11 @@ T = TypeVar("T")
 def rank() -> int:
     """This process's number, 0 to G - 1; 0 without a process group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes and speaks; also right before there is a process group."""
+    return rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
 
 
 def world_size() -> int:

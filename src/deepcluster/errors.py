@@ -43,8 +43,9 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error).splitlines()[-1] if cause is None else str(cause)
-        return f"{error.override} cannot be read ({reason}); it must be KEY=VALUE, with any of ()[]{{}},= in quotes"
+        reason = str(cause or str(error).splitlines()[0])
+        quoted = "'KEY=\"VALUE\"'"
+        return f"{error.override} cannot be read ({reason}); write {quoted} if a value has spaces, brackets or accents"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     if isinstance(error, HydraException | OmegaConfBaseException):

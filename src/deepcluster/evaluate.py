@@ -44,7 +44,7 @@ class Evaluated(Evaluation):
 
 @dataclass(kw_only=True)
 class EvalConfig:
-    """configs/eval.yaml, typed. The network is the checkpoint's; `arch` only takes what data=folder says to train.py."""
+    """configs/eval.yaml, typed. The network is the checkpoint's: `arch` only takes what data=folder brings along."""
 
     ckpt: str
     data: Data | None = None

@@ -94,11 +94,11 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     )
     trainer = _trainer(config, parts, reassign, folder)
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
-    if is_main_process():
+    if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
         save(config, folder)
     split = None
-    if config.evaluation.enabled and is_main_process():
+    if config.evaluation.enabled and distributed.is_main_process():
         split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
     untrained, reassign.assignment = _untrained(config, parts, split, folder, resuming=resuming)
 
@@ -123,7 +123,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
 
     device = trainer.strategy.root_device
     assignment, final = reassign.final(module.backbone, device=device)
-    if not is_main_process():
+    if not distributed.is_main_process():
         return {}
     trained = dict(final)
     if split is not None:
@@ -242,11 +242,6 @@ def choose_device(trainer: dict[str, Any]) -> torch.device:
     return torch.device("cpu")
 
 
-def is_main_process() -> bool:
-    """Whether this is the process that writes files: also true before there is a process group."""
-    return distributed.rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
-
-
 def _untrained(
     config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path, *, resuming: bool
 ) -> tuple[dict[str, float], Assignment | None]:
@@ -256,7 +251,7 @@ def _untrained(
     of an untrained network agree.
     """
     file = folder / "untrained.json"
-    if not (config.evaluation.enabled and config.evaluation.untrained and is_main_process()):
+    if not (config.evaluation.enabled and config.evaluation.untrained and distributed.is_main_process()):
         return {}, None
     if resuming and file.is_file():
         numbers: dict[str, float] = json.loads(file.read_text())

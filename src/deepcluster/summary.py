@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,26 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         before, after = summary["untrained"][name], summary["trained"][name]
         cells = [form.format(value) if value is not None else "-" for value in (before, after)]
         table.add_row(title, *cells)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     seconds = summary["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training"))
     console.print(f"seconds    {spent}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
-    if summary["trained"]["knn_accuracy"] is None:
+    if config.evaluation.enabled and summary["trained"]["knn_accuracy"] is None:
         console.print("           no labels, so nothing to measure accuracy with")
     more = 2 * int(config.trainer["max_epochs"])
-    console.print("next       train on:        python train.py " + f"resume={folder} trainer.max_epochs={more}")
-    console.print(
-        f"           new images:      python eval.py ckpt={folder} evaluation=assign data=folder data.root=DIR"
-    )
+    console.print(f"next       train on:        python train.py {argument('resume', folder)} trainer.max_epochs={more}")
+    ckpt = argument("ckpt", folder)
+    console.print(f"           new images:      python eval.py {ckpt} evaluation=assign data=folder data.root=DIR")
     console.print("           your own images: python train.py data=folder data.root=DIR")
     console.print("           compare K:       python train.py -m clustering.k=50,100,200")
+
+
+def argument(key: str, path: Path) -> str:
+    """KEY=PATH as it can be typed: in quotes, for the shell and for Hydra, where the path has signs of theirs."""
+    plain = re.fullmatch(r"[\w/.+@%:-]+", str(path), re.ASCII) is not None
+    return f"{key}={path}" if plain else f"""'{key}="{path}"'"""
 
 
 def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:

@@ -48,6 +48,6 @@ class Code:
 def test_a_checkpoint_with_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Code()}, tmp_path / "last.ckpt")
-    with pytest.raises(Exception, match="weights_only|Weights only"):
+    with pytest.raises(Exception, match=r"weights_only|Weights only"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
     assert not (tmp_path / "executed").exists()

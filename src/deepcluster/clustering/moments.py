@@ -120,7 +120,7 @@ def check_finite(features: Tensor, *, first_row: int = 0) -> None:
     Raises:
         ValueError: with the number of bad rows and the first of them.
     """
-    # In blocks: isfinite makes temporaries of 7 bytes a number, which for all features together is their own size again.
+    # In blocks: isfinite makes temporaries of 7 bytes a number, for all features nearly twice their own size.
     blocks = [torch.isfinite(block).all(dim=1) for block in torch.split(features, CHECK_ROWS)]
     bad = ~torch.cat(blocks)
     n_bad = int(bad.sum())

@@ -25,13 +25,13 @@ class Progress:
     @contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """A bar for one phase; yields ``advance(n)``. It vanishes at the end: the epoch's line tells the result."""
-        shown = self.bars and distributed.rank() == 0
+        shown = self.bars and distributed.is_main_process()
         with tqdm(total=total, desc=title, unit=unit, leave=False, disable=not shown, dynamic_ncols=True) as bar:
             yield bar.update
 
     def say(self, line: str) -> None:
         """Print a line above any bar."""
-        if distributed.rank() == 0:
+        if distributed.is_main_process():
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 

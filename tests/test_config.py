@@ -1,0 +1,301 @@
+"""The config: every option composes, every bad value is refused with what to do about it, before anything starts."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from deepcluster import command_line, config
+from deepcluster.errors import sentence
+from deepcluster.summary import argument
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NEEDS = {  # what an option cannot do without
+    "data=folder": ["data.root=images"],
+    "data=parquet": ["data.root=tables"],
+    "arch=timm": ["arch.name=resnet10t"],
+    "init=checkpoint": ["init.path=run"],
+    "experiment=cifar10_parquet": ["data.root=tables"],
+}
+TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
+TRAIN_GROUPS.remove("evaluation")  # of eval.py
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    return compose(name, overrides=list(overrides))
+
+
+def options(group: str) -> list[str]:
+    return [f"{group}={file.stem}" for file in sorted((CONFIGS / group).glob("*.yaml"))]
+
+
+def refusal(*overrides: str) -> str:
+    """What the program says to these overrides."""
+    try:
+        config.settings(composed(*overrides))
+    except Exception as error:
+        return sentence(error)
+    raise AssertionError(f"{overrides} was accepted")
+
+
+@pytest.mark.parametrize("option", itertools.chain.from_iterable(map(options, TRAIN_GROUPS)))
+def test_every_option_composes_and_is_accepted(option: str) -> None:
+    if option == "arch=timm":
+        pytest.importorskip("timm")
+    config.settings(composed(option, *NEEDS.get(option, [])))
+
+
+@pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
+def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
+    config.typed(composed("ckpt=run", option, name="eval"))
+
+
+def test_the_default_is_what_the_manual_says() -> None:
+    settings = config.settings(composed())
+    assert settings.data.source == "fashion_mnist_mini"
+    assert (settings.clustering.k, settings.reduction.dim, settings.trainer["max_epochs"]) == (100, 64, 15)
+    assert settings.seed == 1 and settings.resume is None
+
+
+def test_an_experiment_changes_only_what_it_says() -> None:
+    plain, experiment = config.settings(composed()), config.settings(composed("experiment=cifar10"))
+    assert (experiment.clustering.k, experiment.reduction.dim, experiment.trainer["max_epochs"]) == (1000, 256, 20)
+    assert experiment.arch["_target_"].endswith("SmallAlexNet") and experiment.data.source == "cifar10"
+    assert (experiment.optimizer, experiment.reassign, experiment.sampler) == (
+        plain.optimizer,
+        plain.reassign,
+        plain.sampler,
+    )
+
+
+# What is typed, and what the answer must name: the key, the value or limit, and the way out.
+REFUSED = [
+    # keys and options that do not exist
+    ("clustering.kk=3", ["clustering.kk", "clustering.k?"]),
+    ("trainer.max_epoch=3", ["trainer.max_epoch", "trainer.max_epochs?"]),
+    ("trainer.benchmark=true", ["trainer.benchmark", "+trainer.benchmark=VALUE"]),
+    ("foo=bar", ["foo", "clustering", "output_dir"]),
+    ("+foo=bar", ["foo", "clustering", "output_dir"]),
+    ("+clustering.kk=3", ["clustering.kk", "n_iter"]),
+    ("+evaluation.knn.kk=3", ["evaluation.knn.kk", "temperature"]),
+    ("+trainer.maxepochs=3", ["trainer.maxepochs", "trainer.max_epochs?"]),
+    ("+arch.dropuot=0.1", ["arch.dropuot", "channels"]),
+    ("+trainer.logger=false", ["trainer.logger", "leave it out"]),
+    ("data=cifar11", ["data=cifar11", "fashion_mnist", "cifar10?"]),
+    ("clustering", ["clustering", "KEY="]),
+    ("data.root=/my(dir", ["data.root=/my(dir", "quotes"]),
+    # types
+    ("clustering.k=abc", ["clustering.k", "abc", "Integer"]),
+    ("clustering.k=", ["clustering.k", "Integer"]),
+    ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
+    ("data.mean=grey", ["data.mean", "list"]),
+    ("trainer.max_epochs=abc", ["trainer.max_epochs", "int", "abc"]),
+    ("arch.channels=5", ["arch.channels", "list of int", "5"]),
+    ("arch.batch_norm=maybe", ["arch.batch_norm", "bool", "maybe"]),
+    # values
+    ("clustering.k=1", ["clustering.k", "at least 2", "1"]),
+    ("clustering.n_iter=0", ["clustering.n_iter", "at least 1"]),
+    ("clustering.backend=fais", ["clustering.backend", "faiss", "fais"]),
+    ("reduction.dim=0", ["reduction.dim", "0"]),
+    ("reassign.epochs=0", ["reassign.epochs", "above 0"]),
+    ("reassign.every=0", ["reassign.every", "at least 1"]),
+    ("sampler.kind=unifrom", ["sampler.kind", "uniform", "unifrom"]),
+    ("optimizer.lr=-1", ["optimizer.lr", "-1"]),
+    ("optimizer.schedule=cosin", ["optimizer.schedule", "cosine"]),
+    ("data.source=cifar", ["data.source", "cifar10"]),
+    ("data.batch_size=1", ["data.batch_size", "at least 2"]),
+    ("data.crop_scale=[0,1]", ["data.crop_scale", "(0, 1]"]),
+    ("data.num_workers=-1", ["data.num_workers", "at least 0"]),
+    ("data.on_broken=ignore", ["data.on_broken", "skip"]),
+    ("checkpoint.every_n_epochs=0", ["checkpoint.every_n_epochs", "at least 1"]),
+    ("checkpoint.every_n_steps=0", ["checkpoint.every_n_steps", "at least 1"]),
+    ("extraction.batch_size=0", ["extraction.batch_size", "at least 1"]),
+    ("evaluation.knn.k=0", ["evaluation.knn.k", "at least 1"]),
+    ("evaluation.linear_probe.epochs=0", ["evaluation.linear_probe.epochs", "at least 1"]),
+    ("trainer.max_epochs=0", ["trainer.max_epochs", "at least 1", "0"]),
+    ("seed=-1", ["seed", "at least 0"]),
+    ("init.kind=foo", ["init.kind", "checkpoint"]),
+    # what an option needs
+    ("init=checkpoint", ["init.path"]),
+    ("arch=timm", ["arch.name", "arch.name=VALUE"]),
+    # targets
+    ("arch._target_=os.system", ["arch._target_=os.system", "deepcluster.models."]),
+    ("arch._target_=torch.load", ["arch._target_=torch.load", "deepcluster.models."]),
+    ("arch._target_=deepcluster.models.lenet.LeNet6", ["arch._target_", "LeNet6"]),
+    ("arch._target_=deepcluster.models.lenet.math", ["arch._target_", "cannot be called"]),
+    ("trainer._target_=builtins.open", ["trainer._target_", "pytorch_lightning."]),
+    ("+logger._target_=pytorch_lightning.Trainer", ["logger._target_", "pytorch_lightning.loggers."]),
+]
+
+
+@pytest.mark.parametrize(("typed", "named"), REFUSED, ids=[typed for typed, _ in REFUSED])
+def test_what_is_not_possible_is_refused_in_one_line_that_helps(typed: str, named: list[str]) -> None:
+    said = refusal(typed)
+    assert "\n" not in said
+    assert not [name for name in named if name not in said], said
+
+
+def test_null_lets_a_logger_decide() -> None:
+    assert config.settings(composed("logger=wandb")).logger["offline"] is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "n_images", "feature_dim", "named"),
+    [
+        (["clustering.k=301"], 300, 84, ["clustering.k=301", "300", "lower clustering.k"]),
+        (["reduction.dim=85"], 300, 84, ["reduction.dim=85", "84"]),
+        (["reduction.dim=64"], 50, 84, ["reduction.dim=64", "50"]),
+        (["reassign.epochs=0.001"], 300, 84, ["reassign.epochs=0.001", "300", "raise it"]),
+    ],
+)
+def test_sizes_that_do_not_fit_the_data_are_refused(
+    overrides: list[str], n_images: int, feature_dim: int, named: list[str]
+) -> None:
+    settings = config.settings(composed("clustering.k=10", *overrides))
+    with pytest.raises(ValueError) as refused:
+        config.check_sizes(settings, n_images=n_images, feature_dim=feature_dim)
+    assert not [name for name in named if name not in str(refused.value)], refused.value
+
+
+@pytest.mark.parametrize(("k", "dim"), [(300, 84), (2, 1)])
+def test_sizes_at_the_limit_are_accepted(k: int, dim: int) -> None:
+    settings = config.settings(composed(f"clustering.k={k}", f"reduction.dim={dim}"))
+    config.check_sizes(settings, n_images=300, feature_dim=84)
+
+
+# Resuming ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run's folder with a config that is not the default."""
+    overrides = ["clustering.k=7", "trainer.max_epochs=3", "trainer.precision=32-true", "optimizer.lr=0.01"]
+    config.save(config.settings(composed(*overrides)), tmp_path)
+    return tmp_path
+
+
+def resume(folder: Path, *overrides: str) -> config.TrainConfig:
+    typed = [f"resume={folder}", *overrides]
+    return config.settings(config.resumed(composed(*typed), typed))
+
+
+def test_a_saved_config_comes_back_whole(stored: Path) -> None:
+    settings = resume(stored)
+    assert (settings.clustering.k, settings.optimizer.lr, settings.trainer["max_epochs"]) == (7, 0.01, 3)
+    again = OmegaConf.to_container(OmegaConf.structured(settings))
+    config.save(settings, stored)
+    assert {**again, "resume": None} == OmegaConf.to_container(OmegaConf.load(stored / "config.yaml"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "clustering.k=8",
+        "clustering=kmeans",
+        "optimizer.lr=0.1",
+        "data=cifar10",
+        "data.batch_size=32",
+        "data.limit=100",
+        "arch=lenet5",
+        "reassign=once",
+        "seed=2",
+        "+arch.sobel=true",
+        "~data",
+        "experiment=cifar10",
+        "output_dir=elsewhere",
+    ],
+)
+def test_what_was_learned_cannot_change_in_a_resumed_run(stored: Path, override: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot change in a resumed run.*trainer, logger") as refused:
+        resume(stored, override)
+    assert str(refused.value).startswith(override)
+
+
+def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> None:
+    changed = ["trainer.max_epochs=9", "data.num_workers=2", "logger=tensorboard", "checkpoint.every_n_steps=5"]
+    settings = resume(stored, *changed, "data.root=elsewhere", "+trainer.log_every_n_steps=7")
+    assert settings.trainer["max_epochs"] == 9 and settings.trainer["log_every_n_steps"] == 7
+    assert settings.data.num_workers == 2 and settings.data.root == "elsewhere"
+    assert settings.logger["name"] == "tensorboard" and settings.checkpoint.every_n_steps == 5
+    assert settings.clustering.k == 7
+
+
+def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(stored: Path) -> None:
+    settings = resume(stored, "trainer=ddp", "trainer.devices=4")
+    assert (settings.trainer["strategy"], settings.trainer["devices"]) == ("ddp", 4)
+    assert (settings.trainer["max_epochs"], settings.trainer["precision"]) == (3, "32-true")
+
+
+def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
+    config.save(config.settings(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
+    assert resume(tmp_path).optimizer.schedule == "cosine"
+    with pytest.raises(ValueError, match=r"trainer.max_epochs=6 .* optimizer.schedule=cosine: .* epoch 3"):
+        resume(tmp_path, "trainer.max_epochs=6")
+
+
+@pytest.mark.parametrize("text", ["clusterin: {k: 3}", "clustering: {k: abc}", "a: [", "- 1"])
+def test_a_damaged_config_of_a_run_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml is not the config of a run"):
+        resume(tmp_path)
+
+
+def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, tmp_path: Path) -> None:
+    assert config.run_folder(str(stored), None, "new") == str(stored)
+    assert config.run_folder(None, str(tmp_path / "empty"), "new") == str(tmp_path / "empty")
+    assert config.run_folder(None, None, "new") == "new"
+    with pytest.raises(ValueError, match="no run there"):
+        config.run_folder(str(tmp_path / "empty"), None, "new")
+    with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
+        config.run_folder(None, str(stored), "new")
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["clustering.k=10,20"],
+        ["clustering.k=10,20", "reduction.dim=8,16,32", "seed=1"],
+        ["clustering.k=range(10,40,10)", "arch=glob(*net*)"],
+        ["clustering.k=choice(10,20)", "data.root='/my dir, here'", "+trainer.benchmark=true,false"],
+        ["arch.channels=[6,16],[24,64]", "seed=range(3)"],
+        ["clustering.k=10,20", "clustering.k=30"],
+        ["output_dir=a", "~logger"],
+    ],
+)
+def test_a_sweep_is_checked_for_the_jobs_that_hydra_will_run(overrides: list[str]) -> None:
+    loader = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
+    parsed = OverridesParser.create(loader).parse_overrides(overrides)
+    assert command_line.expand(overrides) == BasicSweeper.split_arguments(parsed, None)[0]
+
+
+def test_an_interval_is_refused_because_no_job_could_run_it() -> None:
+    with pytest.raises(ValueError, match=r"clustering.k=interval\(1,2\)"):
+        command_line.expand(["clustering.k=interval(1,2)"])
+
+
+# Paths that can be typed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["runs/2026-11-22_02-03-55", "/a b/c", "/a/k=3,x=[1,2](3)", "ü/é", "sweep/0_arch.x-5"])
+def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
+    import shlex
+
+    (typed,) = shlex.split(argument("output_dir", Path(path)))
+    assert composed(typed).output_dir == path
