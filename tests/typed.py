@@ -4,6 +4,7 @@
 and where its output goes. It forks, and the child runs the entry file as `python train.py ...` would.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -129,6 +130,7 @@ def become(*, entry: str, arguments: list[str], out: str, err: str, kill: list[A
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

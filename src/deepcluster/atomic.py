@@ -11,7 +11,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         OSError: if it cannot be written, for example when the disk is full; names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")  # one name, so that a kill's left-over is overwritten
     try:
         with part.open("wb") as file:
             file.write(content)

@@ -41,9 +41,11 @@ def find(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        for candidate in (path / "checkpoints" / "final.ckpt", path / "checkpoints" / "last.ckpt"):
-            if candidate.is_file():
-                return candidate
+        found = [
+            file for file in (path / "checkpoints" / "final.ckpt", path / "checkpoints" / "last.ckpt") if file.is_file()
+        ]
+        if found:  # final.ckpt is older in a run that is being trained on
+            return max(found, key=lambda file: file.stat().st_mtime)
         raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")

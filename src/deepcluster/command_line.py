@@ -28,6 +28,7 @@ from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.evaluate import EvalConfig
 from deepcluster.evaluate import evaluate as measure
 from deepcluster.summary import argument
+from deepcluster.training import wandb_log
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
@@ -161,12 +162,14 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
 
     Lightning starts the others of a DDP run with this process's ``sys.argv`` (ECOSYSTEM.md, Hydra).
     """
-    argv, was_child = sys.argv, "LOCAL_RANK" in os.environ
+    argv, was_child, failed = sys.argv, "LOCAL_RANK" in os.environ, True
     sys.argv = [argv[0], *overrides, f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
     try:
         yield
+        failed = False
     finally:
         sys.argv = argv
+        wandb_log.finish(failed=failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         if not was_child:

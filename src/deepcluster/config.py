@@ -32,6 +32,17 @@ MAY_CHANGE_ON_RESUME = (
     "data.persistent_workers",
     "checkpoint",
 )
+# Arguments of the Trainer that the run sets itself.
+TRAINER_OWNED = (
+    "callbacks",
+    "logger",
+    "plugins",
+    "enable_progress_bar",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "use_distributed_sampler",
+    "num_sanity_val_steps",
+)
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
 
@@ -130,7 +141,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     config = typed(cfg)
     assert isinstance(config, TrainConfig)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
-    check_target(config.trainer, "trainer", supplied=("callbacks", "logger", "plugins"))
+    check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
     if config.logger:
         given = {name: value for name, value in config.logger.items() if value is not None}  # null: decided by itself
         check_target(given, "logger", supplied=("save_dir",))

@@ -69,7 +69,12 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     data = config.data or _data_of_run(stored.path)
     data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
     check_target(card["arch"], "arch", supplied=("in_channels", "image_size"))
-    backbone: Backbone = build(card["arch"], "arch", in_channels=card["in_channels"], image_size=card["image_size"])
+    # The weights come from the checkpoint: nothing is downloaded to be overwritten.
+    arch = {
+        **card["arch"],
+        **{name: off for name, off in (("weights", None), ("pretrained", False)) if name in card["arch"]},
+    }
+    backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
     backbone.load_state_dict(stored.backbone)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -45,8 +45,6 @@ from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
 from deepcluster.training.wandb_log import wandb_logger
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(kw_only=True)
 class Parts:
@@ -76,13 +74,18 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     _quiet()
-    parts = prepare(config)
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
+    parts = prepare(config, resuming=resuming)
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
         checkpoint.check_same_clusters(stored, config.clustering.k)
+        if config.trainer["max_epochs"] < stored.epoch:
+            raise ValueError(
+                f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
+                f"{folder} has trained; raise it, or leave it out"
+            )
         parts.progress.say(f"resuming after epoch {stored.epoch} from {last}")
     reassign = ReassignCallback(
         clusterer=parts.clusterer,
@@ -132,7 +135,6 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
             split, _probe_source(config, parts, module.backbone, device), config.evaluation, seed=config.seed
         )
     _save_final(folder, parts, module, assignment, epoch=trainer.current_epoch)
-    write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     summary: dict[str, Any] = {
         "trained": _figures(trained),
         "untrained": _figures(untrained),
@@ -148,6 +150,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         },
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     for logger in trainer.loggers:
         if not isinstance(logger, EpochCSV):
             logger.log_metrics({f"final/{k}": v for k, v in summary["trained"].items() if v is not None})
@@ -155,7 +158,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def prepare(config: TrainConfig) -> Parts:
+def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
     """Load the images, build the network and check that all fits, with a line about each.
 
     Raises:
@@ -177,7 +180,7 @@ def prepare(config: TrainConfig) -> Parts:
         "mean": mean,
         "std": std,
     }
-    if config.init.kind == "checkpoint":
+    if config.init.kind == "checkpoint" and not resuming:
         assert config.init.path is not None
         checkpoint.load_backbone(backbone, checkpoint.load(config.init.path), card)
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
@@ -185,7 +188,8 @@ def prepare(config: TrainConfig) -> Parts:
     precision = choose_precision(config.trainer["precision"], device)
     set_matmul_precision(device)
     backbone = backbone.to(memory_format=torch.channels_last)
-    num_workers = n_workers(config.data, images)
+    devices = config.trainer["devices"]
+    num_workers = n_workers(config.data, images, devices if isinstance(devices, int) and devices > 0 else 1)
 
     def view(of: ImageSet) -> FeatureView:
         return feature_view(config.data, of, mean, std)
@@ -193,7 +197,9 @@ def prepare(config: TrainConfig) -> Parts:
     backend, why = choose_backend(config.clustering.backend, str(device))
     n_parameters = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     n_test = "no" if test_images is None else f"{len(test_images):,}"
-    where = "in memory" if isinstance(images, MemoryImages) else f"read from disk by {num_workers} workers"
+    where = (
+        "in memory" if isinstance(images, MemoryImages) else f"decoded at each access by {num_workers or 1} processes"
+    )
     name = config.arch["_target_"].rpartition(".")[2]
     progress.say(f"images     {config.data.source}: {len(images):,} to learn from, {n_test} to test, {where}")
     progress.say(

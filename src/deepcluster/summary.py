@@ -40,7 +40,9 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     console.print(f"seconds    {spent}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
     if config.evaluation.enabled and summary["trained"]["knn_accuracy"] is None:
-        console.print("           no labels, so nothing to measure accuracy with")
+        console.print(
+            "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
+        )
     more = 2 * int(config.trainer["max_epochs"])
     console.print(f"next       train on:        python train.py {argument('resume', folder)} trainer.max_epochs={more}")
     ckpt = argument("ckpt", folder)
@@ -68,4 +70,5 @@ def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
             label = int(images.labels[i])
             row.append("" if label < 0 else names[label] if names else label)
         writer.writerow(row)
-    write_atomically(path, text.getvalue().encode())
+    # A file name need not be UTF-8; its bytes come back as they are.
+    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))

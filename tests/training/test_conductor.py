@@ -1,5 +1,6 @@
 """The conductor's parts against plain computations: extraction, reduction, delivery, failures."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,14 @@ import pytest
 import tiny
 import torch
 from torch import Tensor
+from torchvision.io import write_png
 
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
+from deepcluster.data.sources import load
 from deepcluster.data.views import feature_view
+from deepcluster.models.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.training.features import Extraction, FeaturePass, feature_pass, reduced_features
 
@@ -123,6 +128,28 @@ def test_assignment_applied_to_its_own_images_gives_its_labels(tmp_path: Path) -
     )
     features = torch.cat([f for _, f in source.stream(torch.arange(tiny.N_IMAGES))])
     assert torch.equal(assignment.apply(features), assignment.labels)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_workers: int) -> None:
+    """Through workers, with PCA, the way a folder of photographs goes; equal to the same images in memory."""
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(tiny.images(40).images):
+        padded = torch.nn.functional.pad(image, (0, 0, 0, i % 3), value=7)  # the crop to a square cuts it off again
+        write_png(padded[:, : 16 + i % 3], str(tmp_path / "photos" / f"{i:02}.png"))
+    data = Data(source="folder", root=str(tmp_path / "photos"), size=16, in_memory="never", cache_dir="none")
+    on_disk = load(data, "train")
+    assert isinstance(on_disk, FileImages)
+    torch.manual_seed(0)
+    backbone = LeNet5(1, 16, batch_norm=True)
+    view = feature_view(data, on_disk, tiny.MEAN, tiny.STD)
+    clusterer = tiny.build(tmp_path / "run").reassign.clusterer
+    clusterer = dataclasses.replace(clusterer, images=on_disk, view=view, num_workers=num_workers)
+    assignment, _ = clusterer.assign(backbone, device=torch.device("cpu"), moment="epoch 0")
+    assert len(assignment.labels) == 40 and assignment.sizes().min() > 0
+    view_batch = torch.stack([view.crop_file(on_disk.read(i)) for i in range(40)])
+    plain = inference_copy(backbone)(view(view_batch))
+    assert torch.equal(assignment.apply(plain), assignment.labels)
 
 
 def test_prepare_called_twice_reassigns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

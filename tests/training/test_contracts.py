@@ -173,11 +173,14 @@ def test_epoch_length_is_the_fraction_of_the_images(tmp_path: Path, epochs: floa
     assert [len(run.seen.of_epoch(e)[0]) for e in (0, 1)] == [int(96 * epochs)] * 2
 
 
-def test_stable_labels_end_the_training_when_asked(tmp_path: Path) -> None:
+def test_the_epoch_with_stable_labels_is_the_last_also_after_a_resume(tmp_path: Path) -> None:
     schedule = Schedule(stable_nmi=0.01, stable_patience=1, stable_ends_training=True)
     run = tiny.build(tmp_path, max_epochs=9, schedule=schedule).fit()
     assert read_assignments(tmp_path).epochs == [0, 1]
-    assert run.trainer.current_epoch < 9
+    assert run.trainer.current_epoch == 2 and len(run.seen.of_epoch(1)[0]) == tiny.N_IMAGES
+    resumed = tiny.build(tmp_path, max_epochs=9, schedule=schedule).fit(resume=True)
+    assert not resumed.seen.batches
+    assert_same_weights(resumed.weights(), run.weights())
 
 
 @pytest.mark.parametrize("kind", ["uniform", "proportional", "official"])

@@ -149,11 +149,21 @@ class EpochLoader:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the data stands: the epoch, and how many of its batches were given out."""
-        return {"epoch": self.epoch, "batches_done": self.batches_done}
+        """Where the data stands: the epoch, and how many of its batches were given out on each rank."""
+        return {"epoch": self.epoch, "batches_done": self.batches_done, "world_size": self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next epoch to start, if it is the saved one, goes on after the batches that were done."""
+        """The next epoch to start, if it is the saved one, goes on after the batches that were done.
+
+        Raises:
+            ValueError: if it was saved within an epoch by another number of processes.
+        """
+        stored = state.get("world_size", self.world_size)
+        if stored != self.world_size and state["batches_done"] % len(self) != 0:
+            raise ValueError(
+                f"the checkpoint was saved within an epoch by {stored} processes, now there are {self.world_size}; "
+                f"resume with trainer.devices={stored}"
+            )
         self._restored = (int(state.get("epoch", -1)), int(state["batches_done"]))
         self.epoch, self.batches_done = self._restored
 
@@ -162,6 +172,8 @@ def feature_batches(
     images: ImageSet, view: FeatureView, indices: Tensor, batch_size: int, num_workers: int
 ) -> Iterator[Batch]:
     """These images in this order, for extraction; call the view on `batch.images`. Draws are (B, 0)."""
+    if len(indices) == 0:  # torch.split makes one empty part of nothing
+        return
     plan = _Plan()
     plan.requests = [Request(part, None) for part in torch.split(indices, batch_size)]
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False))

@@ -119,6 +119,10 @@ def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor
     """Identities, labels (-1: none) and the labels' names of all rows; the bytes are not read."""
     schema = tables[0].schema_arrow
     n_rows = sum(table.metadata.num_rows for table in tables)
+    if n_rows == 0:
+        raise FileNotFoundError(
+            f"the {split} files in data.root hold no images: they have no rows; give a folder with filled files"
+        )
     samples = [f"{split}/{i}" for i in range(n_rows)]
     type_ = schema.field(column).type
     if pa.types.is_struct(type_) and type_.get_field_index("path") >= 0:
@@ -132,7 +136,7 @@ def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor
     )
     if label is None:
         return samples, None, None
-    values = [pc.fill_null(table.read([label]).column(label), -1).to_numpy() for table in tables]
+    values = [pc.fill_null(table.read([label]).column(label).cast(pa.int64()), -1).to_numpy() for table in tables]
     return samples, torch.from_numpy(np.concatenate(values).astype(np.int64)), _class_names(schema, label)
 
 

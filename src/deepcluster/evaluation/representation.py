@@ -63,7 +63,7 @@ def labelled_split(train: ImageSet, test: ImageSet | None, settings: Evaluation,
         return None
     labelled = (train.labels >= 0).nonzero()[:, 0]
     labelled = labelled[torch.randperm(len(labelled), generator=generator(seed, "evaluation"))]
-    if test is not None and test.labels is not None:
+    if test is not None and test.labels is not None and bool((test.labels >= 0).any()):
         tested = (test.labels >= 0).nonzero()[:, 0]
         learned, tested_set = labelled, test
     else:

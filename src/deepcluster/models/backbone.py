@@ -86,7 +86,7 @@ class Backbone(nn.Module):
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f"this backbone takes images (B, {self.in_channels}, H, W), got {tuple(images.shape)}; "
-                "arch.in_channels must be the images' channels"
+                "set data.n_channels to the network's channels"
             )
         maps = images if self.sobel is None else self.sobel(images)
         return maps.to(dtype=self.compute_dtype or maps.dtype, memory_format=self.memory_format)
@@ -117,6 +117,6 @@ def map_shape(features: nn.Sequential, in_channels: int, image_size: int) -> tup
     try:
         shape = features(torch.zeros(1, in_channels, image_size, image_size)).shape
     except RuntimeError as error:
-        raise ValueError(f"arch.image_size={image_size} is too small for this network: {error}") from error
+        raise ValueError(f"data.size={image_size} is too small for this network: {error}") from error
     features.train(was_training)
     return int(shape[1]), int(shape[2]), int(shape[3])

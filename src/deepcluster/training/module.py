@@ -110,7 +110,8 @@ class DeepClusterModule(pl.LightningModule):
         Raises:
             ValueError: if the loss is not finite.
         """
-        sums = distributed.sum_over_ranks([self._sums])[0] if over_ranks else self._sums
+        mine = self._sums if self._sums_epoch == self.current_epoch else torch.zeros_like(self._sums)
+        sums = distributed.sum_over_ranks([mine])[0] if over_ranks else mine
         loss, correct, n = sums.tolist()
         if not n:
             return {}
@@ -121,7 +122,7 @@ class DeepClusterModule(pl.LightningModule):
         if not math.isfinite(loss):
             raise ValueError(
                 f"the training loss is {loss} in epoch {self.current_epoch}: training has diverged; lower "
-                f"optimizer.lr={self.optimizer_settings.lr} and start again, or resume an earlier checkpoint"
+                f"optimizer.lr={self.optimizer_settings.lr} and start again"
             )
 
     def configure_optimizers(self) -> Any:

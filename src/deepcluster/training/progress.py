@@ -32,7 +32,8 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above any bar."""
         if distributed.is_main_process():
-            tqdm.write(line, file=sys.stdout)
+            encoding = sys.stdout.encoding or "utf-8"  # a file name may hold what the terminal cannot show
+            tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
 
 

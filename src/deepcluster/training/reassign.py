@@ -153,11 +153,15 @@ class ReassignCallback(pl.Callback):
         """Images drawn per epoch over all ranks."""
         return self.schedule.images_per_epoch(len(self.clusterer.images))
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_if_stable(trainer)  # a run that ended so and is resumed has nothing to do
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.prepare(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count_training_time()
+        self._stop_if_stable(trainer)
 
     def prepare(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
         """Reassign if due and not done yet, deliver the labels, and draw the epoch's images.
@@ -210,14 +214,16 @@ class ReassignCallback(pl.Callback):
         self.latest |= {f"time/{name}": value for name, value in seconds.items()}
         for logger in trainer.loggers:
             logger.log_metrics({**self.latest, "epoch": epoch}, step=trainer.global_step)
-        if self.schedule.stable_ends_training and self.schedule.stable(self.nmi_previous):
-            trainer.should_stop = True
 
     def _deliver(self, module: DeepClusterModule) -> None:
         assert self.assignment is not None
         if module.pseudo_labels is None or self._delivered != self.version:
             module.pseudo_labels = self.assignment.labels.to(module.device)
             self._delivered = self.version
+
+    def _stop_if_stable(self, trainer: pl.Trainer) -> None:
+        if self.schedule.stable_ends_training and self.schedule.stable(self.nmi_previous):
+            trainer.should_stop = True
 
     def _count_training_time(self) -> None:
         if self._training_since is not None:

@@ -17,7 +17,7 @@ class Schedule:
         stable_nmi: stop reassigning once NMI with the last assignment was at least this for
             `stable_patience` reassignments running; None never.
         stable_patience: see `stable_nmi`.
-        stable_ends_training: when stable, end the whole training instead of training on with the last labels.
+        stable_ends_training: when stable, the epoch with these labels is the last of the training.
     """
 
     epochs: float = 1.0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,10 @@ def wandb_logger(settings: dict[str, Any], config: Any, folder: Path, progress: 
     else:
         progress.say(f"wandb      online, project {values.get('project')}")
     return logger
+
+
+def finish(*, failed: bool) -> None:
+    """End this process's wandb run, if there is one, so that the next job of a sweep begins its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed), quiet=True)
