@@ -1,6 +1,7 @@
 """The config: every option composes, every bad value is refused with what to do about it, before anything starts."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,11 +65,13 @@ def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
     config.typed(composed("ckpt=run", option, name="eval"))
 
 
-def test_the_default_is_what_the_manual_says() -> None:
-    settings = config.settings(composed())
-    assert settings.data.source == "fashion_mnist_mini"
-    assert (settings.clustering.k, settings.reduction.dim, settings.trainer["max_epochs"]) == (100, 64, 15)
-    assert settings.seed == 1 and settings.resume is None
+def test_the_manual_names_the_defaults() -> None:
+    cfg = composed()
+    manual = (CONFIGS / "hydra" / "help" / "deepcluster.yaml").read_text()
+    named = dict(re.findall(r"^    ([a-z_.]+)=([a-z0-9.]\S*)  ", manual, flags=re.MULTILINE))
+    assert {"clustering.k", "reduction.dim", "trainer.max_epochs", "seed"} <= named.keys()
+    ours = {key: str(OmegaConf.select(cfg, key)) for key in named if key != "data.num_workers"}  # null suits the data
+    assert ours == {key: value for key, value in named.items() if key in ours}
 
 
 def test_an_experiment_changes_only_what_it_says() -> None:
@@ -97,7 +100,7 @@ REFUSED = [
     ("+trainer.logger=false", ["trainer.logger", "leave it out"]),
     ("data=cifar11", ["data=cifar11", "fashion_mnist", "cifar10?"]),
     ("clustering", ["clustering", "KEY="]),
-    ("data.root=/my(dir", ["data.root=/my(dir", "quotes"]),
+    ("data.root=/my(dir", ["data.root=/my(dir", "put quotes"]),
     # types
     ("clustering.k=abc", ["clustering.k", "abc", "Integer"]),
     ("clustering.k=", ["clustering.k", "Integer"]),

@@ -185,6 +185,15 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     assert_same_run(folder, whole[0])
 
 
+def test_ctrl_c_says_how_to_go_on(typist: Typist) -> None:
+    stopped = typist.train(*TINY, "trainer.max_epochs=2", "output_dir=stopped", kill=["step", 1, 2, "SIGINT"])
+    assert stopped.status == 130
+    assert f"continue with: python train.py resume={typist.folder / 'stopped'}" in stopped.err
+    assert "Traceback" not in stopped.err and typist.train("resume=stopped").status == 0
+    stopped = typist.train(*TINY, "output_dir=stopped_early", kill=["step", 0, 2, "SIGINT"])
+    assert stopped.status == 130 and "stopped, before its first checkpoint" in stopped.err
+
+
 # Mistakes ----------------------------------------------------------------------------------------------------------
 
 

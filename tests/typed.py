@@ -58,7 +58,7 @@ class Typist:
 
         Args:
             kill: where the process kills itself with SIGKILL: ["step", epoch, batch], or ["k-means", number of the
-                clustering in this process, iteration].
+                clustering in this process, iteration]; another signal's name may follow.
             terminal: path of a terminal to run on, instead of files.
         """
         return self.type("train.py", *arguments, kill=kill, terminal=terminal)
@@ -116,6 +116,7 @@ def serve() -> None:
 def become(*, entry: str, arguments: list[str], out: str, err: str, kill: list[Any] | None) -> None:
     """Turn this process into `python entry arguments`; never returns."""
     signal.alarm(TIMEOUT_S)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     for path, stream in ((os.devnull, 0), (out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
     if kill is not None:
@@ -136,13 +137,13 @@ def become(*, entry: str, arguments: list[str], out: str, err: str, kill: list[A
     os._exit(status)
 
 
-def kill_at(place: str, first: int, second: int) -> None:
-    """Make this process kill itself as `kill -9` would: no handler runs, nothing is tidied up."""
+def kill_at(place: str, first: int, second: int, name: str = "SIGKILL") -> None:
+    """Make this process kill itself as `kill -9` would, without tidying up, or send itself another signal."""
     from deepcluster.clustering.kmeans import KMeans
     from deepcluster.training.module import DeepClusterModule
 
     def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[name])
 
     if place == "step":
         step = DeepClusterModule.training_step

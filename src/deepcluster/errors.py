@@ -45,7 +45,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         reason = str(cause or str(error).splitlines()[0])
         quoted = "'KEY=\"VALUE\"'"
-        return f"{error.override} cannot be read ({reason}); write {quoted} if a value has spaces, brackets or accents"
+        advice = f"put quotes, as in {quoted}, where a value has spaces, brackets or accents"
+        return f"{error.override} cannot be read ({reason}); {advice}"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     if isinstance(error, HydraException | OmegaConfBaseException):

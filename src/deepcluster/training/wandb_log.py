@@ -41,4 +41,4 @@ def finish(*, failed: bool) -> None:
     """End this process's wandb run, if there is one, so that the next job of a sweep begins its own."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed), quiet=True)
+        wandb.finish(exit_code=int(failed))
