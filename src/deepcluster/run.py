@@ -200,7 +200,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
     where = (
         "in memory" if isinstance(images, MemoryImages) else f"decoded at each access by {num_workers or 1} processes"
     )
-    name = config.arch["_target_"].rpartition(".")[2]
+    name = config.arch.get("name") or config.arch["_target_"].rpartition(".")[2]
     progress.say(f"images     {config.data.source}: {len(images):,} to learn from, {n_test} to test, {where}")
     progress.say(
         f"network    {name}: {n_parameters / 1e6:.1f} M parameters, {images.n_channels}x{size}x{size} -> "
