@@ -60,5 +60,5 @@ def test_wrong_values_are_refused_with_the_key():
         SmallAlexNet(3, channels=[1, 2])
     with pytest.raises(ValueError, match=r"arch.dropout"):
         SmallAlexNet(3, dropout=1.0)
-    with pytest.raises(ValueError, match=r"arch.image_size=4 is too small"):
+    with pytest.raises(ValueError, match=r"data.size=4 is too small"):
         SmallAlexNet(3, image_size=4)

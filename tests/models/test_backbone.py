@@ -38,7 +38,7 @@ def test_an_unknown_stage_names_those_that_exist():
 
 
 def test_images_with_other_channels_are_refused_with_the_key():
-    with pytest.raises(ValueError, match=r"takes images \(B, 1, H, W\), got \(2, 3, 32, 32\).*arch.in_channels"):
+    with pytest.raises(ValueError, match=r"takes images \(B, 1, H, W\), got \(2, 3, 32, 32\).*data.n_channels"):
         LeNet5(1)(images(2, 3))
 
 
