@@ -57,7 +57,8 @@ class RandomLabels(Clusterer):
     """Stands for the clustering while only training is timed; every cluster gets an image, as k-means promises."""
 
     def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
-        draw, n, k = generator(self.seed, "random labels"), len(self.images), self.kmeans.k
+        draw, n = generator(self.seed, "random labels"), len(self.images)
+        k = self.clustering.capacity(n)
         labels = torch.cat([torch.arange(k), torch.randint(k, (n - k,), generator=draw)])
         labels = labels[torch.randperm(n, generator=draw)]
         return Assignment(labels=labels, k=k, objective=0.0, centroids=torch.zeros(k, 1)), {}
@@ -160,7 +161,7 @@ def measure_training(
     untrained = copy.deepcopy(parts.backbone).to(parts.device)
     module = DeepClusterModule(
         parts.backbone,
-        ClusterHead(parts.backbone.feature_dim, config.clustering.k),
+        ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images))),
         view=parts.train_view,
         optimizer=config.optimizer,
         seed=config.seed,
@@ -361,16 +362,17 @@ def main() -> None:
     parts = run.prepare(config)
     parts.progress.bars = False
     n_images, batch_size = len(parts.images), config.data.batch_size
+    k = config.clustering.capacity(n_images)
     load_before, started = os.getloadavg()[0], time.perf_counter()
 
     extraction = measure_extraction(config, parts, steps, rounds)
     training, cycles = measure_training(config, parts, steps, rounds)
-    table = Table(title=f"{config.data.source}, {n_images:,} images, K = {config.clustering.k}, batch {batch_size}")
+    table = Table(title=f"{config.data.source}, {n_images:,} images, K = {k}, batch {batch_size}")
     table.add_column("", no_wrap=True)
     table.add_column("median (range)", justify="right", no_wrap=True)
     table.add_column("target", no_wrap=True)
     table.add_column("")
-    judged = n_images == 50_000 and config.clustering.k == 1000  # the size that the target is meant for
+    judged = n_images == 50_000 and k == 1000  # the size that the target is meant for
     for row in chain(
         ratio_rows("training", training, steps * batch_size, 0.90),
         ratio_rows("extraction", extraction, steps * min(config.extraction.batch_size, n_images), 0.85),

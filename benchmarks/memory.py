@@ -44,7 +44,7 @@ def measure(
         nothing either: there the peak is that of PCA, before the reduced features exist, or of blocks half full.
     """
     p = parts.clusterer.reduction.output_dim(parts.backbone.feature_dim)
-    least = max(parts.clusterer.kmeans.k, p)
+    least = max(parts.clusterer.clustering.capacity(1), p)
     sizes = sorted({max(least, n) for n in sizes or (int(share * len(parts.images)) for share in TIMES_THE_SET)})
     bytes_per_feature = parts.backbone.feature_dim * parts.precision.extraction.itemsize
     # Half of what the smallest N would fill, so that every N overflows it

@@ -131,7 +131,7 @@ def build(
         view=feature_view(data, pictures, MEAN, STD),
         extraction=Extraction(batch_size=32),
         reduction=reduction or Reduction(dim=8),
-        kmeans=KMeans(k=K, n_iter=5),
+        clustering=KMeans(k=K, n_iter=5),
         seed=seed,
         num_workers=0,
         progress=Progress(bars=False),

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.representation import Evaluation
+from deepcluster.initialise import CheckpointInit, Init, RandomInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
@@ -43,26 +45,13 @@ TRAINER_OWNED = (
     "use_distributed_sampler",
     "num_sanity_val_steps",
 )
+# Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
+# `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
+OPTIONS: dict[str, dict[str, type]] = {
+    "init": {"random": RandomInit, "checkpoint": CheckpointInit},
+    "clustering": {"kmeans": KMeans},
+}
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
-
-
-@dataclass(kw_only=True)
-class Init:
-    """How the network's weights start.
-
-    Args:
-        kind: "random" (He fan-out, as in the original) or "checkpoint".
-        path: for "checkpoint": a run's folder or its checkpoint, of the same architecture.
-    """
-
-    kind: str = "random"
-    path: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("random", "checkpoint"):
-            raise ValueError(f'init.kind must be "random" or "checkpoint", got "{self.kind}"')
-        if self.kind == "checkpoint" and self.path is None:
-            raise ValueError("init=checkpoint needs init.path=RUN_FOLDER or the path of a checkpoint")
 
 
 @dataclass(kw_only=True)
@@ -90,10 +79,10 @@ class TrainConfig:
 
     data: Data = field(default_factory=Data)
     arch: dict[str, Any] = field(default_factory=dict)
-    init: Init = field(default_factory=Init)
+    init: Init = MISSING
     extraction: Extraction = field(default_factory=Extraction)
     reduction: Reduction = field(default_factory=Reduction)
-    clustering: KMeans = field(default_factory=KMeans)
+    clustering: Clustering = MISSING
     reassign: Schedule = field(default_factory=Schedule)
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -108,7 +97,11 @@ class TrainConfig:
 
 def register() -> None:
     """Make the schema and the resolver known to Hydra; before ``hydra.main``."""
-    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    for group, kinds in OPTIONS.items():
+        for kind, schema in kinds.items():
+            store.store(name=f"{group}_{kind}", node=schema)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
 
 
@@ -140,6 +133,10 @@ def settings(cfg: DictConfig) -> TrainConfig:
     """
     config = typed(cfg)
     assert isinstance(config, TrainConfig)
+    for group, kinds in OPTIONS.items():
+        kind = getattr(config, group).kind
+        if kinds.get(kind) is not type(getattr(config, group)):
+            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
     if config.logger:
@@ -192,11 +189,7 @@ def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None
     Raises:
         ValueError: if K or P is more than the data or the network can give.
     """
-    if config.clustering.k > n_images:
-        raise ValueError(
-            f"clustering.k={config.clustering.k} needs at least that many images, "
-            f"data={config.data.source} has {n_images}; lower clustering.k"
-        )
+    config.clustering.check(n_images)
     config.reduction.check(n_images, feature_dim)
     n_drawn = config.reassign.images_per_epoch(n_images)
     if n_drawn < 2:
@@ -212,11 +205,7 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         ValueError: if the command line changes what was learned so far.
     """
     file = Path(cfg.resume) / "config.yaml"
-    try:
-        stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(file))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ValueError(f"{file} is not the config of a run of this version: {str(error).splitlines()[0]}") from error
-    assert isinstance(stored, DictConfig)
+    stored = load(file)
     planned = stored.trainer.max_epochs
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
@@ -234,6 +223,27 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored.resume = cfg.resume
     _check_cosine(stored, planned)
     return stored
+
+
+def load(file: Path) -> DictConfig:
+    """A run's stored config, typed.
+
+    Raises:
+        ValueError: if the file is none of this version's.
+    """
+    try:
+        plain = OmegaConf.load(file)
+        schema = OmegaConf.structured(TrainConfig)
+        for group, kinds in OPTIONS.items():
+            kind = OmegaConf.select(plain, f"{group}.kind") or next(iter(kinds))
+            if kind not in kinds:
+                raise ValueError(f"{file}: {group}.kind={kind} is none of {', '.join(kinds)}")
+            schema[group] = OmegaConf.structured(kinds[kind])
+        merged = OmegaConf.merge(schema, plain)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{file} is not the config of a run of this version: {str(error).splitlines()[0]}") from error
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _check_cosine(stored: DictConfig, planned: int) -> None:

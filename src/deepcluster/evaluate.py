@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from deepcluster import checkpoint
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering import metrics
-from deepcluster.config import TrainConfig
+from deepcluster.config import TrainConfig, typed
+from deepcluster.config import load as load_config
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
@@ -127,6 +127,6 @@ def _data_of_run(path: Path) -> Data:
     file = path.parent.parent / "config.yaml"
     if not file.is_file():
         raise ValueError(f"{path} lies outside a run's folder, so its images are unknown: say data=... as well")
-    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(file)))
-    assert isinstance(merged, TrainConfig)
-    return merged.data
+    stored = typed(load_config(file))
+    assert isinstance(stored, TrainConfig)
+    return stored.data

@@ -21,7 +21,6 @@ from deepcluster import checkpoint, distributed
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.clustering.kmeans import choose_backend
 from deepcluster.config import TrainConfig, check_sizes, save
 from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import ImageSet, MemoryImages
@@ -80,7 +79,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
-        checkpoint.check_same_clusters(stored, config.clustering.k)
+        checkpoint.check_same_clusters(stored, config.clustering.capacity(len(parts.images)))
         if config.trainer["max_epochs"] < stored.epoch:
             raise ValueError(
                 f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
@@ -107,7 +106,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
 
     module = DeepClusterModule(
         parts.backbone,
-        ClusterHead(parts.backbone.feature_dim, config.clustering.k),
+        ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images))),
         view=parts.train_view,
         optimizer=config.optimizer,
         seed=config.seed,
@@ -180,10 +179,10 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         "mean": mean,
         "std": std,
     }
-    if config.init.kind == "checkpoint" and not resuming:
-        assert config.init.path is not None
-        checkpoint.load_backbone(backbone, checkpoint.load(config.init.path), card)
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
+    if not resuming:
+        for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
+            progress.say(f"init       {line}")
     device = choose_device(config.trainer)
     precision = choose_precision(config.trainer["precision"], device)
     set_matmul_precision(device)
@@ -194,7 +193,6 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
     def view(of: ImageSet) -> FeatureView:
         return feature_view(config.data, of, mean, std)
 
-    backend, why = choose_backend(config.clustering.backend, str(device))
     n_parameters = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     n_test = "no" if test_images is None else f"{len(test_images):,}"
     where = (
@@ -206,7 +204,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         f"network    {name}: {n_parameters / 1e6:.1f} M parameters, {images.n_channels}x{size}x{size} -> "
         f"{backbone.feature_dim} features"
     )
-    progress.say(f"clustering K = {config.clustering.k}, {backend} ({why})")
+    progress.say(f"clustering {config.clustering.describe(device)}")
     progress.say(f"precision  {precision.trainer} on {device.type}: {precision.reason}")
     for path, reason in images.skipped[:5]:
         progress.say(f"left out   {path}: {reason}")
@@ -217,7 +215,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         view=view(images),
         extraction=config.extraction,
         reduction=config.reduction,
-        kmeans=config.clustering,
+        clustering=config.clustering,
         seed=config.seed,
         dtype=precision.extraction,
         num_workers=num_workers,

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from deepcluster.clustering import kmeans_faiss, kmeans_torch
 from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.repair import repair_empty
 
@@ -25,10 +26,11 @@ REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
 
 
 @dataclass(kw_only=True)
-class KMeans:
+class KMeans(Clustering):
     """Lloyd's k-means, the clustering step of DeepCluster (Caron et al. 2018).
 
     Args:
+        kind: "kmeans".
         k: number of clusters K, at most the number of images N.
         n_iter: Lloyd iterations per reassignment.
         n_redo: runs from different starts; the best objective is kept.
@@ -37,6 +39,7 @@ class KMeans:
         backend: auto, faiss or torch; see :func:`choose_backend`.
     """
 
+    kind: str = "kmeans"
     k: int = 1000
     n_iter: int = 20  # original: clustering.py, run_kmeans
     n_redo: int = 1
@@ -58,6 +61,17 @@ class KMeans:
             )
         if self.backend not in BACKENDS:
             raise ValueError(f"clustering.backend must be one of {', '.join(BACKENDS)}, got {self.backend}")
+
+    @property
+    def n_updates(self) -> int:
+        return self.n_iter * self.n_redo
+
+    def capacity(self, n_images: int) -> int:
+        return self.k
+
+    def describe(self, device: torch.device | str) -> str:
+        backend, why = choose_backend(self.backend, device)
+        return f"K = {self.k}, {backend} ({why})"
 
     def check(self, n_images: int) -> None:
         """Refuse fewer images than clusters.

@@ -17,7 +17,7 @@ from deepcluster import distributed
 from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_assignment
-from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
@@ -38,7 +38,7 @@ class Clusterer:
         images: the N training images.
         view: how the network sees them here: no augmentation.
         reduction: PCA, whitening, L2.
-        kmeans: the clustering.
+        clustering: the way to cluster.
         seed: of the run; mixed with what names the moment (an epoch), so that each clustering starts anew as
             in the original.
         dtype: in which features are computed.
@@ -49,7 +49,7 @@ class Clusterer:
     view: FeatureView
     extraction: Extraction
     reduction: Reduction
-    kmeans: KMeans
+    clustering: Clustering
     seed: int
     dtype: torch.dtype = torch.float32
     num_workers: int = 0
@@ -91,9 +91,8 @@ class Clusterer:
 
         def cluster() -> dict[str, Any]:
             assert reduced is not None  # rank 0 has gathered them
-            n_updates = self.kmeans.n_iter * self.kmeans.n_redo
-            with self.progress.bar(f"{moment}: k-means", n_updates, "it") as advance:
-                return self.kmeans.fit(
+            with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
+                return self.clustering.fit(
                     reduced,
                     seed=mix(self.seed, moment, "k-means"),
                     device=device,

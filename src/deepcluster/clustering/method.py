@@ -1,0 +1,68 @@
+"""What all ways to cluster share: reduced features (N, P) in, Assignment out. kmeans.py is one.
+
+A way to cluster is a settings dataclass; the config group `clustering` chooses it (config.py, OPTIONS).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.assignment import Assignment
+
+
+@dataclass(kw_only=True)
+class Clustering:
+    """A way to cluster.
+
+    Args:
+        kind: its name, by which a stored config finds the class again.
+    """
+
+    kind: str
+
+    @property
+    def n_updates(self) -> int:
+        """How many times :meth:`fit` calls its progress."""
+        raise NotImplementedError
+
+    def check(self, n_images: int) -> None:
+        """Refuse a number of images that cannot be clustered.
+
+        Raises:
+            ValueError: naming the key, its value, the number of images and the way out.
+        """
+        raise NotImplementedError
+
+    def capacity(self, n_images: int) -> int:
+        """The most clusters that :meth:`fit` can make of so many images: the head's size."""
+        raise NotImplementedError
+
+    def describe(self, device: torch.device | str) -> str:
+        """One line for the start of a run: what will be done, by which engine and why."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        features: Tensor,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Assignment:
+        """Cluster features (N, P), float32: the same features, seed and device give the same assignment.
+
+        Args:
+            features: (N, P), reduced.
+            seed: decides whatever is random in it.
+            device: where the products are taken.
+            progress: called with (updates done, updates in all) after each.
+
+        Returns:
+            An assignment on the CPU, without its reduction.
+
+        Raises:
+            ValueError: if there are too few images, or a feature is NaN or infinite.
+        """
+        raise NotImplementedError
