@@ -229,6 +229,8 @@ def pictures(typist: Typist) -> Path:
         (["trainer.devices=many"], ["devices"]),
         (["trainer.precision=float"], ["float", "32-true"]),
         (["arch.channels=[1,2,3]"], ["arch.channels", "[1, 2, 3]"]),
+        (["arch=alexnet"], ["data.size=32 is too small", "set data.size=63 or more"]),
+        (["arch=resnet18", "arch.tap=fc"], ["arch.tap=fc", "layer1, layer2, layer3, layer4"]),
         (["init=checkpoint", "init.path=nowhere"], ["no checkpoint at nowhere"]),
         (["+x=1"], ["there is no key x"]),
     ],

@@ -7,17 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.inference import fold_batch_norm, inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.models.timm_model import timm_backbone
+from deepcluster.models.vgg import VGG16
 
+NARROW_VGG = [8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64]
 NETWORKS: dict[str, tuple[Callable[[], Backbone], int, int, bool]] = {  # builder, channels, size, all folded
     "lenet": (lambda: LeNet5(1, batch_norm=True), 1, 32, True),
     "lenet_sobel": (lambda: LeNet5(3, sobel=True), 3, 32, True),
     "alexnet": (lambda: SmallAlexNet(3, feature_dim=64, hidden=64), 3, 32, True),
+    "alexnet_paper": (lambda: AlexNet(3, 128, feature_dim=64, hidden=64), 3, 128, True),
+    "vgg16": (lambda: VGG16(3, 64, NARROW_VGG, feature_dim=64, hidden=64), 3, 64, True),
+    "resnet18_layer2": (lambda: resnet("resnet18", 3, 96, tap="layer2"), 3, 96, True),
+    "resnet50_layer3": (lambda: resnet("resnet50", 3, 96, tap="layer3"), 3, 96, True),
     "resnet18_small_stem": (lambda: resnet("resnet18", 3, 32), 3, 32, True),
     "resnet18_sobel": (lambda: resnet("resnet18", 3, 96, sobel=True), 3, 96, True),
     "resnet50": (lambda: resnet("resnet50", 1, 32), 1, 32, True),
@@ -65,7 +71,7 @@ def test_the_copy_answers_as_the_network_in_eval_mode(name):
         assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18_small_stem", "timm_mobilenet"])
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_paper", "vgg16", "resnet18_small_stem", "timm_mobilenet"])
 def test_bfloat16_answers_in_float32_and_close_by(name):
     backbone, images = trained(name)
     fast = inference_copy(backbone, dtype=torch.bfloat16, channels_last=True)

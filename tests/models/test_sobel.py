@@ -1,6 +1,7 @@
 """Sobel: worked out by hand on a step from dark to bright."""
 
 import torch
+from reference.networks_2018 import sobel_2018
 
 from deepcluster.models.sobel import Sobel
 
@@ -23,6 +24,17 @@ def test_grey_is_the_mean_of_the_channels():
     colour = torch.randn(2, 3, 6, 6, generator=generator)
     grey = colour.sum(1, keepdim=True) / 3
     torch.testing.assert_close(Sobel(3)(colour), Sobel(1)(grey))
+
+
+def test_edges_and_their_gradients_are_those_of_the_two_convolutions_of_2018():
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(3, 3, 17, 12, generator=generator)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    edges, expected = Sobel(3)(ours), sobel_2018()(theirs)
+    torch.testing.assert_close(edges, expected)
+    weights = torch.randn(edges.shape, generator=generator)
+    (edges * weights).sum().backward(), (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_nothing_is_learned_and_nothing_is_saved():

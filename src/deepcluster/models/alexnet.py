@@ -16,7 +16,7 @@ SMALL_PADDING = (2, 2, 1, 1, 1)  # the Deep Dive's; all its convolutions are 3x3
 
 
 class AlexNet(Backbone):
-    """DeepCluster's AlexNet (Caron et al. 2018, section 3.3): the features are fc7 before its ReLU, D = 4096.
+    """DeepCluster's AlexNet (Caron et al. 2018): the features are fc7 before its ReLU, D = 4096.
 
     With the paper's channels at 224x224: 96x55x55, pooled 27; 256x27x27, pooled 13; 384, 384, 256 x13x13,
     pooled 256x6x6 = 9216. With 64, 192, 384, 256, 256 channels and 2048 units it is the AlexNet of the

@@ -12,6 +12,8 @@ from deepcluster.models.sobel import Sobel
 # A probe reads at most so many numbers per image; original: eval_linear.py pools every layer to about 9600.
 MAX_CONVOLUTIONAL = 10_000
 
+LARGEST_LEAST_SIZE = 256  # a network that refuses such an image has another reason than its size
+
 
 class Backbone(nn.Module):
     """Sobel (optional) -> features (named stages of maps) -> neck (maps to one vector per image).
@@ -105,18 +107,40 @@ def pool_maps(maps: Tensor, max_features: int = MAX_CONVOLUTIONAL) -> Tensor:
     return F.adaptive_avg_pool2d(maps, (min(side, height), min(side, width)))
 
 
-@torch.no_grad()
 def map_shape(features: nn.Sequential, in_channels: int, image_size: int) -> tuple[int, int, int]:
     """Shape (c, h, w) that `features` makes of one image, found by sending an empty one through.
 
     Raises:
-        ValueError: if the image is too small for the stages.
+        ValueError: if the image is too small for the stages; it tells the least size.
     """
+    try:
+        return _sent_through(features, in_channels, image_size)
+    except RuntimeError as error:
+        least = _least_size(features, in_channels, larger_than=image_size)
+        if least is None:
+            raise  # not the size: our own mistake
+        raise ValueError(
+            f"data.size={image_size} is too small for this network, which needs at least {least}; "
+            f"set data.size={least} or more, or choose a network for smaller images (arch=...)"
+        ) from error
+
+
+@torch.no_grad()
+def _sent_through(features: nn.Sequential, in_channels: int, image_size: int) -> tuple[int, int, int]:
     was_training = features.training
     features.eval()  # BatchNorm must not count the empty image
     try:
         shape = features(torch.zeros(1, in_channels, image_size, image_size)).shape
-    except RuntimeError as error:
-        raise ValueError(f"data.size={image_size} is too small for this network: {error}") from error
-    features.train(was_training)
+    finally:
+        features.train(was_training)
     return int(shape[1]), int(shape[2]), int(shape[3])
+
+
+def _least_size(features: nn.Sequential, in_channels: int, larger_than: int) -> int | None:
+    for size in range(larger_than + 1, LARGEST_LEAST_SIZE + 1):
+        try:
+            _sent_through(features, in_channels, size)
+        except RuntimeError:
+            continue
+        return size
+    return None

@@ -8,6 +8,7 @@ from torch import nn
 
 from deepcluster.models.backbone import Backbone, map_shape
 from deepcluster.models.init import he_fan_out
+from deepcluster.models.stages import check_widths, conv_stage
 
 
 class LeNet5(Backbone):
@@ -35,14 +36,13 @@ class LeNet5(Backbone):
         feature_dim: int = 84,
         sobel: bool = False,
     ) -> None:
-        if len(channels) != 2:
-            raise ValueError(f"arch.channels must name 2 convolutions for LeNet5, got {list(channels)}")
+        check_widths("LeNet5", channels, 2)
         first = 2 if sobel else in_channels
         features = nn.Sequential(
             OrderedDict(
-                conv1=_stage(first, channels[0], batch_norm),
+                conv1=conv_stage(first, channels[0], 5, batch_norm=batch_norm),
                 pool1=nn.MaxPool2d(2),
-                conv2=_stage(channels[0], channels[1], batch_norm),
+                conv2=conv_stage(channels[0], channels[1], 5, batch_norm=batch_norm),
                 pool2=nn.MaxPool2d(2),
             )
         )
@@ -68,10 +68,3 @@ class LeNet5(Backbone):
         # 16 times smaller, and at the paper's lr 0.1, momentum 0.1, K = 20 the loss stays near ln K for 4
         # epochs of 6,000 images; with torch's own law it more than halves by the third.
         he_fan_out(self.features)
-
-
-def _stage(n_in: int, n_out: int, batch_norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, kernel_size=5)]
-    if batch_norm:
-        layers.append(nn.BatchNorm2d(n_out))
-    return nn.Sequential(*layers, nn.ReLU(inplace=True))

@@ -5,9 +5,10 @@ from collections import OrderedDict
 from torch import nn
 from torchvision import models
 
-from deepcluster.models.backbone import Backbone
+from deepcluster.models.backbone import Backbone, map_shape
 
 PACKAGE = "torchvision.models.resnet"
+TAPS = ("layer1", "layer2", "layer3", "layer4")
 SMALL_IMAGE = 64  # up to here the usual stem, which divides height and width by 4, leaves too little
 
 
@@ -15,18 +16,24 @@ def resnet(
     name: str = "resnet18",
     in_channels: int = 3,
     image_size: int = 224,
+    tap: str = "layer4",
     small_images: bool | None = None,
     sobel: bool = False,
     weights: str | None = None,
 ) -> Backbone:
-    """A ResNet without its classifier; the features are the averaged last maps (D = 512 or 2048).
+    """A ResNet without its classifier; the features are the averaged maps of one stage.
 
-    They come after a ReLU, as in DeepCluster-v2, so the head's ReLU changes nothing.
+    They come after that stage's last ReLU, as in DeepCluster-v2 and as torchvision's classifier reads them, so
+    the head's ReLU changes nothing. There is no choice to take them before it, as AlexNet and VGG-16 do: a block
+    adds its shortcut, applies ReLU, and only then comes the average over places, so the head's ReLU could not
+    make up for a missing one: of a filter that answers in few places and is negative elsewhere nothing would stay.
 
     Args:
         name: resnet18, resnet50, wide_resnet50_2 ...: any of torchvision's.
         in_channels: channels of the images.
         image_size: height and width of the images.
+        tap: the stage whose maps are averaged to the features, layer1 to layer4; D is its number of channels (64,
+            128, 256, 512 in ResNet-18 and 34, four times as many in ResNet-50 and deeper). Later stages are left out.
         small_images: 3x3 stem with stride 1 and no pooling, for 64 pixels and fewer; None: by image_size.
         sobel: edges in place of the image in front.
         weights: trained weights by torchvision's name, such as IMAGENET1K_V1; downloaded if needed.
@@ -41,23 +48,26 @@ def resnet(
             f"arch.weights={weights} belongs to the usual stem on 3 channels; "
             "set small_images=false, sobel=false and use colour images, or weights=null"
         )
+    if tap not in TAPS:
+        raise ValueError(f"arch.tap={tap} is no stage of {name} to take features from; it has {', '.join(TAPS)}")
     net = models.get_model(name, weights=weights)
     width = net.conv1.out_channels
     if small:
         net.conv1 = _stem(first, width, kernel_size=3, stride=1)
     elif first != 3:
         net.conv1 = _stem(first, width, kernel_size=7, stride=2)
-    stages = ["conv1", "layer1", "layer2", "layer3", "layer4"]
+    stages = ["conv1", *TAPS[: TAPS.index(tap) + 1]]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"] = nn.Sequential(net.conv1, net.bn1, net.relu)
     if not small:
         layers["pool1"] = net.maxpool
     for stage in stages[1:]:
         layers[stage] = getattr(net, stage)
+    features = nn.Sequential(layers)
     return Backbone(
-        features=nn.Sequential(layers),
+        features=features,
         neck=nn.Sequential(OrderedDict(average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())),
-        feature_dim=net.fc.in_features,
+        feature_dim=map_shape(features, first, image_size=32)[0],  # channels are the same at any size
         stages=stages,
         in_channels=in_channels,
         image_size=image_size,
