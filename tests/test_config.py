@@ -243,6 +243,12 @@ def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(st
     assert (settings.trainer["max_epochs"], settings.trainer["precision"]) == (3, "32-true")
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "32", "float"])
+def test_a_precision_that_the_network_cannot_have_is_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.precision must be one of auto, 32-true, .* got " + precision):
+        config.settings(composed(f"trainer.precision={precision}"))
+
+
 def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
     config.save(config.settings(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
     assert resume(tmp_path).optimizer.schedule == "cosine"

@@ -51,6 +51,8 @@ OPTIONS: dict[str, dict[str, type]] = {
     "init": {"random": RandomInit, "checkpoint": CheckpointInit},
     "clustering": {"kmeans": KMeans},
 }
+# Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
 
@@ -147,6 +149,10 @@ def settings(cfg: DictConfig) -> TrainConfig:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
     if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
+    if config.trainer["precision"] not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}"
+        )
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
