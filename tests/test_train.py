@@ -23,6 +23,7 @@ from PIL import Image
 from typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
 from deepcluster import checkpoint
+from deepcluster.atomic import held
 from deepcluster.clustering.history import read_assignments
 
 pytestmark = pytest.mark.slow
@@ -252,6 +253,11 @@ def test_a_run_is_not_written_over(typist: Typist, whole: tuple[Path, Finished])
     assert_refused(typist.train(*TINY, "output_dir=whole"), "already holds a run", "resume=whole")
     assert_refused(typist.train("resume=whole", "clustering.k=5"), "clustering.k=5 cannot change")
     assert before == {path: path.stat().st_mtime_ns for path in whole[0].rglob("*") if path in before}
+
+
+def test_a_run_that_is_going_on_is_not_joined(typist: Typist, whole: tuple[Path, Finished]) -> None:
+    with held(whole[0]):
+        assert_refused(typist.train("resume=whole"), "another process is running in")
 
 
 def test_broken_images_are_named_or_left_out_by_choice(typist: Typist, pictures: Path) -> None:

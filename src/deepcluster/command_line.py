@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from deepcluster import config, run
+from deepcluster import config, distributed, run
+from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.evaluate import EvalConfig
 from deepcluster.evaluate import evaluate as measure
@@ -58,7 +59,7 @@ def train(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with _told(folder), _own_process_group(overrides, folder):
+    with _told(folder), _held(folder), _own_process_group(overrides, folder):
         summary = run.train(_train_settings(cfg, overrides), folder)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
@@ -154,6 +155,11 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
         _train_settings(job, overrides)
     else:
         _eval_settings(job)
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The run's folder is the main process's; the others of a DDP run write nothing."""
+    return held(folder) if distributed.is_main_process() else nullcontext()
 
 
 @contextmanager

@@ -150,9 +150,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
     if config.trainer["precision"] not in PRECISIONS:
-        raise ValueError(
-            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}"
-        )
+        raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
