@@ -271,6 +271,8 @@ def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, t
         config.run_folder(str(tmp_path / "empty"), None, "new")
     with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
         config.run_folder(None, str(stored), "new")
+    with pytest.raises(ValueError, match=r"output_dir=.*config\.yaml is a file"):
+        config.run_folder(None, str(stored / "config.yaml"), "new")
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------

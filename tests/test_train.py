@@ -424,6 +424,9 @@ def test_eval_assigns_new_images(typist: Typist, pictures: Path) -> None:
         (["ckpt=whole", "evaluation=measure"], ["evaluation=measure", "representation"]),
         (["ckpt=whole", "evaluation.kk=1"], ["evaluation.kk"]),
         (["ckpt=whole", "data=folder", "data.root=nowhere"], ["data.root=nowhere does not exist"]),
+        (["ckpt=whole", "data.root=nowhere"], ["data.root", "choose it too, as in data=OPTION"]),
+        (["ckpt=whole", "evaluation.knn.k=3000"], ["evaluation.knn.k=3000"]),
+        (["ckpt=whole", "output_dir=whole"], ["error: output_dir=whole already holds a run"]),
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
 )

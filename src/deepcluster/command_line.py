@@ -52,6 +52,13 @@ def start(main: Callable[[], Any]) -> None:
         if wants_traceback:
             raise
         refuse(error)
+    except AssertionError as error:  # OmegaConf's, for a key under a group that is null, such as eval.py's data
+        if wants_traceback or "Unexpected type for root" not in str(error):
+            raise
+        typed = [override.partition("=")[0].lstrip("+") for override in sys.argv[1:]]
+        key = next((name for name in typed if "." in name), "GROUP.KEY")
+        group = key.partition(".")[0]
+        refuse(ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE"))
 
 
 def train(cfg: DictConfig) -> float | None:

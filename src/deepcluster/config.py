@@ -111,7 +111,7 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
     """The folder of this run: the one to resume, the one asked for, or a new one.
 
     Raises:
-        ValueError: if there is nothing to resume, or a run already lives in output_dir.
+        ValueError: if there is nothing to resume, or output_dir is a file or holds a run.
     """
     if resume is not None:
         if not (Path(resume) / "config.yaml").is_file():
@@ -119,6 +119,8 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
                 f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
             )
         return resume
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
     if output_dir is not None and (Path(output_dir) / "config.yaml").is_file():
         raise ValueError(
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
