@@ -275,6 +275,11 @@ def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, t
         config.run_folder(None, str(stored / "config.yaml"), "new")
 
 
+def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
+    assert config.file_name("init.path-runs/a_seed-1") == "init.path-runs-a_seed-1"
+    assert len(config.file_name("\u00e9" * 300).encode()) <= 200
+
+
 # Sweeps ------------------------------------------------------------------------------------------------------------
 
 

@@ -195,6 +195,13 @@ def test_ctrl_c_says_how_to_go_on(typist: Typist) -> None:
     assert stopped.status == 130 and "stopped, before its first checkpoint" in stopped.err
 
 
+def test_sigterm_is_no_success_and_says_how_to_go_on(typist: Typist) -> None:
+    """What a batch system sends when the time is up; Lightning alone would end with status 0."""
+    stopped = typist.train(*TINY, "trainer.max_epochs=2", "output_dir=ended", kill=["step", 1, 2, "SIGTERM"])
+    assert stopped.status == 143
+    assert f"continue with: python train.py resume={typist.folder / 'ended'}" in stopped.err
+
+
 # Mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +305,16 @@ def test_a_sweep_runs_every_job_also_after_one_that_the_data_refuse(typist: Typi
     assert [results(path.parent)["k"] for path in finished] == [4, 5]
     assert "clustering.k-4" in finished[0].parent.name
     assert typist.eval(f"ckpt={finished[0].parent}", "evaluation=assign").status == 0  # the name can be typed
+
+
+def test_a_second_sweep_does_not_join_the_runs_of_the_first(typist: Typist) -> None:
+    long = [f"+trainer.{name}=null" for name in ("min_epochs", "max_time", "fast_dev_run", "limit_train_batches")]
+    sweep = ["-m", *TINY, "seed=1,2", "output_dir=twice", *long]
+    assert typist.train(*sweep).status == 0
+    before = {path: path.stat().st_mtime_ns for path in typist.folder.glob("twice/*/summary.json")}
+    again = typist.train(*sweep)
+    assert again.status == 1 and "already holds a run" in again.err and len(before) == 2
+    assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
 # A full disk -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,7 @@ from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from deepcluster import config, distributed, run
 from deepcluster.atomic import held
@@ -91,7 +93,7 @@ def _eval_settings(cfg: DictConfig) -> EvalConfig:
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C."""
+    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
     try:
         yield
     except USER_ERRORS as error:
@@ -101,12 +103,14 @@ def _told(folder: Path) -> Iterator[None]:
             raise
         refuse(error, note=where)
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
-        if isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt):
-            saved = (folder / "checkpoints" / "last.ckpt").is_file()
-            resume = f"; continue with: python train.py {argument('resume', folder)}"
-            print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
-            raise SystemExit(130) from None  # 128 + SIGINT, as shells have it
-        raise
+        by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
+        if not by_hand and not isinstance(stopped, SIGTERMException):
+            raise
+        saved = (folder / "checkpoints" / "last.ckpt").is_file()
+        resume = f"; continue with: python train.py {argument('resume', folder)}"
+        print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
+        # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
+        raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 
 
 class CheckConfig(Callback):

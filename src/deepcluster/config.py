@@ -98,13 +98,14 @@ class TrainConfig:
 
 
 def register() -> None:
-    """Make the schema and the resolver known to Hydra; before ``hydra.main``."""
+    """Make the schema and the resolvers known to Hydra; before ``hydra.main``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     for group, kinds in OPTIONS.items():
         for kind, schema in kinds.items():
             store.store(name=f"{group}_{kind}", node=schema)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 
 def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
@@ -127,6 +128,11 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
             "or choose another folder"
         )
     return output_dir or default
+
+
+def file_name(text: str) -> str:
+    """A sweep job's overrides as the name of one folder: no slashes, and short enough for every file system."""
+    return text.replace("/", "-").encode()[:200].decode(errors="ignore")
 
 
 def settings(cfg: DictConfig) -> TrainConfig:
