@@ -243,6 +243,12 @@ def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(st
     assert (settings.trainer["max_epochs"], settings.trainer["precision"]) == (3, "32-true")
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "32", "float"])
+def test_a_precision_that_the_network_cannot_have_is_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.precision must be one of auto, 32-true, .* got " + precision):
+        config.settings(composed(f"trainer.precision={precision}"))
+
+
 def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
     config.save(config.settings(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
     assert resume(tmp_path).optimizer.schedule == "cosine"
@@ -265,6 +271,13 @@ def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, t
         config.run_folder(str(tmp_path / "empty"), None, "new")
     with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
         config.run_folder(None, str(stored), "new")
+    with pytest.raises(ValueError, match=r"output_dir=.*config\.yaml is a file"):
+        config.run_folder(None, str(stored / "config.yaml"), "new")
+
+
+def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
+    assert config.file_name("init.path-runs/a_seed-1") == "init.path-runs-a_seed-1"
+    assert len(config.file_name("\u00e9" * 300).encode()) <= 200
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------

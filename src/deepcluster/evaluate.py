@@ -113,7 +113,10 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     else:
         split = labelled_split(images, load(data, "test"), config.evaluation, seed=config.seed)
         if split is None:
-            raise ValueError(f"data={data.source} has no labels to measure with; evaluation=assign needs none")
+            raise ValueError(
+                f"data={data.source} cannot be measured: that needs labels of two classes and "
+                f"evaluation.knn.k={config.evaluation.knn.k} labelled training images; evaluation=assign needs none"
+            )
         results |= measure(split, source, config.evaluation, seed=config.seed)
         for name in ("knn_accuracy", "linear_probe_accuracy"):
             progress.say(f"{name:24} {results[name]:.1%}")

@@ -32,7 +32,7 @@ from deepcluster.evaluation.representation import LabelledSplit, labelled_split,
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.seeding import mix
-from deepcluster.summary import print_summary, write_clusters
+from deepcluster.summary import argument, print_summary, write_clusters
 from deepcluster.targets import build
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.csv_log import EpochCSV
@@ -73,6 +73,10 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     _quiet()
+    if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
+        raise ValueError(  # a sweep's jobs come here; config.run_folder has told it to a single run
+            f"{folder} already holds a run; continue it with {argument('resume', folder)}, or choose another output_dir"
+        )
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
     parts = prepare(config, resuming=resuming)

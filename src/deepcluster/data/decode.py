@@ -15,11 +15,16 @@ _GREY_MODES = ("1", "L", "LA", "La", "P", "PA")
 
 
 class BrokenImage(ValueError):
-    """An image that cannot be decoded; the message names it and the reason."""
+    """An image that cannot be decoded; the message names it and the reason.
 
-    def __init__(self, reason: str, name: str = "") -> None:
+    `may_heal`: the file could not be read at all (permissions, a disk that was away), which can change while the
+    file stays the same.
+    """
+
+    def __init__(self, reason: str, name: str = "", *, may_heal: bool = False) -> None:
         super().__init__(f"{name!r}: {reason}" if name else reason)
         self.reason = reason
+        self.may_heal = may_heal
 
 
 def decode_file(path: str, n_channels: int) -> Tensor:
@@ -32,7 +37,7 @@ def decode_file(path: str, n_channels: int) -> Tensor:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise BrokenImage(f"cannot be read: {error.strerror or error}", path) from error
+        raise BrokenImage(f"cannot be read: {error.strerror or error}", path, may_heal=True) from error
     return decode_named(data, n_channels, path)
 
 

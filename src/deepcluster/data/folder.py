@@ -1,6 +1,9 @@
 """data.source=folder: image files in any of the usual layouts. Next: scan.py decodes them once."""
 
+import logging
+import mimetypes
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
 from deepcluster.data.scan import scan
 from deepcluster.data.settings import Data
 
+_log = logging.getLogger(__name__)
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "valid")}
 _N_PROBED = 64
@@ -21,14 +25,15 @@ _N_PROBED = 64
 def load_folder(settings: Data, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
-    Layouts: DIR/train and DIR/test (or val, validation, valid), else all of DIR is the training set. In it,
+    Layouts: DIR/train and DIR/test (or val, validation, valid; Train, TEST ... too), else all of DIR is the
+    training set. In it,
     class folders (every image exactly one level down, at least two folders) give labels for reports; any
     other depth is an unlabelled set. Hidden files are left out; links to folders are followed, but not in
     circles.
 
     Raises:
         FileNotFoundError: if data.root is missing, no folder, or holds no images.
-        ValueError: from :func:`scan`.
+        ValueError: if it cannot be told whether train/ is a split or a class; from :func:`scan`.
     """
     root = _root(settings)
     folders = {name: _split_folder(root, name) for name in SPLIT_FOLDERS}
@@ -38,9 +43,17 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
         raise ValueError(
             f"data.root={root} has {folders['test'].name}/ but no train/; rename it, or point data.root at the images"
         )
-    files = {name: [] if folder is None else list(_files(folder)) for name, folder in folders.items()}
+    if folders["train"] is not None and folders["test"] is None:
+        _check_is_split(root, folders["train"])
+    others: Counter[str] = Counter()
+    files = {name: [] if folder is None else list(_files(folder, others)) for name, folder in folders.items()}
     if folders["train"] is None:
-        files["train"] = list(_files(root))
+        files["train"] = list(_files(root, others))
+    if others and split == "train":
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in others.most_common())
+        _log.warning(
+            "data.root=%s: %s files are left out; convert them to one of %s", root, kinds, " ".join(EXTENSIONS)
+        )
     for name in {"train", split}:
         if not files[name]:
             raise FileNotFoundError(
@@ -74,13 +87,34 @@ def _root(settings: Data) -> Path:
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
-    return next((root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()), None)
+    there = {name.lower(): root / name for name in sorted(os.listdir(root)) if (root / name).is_dir()}
+    return next((there[name] for name in SPLIT_FOLDERS[split] if name in there), None)
+
+
+def _check_is_split(root: Path, train: Path) -> None:
+    """A folder named train beside bus and car is a class like them, not the training images."""
+    beside = [other for other in sorted(root.iterdir()) if other != train and other.is_dir()]
+    beside = [
+        other for other in beside if not other.name.startswith((".", "__MACOSX")) and any(_files(other, Counter()))
+    ]
+    if beside:
+        names = ", ".join(f"{other.name}/" for other in beside[:3]) + (", ..." if len(beside) > 3 else "")
+        raise ValueError(
+            f"data.root={root} has {train.name}/ beside {names} with images: give data.root={train} if that is the "
+            f"training set; if it is a class like the others, move all of them into one new {root}/train/"
+        )
 
 
 def _files(
-    folder: str | Path, above: tuple[str, ...] = (), seen: tuple[tuple[int, int], ...] = ()
+    folder: str | Path,
+    others: Counter[str],
+    above: tuple[str, ...] = (),
+    seen: tuple[tuple[int, int], ...] = (),
 ) -> Iterator[tuple[str, ...]]:
-    """Image files as path parts below the first folder, sorted; `seen` are the folders on the way down."""
+    """Image files as path parts below the first folder, sorted; `seen` are the folders on the way down.
+
+    Images of other formats are counted in `others`, by extension.
+    """
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
     if identity in seen:
@@ -91,9 +125,11 @@ def _files(
         )
     for entry in entries:
         if entry.is_dir():
-            yield from _files(entry.path, (*above, entry.name), (*seen, identity))
+            yield from _files(entry.path, others, (*above, entry.name), (*seen, identity))
         elif entry.name.lower().endswith(EXTENSIONS):
             yield (*above, entry.name)
+        elif (mimetypes.guess_type(entry.name, strict=False)[0] or "").startswith("image/"):
+            others[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _classes(files: list[tuple[str, ...]]) -> set[str]:

@@ -24,6 +24,7 @@ _N_NAMED = 5
 class _Found(NamedTuple):
     broken: dict[int, str]  # index -> reason
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
+    may_heal: bool = False  # some could not even be read: another time they may be
 
 
 def scan(images: FileImages | EncodedImages, settings: Data, split: str) -> ImageSet:
@@ -48,7 +49,8 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str) -> Imag
     if found is None:
         images.prepare()
         found = _decode_all(images, settings)
-        cache.write(settings, f"scan-{split}", key, _entry(found))
+        if not found.may_heal:
+            cache.write(settings, f"scan-{split}", key, _entry(found))
     _check_broken(images, found.broken, settings)
     skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
     kept = images.take([i for i in range(len(images)) if i not in found.broken]) if skipped else images
@@ -67,6 +69,7 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str) -> Imag
 
 def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
     broken: dict[int, str] = {}
+    may_heal: list[int] = []
     store = _Store(images, settings)
 
     def work(i: int) -> None:
@@ -74,13 +77,15 @@ def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
             store.keep(i, images.read(i))
         except BrokenImage as error:
             broken[i] = error.reason
+            if error.may_heal:
+                may_heal.append(i)
 
     _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
     for_each(len(images), work, "decoding images")
     kept = store.images
     if kept is not None and broken:
         kept = kept[[i for i in range(len(images)) if i not in broken]]
-    return _Found(broken, kept)
+    return _Found(broken, kept, bool(may_heal))
 
 
 class _Store:
