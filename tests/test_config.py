@@ -22,6 +22,7 @@ NEEDS = {  # what an option cannot do without
     "data=parquet": ["data.root=tables"],
     "arch=timm": ["arch.name=resnet10t"],
     "init=checkpoint": ["init.path=run"],
+    "init=weights": ["init.path=file"],
     "experiment=cifar10_parquet": ["data.root=tables"],
 }
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
@@ -62,7 +63,24 @@ def test_every_option_composes_and_is_accepted(option: str) -> None:
 
 @pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
 def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
-    config.typed(composed("ckpt=run", option, name="eval"))
+    settings = config.typed(composed("ckpt=run", option, name="eval"))
+    config.check_kinds(settings, config.EVAL_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("evaluation.kind=assign", ["evaluation.kind=assign", "representation, assign, export"]),
+        ("evaluation.formats=[onnx]", ["evaluation.formats"]),
+        ("evaluation=export evaluation.formats=[onx]", ["evaluation.formats", "safetensors", "onx"]),
+        ("evaluation=export evaluation.formats=[]", ["evaluation.formats", "safetensors"]),
+    ],
+)
+def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
+    with pytest.raises(Exception) as refused:  # whatever is said in one line at the end
+        config.check_kinds(config.typed(composed("ckpt=run", *typed.split(), name="eval")), config.EVAL_OPTIONS)
+    said = sentence(refused.value)
+    assert not [name for name in named if name not in said], said
 
 
 def test_the_manual_names_the_defaults() -> None:
@@ -134,6 +152,7 @@ REFUSED = [
     ("init.kind=foo", ["init.kind", "checkpoint"]),
     # what an option needs
     ("init=checkpoint", ["init.path"]),
+    ("init=weights", ["init.path"]),
     ("arch=timm", ["arch.name", "arch.name=VALUE"]),
     # targets
     ("arch._target_=os.system", ["arch._target_=os.system", "deepcluster.models."]),

@@ -88,6 +88,7 @@ def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig
 def _eval_settings(cfg: DictConfig) -> EvalConfig:
     settings = config.typed(cfg)
     assert isinstance(settings, EvalConfig)
+    config.check_kinds(settings, config.EVAL_OPTIONS)
     return settings
 
 

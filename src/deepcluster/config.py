@@ -18,8 +18,10 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.representation import Evaluation
-from deepcluster.initialise import CheckpointInit, Init, RandomInit
+from deepcluster.evaluation.assign import Assign
+from deepcluster.evaluation.representation import Evaluation, Representation
+from deepcluster.export import Export
+from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
@@ -48,11 +50,14 @@ TRAINER_OWNED = (
 # Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
-    "init": {"random": RandomInit, "checkpoint": CheckpointInit},
+    "init": {"random": RandomInit, "checkpoint": CheckpointInit, "weights": WeightsInit},
     "clustering": {"kmeans": KMeans},
 }
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
+    "evaluation": {"representation": Representation, "assign": Assign, "export": Export},
+}
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
 
@@ -101,7 +106,7 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra; before ``hydra.main``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
-    for group, kinds in OPTIONS.items():
+    for group, kinds in [*OPTIONS.items(), *EVAL_OPTIONS.items()]:
         for kind, schema in kinds.items():
             store.store(name=f"{group}_{kind}", node=schema)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
@@ -143,10 +148,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     """
     config = typed(cfg)
     assert isinstance(config, TrainConfig)
-    for group, kinds in OPTIONS.items():
-        kind = getattr(config, group).kind
-        if kinds.get(kind) is not type(getattr(config, group)):
-            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
+    check_kinds(config, OPTIONS)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
     if config.logger:
@@ -162,6 +164,18 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
+
+
+def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
+    """Refuse a `kind` that names another class than the group's option gave.
+
+    Raises:
+        ValueError: naming the options.
+    """
+    for group, kinds in options.items():
+        kind = getattr(config, group).kind
+        if kinds.get(kind) is not type(getattr(config, group)):
+            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
 
 
 def typed(cfg: DictConfig) -> Any:

@@ -28,11 +28,12 @@ from deepcluster.data.loader import n_workers
 from deepcluster.data.sources import load
 from deepcluster.data.statistics import statistics
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
+from deepcluster.evaluation.assign import write_clusters
 from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.seeding import mix
-from deepcluster.summary import argument, print_summary, write_clusters
+from deepcluster.summary import argument, print_summary
 from deepcluster.targets import build
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.csv_log import EpochCSV
