@@ -15,29 +15,28 @@ _GREY_MODES = ("1", "L", "LA", "La", "P", "PA")
 
 
 class BrokenImage(ValueError):
-    """An image that cannot be decoded; the message names it and the reason.
+    """An image that cannot be decoded; the message names it and the reason."""
 
-    `may_heal`: the file could not be read at all (permissions, a disk that was away), which can change while the
-    file stays the same.
-    """
-
-    def __init__(self, reason: str, name: str = "", *, may_heal: bool = False) -> None:
+    def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(f"{name!r}: {reason}" if name else reason)
         self.reason = reason
-        self.may_heal = may_heal
+
+
+class UnreadableImage(BrokenImage):
+    """A file that cannot be read at all (permissions, a disk that was away): another time it may be."""
 
 
 def decode_file(path: str, n_channels: int) -> Tensor:
     """The image in a file, uint8 (C, H, W) with C = n_channels.
 
     Raises:
-        BrokenImage: naming the file and the reason.
+        BrokenImage: naming the file and the reason; UnreadableImage if there is nothing to decode.
     """
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise BrokenImage(f"cannot be read: {error.strerror or error}", path, may_heal=True) from error
+        raise UnreadableImage(f"cannot be read: {error.strerror or error}", path) from error
     return decode_named(data, n_channels, path)
 
 
