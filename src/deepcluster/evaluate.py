@@ -108,7 +108,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         write_clusters(folder / "clusters.csv", images, clusters)
         results["clusters_used"] = len(torch.unique(clusters))
         if images.labels is not None:
-            results |= metrics.label_metrics(clusters, images.labels)
+            results |= metrics.label_metrics(clusters, images.labels, config.evaluation.nmi_average)
         progress.say(f"{len(images):,} images in {results['clusters_used']} clusters: {folder / 'clusters.csv'}")
     else:
         split = labelled_split(images, load(data, "test"), config.evaluation, seed=config.seed)
