@@ -20,6 +20,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NEEDS = {  # what an option cannot do without
     "data=folder": ["data.root=images"],
     "data=parquet": ["data.root=tables"],
+    "data=imagenet": ["data.root=images"],
+    "data=places365": ["data.root=images"],
+    "data=yfcc": ["data.root=images"],
     "arch=timm": ["arch.name=resnet10t"],
     "init=checkpoint": ["init.path=run"],
     "experiment=cifar10_parquet": ["data.root=tables"],
@@ -85,6 +88,19 @@ def test_an_experiment_changes_only_what_it_says() -> None:
     )
 
 
+def test_a_view_changes_what_is_seen_and_nothing_else() -> None:
+    plain = config.settings(composed("data=cifar10"))
+    seen = config.settings(composed("data=cifar10", "view=strong", "data.blur_probability=0.1"))
+    assert (seen.data.color_jitter, seen.data.grey_probability) == ([0.8, 0.8, 0.8, 0.2], 0.2)
+    assert seen.data.blur_probability == 0.1  # the command line has the last word
+    assert (seen.data.source, seen.data.size, seen.data.mean) == ("cifar10", 32, plain.data.mean)
+    assert config.settings(composed("data=svhn", "view=strong")).data.flip is False  # a mirrored digit is another sign
+    papers = {"original": (224, 256), "deepdive_224": (224, 256), "deepdive_32": (32, 44)}
+    for name, (size, resize) in papers.items():
+        data = config.settings(composed(f"view={name}")).data
+        assert (data.size, data.resize, data.crop_scale, data.flip) == (size, resize, [0.08, 1.0], True)
+
+
 # What is typed, and what the answer must name: the key, the value or limit, and the way out.
 REFUSED = [
     # keys and options that do not exist
@@ -125,6 +141,9 @@ REFUSED = [
     ("data.source=cifar", ["data.source", "cifar10"]),
     ("data.batch_size=1", ["data.batch_size", "at least 2"]),
     ("data.crop_scale=[0,1]", ["data.crop_scale", "(0, 1]"]),
+    ("data.color_jitter=[0.8,0.8,0.8,0.9]", ["data.color_jitter", "hue at most 0.5", "0.9"]),
+    ("data.blur_probability=2", ["data.blur_probability", "[0, 1]", "2"]),
+    ("data.check=some", ["data.check", "sample", "some"]),
     ("data.num_workers=-1", ["data.num_workers", "at least 0"]),
     ("data.on_broken=ignore", ["data.on_broken", "skip"]),
     ("checkpoint.every_n_epochs=0", ["checkpoint.every_n_epochs", "at least 1"]),
@@ -215,6 +234,7 @@ def test_a_saved_config_comes_back_whole(stored: Path) -> None:
         "optimizer.lr=0.1",
         "data=cifar10",
         "data.batch_size=32",
+        "view=strong",
         "data.limit=100",
         "arch=lenet5",
         "reassign=once",

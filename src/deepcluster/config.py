@@ -32,6 +32,7 @@ MAY_CHANGE_ON_RESUME = (
     "data.root",
     "data.num_workers",
     "data.persistent_workers",
+    "data.on_broken",
     "checkpoint",
 )
 # Arguments of the Trainer that the run sets itself.

@@ -4,6 +4,7 @@ import time
 import pytest
 import torch
 
+from deepcluster.data import broken as broken_module
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
 from deepcluster.data.settings import Data
@@ -189,12 +190,66 @@ def test_an_image_that_breaks_later_is_named(on_disk, workers):
     path = images.root / "4.png"
     path.write_bytes(path.read_bytes()[:60])
     loading = loader(images, Epochs(12), train=view(on_files=True), workers=workers)
-    with pytest.raises(ValueError, match=r"4\.png"):
+    with pytest.raises(ValueError, match=r"^'4\.png': .*data\.on_broken=skip"):
         list(loading)
     started = time.monotonic()
     del loading
     gc.collect()
     assert time.monotonic() - started < 4  # torch gives a worker that is in a cycle 5 s to end
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_met_late_is_grey_and_named_once_if_it_may_be(on_disk, workers, caplog):
+    settings, images = on_disk
+    whole = list(loader(images, Epochs(12), train=view(on_files=True)))
+    images.on_broken = "skip"
+    path = images.root / "4.png"
+    path.write_bytes(path.read_bytes()[:60])
+    loading = loader(images, Epochs(12), train=view(on_files=True), workers=workers)
+    epochs = [list(loading), list(loading)]
+    features = feature_view(settings, images, MEAN, STD)
+    epochs += [list(feature_batches(images, features, torch.arange(12), 5, workers))]
+    position = images.samples.index("4.png")
+    for batch in [batch for batches in epochs for batch in batches]:
+        grey = (batch.images == 128).flatten(1).all(1)
+        assert torch.equal(grey, batch.indices == position)
+    for before, after in zip(whole, epochs[0], strict=True):  # the others are what they were, in their places
+        others = before.indices != position
+        assert torch.equal(before.indices, after.indices) and torch.equal(before.draws, after.draws)
+        assert torch.equal(before.images[others], after.images[others])
+    assert caplog.text.count("4.png") == 1 and list(images.broken_later) == [position]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_is_gone_stops_the_run_even_if_broken_ones_are_skipped(on_disk, workers):
+    images = on_disk[1]
+    images.on_broken = "skip"
+    (images.root / "4.png").unlink()
+    with pytest.raises(ValueError, match=r"4\.png'.*No such file.*put it back.*resume=RUN"):
+        list(loader(images, Epochs(12), train=view(on_files=True), workers=workers))
+
+
+def test_too_many_broken_images_stop_the_run(on_disk, monkeypatch):
+    images = on_disk[1]
+    images.on_broken = "skip"
+    monkeypatch.setattr(broken_module, "_MOST", (2, 0.1))
+    for i in range(2):
+        (images.root / f"{i}.png").write_bytes(b"")
+    list(loader(images, Epochs(12), train=view(on_files=True)))
+    (images.root / "2.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2\.png'.*number 3 of 12, too many.*data\.check=all"):
+        list(loader(images, Epochs(12), train=view(on_files=True)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_colours_have_the_same_numbers_whatever_the_workers(on_disk, workers):
+    colours = train_view(Data(size=8, grey_probability=0.5, blur_probability=0.5), on_disk[1], MEAN, STD)
+    plain = list(loader(on_disk[1], Epochs(12), train=view(on_files=True)))
+    batches = list(loader(on_disk[1], Epochs(12), train=colours, workers=workers))
+    expected = list(loader(on_disk[1], Epochs(12), train=colours))
+    assert equal(batches, expected) and batches[0].draws.shape == (5, 15)
+    for one, two in zip(plain, batches, strict=True):
+        assert torch.equal(one.images, two.images) and torch.equal(one.draws, two.draws[:, :6])
 
 
 def test_files_need_a_view_that_crops_in_workers(on_disk):

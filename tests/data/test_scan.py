@@ -9,6 +9,7 @@ from deepcluster.data.decode import decode_file
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
+from deepcluster.data.statistics import statistics
 
 
 @pytest.fixture
@@ -136,3 +137,63 @@ def test_writing_into_images_does_not_change_what_is_remembered(make_folder, tmp
     before = images.clone()
     images.zero_()
     assert (load(settings, "train").images == before).all()
+
+
+def test_a_sample_is_decoded_and_the_set_keeps_its_size(broken, monkeypatch, caplog):
+    settings = folder(broken, on_broken="skip", check="sample", in_memory="never")
+    images = load(settings, "train")
+    assert len(images) == 10 and images.skipped == [] and images.on_broken == "skip"
+    assert "3 of 10 sampled images" in caplog.text and "'4.jpg': not an image" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"3 of 10 sampled(.|\n)*data.on_broken=skip shows them in grey; data.check=all"
+    ):
+        load(folder(broken, check="sample"), "train")
+    monkeypatch.setattr(scan_module, "_N_SAMPLED", 2)  # images 0 and 5
+    assert len(load(folder(broken, check="sample"), "train")) == 10
+    monkeypatch.setattr(scan_module, "_N_SAMPLED", 1)
+    (broken / "0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="1 of 1 sampled"):
+        load(folder(broken, check="sample", on_broken="skip"), "train")
+
+
+def test_a_sample_is_decoded_once(make_folder, tmp_path, monkeypatch):
+    settings = folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "cache"), check="sample")
+    first = load(settings, "train")
+    monkeypatch.setattr(scan_module, "_decode_sample", None)
+    assert load(settings, "train").samples == first.samples
+
+
+def test_nothing_is_decoded_if_nothing_is_to_be_checked(broken, monkeypatch):
+    monkeypatch.setattr(FileImages, "read", None)
+    assert len(load(folder(broken, check="none"), "train")) == 10
+
+
+def test_all_images_are_checked_unless_there_are_too_many(make_folder, monkeypatch):
+    root = make_folder([f"{i}.png" for i in range(4)])  # 360 bytes each
+    images = load(folder(root, in_memory="never"), "train")
+    chosen = {}
+    for limit in (4, 3):
+        monkeypatch.setattr(scan_module, "_N_ALL", limit)
+        for name, settings in {
+            "never": folder(root, in_memory="never"),
+            "fits": folder(root, memory_gb=1441e-9),
+            "does not": folder(root, memory_gb=1439e-9),
+            "always": folder(root, in_memory="always", memory_gb=1e-9),
+            "small": folder(root, stored_size=4, memory_gb=193e-9),
+            "asked": folder(root, check="none"),
+        }.items():
+            chosen[name, limit] = scan_module.choose_check(images, settings)
+    assert {name: chosen[name, 4] for name, limit in chosen if limit == 4} == {
+        "never": "all", "fits": "all", "does not": "all", "always": "all", "small": "all", "asked": "none",
+    }  # fmt: skip
+    assert {name: chosen[name, 3] for name, limit in chosen if limit == 3} == {
+        "never": "sample", "fits": "all", "does not": "sample", "always": "all", "small": "all", "asked": "none",
+    }  # fmt: skip
+
+
+def test_statistics_leave_out_what_a_sample_did_not_find(broken):
+    settings = folder(broken, check="none", on_broken="skip", in_memory="never")
+    good = load(folder(broken, on_broken="skip", in_memory="never"), "train")
+    assert statistics(load(settings, "train"), settings) == statistics(good, settings)
+    with pytest.raises(ValueError, match=r"1\.png.*empty"):
+        statistics(load(folder(broken, check="none"), "train"), settings)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data import views as views_module
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
@@ -57,6 +58,21 @@ def test_the_feature_view_is_resize_center_crop_normalise():
     on_files = FeatureView(32, 44, MEAN, STD, on_files=True)
     crops = torch.stack([on_files.crop_file(image) for image in batch])
     assert (on_files(crops) - expected).abs().max() < 1.6 / 255 / 0.2
+
+
+def test_large_images_are_cut_in_parts_with_the_same_result(monkeypatch):
+    batch, draws = images(7, 90), draw(7, torch.Generator().manual_seed(0))
+    train, features = TrainView(32, [0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD), FeatureView(32, 44, MEAN, STD)
+    whole = train(batch, draws), features(batch)
+    sizes = []
+    for name in ("crop", "central_crop"):
+        real = getattr(views_module, name)
+        monkeypatch.setattr(
+            views_module, name, lambda part, *rest, real=real: sizes.append(len(part)) or real(part, *rest)
+        )
+    monkeypatch.setattr(views_module, "_PART_BYTES", 2 * 4 * batch[0].numel() + 1)
+    assert torch.equal(train(batch, draws), whole[0]) and torch.equal(features(batch), whole[1])
+    assert sizes == [2, 2, 2, 1] * 2
 
 
 def test_autocast_does_not_round_pixels():

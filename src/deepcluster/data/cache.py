@@ -28,9 +28,13 @@ def fingerprint(*parts: object, files: Iterable[tuple[str, str]] = ()) -> str:
     return digest.hexdigest()
 
 
-def read(settings: Data, name: str, key: str) -> dict[str, Any] | None:
-    """The entry of this name, if written for this key; its tensors are mapped from the disk, not copied."""
-    path = _path(settings, name)
+def read(settings: Data, name: str, key: str, *, of_root_only: bool = False) -> dict[str, Any] | None:
+    """The entry of this name, if written for this key; its tensors are mapped from the disk, not copied.
+
+    Args:
+        of_root_only: it depends on data.root, however the files are decoded.
+    """
+    path = _path(settings, name, of_root_only)
     if path is None or not path.is_file():
         return None
     try:
@@ -41,9 +45,9 @@ def read(settings: Data, name: str, key: str) -> dict[str, Any] | None:
     return entry if entry.get("key") == key else None
 
 
-def write(settings: Data, name: str, key: str, entry: dict[str, Any]) -> None:
+def write(settings: Data, name: str, key: str, entry: dict[str, Any], *, of_root_only: bool = False) -> None:
     """Remember an entry of tensors and plain Python; an older one of this name is replaced."""
-    path = _path(settings, name)
+    path = _path(settings, name, of_root_only)
     if path is None:
         return
     try:
@@ -61,7 +65,7 @@ def write(settings: Data, name: str, key: str, entry: dict[str, Any]) -> None:
         _log.warning("nothing remembered in %s (%s); the next start takes as long as this one", path, error)
 
 
-def _path(settings: Data, name: str) -> Path | None:
+def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
     if settings.cache_dir == "none":
         return None
     if settings.cache_dir is not None:
@@ -69,5 +73,7 @@ def _path(settings: Data, name: str) -> Path | None:
     else:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
     # One entry per set and reading; a changed set replaces its own, so the folder does not grow for ever.
-    facts = (settings.source, os.path.abspath(settings.root or ""), settings.stored_size, settings.n_channels)
-    return folder / f"{name}-{fingerprint(*facts, settings.in_memory, settings.limit)}.pt"
+    facts: tuple[object, ...] = (settings.source, os.path.abspath(settings.root or ""))
+    if not of_root_only:
+        facts += (settings.stored_size, settings.n_channels, settings.in_memory, settings.limit)
+    return folder / f"{name}-{fingerprint(*facts)}.pt"

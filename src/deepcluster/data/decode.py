@@ -22,17 +22,21 @@ class BrokenImage(ValueError):
         self.reason = reason
 
 
+class UnreadableImage(BrokenImage):
+    """A file that cannot be read at all: it is gone, or the disk is."""
+
+
 def decode_file(path: str, n_channels: int) -> Tensor:
     """The image in a file, uint8 (C, H, W) with C = n_channels.
 
     Raises:
-        BrokenImage: naming the file and the reason.
+        BrokenImage: naming the file and the reason; UnreadableImage if there is nothing to decode.
     """
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise BrokenImage(f"cannot be read: {error.strerror or error}", path) from error
+        raise UnreadableImage(f"cannot be read: {error.strerror or error}", path) from error
     return decode_named(data, n_channels, path)
 
 

@@ -1,19 +1,22 @@
 """data.source=folder: image files in any of the usual layouts. Next: scan.py decodes them once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, decode_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
-from deepcluster.data.scan import scan
+from deepcluster.data.index import EXTENSIONS, find_images
+from deepcluster.data.paths import Paths
+from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "valid")}
 _N_PROBED = 64
 
@@ -38,29 +41,40 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
         raise ValueError(
             f"data.root={root} has {folders['test'].name}/ but no train/; rename it, or point data.root at the images"
         )
-    files = {name: [] if folder is None else list(_files(folder)) for name, folder in folders.items()}
-    if folders["train"] is None:
-        files["train"] = list(_files(root))
+    train_folder = folders["train"] or root
+    found = {"train": find_images(str(train_folder), settings)}
+    if folders["test"] is not None:
+        found["test"] = find_images(str(folders["test"]), settings)
     for name in {"train", split}:
-        if not files[name]:
+        if not found[name][0]:
             raise FileNotFoundError(
                 f"no images under {folders[name] or root} (data.root={root}); looked for {', '.join(EXTENSIONS)}"
             )
-    classes = _classes(files["train"]) | _classes(files["test"])
-    chosen = [files[split][i] for i in evenly_spaced(len(files[split]), settings.limit)]
-    labels = _labels(chosen, sorted(classes)) if settings.labels == "auto" and _classes(files[split]) else None
+    files, files_fingerprint = found[split]
+    names = {name: _classes(paths) for name, (paths, _) in found.items()}
+    classes = sorted(set().union(*names.values()))
+    labelled = settings.labels == "auto" and len(classes) > 1 and bool(names[split])
+    labels = _labels(files, classes) if labelled else None
     prefix = "" if (folder := folders[split]) is None else f"{folder.name}/"
-    samples = [prefix + "/".join(parts) for parts in chosen]
-    train_folder = folders["train"] or root
+    samples: Sequence[str] = replace(files, prefix=prefix)
+    if settings.limit is not None and settings.limit < len(files):
+        chosen = evenly_spaced(len(files), settings.limit)
+        samples = [samples[i] for i in chosen]
+        labels = None if labels is None else labels[torch.as_tensor(chosen)]
     images = FileImages(
         root=root,
         samples=samples,
-        n_channels=settings.n_channels or _probe_channels(train_folder, files["train"]),
-        labels=labels if len(classes) > 1 else None,
-        classes=sorted(classes) if labels is not None and len(classes) > 1 else None,
-        fingerprint=fingerprint(str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)),
+        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0]),
+        labels=labels,
+        classes=classes if labelled else None,
+        fingerprint=fingerprint(str(root.resolve()), files_fingerprint),
     )
-    return scan(images, settings, split)
+    check = choose_check(images, settings)
+    if check == "all":  # then each file's own size and time count too
+        images.fingerprint = fingerprint(
+            str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)
+        )
+    return scan(images, settings, split, check)
 
 
 def _root(settings: Data) -> Path:
@@ -74,43 +88,39 @@ def _root(settings: Data) -> Path:
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
-    return next((root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()), None)
+    """The first that is there; beside class folders to learn from, the first with folders in it.
+
+    ImageNet as it is unpacked has test/ without labels beside val/ with them.
+    """
+    there = [root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()]
+    if len(there) > 1 and (root / "train").is_dir() and _has_folders(root / "train"):
+        there = [folder for folder in there if _has_folders(folder)] or there
+    return next(iter(there), None)
 
 
-def _files(
-    folder: str | Path, above: tuple[str, ...] = (), seen: tuple[tuple[int, int], ...] = ()
-) -> Iterator[tuple[str, ...]]:
-    """Image files as path parts below the first folder, sorted; `seen` are the folders on the way down."""
-    status = os.stat(folder)
-    identity = (status.st_dev, status.st_ino)
-    if identity in seen:
-        return
-    with os.scandir(folder) as listing:
-        entries = sorted(
-            (entry for entry in listing if not entry.name.startswith((".", "__MACOSX"))), key=lambda e: e.name
-        )
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(entry.path, (*above, entry.name), (*seen, identity))
-        elif entry.name.lower().endswith(EXTENSIONS):
-            yield (*above, entry.name)
+def _has_folders(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() for entry in entries if not entry.name.startswith("."))
 
 
-def _classes(files: list[tuple[str, ...]]) -> set[str]:
+def _classes(files: Paths) -> set[str]:
     """Names of the class folders; empty if an image lies elsewhere than one level down."""
-    return {parts[0] for parts in files} if all(len(parts) == 2 for parts in files) else set()
+    folders = {files.folders[i] for i in np.unique(files.run_folders)}
+    return {folder[:-1] for folder in folders} if all(folder.count("/") == 1 for folder in folders) else set()
 
 
-def _labels(files: list[tuple[str, ...]], classes: list[str]) -> Tensor:
-    number = {name: i for i, name in enumerate(classes)}
-    return torch.tensor([number[parts[0]] for parts in files], dtype=torch.int64)
+def _labels(files: Paths, classes: list[str]) -> Tensor:
+    number = {f"{name}/": i for i, name in enumerate(classes)}
+    numbers = torch.tensor([number.get(folder, -1) for folder in files.folders])  # -1: folders without images
+    return numbers[torch.from_numpy(files.folder_numbers())]
 
 
-def _probe_channels(folder: Path, files: list[tuple[str, ...]]) -> int:
+def _probe_channels(folder: Path, files: Paths) -> int:
     """1 if evenly spaced images are all grey, else 3."""
-    for i in evenly_spaced(len(files), _N_PROBED):
+    n = min(len(files), _N_PROBED)
+    for i in range(n):
         try:
-            image = decode_file(os.path.join(folder, *files[i]), 3)
+            image = decode_file(os.path.join(folder, files[i * len(files) // n]), 3)
         except BrokenImage:
             continue  # the scan reports it
         if not is_grey(image):

@@ -63,7 +63,8 @@ class MemoryImages:
 class FileImages:
     """Image files under `root`, decoded at each access; `samples` are their posix paths relative to it.
 
-    `fingerprint` changes when the files do.
+    `fingerprint` changes when the files do. `on_broken` is data.on_broken, for images that turn out broken after the
+    scan, and `broken_later` collects these: index -> reason.
     """
 
     root: Path
@@ -73,6 +74,8 @@ class FileImages:
     classes: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     fingerprint: str = ""
+    on_broken: str = "error"
+    broken_later: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,6 +101,7 @@ class FileImages:
             classes=self.classes,
             skipped=self.skipped,
             fingerprint=self.fingerprint,
+            on_broken=self.on_broken,
         )
 
 
@@ -106,6 +110,7 @@ class EncodedImages:
     """Encoded images (PNG, JPEG, WebP bytes) from a table, held in memory, decoded at each access.
 
     The bytes are fetched by `prepare`, because a set whose decoded images are remembered never needs them.
+    `fingerprint`, `on_broken` and `broken_later` are as in FileImages.
 
     Args:
         fetch: gives all rows' bytes as one uint8 tensor and the (rows + 1,) offsets into it.
@@ -121,6 +126,8 @@ class EncodedImages:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     fingerprint: str = ""
     encoded: tuple[Tensor, Tensor] | None = None
+    on_broken: str = "error"
+    broken_later: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -153,6 +160,7 @@ class EncodedImages:
             classes=self.classes,
             skipped=self.skipped,
             fingerprint=self.fingerprint,
+            on_broken=self.on_broken,
             encoded=self.encoded,
         )
 

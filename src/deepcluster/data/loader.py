@@ -10,20 +10,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from deepcluster.data.decode import BrokenImage
+from deepcluster.data.broken import Broken, note_broken
+from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import n_cores
-from deepcluster.data.views import FeatureView, TrainView, draw
+from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.seeding import mix
 
 
 class Batch(NamedTuple):
-    """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the views' random numbers (B, 6)."""
+    """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the view's random numbers (B, 6 or 15)."""
 
     images: Tensor
     indices: Tensor
     draws: Tensor
+
+
+_Loader = DataLoader[tuple[Batch, list[Broken]]]
 
 
 class Request(NamedTuple):
@@ -46,27 +50,31 @@ class _Plan:
         return len(self.requests)
 
 
-class _Reader(Dataset[Batch]):
-    """Request -> Batch; runs in the workers."""
+class _Reader(Dataset[tuple[Batch, list[Broken]]]):
+    """Request -> Batch, and which of its images are broken and stand there in mid-grey; runs in the workers."""
 
     def __init__(self, images: ImageSet, view: TrainView | FeatureView) -> None:
         self.images = images
         self.view = view
 
-    def __getitem__(self, request: Request) -> Batch:
-        n = len(request.indices)
-        draws = torch.empty(n, 0) if request.seed is None else draw(n, torch.Generator().manual_seed(request.seed))
-        if not self.view.on_files and isinstance(self.images, MemoryImages):
-            return Batch(self.images.images[request.indices], request.indices, draws)
-        return Batch(torch.stack(self._crops(request.indices, draws)), request.indices, draws)
-
-    def _crops(self, indices: Tensor, draws: Tensor) -> list[Tensor]:
-        if isinstance(self.view, FeatureView):
-            return [self.view.crop_file(self.images.read(i)) for i in indices.tolist()]
-        return [
-            self.view.crop_file(self.images.read(i), numbers)
-            for i, numbers in zip(indices.tolist(), draws, strict=True)
-        ]
+    def __getitem__(self, request: Request) -> tuple[Batch, list[Broken]]:
+        n, view = len(request.indices), self.view
+        draws = torch.empty(n, 0)
+        if request.seed is not None and isinstance(view, TrainView):
+            draws = view.draw(n, torch.Generator().manual_seed(request.seed))
+        if not view.on_files and isinstance(self.images, MemoryImages):
+            return Batch(self.images.images[request.indices], request.indices, draws), []
+        crops: list[Tensor] = []
+        broken: list[Broken] = []
+        for i, numbers in zip(request.indices.tolist(), draws, strict=True):
+            try:
+                image = self.images.read(i)
+            except BrokenImage as error:
+                broken.append(Broken(i, error.reason, isinstance(error, UnreadableImage)))
+                crops.append(torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8))
+                continue
+            crops.append(view.crop_file(image) if isinstance(view, FeatureView) else view.crop_file(image, numbers))
+        return Batch(torch.stack(crops), request.indices, draws), broken
 
 
 class EpochLoader:
@@ -105,6 +113,7 @@ class EpochLoader:
     ) -> None:
         if n_per_epoch < 2 * world_size:
             raise ValueError(f"an epoch of {n_per_epoch} images is too short for {world_size} processes")
+        self.images = images
         self.batch_size = batch_size
         self.seed = seed
         self.n_per_epoch = n_per_epoch
@@ -115,7 +124,7 @@ class EpochLoader:
         self.batches_done = 0
         self._restored: tuple[int, int] | None = None
         self._plan = _Plan()
-        self._loader: DataLoader[Batch] | None = _data_loader(images, view, self._plan, num_workers, persistent_workers)
+        self._loader: _Loader | None = _data_loader(images, view, self._plan, num_workers, persistent_workers)
 
     def close(self) -> None:
         """End persistent workers now; left to the garbage collector, each of them takes 5 s to end."""
@@ -137,7 +146,7 @@ class EpochLoader:
         self.epoch, self.batches_done = epoch, done
         self._plan.requests = requests[done:]
         assert self._loader is not None, "the loader is closed"
-        for batch in _batches(self._loader):
+        for batch in _batches(self._loader, self.images):
             self.batches_done += 1
             yield batch
 
@@ -176,15 +185,14 @@ def feature_batches(
         return
     plan = _Plan()
     plan.requests = [Request(part, None) for part in torch.split(indices, batch_size)]
-    yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False))
+    yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 
-def _batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    try:
-        yield from loader
-    except BrokenImage as error:
-        # torch's frames in the traceback hold the workers in a cycle, and such workers take 5 s each to end
-        raise error.with_traceback(None) from None
+def _batches(loader: _Loader, images: ImageSet) -> Iterator[Batch]:
+    for batch, broken in loader:
+        if broken:
+            note_broken(images, broken)
+        yield batch
 
 
 def n_workers(settings: Data, images: ImageSet, n_processes: int = 1) -> int:
@@ -205,7 +213,7 @@ def _cuts(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 def _data_loader(
     images: ImageSet, view: TrainView | FeatureView, plan: _Plan, num_workers: int, persistent_workers: bool
-) -> DataLoader[Batch]:
+) -> _Loader:
     if not view.on_files and not isinstance(images, MemoryImages):
         raise ValueError("images on disk differ in size and must be cropped by workers: build the view with on_files")
     return DataLoader(

@@ -63,7 +63,8 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
         classes=classes if settings.labels == "auto" else None,
         fingerprint=fingerprint(settings.limit, files=((file.name, str(file)) for file in files[split])),
     )
-    return scan(images, settings, split)
+    # All bytes fit into memory, so there are never too many images to decode each once.
+    return scan(images, settings, split, "all" if settings.check == "auto" else settings.check)
 
 
 def _files(settings: Data) -> dict[str, list[Path]]:

@@ -1,4 +1,6 @@
-"""Every image is decoded once before training: broken ones are found now, and small sets stay in memory.
+"""Images are decoded once before training: broken ones are found now, and small sets stay in memory.
+
+Of sets too large for that a sample is decoded; loader.py deals with images that turn out broken later.
 
 Next: statistics.py measures the pixels; views.py cuts crops.
 """
@@ -12,13 +14,15 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages
+from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each
 
 _log = logging.getLogger(__name__)
 _LAW = 1  # of decoding: raised when the same file would give other pixels, so that no old entry is used
 _N_NAMED = 5
+_N_ALL = 200_000  # photographs: about two minutes on 2 cores
+_N_SAMPLED = 2_000
 
 
 class _Found(NamedTuple):
@@ -26,29 +30,56 @@ class _Found(NamedTuple):
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
 
 
-def scan(images: FileImages | EncodedImages, settings: Data, split: str) -> ImageSet:
-    """Decode all images once, and keep them in memory if that is wanted and possible.
+def choose_check(images: FileImages | EncodedImages, settings: Data) -> str:
+    """data.check, or what suits: all of sets that are not huge or fit into memory, else a sample."""
+    if settings.check != "auto":
+        return settings.check
+    if len(images) <= _N_ALL or settings.in_memory == "always":
+        return "all"
+    if settings.in_memory == "never":
+        return "sample"
+    shape = _stored_shape(images, settings)
+    return "all" if shape is not None and len(images) * shape.numel() <= settings.memory_gb * 1e9 else "sample"
+
+
+def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: str) -> ImageSet:
+    """Decode all images once, and keep them in memory if that is wanted and possible; or only a sample, or none.
 
     A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
     again.
+
+    Args:
+        check: "all" leaves broken images out (data.on_broken=skip). With "sample" and "none" the set is what the
+            folders hold, whatever turns out to be broken later.
 
     Raises:
         ValueError: if images are broken (data.on_broken=error), or all of them are, or if
             data.in_memory=always cannot be.
     """
-    key = cache.fingerprint(
+    images.on_broken = settings.on_broken
+    if check == "none":
+        images.prepare()
+        return images
+    facts: list[object] = [
         _LAW,
         images.fingerprint,
         images.n_channels,
         settings.in_memory,
         settings.memory_gb,
         settings.stored_size,
-    )
+    ]
+    if check == "sample":
+        facts.append(_N_SAMPLED)
+    key = cache.fingerprint(*facts)
     found = _recall(cache.read(settings, f"scan-{split}", key))
     if found is None:
         images.prepare()
-        found = _decode_all(images, settings)
+        found = _decode_all(images, settings) if check == "all" else _decode_sample(images)
         cache.write(settings, f"scan-{split}", key, _entry(found))
+    if check == "sample":
+        _check_sample(images, found.broken, settings)
+        images.prepare()
+        return images
     _check_broken(images, found.broken, settings)
     skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
     kept = images.take([i for i in range(len(images)) if i not in found.broken]) if skipped else images
@@ -83,6 +114,21 @@ def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
     return _Found(broken, kept)
 
 
+def _decode_sample(images: FileImages | EncodedImages) -> _Found:
+    broken: dict[int, str] = {}
+    chosen = evenly_spaced(len(images), _N_SAMPLED)
+
+    def work(j: int) -> None:
+        try:
+            images.read(chosen[j])
+        except BrokenImage as error:
+            broken[chosen[j]] = error.reason
+
+    _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
+    for_each(len(chosen), work, "decoding a sample")
+    return _Found(broken, None)
+
+
 class _Store:
     """Decoded images in one array, given up when they do not fit or differ in size."""
 
@@ -92,7 +138,7 @@ class _Store:
         self.images: Tensor | None = None
         if settings.in_memory == "never":
             return
-        shape = self._shape(images)
+        shape = _stored_shape(images, settings)
         if shape is None:
             return
         n_bytes = len(images) * shape.numel()
@@ -123,34 +169,55 @@ class _Store:
             return
         store[i] = image
 
-    def _shape(self, images: FileImages | EncodedImages) -> torch.Size | None:
-        if self.settings.stored_size is not None:
-            return torch.Size([images.n_channels, self.settings.stored_size, self.settings.stored_size])
-        for i in range(len(images)):
-            try:
-                return images.read(i).shape
-            except BrokenImage:
-                continue
-        return None
-
     def _refuse(self, reason: str) -> None:
         if self.settings.in_memory == "always":
             raise ValueError(f"data.in_memory=always: {reason}")
         _log.info("images stay on disk: %s", reason)
 
 
+def _stored_shape(images: FileImages | EncodedImages, settings: Data) -> torch.Size | None:
+    """(C, H, W) of the images in memory, if all are like the first good one; None if there is none."""
+    if settings.stored_size is not None:
+        return torch.Size([images.n_channels, settings.stored_size, settings.stored_size])
+    for i in range(len(images)):
+        try:
+            return images.read(i).shape
+        except BrokenImage:
+            continue
+    return None
+
+
 def _check_broken(images: FileImages | EncodedImages, broken: dict[int, str], settings: Data) -> None:
     if not broken:
         return
-    named = [f"  {images.samples[i]!r}: {broken[i]}" for i in sorted(broken)[:_N_NAMED]]
-    if len(broken) > _N_NAMED:
-        named.append(f"  and {len(broken) - _N_NAMED:,} more")
+    named = _named(images, broken)
     head = f"{len(broken):,} of {len(images):,} images of data.root={settings.root} cannot be decoded"
     if len(images) - len(broken) < 2:
         raise ValueError("\n".join([f"{head}; at least 2 good ones are needed:", *named]))
     if settings.on_broken == "error":
         raise ValueError("\n".join([f"{head}:", *named, "data.on_broken=skip leaves them out"]))
     _log.warning("%s and are left out:\n%s", head, "\n".join(named))
+
+
+def _check_sample(images: FileImages | EncodedImages, broken: dict[int, str], settings: Data) -> None:
+    if not broken:
+        return
+    n = min(len(images), _N_SAMPLED)
+    head = f"{len(broken):,} of {n:,} sampled images of data.root={settings.root} cannot be decoded"
+    if len(broken) == n:
+        raise ValueError("\n".join([f"{head}; are these images?", *_named(images, broken)]))
+    ways = "data.check=all with data.on_broken=skip finds all such images first and leaves them out"
+    if settings.on_broken == "error":
+        shown = "data.on_broken=skip shows them in grey"
+        raise ValueError("\n".join([f"{head}:", *_named(images, broken), f"{shown}; {ways}"]))
+    _log.warning("%s; they are shown in grey. %s:\n%s", head, ways, "\n".join(_named(images, broken)))
+
+
+def _named(images: FileImages | EncodedImages, broken: dict[int, str]) -> list[str]:
+    named = [f"  {images.samples[i]!r}: {broken[i]}" for i in sorted(broken)[:_N_NAMED]]
+    if len(broken) > _N_NAMED:
+        named.append(f"  and {len(broken) - _N_NAMED:,} more")
+    return named
 
 
 def _entry(found: _Found) -> dict[str, Any]:

@@ -20,6 +20,13 @@ class Data:
         crop_scale: training view: smallest and largest share of the image's area in a crop.
         crop_ratio: training view: smallest and largest width / height of a crop.
         flip: training view: flip every second image from left to right.
+        color_jitter: training view: how much brightness, contrast, saturation and hue are changed (SimCLR: 0.8,
+            0.8, 0.8, 0.2); factors in 1 +- strength, hue in parts of the circle. In grey images saturation, hue and
+            `grey_probability` change nothing.
+        jitter_probability: share of the images whose colours are changed, if `color_jitter` is not all 0.
+        grey_probability: share of the images that become grey (with their three channels).
+        blur_probability: share of the images that are blurred, by a Gaussian of a tenth of the side.
+        blur_sigma: smallest and largest standard deviation of the blur, in pixels.
         batch_size: images per training batch and process.
         num_workers: reading processes; None: 0 for sets in memory, else one per core, at most 8.
         persistent_workers: keep the reading processes from epoch to epoch.
@@ -30,7 +37,12 @@ class Data:
         memory_gb: how many GB (1e9 bytes) the images of one split may take.
         stored_size: side of the square to which images are brought when they are kept in memory (short side
             resized, centre cropped); None: they are kept as they are, if all have one size.
-        on_broken: "error" stops when images cannot be decoded, "skip" leaves them out and says which.
+        check: folder, parquet: which images are decoded before the training, to find broken ones: "all", "sample"
+            (2,000, evenly spaced), "none"; "auto" takes all of up to 200,000 and of those that fit into memory, a
+            sample of more.
+        on_broken: "error" stops when images cannot be decoded. "skip" leaves out those that are found before the
+            training (check "all"); one that is met later is shown in mid-grey, so that the set keeps its size, and
+            named in the log. A file that is gone stops the run in any case.
         labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
         cache_dir: where scans, decoded sets and statistics of files are remembered; None: the user's cache
             folder ($XDG_CACHE_HOME or ~/.cache, /deepcluster); "none": nothing is remembered.
@@ -46,6 +58,11 @@ class Data:
     crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
     crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])
     flip: bool = True
+    color_jitter: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    jitter_probability: float = 0.8
+    grey_probability: float = 0.0
+    blur_probability: float = 0.0
+    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
     batch_size: int = 64
     num_workers: int | None = None
     persistent_workers: bool = False
@@ -54,6 +71,7 @@ class Data:
     in_memory: str = "auto"
     memory_gb: float = 4.0
     stored_size: int | None = None
+    check: str = "auto"
     on_broken: str = "error"
     labels: str = "auto"
     cache_dir: str | None = None
@@ -63,6 +81,7 @@ class Data:
     def __post_init__(self) -> None:
         _one_of("source", self.source, SOURCES)
         _one_of("in_memory", self.in_memory, ("auto", "always", "never"))
+        _one_of("check", self.check, ("auto", "all", "sample", "none"))
         _one_of("on_broken", self.on_broken, ("error", "skip"))
         _one_of("labels", self.labels, ("auto", "none"))
         for name, least in (
@@ -89,7 +108,13 @@ class Data:
                 f"data.in_memory=never is for {' and '.join(FILE_SOURCES)}, data.source={self.source} "
                 "comes as one array; set data.in_memory=auto"
             )
+        if self.in_memory == "always" and self.check in ("sample", "none"):
+            raise ValueError(
+                f"data.in_memory=always decodes every image, data.check={self.check} does not; "
+                "leave one of them at auto"
+            )
         self._check_crops()
+        self._check_colours()
         self._check_statistics()
 
     def _check_crops(self) -> None:
@@ -100,6 +125,20 @@ class Data:
             if len(value) != 2 or not 0 < value[0] <= value[1] <= largest:
                 limit = f", both in (0, {largest:g}]" if isfinite(largest) else ", both above 0"
                 raise ValueError(f"data.{name} must be [smallest, largest]{limit}, got {list(value)}")
+
+    def _check_colours(self) -> None:
+        jitter = self.color_jitter
+        if len(jitter) != 4 or not all(0 <= strength < float("inf") for strength in jitter) or jitter[3] > 0.5:
+            raise ValueError(
+                "data.color_jitter must be [brightness, contrast, saturation, hue], all at least 0, hue at most 0.5 "
+                f"(half the circle), got {list(jitter)}; [0, 0, 0, 0] changes nothing"
+            )
+        for name in ("jitter_probability", "grey_probability", "blur_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
+        sigma = self.blur_sigma
+        if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1] < float("inf"):
+            raise ValueError(f"data.blur_sigma must be [smallest, largest], both above 0, got {list(sigma)}")
 
     def _check_statistics(self) -> None:
         if (self.mean is None) != (self.std is None):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
+from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each
@@ -53,12 +54,20 @@ def _memory_moments(images: Tensor, chosen: list[int]) -> Tensor:
 
 def _read_moments(images: ImageSet, chosen: list[int]) -> Tensor:
     moments = torch.empty(len(chosen), 2, images.n_channels, dtype=torch.float64)
+    good = torch.ones(len(chosen), dtype=torch.bool)
 
     def work(i: int) -> None:
-        moments[i] = _moments(images.read(chosen[i])[None])[0]
+        try:
+            moments[i] = _moments(images.read(chosen[i])[None])[0]
+        except BrokenImage:  # of a set of which only a sample was decoded; the loader tells of it
+            if getattr(images, "on_broken", "error") == "error":
+                raise
+            good[i] = False
 
     for_each(len(chosen), work, "measuring mean and standard deviation")
-    return moments
+    if not bool(good.any()):
+        raise ValueError(f"none of {len(chosen):,} images can be decoded, so mean and deviation cannot be measured")
+    return moments[good]
 
 
 def _moments(images: Tensor) -> Tensor:

@@ -1,23 +1,32 @@
 """Two views of an image: random crops to train on, one fixed crop for features. Next: sampler.py, loader.py.
 
-The random numbers of a view are given: an image's crop is a function of its own six, so neither the number of
-workers nor the batch it is in changes it.
+The random numbers of a view are given: an image's crop is a function of its own six, and its colours of its own nine
+after them, so neither the number of workers nor the batch it is in changes it.
 """
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data import augment
+from deepcluster.data.augment import Augmentation, augmentation
 from deepcluster.data.crops import central_crop, crop, draw_boxes, square
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 
 N_DRAWS = 6  # area, ratio, top, left, fallback to the central crop, flip
+_PART_BYTES = 2**28  # of float32 pixels at once: a batch of 256 large photographs in memory would take gigabytes
 
 
-def draw(batch_size: int, generator: torch.Generator) -> Tensor:
-    """(B, 6) float32 uniforms in [0, 1): the random numbers of B images."""
-    return torch.rand(batch_size, N_DRAWS, generator=generator)
+def draw(batch_size: int, generator: torch.Generator, *, colours: bool = False) -> Tensor:
+    """(B, 6) float32 uniforms in [0, 1): the random numbers of B images; (B, 15) for views that change colours.
+
+    The first six are the same with and without the others.
+    """
+    draws = torch.rand(batch_size, N_DRAWS, generator=generator)
+    if not colours:
+        return draws
+    return torch.cat([draws, torch.rand(batch_size, augment.N_DRAWS, generator=generator)], 1)
 
 
 class _View:
@@ -36,7 +45,7 @@ class _View:
 
 
 class TrainView(_View):
-    """RandomResizedCrop, horizontal flip, normalisation.
+    """RandomResizedCrop, horizontal flip, perhaps changes of colour, normalisation.
 
     Args:
         size: S, side of the crops as the network sees them.
@@ -44,7 +53,8 @@ class TrainView(_View):
         crop_ratio: smallest and largest width / height.
         flip: flip every second image.
         mean, std: per channel, in [0, 1].
-        on_files: workers have cropped already, with `crop_file`: a call only flips and normalises.
+        on_files: workers have cropped already, with `crop_file`: a call only does the rest.
+        augmentation: changes of colour, between flip and normalisation.
     """
 
     def __init__(
@@ -56,22 +66,36 @@ class TrainView(_View):
         mean: list[float],
         std: list[float],
         on_files: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(size, mean, std, on_files)
+        self.augmentation = augmentation
         self.scale = (float(crop_scale[0]), float(crop_scale[1]))
         self.ratio = (float(crop_ratio[0]), float(crop_ratio[1]))
         self.flip = flip
 
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """The random numbers of B images, (B, 6) or (B, 15), as a call takes them."""
+        return draw(batch_size, generator, colours=self.augmentation is not None)
+
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) and their draws (B, 6) to float32 (B, C, S, S), on the images' device."""
-        draws = draws.to(images.device)
-        flipped = (draws[:, 5] < 0.5) & self.flip
-        if self.on_files:
-            return self._normalise(torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images))
-        boxes = draw_boxes(draws, images.shape[2], images.shape[3], self.scale, self.ratio)
+        """uint8 (B, C, H, W) and their draws (B, 6 or 15) to float32 (B, C, S, S), on the images' device."""
+        boxes_draws = draws[:, :N_DRAWS].to(images.device)
+        flipped = (boxes_draws[:, 5] < 0.5) & self.flip
         # Lightning's bf16-mixed would round pixels in the products below
         with torch.autocast(images.device.type, enabled=False):
-            return self._normalise(crop(images, boxes, flipped, self.size))
+            if self.on_files:
+                cropped = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
+            else:
+                cropped = self._crop(images, boxes_draws, flipped)
+            if self.augmentation is not None:
+                cropped = self.augmentation(cropped / 255, draws[:, N_DRAWS:]).mul_(255)
+            return self._normalise(cropped)
+
+    def _crop(self, images: Tensor, draws: Tensor, flipped: Tensor) -> Tensor:
+        boxes = draw_boxes(draws, images.shape[2], images.shape[3], self.scale, self.ratio)
+        parts = zip(*(torch.split(whole, _n_at_once(images)) for whole in (images, boxes, flipped)), strict=True)
+        return _joined([crop(part, box, mirrored, self.size) for part, box, mirrored in parts])
 
     def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
         """One image uint8 (C, h, w), of any size, and its draws (6,) to its crop, uint8; not flipped."""
@@ -100,18 +124,35 @@ class FeatureView(_View):
         """uint8 (B, C, H, W) to float32 (B, C, S, S), on the images' device."""
         if self.on_files:
             return self._normalise(images)
-        return self._normalise(central_crop(images.float(), self.resize, self.size))
+        parts = torch.split(images, _n_at_once(images))
+        return self._normalise(_joined([central_crop(part.float(), self.resize, self.size) for part in parts]))
 
     def crop_file(self, image: Tensor) -> Tensor:
         """One image uint8 (C, h, w), of any size, to uint8 (C, S, S)."""
         return square(image, self.resize, self.size)
 
 
+def _n_at_once(images: Tensor) -> int:
+    """How many of the images (B, C, H, W) may be float32 at a time."""
+    return max(1, _PART_BYTES // (4 * images.shape[1:].numel()))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def train_view(settings: Data, images: ImageSet, mean: list[float], std: list[float]) -> TrainView:
     """The training view of these images."""
     on_files = not isinstance(images, MemoryImages)
     return TrainView(
-        settings.size, settings.crop_scale, settings.crop_ratio, settings.flip, mean, std, on_files=on_files
+        settings.size,
+        settings.crop_scale,
+        settings.crop_ratio,
+        settings.flip,
+        mean,
+        std,
+        on_files=on_files,
+        augmentation=augmentation(settings),
     )
 
 
