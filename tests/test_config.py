@@ -25,6 +25,7 @@ NEEDS = {  # what an option cannot do without
     "data=yfcc": ["data.root=images"],
     "arch=timm": ["arch.name=resnet10t"],
     "init=checkpoint": ["init.path=run"],
+    "init=weights": ["init.path=file"],
     "experiment=cifar10_parquet": ["data.root=tables"],
 }
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
@@ -65,7 +66,24 @@ def test_every_option_composes_and_is_accepted(option: str) -> None:
 
 @pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
 def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
-    config.typed(composed("ckpt=run", option, name="eval"))
+    settings = config.typed(composed("ckpt=run", option, name="eval"))
+    config.check_kinds(settings, config.EVAL_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("evaluation.kind=assign", ["evaluation.kind=assign", "representation, assign, export"]),
+        ("evaluation.formats=[onnx]", ["evaluation.formats"]),
+        ("evaluation=export evaluation.formats=[onx]", ["evaluation.formats", "safetensors", "onx"]),
+        ("evaluation=export evaluation.formats=[]", ["evaluation.formats", "safetensors"]),
+    ],
+)
+def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
+    with pytest.raises(Exception) as refused:  # whatever is said in one line at the end
+        config.check_kinds(config.typed(composed("ckpt=run", *typed.split(), name="eval")), config.EVAL_OPTIONS)
+    said = sentence(refused.value)
+    assert not [name for name in named if name not in said], said
 
 
 def test_the_manual_names_the_defaults() -> None:
@@ -156,6 +174,7 @@ REFUSED = [
     ("init.kind=foo", ["init.kind", "checkpoint"]),
     # what an option needs
     ("init=checkpoint", ["init.path"]),
+    ("init=weights", ["init.path"]),
     ("arch=timm", ["arch.name", "arch.name=VALUE"]),
     # targets
     ("arch._target_=os.system", ["arch._target_=os.system", "deepcluster.models."]),
@@ -266,6 +285,12 @@ def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(st
     assert (settings.trainer["max_epochs"], settings.trainer["precision"]) == (3, "32-true")
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "32", "float"])
+def test_a_precision_that_the_network_cannot_have_is_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.precision must be one of auto, 32-true, .* got " + precision):
+        config.settings(composed(f"trainer.precision={precision}"))
+
+
 def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
     config.save(config.settings(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
     assert resume(tmp_path).optimizer.schedule == "cosine"
@@ -288,6 +313,13 @@ def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, t
         config.run_folder(str(tmp_path / "empty"), None, "new")
     with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
         config.run_folder(None, str(stored), "new")
+    with pytest.raises(ValueError, match=r"output_dir=.*config\.yaml is a file"):
+        config.run_folder(None, str(stored / "config.yaml"), "new")
+
+
+def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
+    assert config.file_name("init.path-runs/a_seed-1") == "init.path-runs-a_seed-1"
+    assert len(config.file_name("\u00e9" * 300).encode()) <= 200
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from PIL import Image
 from typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
 from deepcluster import checkpoint
+from deepcluster.atomic import held
 from deepcluster.clustering.history import read_assignments
 
 pytestmark = pytest.mark.slow
@@ -194,6 +195,13 @@ def test_ctrl_c_says_how_to_go_on(typist: Typist) -> None:
     assert stopped.status == 130 and "stopped, before its first checkpoint" in stopped.err
 
 
+def test_sigterm_is_no_success_and_says_how_to_go_on(typist: Typist) -> None:
+    """What a batch system sends when the time is up; Lightning alone would end with status 0."""
+    stopped = typist.train(*TINY, "trainer.max_epochs=2", "output_dir=ended", kill=["step", 1, 2, "SIGTERM"])
+    assert stopped.status == 143
+    assert f"continue with: python train.py resume={typist.folder / 'ended'}" in stopped.err
+
+
 # Mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +264,11 @@ def test_a_run_is_not_written_over(typist: Typist, whole: tuple[Path, Finished])
     assert before == {path: path.stat().st_mtime_ns for path in whole[0].rglob("*") if path in before}
 
 
+def test_a_run_that_is_going_on_is_not_joined(typist: Typist, whole: tuple[Path, Finished]) -> None:
+    with held(whole[0]):
+        assert_refused(typist.train("resume=whole"), "another process is running in")
+
+
 def test_broken_images_are_named_or_left_out_by_choice(typist: Typist, pictures: Path) -> None:
     settings = [*TINY, "data=folder", f"data.root={pictures}", "clustering.k=4", "reduction.dim=8", "data.size=16"]
     refused = typist.train(*settings, "output_dir=broken")
@@ -294,6 +307,16 @@ def test_a_sweep_runs_every_job_also_after_one_that_the_data_refuse(typist: Typi
     assert [results(path.parent)["k"] for path in finished] == [4, 5]
     assert "clustering.k-4" in finished[0].parent.name
     assert typist.eval(f"ckpt={finished[0].parent}", "evaluation=assign").status == 0  # the name can be typed
+
+
+def test_a_second_sweep_does_not_join_the_runs_of_the_first(typist: Typist) -> None:
+    long = [f"+trainer.{name}=null" for name in ("min_epochs", "max_time", "fast_dev_run", "limit_train_batches")]
+    sweep = ["-m", *TINY, "seed=1,2", "output_dir=twice", *long]
+    assert typist.train(*sweep).status == 0
+    before = {path: path.stat().st_mtime_ns for path in typist.folder.glob("twice/*/summary.json")}
+    again = typist.train(*sweep)
+    assert again.status == 1 and "already holds a run" in again.err and len(before) == 2
+    assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
 # A full disk -------------------------------------------------------------------------------------------------------
@@ -420,6 +443,9 @@ def test_eval_assigns_new_images(typist: Typist, pictures: Path) -> None:
         (["ckpt=whole", "evaluation=measure"], ["evaluation=measure", "representation"]),
         (["ckpt=whole", "evaluation.kk=1"], ["evaluation.kk"]),
         (["ckpt=whole", "data=folder", "data.root=nowhere"], ["data.root=nowhere does not exist"]),
+        (["ckpt=whole", "data.root=nowhere"], ["data.root", "choose it too, as in data=OPTION"]),
+        (["ckpt=whole", "evaluation.knn.k=3000"], ["evaluation.knn.k=3000"]),
+        (["ckpt=whole", "output_dir=whole"], ["error: output_dir=whole already holds a run"]),
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
 )

@@ -29,7 +29,14 @@ from deepcluster.training.schedule import Schedule
 
 N_IMAGES, K, BATCH = 96, 6, 16
 MEAN, STD = [0.5], [0.25]
-CARD: dict[str, Any] = {"arch": {}, "in_channels": 1, "image_size": 16}
+CARD: dict[str, Any] = {
+    "arch": {"_target_": "deepcluster.models.lenet.LeNet5", "batch_norm": True},
+    "in_channels": 1,
+    "image_size": 16,
+    "resize": 16,
+    "mean": MEAN,
+    "std": STD,
+}
 
 
 class Killed(Exception):

@@ -1,6 +1,8 @@
-"""Files that are there whole or not at all: written beside their place, synced, then moved onto it."""
+"""Files that are there whole or not at all, and a folder that one process at a time writes to."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,3 +23,31 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror}; {path.name} is as it was before", str(path)) from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the folder to this process: a second one would write over its checkpoints.
+
+    The lock ends with the process, however it ends, and worker processes do not inherit it. Where there are no
+    such locks (Windows, some network disks) nothing is held.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:  # POSIX leaves open which of the two it is
+            raise ValueError(
+                f"another process is running in {folder}; wait until it ends, or choose another output_dir"
+            ) from error
+        except OSError:
+            pass
+        yield

@@ -1,4 +1,7 @@
-"""Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images."""
+"""Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images.
+
+Other files of weights: weights.py, which asks here for ours.
+"""
 
 import pickle
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ class Checkpoint:
         backbone: the backbone's state dict.
         assignment: the last assignment, with its reduction, or None.
         epoch: epochs trained.
+        head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
     """
 
     path: Path
@@ -31,6 +35,7 @@ class Checkpoint:
     backbone: dict[str, Tensor]
     assignment: Assignment | None
     epoch: int
+    head: tuple[Tensor, Tensor] | None = None
 
 
 def find(path: str | Path) -> Path:
@@ -60,22 +65,48 @@ def load(path: str | Path) -> Checkpoint:
         ValueError: if the file is damaged or was not written by us.
     """
     file = find(path)
+    content = read(file)
+    if not is_ours(content):
+        raise ValueError(f"{file} is not a checkpoint of deepcluster: it has no '{CARD}' entry")
+    return from_content(content, file)
+
+
+def read(file: Path) -> Any:
+    """What torch.save wrote, of whatever program; only tensors and plain values, so no code of the file runs.
+
+    Raises:
+        ValueError: if the file is damaged or holds more than that.
+    """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{file} is cut short or damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or not {CARD, "callbacks", "state_dict", "epoch"} <= content.keys():
-        raise ValueError(f"{file} is not a checkpoint of deepcluster: it has no '{CARD}' entry")
+
+
+def is_ours(content: Any) -> bool:
+    """Whether train.py wrote it."""
+    return isinstance(content, dict) and {CARD, "callbacks", "state_dict", "epoch"} <= content.keys()
+
+
+def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
+    """The parts of a checkpoint of ours (:func:`is_ours`), as :func:`read` gave it."""
+    state = content["state_dict"]
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
     prefix = "backbone."
+    head = None
+    if "head.linear.weight" in state:
+        weight, bias = state["head.linear.weight"], state["head.linear.bias"]
+        k = int(state.get("head._extra_state", len(bias)))
+        head = (weight[:k], bias[:k])
     return Checkpoint(
         path=file,
         card=content[CARD],
-        backbone={k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)},
+        backbone={k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
         assignment=None if stored is None else Assignment.from_state_dict(stored),
         epoch=int(content["epoch"]) + 1,
+        head=head,
     )
 
 

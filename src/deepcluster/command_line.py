@@ -3,9 +3,10 @@
 import copy
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, run
+from deepcluster import config, distributed, run
+from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.evaluate import EvalConfig
 from deepcluster.evaluate import evaluate as measure
@@ -51,6 +54,13 @@ def start(main: Callable[[], Any]) -> None:
         if wants_traceback:
             raise
         refuse(error)
+    except AssertionError as error:  # OmegaConf's, for a key under a group that is null, such as eval.py's data
+        if wants_traceback or "Unexpected type for root" not in str(error):
+            raise
+        typed = [override.partition("=")[0].lstrip("+") for override in sys.argv[1:]]
+        key = next((name for name in typed if "." in name), "GROUP.KEY")
+        group = key.partition(".")[0]
+        refuse(ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE"))
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -58,7 +68,7 @@ def train(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with _told(folder), _own_process_group(overrides, folder):
+    with _told(folder), _held(folder), _own_process_group(overrides, folder):
         summary = run.train(_train_settings(cfg, overrides), folder)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
@@ -78,12 +88,13 @@ def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig
 def _eval_settings(cfg: DictConfig) -> EvalConfig:
     settings = config.typed(cfg)
     assert isinstance(settings, EvalConfig)
+    config.check_kinds(settings, config.EVAL_OPTIONS)
     return settings
 
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C."""
+    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
     try:
         yield
     except USER_ERRORS as error:
@@ -93,12 +104,14 @@ def _told(folder: Path) -> Iterator[None]:
             raise
         refuse(error, note=where)
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
-        if isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt):
-            saved = (folder / "checkpoints" / "last.ckpt").is_file()
-            resume = f"; continue with: python train.py {argument('resume', folder)}"
-            print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
-            raise SystemExit(130) from None  # 128 + SIGINT, as shells have it
-        raise
+        by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
+        if not by_hand and not isinstance(stopped, SIGTERMException):
+            raise
+        saved = (folder / "checkpoints" / "last.ckpt").is_file()
+        resume = f"; continue with: python train.py {argument('resume', folder)}"
+        print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
+        # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
+        raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 
 
 class CheckConfig(Callback):
@@ -154,6 +167,11 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
         _train_settings(job, overrides)
     else:
         _eval_settings(job)
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The run's folder is the main process's; the others of a DDP run write nothing."""
+    return held(folder) if distributed.is_main_process() else nullcontext()
 
 
 @contextmanager

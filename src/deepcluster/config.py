@@ -18,8 +18,10 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.representation import Evaluation
-from deepcluster.initialise import CheckpointInit, Init, RandomInit
+from deepcluster.evaluation.assign import Assign
+from deepcluster.evaluation.representation import Evaluation, Representation
+from deepcluster.export import Export
+from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
@@ -49,8 +51,13 @@ TRAINER_OWNED = (
 # Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
-    "init": {"random": RandomInit, "checkpoint": CheckpointInit},
+    "init": {"random": RandomInit, "checkpoint": CheckpointInit, "weights": WeightsInit},
     "clustering": {"kmeans": KMeans},
+}
+# Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
+    "evaluation": {"representation": Representation, "assign": Assign, "export": Export},
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
@@ -97,20 +104,21 @@ class TrainConfig:
 
 
 def register() -> None:
-    """Make the schema and the resolver known to Hydra; before ``hydra.main``."""
+    """Make the schema and the resolvers known to Hydra; before ``hydra.main``."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
-    for group, kinds in OPTIONS.items():
+    for group, kinds in [*OPTIONS.items(), *EVAL_OPTIONS.items()]:
         for kind, schema in kinds.items():
             store.store(name=f"{group}_{kind}", node=schema)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 
 def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
     """The folder of this run: the one to resume, the one asked for, or a new one.
 
     Raises:
-        ValueError: if there is nothing to resume, or a run already lives in output_dir.
+        ValueError: if there is nothing to resume, or output_dir is a file or holds a run.
     """
     if resume is not None:
         if not (Path(resume) / "config.yaml").is_file():
@@ -118,12 +126,19 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
                 f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
             )
         return resume
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
     if output_dir is not None and (Path(output_dir) / "config.yaml").is_file():
         raise ValueError(
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
             "or choose another folder"
         )
     return output_dir or default
+
+
+def file_name(text: str) -> str:
+    """A sweep job's overrides as the name of one folder: no slashes, and short enough for every file system."""
+    return text.replace("/", "-").encode()[:200].decode(errors="ignore")
 
 
 def settings(cfg: DictConfig) -> TrainConfig:
@@ -134,10 +149,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     """
     config = typed(cfg)
     assert isinstance(config, TrainConfig)
-    for group, kinds in OPTIONS.items():
-        kind = getattr(config, group).kind
-        if kinds.get(kind) is not type(getattr(config, group)):
-            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
+    check_kinds(config, OPTIONS)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
     if config.logger:
@@ -148,9 +160,23 @@ def settings(cfg: DictConfig) -> TrainConfig:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
     if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
+    if config.trainer["precision"] not in PRECISIONS:
+        raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
+
+
+def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
+    """Refuse a `kind` that names another class than the group's option gave.
+
+    Raises:
+        ValueError: naming the options.
+    """
+    for group, kinds in options.items():
+        kind = getattr(config, group).kind
+        if kinds.get(kind) is not type(getattr(config, group)):
+            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
 
 
 def typed(cfg: DictConfig) -> Any:

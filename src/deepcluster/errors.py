@@ -53,7 +53,8 @@ def sentence(error: BaseException) -> str:
         if isinstance(cause, Exception):
             return sentence(cause)
         lines = [line.strip() for line in str(error).splitlines()]
-        return "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
+        told = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
+        return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: config.run_folder
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
     return str(error)

@@ -6,7 +6,7 @@ Each way is a settings dataclass; config.py's OPTIONS names them.
 from dataclasses import dataclass
 from typing import Any
 
-from deepcluster import checkpoint
+from deepcluster import checkpoint, weights
 from deepcluster.data.images import ImageSet
 from deepcluster.models.backbone import Backbone
 
@@ -67,3 +67,47 @@ class CheckpointInit(Init):
     def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
         checkpoint.load_backbone(backbone, checkpoint.load(self.path), card)
         return []
+
+
+@dataclass(kw_only=True)
+class WeightsInit(Init):
+    """Weights from a file of another program, or of ours: see weights.py for those that are read.
+
+    Every tensor of the network must be in the file with its shape; what belongs behind the network (classifiers,
+    projection heads) is left out and named.
+
+    Args:
+        kind: "weights".
+        path: a run's folder, a checkpoint, an exported backbone, a 2018 .pth.tar, a state dict in the names of
+            torchvision, timm or ours.
+        partial: also take a file of which only some tensors fit; the others start at random and are named.
+    """
+
+    kind: str = "weights"
+    path: str
+    partial: bool = False
+
+    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+        found = weights.read(self.path)
+        fitted = weights.fit(found, backbone, wanted=card, partial=self.partial)
+        backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
+        n_taken = sum(name not in fitted.random for name in backbone.state_dict())
+        lines = [f"{found.path}: {found.format}, {n_taken} tensors taken"]
+        if fitted.left_out:
+            lines.append(f"left out: {_grouped(fitted.left_out)}")
+        if fitted.random:
+            lines.append(f"at random, as the file has none that fit: {', '.join(fitted.random)}")
+        if found.card is not None and any(list(found.card[name]) != list(card[name]) for name in ("mean", "std")):
+            mean, std = (str(list(found.card[name])).replace(" ", "") for name in ("mean", "std"))
+            lines.append(f"trained on images normalised otherwise; 'data.mean={mean}' 'data.std={std}' does the same")
+        return lines
+
+
+def _grouped(names: list[str]) -> str:
+    """fc.weight, fc.bias; more than four of one beginning are counted."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    return ", ".join(
+        ", ".join(group) if len(group) <= 4 else f"{first}.* ({len(group)} tensors)" for first, group in groups.items()
+    )

@@ -28,11 +28,12 @@ from deepcluster.data.loader import n_workers
 from deepcluster.data.sources import load
 from deepcluster.data.statistics import statistics
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
+from deepcluster.evaluation.assign import write_clusters
 from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.seeding import mix
-from deepcluster.summary import print_summary, write_clusters
+from deepcluster.summary import argument, print_summary
 from deepcluster.targets import build
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.csv_log import EpochCSV
@@ -73,6 +74,10 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     _quiet()
+    if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
+        raise ValueError(  # a sweep's jobs come here; config.run_folder has told it to a single run
+            f"{folder} already holds a run; continue it with {argument('resume', folder)}, or choose another output_dir"
+        )
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
     parts = prepare(config, resuming=resuming)

@@ -1,18 +1,13 @@
-"""What a run leaves for people: the table, the lines under it, and clusters.csv."""
+"""What a run says to people at its end: the table and the lines under it."""
 
-import csv
-import io
 import re
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.config import TrainConfig
-from deepcluster.data.images import ImageSet
 
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
@@ -55,20 +50,3 @@ def argument(key: str, path: Path) -> str:
     """KEY=PATH as it can be typed: in quotes, for the shell and for Hydra, where the path has signs of theirs."""
     plain = re.fullmatch(r"[\w/.+@%:-]+", str(path), re.ASCII) is not None
     return f"{key}={path}" if plain else f"""'{key}="{path}"'"""
-
-
-def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
-    """clusters.csv: one line per image with its identity, its cluster and, where known, its label."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    labelled = images.labels is not None
-    writer.writerow(["sample", "cluster", *(["label"] if labelled else [])])
-    names = images.classes
-    for i, (sample, cluster) in enumerate(zip(images.samples, clusters.tolist(), strict=True)):
-        row: list[Any] = [sample, cluster]
-        if images.labels is not None:
-            label = int(images.labels[i])
-            row.append("" if label < 0 else names[label] if names else label)
-        writer.writerow(row)
-    # A file name need not be UTF-8; its bytes come back as they are.
-    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))

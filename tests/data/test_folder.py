@@ -32,9 +32,10 @@ def test_other_depths_are_unlabelled_sets(make_folder, names):
     assert images.labels is None and images.classes is None and sorted(images.samples) == sorted(names)
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validation", "valid"])
+@pytest.mark.parametrize("name", ["test", "val", "validation", "valid", "Test"])
 def test_splits_are_folders_and_their_classes_are_common(make_folder, name):
-    root = make_folder(["train/a/1.png", "train/c/2.png", f"{name}/b/3.png", f"{name}/c/4.png"])
+    train = "Train" if name.istitle() else "train"
+    root = make_folder([f"{train}/a/1.png", f"{train}/c/2.png", f"{name}/b/3.png", f"{name}/c/4.png"])
     train, test = load(folder(root), "train"), load(folder(root), "test")
     assert train.classes == test.classes == ["a", "b", "c"]
     assert train.labels.tolist() == [0, 2] and test.labels.tolist() == [1, 2]
@@ -44,6 +45,29 @@ def test_splits_are_folders_and_their_classes_are_common(make_folder, name):
 def test_a_test_folder_without_a_train_folder_is_refused(make_folder):
     with pytest.raises(ValueError, match="has val/ but no train/"):
         load(folder(make_folder(["val/1.png", "val/2.png"])), "train")
+
+
+def test_a_class_called_train_is_not_taken_for_the_training_set(make_folder):
+    root = make_folder(["bus/1.png", "car/2.png", "train/3.png"])
+    with pytest.raises(ValueError, match=r"has train/ beside bus/, car/ with images: give data.root="):
+        load(folder(root), "train")
+    assert load(folder(root / "train"), "train").samples == ["3.png"]
+
+
+def test_a_training_set_may_have_folders_without_images_and_other_sets_beside_it(make_folder):
+    root = make_folder(["train/a/1.png", "train/b/2.png"])
+    (root / "annotations").mkdir()
+    assert load(folder(root), "train").classes == ["a", "b"]
+    make_folder(["extra/3.png", "test/a/4.png"])
+    assert load(folder(root), "train").classes == ["a", "b"]
+
+
+def test_images_of_formats_that_are_not_read_are_told(make_folder, caplog):
+    root = make_folder(["1.png", "2.png"])
+    for name in ("a.HEIC", "b.heic", "notes.txt"):
+        (root / name).write_text("")
+    assert len(load(folder(root), "train")) == 2
+    assert "2 .heic files are left out" in caplog.text and "txt" not in caplog.text
 
 
 def test_missing_empty_and_wrong_roots_are_named(tmp_path):

@@ -116,7 +116,7 @@ def test_a_resumed_epoch_goes_on_where_it_was(workers, persistent, done):
     resumed = loader(memory(), Epochs(23, start=4), workers=workers, persistent=persistent)
     resumed.load_state_dict(state)
     assert equal(list(resumed), epochs[0][done:])
-    assert resumed.state_dict() == {"epoch": 4, "batches_done": 5, "world_size": 1}
+    assert resumed.state_dict() == {"epoch": 4, "batches_done": 5, "n_batches": 5, "world_size": 1}
     assert equal(list(resumed), epochs[1])
 
 
@@ -272,8 +272,15 @@ def test_training_batches_of_files_go_through_the_view(on_disk):
         assert train(batch.images, batch.draws).isfinite().all()
 
 
-def test_a_position_within_an_epoch_is_refused_by_another_number_of_processes():
+@pytest.mark.parametrize("done", [2, 5])  # 5 batches are a whole epoch of this loader, and half of one of the other
+def test_a_position_within_an_epoch_is_refused_by_another_number_of_processes(done):
     resumed = loader(memory(), Epochs(23, start=4))
+    assert len(resumed) == 5
     with pytest.raises(ValueError, match=r"saved within an epoch by 2 processes.*trainer\.devices=2"):
-        resumed.load_state_dict({"epoch": 4, "batches_done": 2, "world_size": 2})
-    resumed.load_state_dict({"epoch": 4, "batches_done": len(resumed), "world_size": 2})  # at an epoch's end it may
+        resumed.load_state_dict({"epoch": 4, "batches_done": done, "n_batches": 10, "world_size": 2})
+
+
+def test_at_an_epochs_end_another_number_of_processes_may_go_on():
+    resumed = loader(memory(), Epochs(23, start=5))
+    resumed.load_state_dict({"epoch": 4, "batches_done": 7, "n_batches": 7, "world_size": 2})
+    assert equal(list(resumed), list(loader(memory(), Epochs(23, start=5))))

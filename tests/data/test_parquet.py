@@ -97,6 +97,26 @@ def test_wrong_tables_are_named(tmp_path):
         load(parquet(tmp_path), "train")
 
 
+def test_files_that_hold_images_otherwise_than_the_first_are_named(tmp_path):
+    write(tmp_path / "train-0.parquet", 0, 3)
+    write(tmp_path / "train-1.parquet", 3, 3, struct=False)
+    with pytest.raises(ValueError, match=r"train-1.parquet holds its images otherwise than .*train-0.parquet"):
+        load(parquet(tmp_path), "train")
+
+
+def test_a_file_without_labels_among_others_leaves_its_images_without(tmp_path):
+    write(tmp_path / "train-0.parquet", 1, 3)
+    write(tmp_path / "train-1.parquet", 4, 2, label=None)
+    assert load(parquet(tmp_path), "train").labels.tolist() == [1, 2, 0, -1, -1]
+
+
+def test_labels_that_are_no_integers_are_left_out_and_told(tmp_path, caplog):
+    images = [encoded(picture(i), "PNG") for i in range(2)]
+    pq.write_table(pa.table({"image": images, "label": ["cat", "dog"]}), tmp_path / "train.parquet")
+    assert load(parquet(tmp_path), "train").labels is None
+    assert "column label of the train files is string; only integers are used" in caplog.text
+
+
 def test_tables_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_path):
     write(tmp_path / "train.parquet", 0, 4)
     with pytest.raises(ValueError, match=r"data.memory_gb=1e-06; raise it"):

@@ -115,6 +115,21 @@ def test_a_remembered_error_is_told_again(broken, tmp_path):
             load(settings, "train")
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(make_folder, tmp_path, monkeypatch):
+    settings = folder(make_folder(["1.png", "2.png", "3.png"]), cache_dir=str(tmp_path / "cache"))
+
+    def open_but_not_the_second(path, mode):
+        if path.endswith("2.png"):
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, mode)
+
+    with monkeypatch.context() as away:
+        away.setattr("deepcluster.data.decode.open", open_but_not_the_second, raising=False)
+        with pytest.raises(ValueError, match=r"'2.png': cannot be read: Permission denied"):
+            load(settings, "train")
+    assert len(load(settings, "train")) == 3  # the file is the same, and can be read now
+
+
 def test_a_damaged_cache_entry_is_made_again(make_folder, tmp_path, caplog):
     settings = folder(make_folder(["1.png", "2.png"]), cache_dir=str(tmp_path / "cache"))
     first = load(settings, "train")

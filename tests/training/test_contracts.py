@@ -198,3 +198,11 @@ def test_pseudo_labels_are_no_buffer(whole: tiny.Run) -> None:
     """DDP would send a buffer to every process at every step."""
     assert not [name for name, _ in whole.module.named_buffers() if "pseudo" in name]
     assert isinstance(whole.module.pseudo_labels, Tensor)
+
+
+def test_gradients_can_be_clipped_under_mixed_precision(tmp_path: Path, whole: tiny.Run) -> None:
+    options = {"gradient_clip_val": 1e-6, "precision": "bf16-mixed"}
+    clipped = tiny.build(tmp_path, max_epochs=1, trainer=options).fit()
+    start = tiny.build(tmp_path / "start").weights()
+    moved = [(clipped.weights()[name] - start[name]).abs().max() for name in ("backbone.neck.fc1.weight",)]
+    assert 0 < moved[0] < 1e-4

@@ -77,9 +77,10 @@ class Augmentation:
         # The parameters are computed on the CPU: the work is done only for those images that have it, and how many
         # these are must be known here. A GPU waits once per batch for it.
         parameters = self.parameters(draws.cpu())
+        grey_already = images.shape[1] == 1
         for place in range(4):
             for number, (strength, adjust) in enumerate(zip(self.strengths, _ADJUST, strict=True)):
-                if strength == 0 or (number >= 2 and images.shape[1] == 1):
+                if strength == 0 or (number >= 2 and grey_already):
                     continue
                 mine = (parameters.jittered & (parameters.order[:, place] == number)).nonzero()[:, 0]
                 if len(mine):
@@ -87,7 +88,7 @@ class Augmentation:
                     rows = mine.to(images.device)
                     images[rows] = adjust(images[rows], factors)
         mine = parameters.grey.nonzero()[:, 0]
-        if len(mine) and images.shape[1] == 3:
+        if len(mine) and not grey_already:
             rows = mine.to(images.device)
             images[rows] = _grey(images[rows]).expand(-1, 3, -1, -1)
         mine = parameters.blurred.nonzero()[:, 0]
@@ -152,18 +153,18 @@ def _saturation(images: Tensor, factors: Tensor) -> Tensor:
 def _hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of the HSV model; each channel is value - chroma * trapezoid(hue)."""
     red, green, blue = images.unbind(1)
-    value = images.amax(1)
-    chroma = value - images.amin(1)
-    divisor = torch.where(chroma == 0, 1, chroma)
-    sector = torch.where(
-        value == red,
-        (green - blue) / divisor,
-        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    )
-    starts = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
-    place = (starts + (sector[:, None] + 6 * turns)).remainder_(6)
-    share = torch.minimum(place, 4 - place).clamp_(0, 1)
-    return torch.addcmul(value[:, None], chroma[:, None], share, value=-1).clamp_(0, 1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    is_red, is_green = value == red, value == green
+    difference = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    sector = difference / torch.where(chroma == 0, 1, chroma)  # of six
+    sector += torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0))
+    starts = torch.tensor([3.0, 1.0, -1.0], device=images.device).view(1, 3, 1, 1)
+    # round, not remainder: that is ten times as slow
+    place = sector[:, None] + (starts + 6 * turns)
+    place -= 6 * (place / 6).round_()
+    share = place.abs_().neg_().add_(2).clamp_(0, 1)
+    return torch.addcmul(value[:, None], chroma[:, None], share, value=-1)
 
 
 _ADJUST = (_brightness, _contrast, _saturation, _hue)

@@ -23,7 +23,7 @@ class BrokenImage(ValueError):
 
 
 class UnreadableImage(BrokenImage):
-    """A file that cannot be read at all: it is gone, or the disk is."""
+    """A file that cannot be read at all (permissions, a disk that was away): another time it may be."""
 
 
 def decode_file(path: str, n_channels: int) -> Tensor:

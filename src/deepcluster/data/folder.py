@@ -12,7 +12,7 @@ from torch import Tensor
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, decode_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
-from deepcluster.data.index import EXTENSIONS, find_images
+from deepcluster.data.index import EXTENSIONS, HIDDEN, find_images
 from deepcluster.data.paths import Paths
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
@@ -24,14 +24,15 @@ _N_PROBED = 64
 def load_folder(settings: Data, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
-    Layouts: DIR/train and DIR/test (or val, validation, valid), else all of DIR is the training set. In it,
+    Layouts: DIR/train and DIR/test (or val, validation, valid; Train, TEST ... too), else all of DIR is the
+    training set. In it,
     class folders (every image exactly one level down, at least two folders) give labels for reports; any
     other depth is an unlabelled set. Hidden files are left out; links to folders are followed, but not in
     circles.
 
     Raises:
         FileNotFoundError: if data.root is missing, no folder, or holds no images.
-        ValueError: from :func:`scan`.
+        ValueError: if it cannot be told whether train/ is a split or a class; from :func:`scan`.
     """
     root = _root(settings)
     folders = {name: _split_folder(root, name) for name in SPLIT_FOLDERS}
@@ -41,6 +42,8 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
         raise ValueError(
             f"data.root={root} has {folders['test'].name}/ but no train/; rename it, or point data.root at the images"
         )
+    if folders["train"] is not None and folders["test"] is None:
+        _check_is_split(root, folders["train"])
     train_folder = folders["train"] or root
     found = {"train": find_images(str(train_folder), settings)}
     if folders["test"] is not None:
@@ -92,8 +95,9 @@ def _split_folder(root: Path, split: str) -> Path | None:
 
     ImageNet as it is unpacked has test/ without labels beside val/ with them.
     """
-    there = [root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()]
-    if len(there) > 1 and (root / "train").is_dir() and _has_folders(root / "train"):
+    named = {name.lower(): root / name for name in sorted(os.listdir(root)) if (root / name).is_dir()}
+    there = [named[name] for name in SPLIT_FOLDERS[split] if name in named]
+    if len(there) > 1 and "train" in named and _has_folders(named["train"]):
         there = [folder for folder in there if _has_folders(folder)] or there
     return next(iter(there), None)
 
@@ -101,6 +105,22 @@ def _split_folder(root: Path, split: str) -> Path | None:
 def _has_folders(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(entry.is_dir() for entry in entries if not entry.name.startswith("."))
+
+
+def _check_is_split(root: Path, train: Path) -> None:
+    """A folder named train beside bus and car is a class like them, not the training images."""
+    others = [other for other in sorted(root.iterdir()) if other != train and other.is_dir()]
+    beside = [other.name for other in others if not other.name.startswith(HIDDEN) and _has_images(other)]
+    if beside:
+        names = ", ".join(f"{name}/" for name in beside[:3]) + (", ..." if len(beside) > 3 else "")
+        raise ValueError(
+            f"data.root={root} has {train.name}/ beside {names} with images: give data.root={train} if that is the "
+            f"training set; if it is a class like the others, move all of them into one new {root}/train/"
+        )
+
+
+def _has_images(folder: Path) -> bool:
+    return any(name.lower().endswith(EXTENSIONS) for _, _, names in os.walk(folder) for name in names)
 
 
 def _classes(files: Paths) -> set[str]:

@@ -6,8 +6,10 @@ place changes no folder and is not noticed here.
 """
 
 import logging
+import mimetypes
 import os
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -29,7 +31,7 @@ _SETTLED_NS = 2_000_000_000  # a folder that changed so shortly before it was li
 _REPORT_EVERY_S = 10.0
 _CHUNK = 64  # folders per task
 
-_HIDDEN = (".", "__MACOSX")
+HIDDEN = (".", "__MACOSX")
 
 _log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
@@ -52,12 +54,14 @@ class _Listed:
         settled: it changed long enough before it was listed; else it is listed again next time.
         listing: names of images and folders, sorted, each followed by a zero byte, folders by "/" and a zero byte.
         folders: names of the folders in it.
+        others: images of other formats by extension, counted when it was listed.
     """
 
     changed: int
     settled: bool
     listing: bytes | memoryview
     folders: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
@@ -70,6 +74,10 @@ def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
     name, key = f"index-{blake2b(os.fsencode(os.path.abspath(folder)), digest_size=8).hexdigest()}", f"law {_LAW}"
     entry = cache.read(settings, name, key, of_root_only=True)
     found, n_listed = _walk(folder, {} if entry is None else _remembered(entry))
+    others = sum((listed.others for listed in found.values()), Counter[str]())
+    if others:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in others.most_common())
+        _log.warning("%s: %s files are left out; convert them to one of %s", folder, kinds, " ".join(EXTENSIONS))
     if entry is not None and n_listed == 0:
         return _paths(entry), entry["fingerprint"]
     entry = _entry(found)
@@ -121,12 +129,22 @@ def _visit(root: str, place: _Place, known: dict[str, _Listed]) -> tuple[_Place,
     if old is not None and old.settled and old.changed == status.st_mtime_ns:
         return place, identity, old, False
     with os.scandir(path) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(_HIDDEN))
+        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(HIDDEN))
     kept = [(name, is_folder) for name, is_folder in names if is_folder or name.lower().endswith(EXTENSIONS)]
     listing = os.fsencode("".join(f"{name}/\0" if is_folder else f"{name}\0" for name, is_folder in kept))
     folders = [name for name, is_folder in kept if is_folder]
     settled = status.st_mtime_ns < now - _SETTLED_NS
-    return place, identity, _Listed(status.st_mtime_ns, settled, listing, folders), True
+    others = Counter(_extension(name) for name, is_folder in names if not is_folder and _is_other_image(name))
+    return place, identity, _Listed(status.st_mtime_ns, settled, listing, folders, others), True
+
+
+def _is_other_image(name: str) -> bool:
+    is_image = (mimetypes.guess_type(name, strict=False)[0] or "").startswith("image/")
+    return is_image and not name.lower().endswith(EXTENSIONS)
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _entry(found: dict[str, _Listed]) -> dict[str, Any]:

@@ -159,7 +159,12 @@ class EpochLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the data stands: the epoch, and how many of its batches were given out on each rank."""
-        return {"epoch": self.epoch, "batches_done": self.batches_done, "world_size": self.world_size}
+        return {
+            "epoch": self.epoch,
+            "batches_done": self.batches_done,
+            "n_batches": len(self),
+            "world_size": self.world_size,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next epoch to start, if it is the saved one, goes on after the batches that were done.
@@ -168,7 +173,7 @@ class EpochLoader:
             ValueError: if it was saved within an epoch by another number of processes.
         """
         stored = state.get("world_size", self.world_size)
-        if stored != self.world_size and state["batches_done"] % len(self) != 0:
+        if stored != self.world_size and state["batches_done"] % state.get("n_batches", len(self)) != 0:
             raise ValueError(
                 f"the checkpoint was saved within an epoch by {stored} processes, now there are {self.world_size}; "
                 f"resume with trainer.devices={stored}"

@@ -1,6 +1,7 @@
 """data.source=parquet: tables of encoded images, as the Hugging Face hub has them. Next: scan.py."""
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from deepcluster.data.images import EncodedImages, ImageSet, evenly_spaced
 from deepcluster.data.scan import scan
 from deepcluster.data.settings import Data
 
+_log = logging.getLogger(__name__)
 SPLIT_PREFIXES = {"train": ("train",), "test": ("test", "validation", "val")}
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -34,8 +36,8 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
 
     Raises:
         FileNotFoundError: if data.root is missing or holds no tables.
-        ValueError: if a table has no image column or is damaged, if all bytes do not fit in data.memory_gb,
-            or from :func:`scan`.
+        ValueError: if a table has no image column, another one than the first, or is damaged, if all bytes do
+            not fit in data.memory_gb, or from :func:`scan`.
     """
     files = _files(settings)
     if not files[split]:
@@ -43,6 +45,12 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
     first = _open(files["train"][0])
     column, leaf = _image_column(first.schema_arrow, files["train"][0])
     tables = [_open(file) for file in files[split]]
+    for file, table in zip(files[split], tables, strict=True):
+        if _image_column(table.schema_arrow, file) != (column, leaf):
+            raise ValueError(
+                f"{file} holds its images otherwise than {files['train'][0]} does (column {column}, bytes in {leaf}); "
+                "write all files of data.root in one way"
+            )
     n_rows = sum(table.metadata.num_rows for table in tables)
     n_bytes = sum(_column_bytes(table, leaf) for table in tables)
     if n_bytes > settings.memory_gb * 1e9:
@@ -131,14 +139,22 @@ def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor
         paths = [path for part in parts for path in pc.struct_field(part, "path").to_pylist()]
         if all(paths) and len(set(paths)) == n_rows:
             samples = [str(path) for path in paths]
-    label = next(
-        (name for name in _LABEL_COLUMNS if name in schema.names and pa.types.is_integer(schema.field(name).type)),
-        None,
-    )
+    named = [name for name in _LABEL_COLUMNS if name in schema.names]
+    label = next((name for name in named if pa.types.is_integer(schema.field(name).type)), None)
     if label is None:
+        if named:
+            kind = schema.field(named[0]).type
+            _log.warning("column %s of the %s files is %s; only integers are used as labels", named[0], split, kind)
         return samples, None, None
-    values = [pc.fill_null(table.read([label]).column(label).cast(pa.int64()), -1).to_numpy() for table in tables]
+    values = [_integers(table, label) for table in tables]
     return samples, torch.from_numpy(np.concatenate(values).astype(np.int64)), _class_names(schema, label)
+
+
+def _integers(table: Any, label: str) -> Any:
+    """The labels of one file, -1 where there is none."""
+    if label not in table.schema_arrow.names:
+        return np.full(table.metadata.num_rows, -1)
+    return pc.fill_null(table.read([label]).column(label).cast(pa.int64()), -1).to_numpy()
 
 
 def _class_names(schema: Any, label: str) -> list[str] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.crops import square
-from deepcluster.data.decode import BrokenImage
+from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each
@@ -28,6 +28,7 @@ _N_SAMPLED = 2_000
 class _Found(NamedTuple):
     broken: dict[int, str]  # index -> reason
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
+    may_heal: bool = False  # some could not even be read: another time they may be
 
 
 def choose_check(images: FileImages | EncodedImages, settings: Data) -> str:
@@ -75,7 +76,8 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
     if found is None:
         images.prepare()
         found = _decode_all(images, settings) if check == "all" else _decode_sample(images)
-        cache.write(settings, f"scan-{split}", key, _entry(found))
+        if not found.may_heal:
+            cache.write(settings, f"scan-{split}", key, _entry(found))
     if check == "sample":
         _check_sample(images, found.broken, settings)
         images.prepare()
@@ -98,6 +100,7 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
 
 def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
     broken: dict[int, str] = {}
+    may_heal: list[int] = []
     store = _Store(images, settings)
 
     def work(i: int) -> None:
@@ -105,17 +108,20 @@ def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
             store.keep(i, images.read(i))
         except BrokenImage as error:
             broken[i] = error.reason
+            if isinstance(error, UnreadableImage):
+                may_heal.append(i)
 
     _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
     for_each(len(images), work, "decoding images")
     kept = store.images
     if kept is not None and broken:
         kept = kept[[i for i in range(len(images)) if i not in broken]]
-    return _Found(broken, kept)
+    return _Found(broken, kept, bool(may_heal))
 
 
 def _decode_sample(images: FileImages | EncodedImages) -> _Found:
     broken: dict[int, str] = {}
+    may_heal: list[int] = []
     chosen = evenly_spaced(len(images), _N_SAMPLED)
 
     def work(j: int) -> None:
@@ -123,10 +129,12 @@ def _decode_sample(images: FileImages | EncodedImages) -> _Found:
             images.read(chosen[j])
         except BrokenImage as error:
             broken[chosen[j]] = error.reason
+            if isinstance(error, UnreadableImage):
+                may_heal.append(j)
 
     _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
     for_each(len(chosen), work, "decoding a sample")
-    return _Found(broken, None)
+    return _Found(broken, None, bool(may_heal))
 
 
 class _Store:

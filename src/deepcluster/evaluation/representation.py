@@ -1,6 +1,7 @@
 """How good are the features? k-NN and a linear probe on the last convolutional stage, as one small table.
 
-run.py asks it of the untrained and of the trained network; the protocols stand in knn.py and linear_probe.py.
+run.py asks it of the untrained and of the trained network, eval.py of any; the protocols stand in knn.py and
+linear_probe.py.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from deepcluster.clustering.metrics import AVERAGES
 from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.knn import Knn, knn_accuracy
 from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
 from deepcluster.seeding import generator, mix
@@ -108,3 +110,34 @@ def measure(
         "linear_probe_accuracy": probe.accuracy,
         "linear_probe_lr": probe.learning_rate,
     }
+
+
+@dataclass(kw_only=True)
+class Representation(Evaluation, Evaluator):
+    """The same of a stored network: evaluation=representation of eval.py.
+
+    Args:
+        kind: "representation".
+    """
+
+    kind: str = "representation"
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Measure.
+
+        Returns:
+            n_images and what :func:`measure` gives.
+
+        Raises:
+            ValueError: if there are no labels.
+        """
+        split = labelled_split(context.train_images, context.test_images, self, seed=context.seed)
+        if split is None:
+            raise ValueError(
+                f"data={context.data.source} cannot be measured: that needs labels of two classes and "
+                f"evaluation.knn.k={self.knn.k} labelled training images; evaluation=assign needs none"
+            )
+        numbers = measure(split, context.source, self, seed=context.seed)
+        for name in ("knn_accuracy", "linear_probe_accuracy"):
+            context.progress.say(f"{name:24} {numbers[name]:.1%}")
+        return {"n_images": len(context.train_images), **numbers}

@@ -139,7 +139,8 @@ class DeepClusterModule(pl.LightningModule):
             ],
             lr=settings.lr,
             weight_decay=settings.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
+            # Under mixed precision Lightning clips no gradients of a fused optimizer.
+            fused=self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val,
         )
         if settings.schedule == "constant":
             return optimizer

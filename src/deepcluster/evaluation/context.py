@@ -1,0 +1,137 @@
+"""What every evaluation of eval.py is given, and what it is: settings with `run(context) -> results`.
+
+evaluate.py builds the context; the evaluations stand beside this file, pure functions do their work.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from deepcluster.data.images import ImageSet
+from deepcluster.data.loader import n_workers
+from deepcluster.data.settings import Data
+from deepcluster.data.sources import load
+from deepcluster.data.views import feature_view
+from deepcluster.models.backbone import Backbone
+from deepcluster.training.features import Extraction, FeaturePass, feature_pass
+from deepcluster.weights import Weights
+
+
+class Teller(Protocol):
+    """Who shows progress; training/progress.py is one."""
+
+    def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar for one phase; gives ``advance(n)``."""
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+
+
+@dataclass(kw_only=True)
+class EvaluationContext:
+    """A network to evaluate, the images to do it with, and where results go. Images are read when first asked for.
+
+    Args:
+        backbone: in eval mode.
+        stored: the file that it came from, with its clusters if it holds any.
+        data_settings: which images, cropped as the network wants them; None if they are unknown.
+        extraction: how features are computed.
+        folder: for files that the evaluation writes.
+        seed: of all that it draws.
+        progress: tells the user what is done.
+        device: where to compute.
+        dtype: of the convolutions of a feature pass.
+    """
+
+    backbone: Backbone
+    stored: Weights
+    data_settings: Data | None
+    extraction: Extraction
+    folder: Path
+    seed: int
+    progress: Teller
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The network's description: arch, in_channels, image_size, resize, mean, std."""
+        assert self.stored.card is not None
+        return self.stored.card
+
+    @property
+    def data(self) -> Data:
+        """The images' settings.
+
+        Raises:
+            ValueError: if they are not known.
+        """
+        if self.data_settings is None:
+            raise ValueError(
+                f"{self.stored.path} lies outside a run's folder, so its images are unknown: say data=... as well"
+            )
+        return self.data_settings
+
+    @cached_property
+    def train_images(self) -> ImageSet:
+        """The images to learn from, or the only ones."""
+        images = load(self.data, "train")
+        assert images is not None
+        return images
+
+    @cached_property
+    def test_images(self) -> ImageSet | None:
+        """The images to test on, if the source has such."""
+        return load(self.data, "test")
+
+    def source(self, images: ImageSet, *, convolutional: bool = True) -> FeaturePass:
+        """The pass over images in the feature view.
+
+        Args:
+            convolutional: through the last convolutional stage, flattened, which probes read; else the features.
+
+        Raises:
+            ValueError: if the network takes other channels.
+        """
+        if images.n_channels != self.card["in_channels"]:
+            raise ValueError(
+                f"the network takes {self.card['in_channels']} channels, data={self.data.source} has "
+                f"{images.n_channels}"
+            )
+        return feature_pass(
+            self.backbone,
+            images,
+            feature_view(self.data, images, self.card["mean"], self.card["std"]),
+            self.extraction,
+            num_workers=n_workers(self.data, images),
+            device=self.device,
+            dtype=self.dtype,
+            convolutional=convolutional,
+        )
+
+
+@dataclass(kw_only=True)
+class Evaluator:
+    """One evaluation: its settings, and how it is done. config.py's EVAL_OPTIONS names them all.
+
+    Args:
+        kind: its name.
+    """
+
+    kind: str
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Do it: tell the user the result, leave files in the context's folder.
+
+        Returns:
+            The numbers for results.json.
+
+        Raises:
+            ValueError: if the network, the images and what is asked do not fit, before anything long starts.
+        """
+        raise NotImplementedError

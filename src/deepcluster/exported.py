@@ -1,0 +1,77 @@
+"""Our exported pair of files: backbone.safetensors and backbone.json, its description. export.py writes it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import deepcluster
+from deepcluster.atomic import write_atomically
+from deepcluster.models.backbone import Backbone
+
+SUFFIX = ".safetensors"
+NAME = f"backbone{SUFFIX}"
+CARD_KEYS = ("arch", "in_channels", "image_size", "resize", "mean", "std")
+
+
+def write(folder: Path, backbone: Backbone, card: dict[str, Any], *, epoch: int) -> Path:
+    """Write the pair; returns the safetensors file.
+
+    The description also stands in its header, so that the file alone can be read too.
+
+    Raises:
+        ImportError: if safetensors is not installed.
+    """
+    save = _library().torch.save
+    described = {
+        "format": "deepcluster backbone",
+        "deepcluster": deepcluster.__version__,
+        "epochs": epoch,
+        "feature_dim": backbone.feature_dim,
+        "stages": backbone.stages,
+        **{key: card[key] for key in CARD_KEYS},
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+    text = json.dumps(described, indent=2) + "\n"
+    file = folder / NAME
+    write_atomically(file, save(tensors, metadata={"card": text}))
+    write_atomically(file.with_suffix(".json"), text.encode())
+    return file
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Tensors of any safetensors file, and the description if it has one: the JSON beside it, else its header.
+
+    Raises:
+        ImportError: if safetensors is not installed.
+        ValueError: if a file is damaged, or the description is not ours.
+    """
+    library = _library()
+    try:
+        with library.safe_open(str(file), framework="pt") as opened:
+            text = (opened.metadata() or {}).get("card")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no dict
+    except library.SafetensorError as error:
+        raise ValueError(f"{file} is cut short or damaged ({str(error).splitlines()[0]})") from error
+    beside = file.with_suffix(".json")
+    if beside.is_file():
+        text = beside.read_text()
+    if text is None:
+        return tensors, None
+    try:
+        card = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{beside} is no JSON ({error}); export the network again, or remove it") from error
+    if not isinstance(card, dict) or not {*CARD_KEYS, "epochs"} <= card.keys():
+        return tensors, None  # another program's
+    return tensors, card
+
+
+def _library() -> Any:
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError("safetensors files need an extra: pip install -e '.[safetensors]'") from error
+    return safetensors

@@ -1,0 +1,310 @@
+"""Weights from any file that we read, recognised by what is in it; `load_backbone` is the door for programs.
+
+    from deepcluster.weights import load_backbone
+    backbone, card = load_backbone("runs/mine")  # or a 2018 .pth.tar, a ResNet of torchvision, an exported file
+
+evaluate.py, hubconf.py and init=weights (initialise.py) come here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepcluster import checkpoint, exported, layouts, released
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.models.backbone import Backbone
+from deepcluster.targets import build, check_target
+
+# Of DeepCluster-v2's release and its siblings; red's deviation is theirs (original: swav, src/multicropdataset.py).
+V2_STD = [0.228, 0.224, 0.225]
+V2_HEADS = ("projection_head.", "prototypes.")
+# configs/arch: which option names a network, for advice
+OPTIONS = {
+    "deepcluster.models.lenet.LeNet5": "lenet",
+    "deepcluster.models.alexnet.AlexNet": "alexnet",
+    "deepcluster.models.alexnet.SmallAlexNet": "alexnet_small",
+    "deepcluster.models.vgg.VGG16": "vgg16",
+    "deepcluster.models.resnet.resnet": "resnet50",
+    "deepcluster.models.timm_model.timm_backbone": "timm",
+}
+
+
+@dataclass(kw_only=True)
+class Weights:
+    """What a file holds of a network.
+
+    Args:
+        path: the file.
+        format: what it was recognised as.
+        tensors: by the file's names, without DataParallel's `module.`.
+        card: the network's description (checkpoint.py); None if the file does not tell its architecture.
+        epoch: epochs trained, as far as it says.
+        head: the last layer's rows, weight (K, D) and bias (K,), of ours and of 2018 files.
+        assignment: the last assignment, of ours.
+    """
+
+    path: Path
+    format: str
+    tensors: dict[str, Tensor]
+    card: dict[str, Any] | None = None
+    epoch: int = 0
+    head: tuple[Tensor, Tensor] | None = None
+    assignment: Assignment | None = None
+
+
+@dataclass(kw_only=True)
+class Fitted:
+    """Which tensors of a file go where.
+
+    Args:
+        state: our name -> tensor, of all that the file gives.
+        left_out: the file's names that the backbone has no place for.
+        random: our names for which the file has nothing; only with `partial`.
+    """
+
+    state: dict[str, Tensor]
+    left_out: list[str] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+
+
+def read(path: str | Path) -> Weights:
+    """Read a run's folder, an export's folder, or any file of weights.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged, holds more than tensors and plain values, or no tensors.
+    """
+    file = Path(path) / exported.NAME
+    if not file.is_file():
+        file = checkpoint.find(path)
+    if file.suffix == exported.SUFFIX:
+        tensors, card = exported.read(file)
+        if card is not None:
+            kept = {key: card[key] for key in exported.CARD_KEYS}
+            return Weights(path=file, format="exported backbone", tensors=tensors, card=kept, epoch=int(card["epochs"]))
+        return _state_dict(file, tensors)
+    content = checkpoint.read(file)
+    if checkpoint.is_ours(content):
+        ours = checkpoint.from_content(content, file)
+        return Weights(
+            path=file,
+            format="checkpoint of deepcluster",
+            tensors=ours.backbone,
+            card=ours.card,
+            epoch=ours.epoch,
+            head=ours.head,
+            assignment=ours.assignment,
+        )
+    arch = released.arch_of(content)
+    if arch is not None:
+        tensors, card, head = released.read(content, arch, file)
+        epoch = content.get("epoch")
+        return Weights(
+            path=file,
+            format=f"{arch} in the layout of the 2018 code",
+            tensors=tensors,
+            card=card,
+            epoch=epoch if isinstance(epoch, int) else 0,
+            head=head,
+        )
+    return _state_dict(file, content)
+
+
+def load(path: str | Path) -> Weights:
+    """:func:`read`, of files that tell their architecture.
+
+    Raises:
+        FileNotFoundError, ValueError: see there, and if the file does not tell it.
+    """
+    weights = read(path)
+    if weights.card is None:
+        raise ValueError(
+            f"{weights.path} is a {weights.format} that does not tell its architecture "
+            f"(first {next(iter(weights.tensors))}); it can be used with init=weights "
+            f"init.path={weights.path} and arch=..., not alone"
+        )
+    return weights
+
+
+def load_backbone(path: str | Path) -> tuple[Backbone, dict[str, Any]]:
+    """The network of any file that tells its architecture, in eval mode on the CPU, and its description.
+
+    Args:
+        path: a run's folder or checkpoint, an exported backbone, a 2018 .pth.tar of AlexNet or VGG-16, a state dict
+            of a torchvision ResNet (DeepCluster-v2's release is one), AlexNet or VGG-16.
+
+    Returns:
+        The backbone: normalised images (B, C, H, W) -> features (B, D); and the card: arch, in_channels,
+        image_size, resize, mean, std.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`load`.
+    """
+    weights = load(path)
+    assert weights.card is not None
+    return build_backbone(weights), weights.card
+
+
+def build_backbone(weights: Weights) -> Backbone:
+    """The network that a file describes, with its weights, in eval mode.
+
+    Raises:
+        ValueError: if the description is not one of ours, or tensors do not fit it.
+    """
+    card = weights.card
+    assert card is not None
+    check_target(card["arch"], "arch", supplied=("in_channels", "image_size"))
+    # The weights come from the file: nothing is downloaded to be overwritten.
+    arch = {
+        **card["arch"],
+        **{name: off for name, off in (("weights", None), ("pretrained", False)) if name in card["arch"]},
+    }
+    backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
+    backbone.load_state_dict(fit(weights, backbone).state)
+    return backbone.eval()
+
+
+def fit(weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None = None, partial: bool = False) -> Fitted:
+    """Find each of the backbone's tensors in a file.
+
+    Args:
+        wanted: the backbone's description, for advice.
+        partial: keep the backbone's own values where the file has none of that name and shape.
+
+    Raises:
+        ValueError: if a tensor is missing or has another shape, if the file holds more of the network than the
+            backbone has, or if nothing fits; names the first that differs.
+    """
+    target = backbone.state_dict()
+    layout = max(layouts.layouts(backbone), key=lambda one: len(weights.tensors.keys() & set(one.names.values())))
+    fitted = Fitted(state={})
+    for name, value in target.items():
+        theirs = layout.names[name]
+        found = weights.tensors.get(theirs)
+        if found is not None and found.shape == value.shape:
+            fitted.state[name] = found
+        elif found is None and layouts.counts(name):
+            fitted.state[name] = torch.zeros_like(value)
+        elif partial or not weights.tensors.keys() & set(layout.names.values()):
+            fitted.random.append(name)
+        else:
+            has = "has no such tensor" if found is None else f"has {_shape(found)}"
+            near = f" ({theirs} there)" if theirs != name else ""
+            raise ValueError(
+                f"{weights.path} ({weights.format}) does not fit this network: {name}{near} is {_shape(value)} here, "
+                f"the file {has}; {_advice(weights, wanted, target, found, name)}"
+            )
+    if all(layouts.counts(name) for name in fitted.state):
+        raise ValueError(
+            f"nothing in {weights.path} ({weights.format}) fits this network: it holds "
+            f"{_some(list(weights.tensors))}; this network has {_some(list(target))}; "
+            f"{_advice(weights, wanted, target, None, '')}"
+        )
+    used = {layout.names[name] for name in fitted.state}
+    fitted.left_out = [name for name in weights.tensors if name not in used]
+    rooms = {name.partition(".")[0] for name in layout.names.values()}
+    beyond = [
+        name
+        for name in fitted.left_out
+        if name.partition(".")[0] in rooms and not name.startswith(layout.classifiers or ("\0",))
+    ]
+    if beyond and not partial:
+        raise ValueError(
+            f"{weights.path} ({weights.format}) holds a larger network: this one has no {_some(beyond)}; "
+            f"{_advice(weights, wanted, target, None, '')}"
+        )
+    return fitted
+
+
+def _state_dict(file: Path, content: Any) -> Weights:
+    """Tensors that another program saved, alone or under "state_dict" or "model"."""
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    named = content.items() if isinstance(content, dict) else ()
+    tensors = {str(name): value for name, value in named if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(
+            f"{file} holds no weights that are known here: give a run's folder, a checkpoint, an exported "
+            "backbone, a 2018 .pth.tar, or a state dict (name -> tensor, alone or under state_dict)"
+        )
+    prefix = "module."  # DataParallel's
+    if all(name.startswith(prefix) for name in tensors):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    name = layouts.resnet_name(tensors)
+    if name is None or tensors["conv1.weight"].shape[1:] != (3, 7, 7):
+        return Weights(path=file, format="state dict", tensors=tensors)
+    of_v2 = any(key.startswith(V2_HEADS) for key in tensors)
+    card = {
+        "arch": {
+            "_target_": "deepcluster.models.resnet.resnet",
+            "name": name,
+            "small_images": False,
+            "sobel": False,
+            "weights": None,
+        },
+        "in_channels": 3,
+        "image_size": released.IMAGE_SIZE,
+        "resize": released.RESIZE,
+        "mean": released.IMAGENET_MEAN,
+        "std": V2_STD if of_v2 else released.IMAGENET_STD,
+    }
+    what = f"{name} in torchvision's layout" + (", as DeepCluster-v2 and SwAV were released" if of_v2 else "")
+    return Weights(path=file, format=what, tensors=tensors, card=card)
+
+
+def _advice(
+    weights: Weights, wanted: dict[str, Any] | None, target: dict[str, Tensor], found: Tensor | None, name: str
+) -> str:
+    """What to set so that the file fits."""
+    if weights.card is not None:
+        settings = _settings(weights.card, wanted)
+        return f"set {' '.join(settings)}" if settings else "the file contradicts its own description"
+    first = next(iter(target))
+    if found is not None and name == first and found.ndim == target[first].ndim == 4:
+        there, here = found.shape[1], target[first].shape[1]
+        if there != here:
+            sobel = "arch.sobel=true" if there == 2 else "arch.sobel=false"
+            return (
+                f"the first layer of the file reads {there} channels, this network's {here}: "
+                f"set {sobel} and data.n_channels to the file's, or init.partial=true to start that layer at random"
+            )
+        return "the first layers differ: set arch.small_images=false (7x7) or true (3x3), or another arch"
+    return "set arch to the network that the file holds, or init.partial=true to take what fits"
+
+
+def _settings(card: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
+    """Overrides that bring a run's network to the file's."""
+    here = {} if wanted is None else wanted["arch"]
+    there = card["arch"]
+    same = here.get("_target_") == there["_target_"]
+    settings = [] if same else [f"arch={OPTIONS.get(there['_target_'], there['_target_'])}"]
+    for key, value in there.items():
+        if key in ("_target_", "weights", "pretrained", "dropout") or (same and here.get(key) == value):
+            continue
+        if not same and settings[0] == f"arch={value}":  # arch=resnet50 names it
+            continue
+        settings.append(f"arch.{key}={_spell(value)}")
+    for key, setting in (("in_channels", "data.n_channels"), ("image_size", "data.size")):
+        if wanted is None or wanted[key] != card[key]:
+            settings.append(f"{setting}={card[key]}")
+    return settings
+
+
+def _spell(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(list(value)).replace(" ", "") if isinstance(value, list | tuple) else str(value)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
