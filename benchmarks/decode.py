@@ -3,8 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR [--loader]
 
 DIR holds photographs of any size; mosaics of them, saved as JPEG, have the size and the detail of ImageNet's
-(500 x 375) or a phone's (2000 x 1500) pictures. Rates are images per second of processor time on one core, so that other programs
-disturb them little; all ways take turns in each round, and medians over rounds are printed, with ratios to "here".
+(500 x 375) or a phone's (2000 x 1500) pictures. Rates are images per second of processor time on one core, so that
+other programs disturb them little; all ways take turns in each round, and medians over rounds are printed, with ratios
+to "here". --loader compares the whole way through worker processes with the training step and the forward pass of an
+AlexNet that they must keep up with.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -195,23 +198,39 @@ def loader(jpegs: list[bytes], rounds: int, workers: int) -> None:
             for batch in feature_batches(images, features, everything, 64, workers):
                 features(batch.images)
 
-        print(f"\nloader, {workers} workers, batches of 64, {len(images)} images x {rounds} rounds")
-        for name, work in (("training", epoch), ("features", extraction)):
-            facts = []
-            for _ in range(rounds):
-                child, own, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time(), time.monotonic()
+        network = torchvision.models.alexnet().to(memory_format=torch.channels_last)
+        photographs = torch.randn(64, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+
+        def step() -> None:
+            network.train().zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                network(photographs).float().logsumexp(1).sum().backward()
+
+        @torch.inference_mode()
+        def forward() -> None:
+            with torch.autocast("cpu", torch.bfloat16):
+                network.eval()(photographs)
+
+        print(f"\nloader, {workers} workers, batches of 64, {len(images)} images x {rounds} rounds, bf16 AlexNet")
+        facts: dict[str, list[tuple[float, float, float]]] = {"training": [], "features": []}
+        forward()
+        step()
+        for _ in range(rounds):
+            for name, work, compute in (("training", epoch, step), ("features", extraction, forward)):
+                child, own = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
                 work()
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
                 in_workers = after.ru_utime + after.ru_stime - child.ru_utime - child.ru_stime
                 in_main = time.process_time() - own
-                facts.append((in_workers, in_main, time.monotonic() - clock))
-            in_workers, in_main, clock = (
-                statistics.median(column) / len(images) * 1e3 for column in zip(*facts, strict=True)
-            )
-            print(
-                f"  {name:9} {in_workers:.2f} ms a image in the workers, {in_main:.2f} in the main process: "
-                f"{1e3 / (in_workers + in_main):.0f} images/s per core; on the clock {1e3 / clock:.0f} images/s"
-            )
+                started = time.process_time()
+                compute()
+                on_network = (time.process_time() - started) / len(photographs)
+                facts[name].append((in_workers / len(images), in_main / len(images), on_network))
+        for name, rows in facts.items():
+            in_workers, in_main, on_network = (1e3 * statistics.median(column) for column in zip(*rows, strict=True))
+            share = (in_workers + in_main) / (in_workers + in_main + on_network)
+            print(f"  {name}: {in_workers:.2f} ms an image in the workers, {in_main:.2f} in the main process")
+            print(f"            {on_network:.2f} on the network; the loader takes {share:.0%} of the whole")
 
 
 def main() -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from reference.pictures import encoded, picture
+from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, decode, decode_file, to_channels
 
 
@@ -143,3 +145,14 @@ def test_grey_weighs_the_colours_and_repeats_exactly():
     white_red = torch.tensor([[255, 255], [255, 0], [255, 0]], dtype=torch.uint8).view(3, 1, 2)
     assert to_channels(white_red, 1).flatten().tolist() == [255, 76]
     assert (to_channels(white_red[:1], 3) == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_the_order_of_bytes_in_memory_changes_no_crop(kind):
+    image = decode(encoded(picture(8, 150, 200), kind), 3)
+    planes = image.contiguous()
+    for top, left, height, width in ((0, 0, 150, 200), (11, 20, 90, 70), (40, 60, 20, 30)):
+        box = (top, left, height, width)
+        seen, expected = (TF.resized_crop(x, *box, [64, 64], antialias=True) for x in (image, planes))
+        assert torch.equal(seen, expected)
+    assert torch.equal(square(image, 72, 64), square(planes, 72, 64))

@@ -99,7 +99,8 @@ class TrainView(_View):
 
     def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
         """One image uint8 (C, h, w), of any size, and its draws (6,) to its crop, uint8; not flipped."""
-        box = draw_boxes(draws[None], image.shape[1], image.shape[2], self.scale, self.ratio)
+        with torch.inference_mode():  # some thirty operations on single numbers: a third less time
+            box = draw_boxes(draws[None], image.shape[1], image.shape[2], self.scale, self.ratio)
         top, left, height, width = box[0].tolist()
         cropped: Tensor = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
         return cropped
