@@ -116,9 +116,9 @@ def check_same_clusters(stored: Checkpoint, k: int) -> None:
     Raises:
         ValueError: naming both numbers.
     """
-    if stored.assignment is not None and stored.assignment.k != k:
+    if stored.assignment is not None and stored.assignment.n_outputs != k:
         raise ValueError(
-            f"{stored.path} holds {stored.assignment.k} clusters, this run has clustering.k={k}; "
+            f"{stored.path} holds {stored.assignment.n_outputs} clusters, this run has clustering.k={k}; "
             "put the run's own checkpoint back, or start a new run"
         )
 

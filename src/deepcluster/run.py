@@ -98,6 +98,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         labels=parts.images.labels,
         folder=folder / "assignments",
         seed=config.seed,
+        nmi_average=config.evaluation.nmi_average,
     )
     trainer = _trainer(config, parts, reassign, folder)
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
@@ -143,8 +144,12 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         "trained": _figures(trained),
         "untrained": _figures(untrained),
         "clusters_used": int(final["clusters_used"]),
-        "k": assignment.k,
+        "k": assignment.n_outputs,
         "repaired_clusters": reassign.n_repaired,
+        "drawn": {  # how evenly the clusters were drawn, in the last epoch that had new ones
+            name: reassign.latest.get(f"cluster/drawn_{name}") for name in ("perplexity", "largest_share")
+        },
+        "nmi_average": config.evaluation.nmi_average,
         "epochs": trainer.current_epoch,
         "n_images": len(parts.images),
         "seed": config.seed,
@@ -268,7 +273,7 @@ def _untrained(
     parts.progress.say("measuring the untrained network")
     baseline, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
     second, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained again")
-    numbers = describe(second, baseline, parts.images.labels)
+    numbers = describe(second, baseline, parts.images.labels, config.evaluation.nmi_average)
     if split is not None:
         source = _probe_source(config, parts, parts.backbone, parts.device)
         numbers |= measure(split, source, config.evaluation, seed=config.seed)

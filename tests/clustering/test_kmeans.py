@@ -161,6 +161,26 @@ def test_every_cluster_is_used_though_most_images_are_alike(backend: str, spheri
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_squeezed_clusters_are_left_out_and_the_rest_is_as_k_means_left_it(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = mixture(300, 4, 5)
+    centroids = features[:8].clone()
+    centroids[[2, 5]] += 1e3  # nobody is nearest to these
+    for engine in (kmeans_faiss, kmeans_torch):
+        monkeypatch.setattr(engine, "lloyd", lambda *args, **kwargs: centroids)
+    squeezed = KMeans(k=8, empty="squeeze", backend=backend).fit(features, seed=0)
+    repaired = KMeans(k=8, backend=backend).fit(features, seed=0)
+    assert (squeezed.k, squeezed.n_squeezed, squeezed.n_outputs, squeezed.n_repaired) == (6, 2, 8, 0)
+    assert (repaired.k, repaired.n_squeezed, repaired.n_outputs, repaired.n_repaired) == (8, 0, 8, 2)
+    nearest = plain.nearest(features.double().numpy(), centroids.double().numpy())
+    assert squeezed.labels.tolist() == plain.images_lists_labels(nearest.tolist(), 8)[0]
+    distances = ((features - centroids[torch.from_numpy(nearest)]) ** 2).sum()
+    assert squeezed.objective == pytest.approx(distances.item(), rel=1e-5)
+    assert torch.equal(squeezed.apply(features), squeezed.labels)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_as_many_clusters_as_images_gives_each_its_own(backend: str) -> None:
     found = KMeans(k=30, backend=backend).fit(torch.zeros(30, 4), seed=1)
     assert found.labels.sort().values.tolist() == list(range(30))

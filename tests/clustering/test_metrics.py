@@ -33,6 +33,21 @@ def test_nmi_averages_the_entropies_arithmetically() -> None:
     assert metrics.nmi(*tensors([0, 1, 2, 3], [0, 0, 1, 1])) == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_geometric_average_is_that_of_2018(seed: int) -> None:
+    a, b = labelings(seed)
+    a = [x // 2 for x in a]  # entropies that differ, else all means are one
+    expected = normalized_mutual_info_score(a, b, average_method="geometric")
+    assert metrics.nmi(*tensors(a, b), "geometric") == pytest.approx(expected, abs=1e-12)
+    assert metrics.nmi(*tensors(a, b), "geometric") > metrics.nmi(*tensors(a, b)) + 1e-4
+    assert metrics.label_metrics(*tensors(a, b), "geometric")["nmi_labels"] == pytest.approx(expected)
+
+
+def test_nmi_averages_the_entropies_geometrically_by_hand() -> None:
+    # H(a) = ln 4, H(b) = ln 2 = I: ln 2 / sqrt(2 ln 2 ln 2)
+    assert metrics.nmi(*tensors([0, 1, 2, 3], [0, 0, 1, 1]), "geometric") == pytest.approx(math.sqrt(0.5))
+
+
 def test_nmi_knows_no_names_and_no_gaps() -> None:
     a, b = labelings(0)
     renamed = [1000 * (7 - x) for x in b]
@@ -41,8 +56,9 @@ def test_nmi_knows_no_names_and_no_gaps() -> None:
 
 
 def test_nmi_of_constant_labelings() -> None:
-    assert metrics.nmi(*tensors([0, 0, 0], [4, 4, 4])) == 1
-    assert metrics.nmi(*tensors([0, 0, 0], [0, 1, 2])) == 0
+    for average in metrics.AVERAGES:
+        assert metrics.nmi(*tensors([0, 0, 0], [4, 4, 4]), average) == 1
+        assert metrics.nmi(*tensors([0, 0, 0], [0, 1, 2]), average) == 0
 
 
 def test_labelings_of_other_images_are_refused() -> None:
@@ -99,8 +115,9 @@ def test_above_the_limit_the_greedy_matching_takes_the_largest_overlap_first(
 
 def test_size_statistics_by_hand() -> None:
     found = metrics.size_statistics(torch.tensor([0, 0, 1, 3]), 4)
-    entropy = (0.5 * math.log(2) + 2 * 0.25 * math.log(4)) / math.log(4)
-    assert found == {"clusters_used": 3, "largest_share": 0.5, "entropy": pytest.approx(entropy)}
+    entropy = 0.5 * math.log(2) + 2 * 0.25 * math.log(4)
+    assert found.pop("perplexity") == pytest.approx(2**1.5)  # e to the entropy, 1.5 ln 2
+    assert found == {"clusters_used": 3, "largest_share": 0.5, "entropy": pytest.approx(entropy / math.log(4))}
     assert metrics.size_statistics(torch.arange(4), 4)["entropy"] == pytest.approx(1)
     assert metrics.size_statistics(torch.zeros(4, dtype=torch.int64), 4)["entropy"] == 0
 

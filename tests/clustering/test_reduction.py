@@ -160,6 +160,8 @@ def test_a_dead_direction_without_a_floor_is_refused() -> None:
 def test_images_that_are_all_alike_become_zeros_and_not_nan() -> None:
     features = torch.ones(20, 4)
     assert torch.equal(fitted(features, dim=2).apply(features), torch.zeros(20, 2))
+    with pytest.raises(ValueError, match="cannot whiten 2 of 2 directions"):  # 2018: every feature NaN
+        fitted(features, dim=2, epsilon=0.0)
 
 
 def test_the_image_at_the_mean_stays_zero_under_l2() -> None:

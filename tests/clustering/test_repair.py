@@ -1,7 +1,8 @@
 import pytest
 import torch
+from reference.clustering import images_lists_labels
 
-from deepcluster.clustering.repair import repair_empty
+from deepcluster.clustering.repair import repair_empty, squeeze_empty
 
 
 def test_the_upper_half_along_the_direction_of_the_farthest_moves() -> None:
@@ -49,3 +50,21 @@ def test_repair_never_fails_while_there_are_enough_images(n_images: int) -> None
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="2 images cannot fill 3 clusters"):
         repair_empty(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64), torch.zeros(3, 1))
+
+
+def test_squeezing_numbers_the_clusters_in_use_without_gaps() -> None:
+    labels, centroids = torch.tensor([4, 1, 4, 1, 6]), torch.arange(7.0)[:, None]
+    squeezed, kept, n_squeezed = squeeze_empty(labels, centroids)
+    assert squeezed.tolist() == [1, 0, 1, 0, 2]
+    assert kept.flatten().tolist() == [1.0, 4.0, 6.0]
+    assert n_squeezed == 4
+    assert labels.tolist() == [4, 1, 4, 1, 6]  # the caller's stay
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_squeezing_equals_the_2018_lists_of_images(seed: int) -> None:
+    labels = torch.randint(40, (60,), generator=torch.Generator().manual_seed(seed))
+    squeezed, kept, n_squeezed = squeeze_empty(labels, torch.zeros(40, 2))
+    compacted, n_outputs = images_lists_labels(labels.tolist(), 40)
+    assert squeezed.tolist() == compacted
+    assert len(kept) + n_squeezed == n_outputs

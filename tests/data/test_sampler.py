@@ -74,6 +74,49 @@ def test_the_official_law_is_about_proportional_and_the_right_one_is_not():
     assert shown["uniform"].max() <= 5000 // 11 + 1
 
 
+def lognormal_sizes():
+    """1000 cluster sizes that sum to about 50,000, as uneven as those of REFERENCE 1.7 (perplexity 503)."""
+    quantiles = torch.special.ndtri((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000)
+    sizes = torch.exp(1.185 * quantiles)
+    return (sizes / sizes.sum() * 50_000).round().long().clamp_min(1)
+
+
+def drawn_sizes(kind, labels, seed):
+    drawn = Sampler(kind=kind).indices(labels, 1000, 50_000, generator(seed))
+    return torch.bincount(labels[drawn], minlength=1000).double()
+
+
+def effective_number(sizes):
+    """The perplexity: e to the entropy."""
+    shares = sizes.double() / sizes.sum()
+    return float(torch.exp(-(shares * shares.clamp_min(1e-300).log()).sum()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_2018_sampler_draws_about_as_unevenly_as_no_sampler_at_all(seed):
+    """REFERENCE 1.7, simulated: raw 503, intended 993, official 494, correlation 0.98, largest 15 times the mean."""
+    sizes = lognormal_sizes()
+    labels = torch.repeat_interleave(torch.arange(1000), sizes)
+    labels = labels[torch.randperm(len(labels), generator=generator(seed))]  # the folders' order is random
+    assert effective_number(sizes) == pytest.approx(503, abs=3)
+    uniform, official = (drawn_sizes(kind, labels, seed) for kind in ("uniform", "official"))
+    assert effective_number(uniform) > 990 and uniform.max() / uniform.mean() < 1.05
+    assert effective_number(official) == pytest.approx(494, rel=0.04)
+    assert torch.corrcoef(torch.stack([official, sizes.double()]))[0, 1] == pytest.approx(0.98, abs=0.01)
+    assert official.max() / official.mean() > 15
+
+
+def test_the_2018_sampler_is_worse_than_none_where_folders_are_clusters():
+    """REFERENCE 1.7: 363 against 506 raw. The folders are the clusters, whose numbers are in another order."""
+    sizes = lognormal_sizes()
+    found = []
+    for seed in range(5):
+        order = torch.randperm(1000, generator=generator(seed))
+        found.append(effective_number(drawn_sizes("official", torch.repeat_interleave(order, sizes[order]), seed)))
+    assert max(found) < 0.85 * effective_number(sizes)
+    assert np.mean(found) == pytest.approx(363, rel=0.1)
+
+
 def test_proportional_shows_every_image_equally_often():
     labels, k = skewed(n=50)
     sampler = Sampler(kind="proportional")

@@ -54,3 +54,19 @@ def nmi(a: list[int], b: list[int]) -> float:
 def best_match(a: list[int], b: list[int], k: int) -> int:
     """Images on which a and b agree under the best renaming of b's k clusters, by trying all renamings."""
     return max(sum(x == renamed[y] for x, y in zip(a, b, strict=True)) for renamed in itertools.permutations(range(k)))
+
+
+def images_lists_labels(labels: list[int], k: int) -> tuple[list[int], int]:
+    """The 2018 code's way with empty clusters: lists of images, some empty; labels numbered as they occur in order.
+
+    Returns:
+        The compacted label of each image, and the outputs of the top layer: one per list, empty ones included.
+    """
+    images_lists: list[list[int]] = [[] for _ in range(k)]
+    for image, label in enumerate(labels):
+        images_lists[label].append(image)
+    compacted = [-1] * len(labels)
+    for number, images in enumerate(images for images in images_lists if images):
+        for image in images:
+            compacted[image] = number
+    return compacted, len(images_lists)

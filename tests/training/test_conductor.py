@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import tiny
 import torch
 from torch import Tensor
 from torchvision.io import write_png
 
+from deepcluster import checkpoint
+from deepcluster.clustering import kmeans_faiss
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
@@ -18,6 +22,7 @@ from deepcluster.data.views import feature_view
 from deepcluster.models.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.training.features import Extraction, FeaturePass, feature_pass, reduced_features
+from deepcluster.training.module import Optimizer
 
 
 def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:
@@ -196,3 +201,63 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path: Path) -> None:
     state["assignment"]["labels"] = state["assignment"]["labels"][:50]
     with pytest.raises(ValueError, match=r"clustered 50 images.*has 96"):
         tiny.build(tmp_path / "b").reassign.load_state_dict(state)
+
+
+def leave_two_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """k-means whose last two centroids no image is nearest to."""
+    lloyd = kmeans_faiss.lloyd
+
+    def lost(*args: Any, **kwargs: Any) -> Tensor:
+        centroids = lloyd(*args, **kwargs)
+        centroids[-2:] += 1e3
+        return centroids
+
+    monkeypatch.setattr(kmeans_faiss, "lloyd", lost)
+
+
+def test_squeezed_clusters_leave_dead_outputs_as_in_2018(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_two_empty(monkeypatch)
+
+    def built(max_epochs: int) -> tiny.Run:
+        run = tiny.build(tmp_path, max_epochs=max_epochs)
+        run.reassign.clusterer.clustering = KMeans(k=tiny.K, n_iter=5, empty="squeeze", backend="faiss")
+        return run
+
+    run = built(2).fit()
+    assert run.reassign.assignment is not None and run.module.pseudo_labels is not None
+    assert run.reassign.assignment.k == tiny.K - 2 and run.module.head.n_active == tiny.K
+    assert run.module.pseudo_labels.unique().tolist() == list(range(tiny.K - 2))
+    # no image has these labels, so their scores are pushed down and nothing pulls them up
+    assert (run.module.head.linear.bias[-2:] < 0).all() and run.module.head.linear.bias.max() > 0
+    assert run.reassign.latest["cluster/n_squeezed"] == 2 and run.reassign.latest["cluster/n_repaired"] == 0
+    checkpoint.check_same_clusters(checkpoint.load(tmp_path), tiny.K)  # what a resumed run asks
+    resumed = built(3).fit(resume=True)
+    assert resumed.module.head.n_active == tiny.K and resumed.trainer.current_epoch == 3
+
+
+def test_how_evenly_an_epoch_draws_the_clusters_is_logged(tmp_path: Path) -> None:
+    run = tiny.build(tmp_path, max_epochs=1).fit()
+    assert run.reassign.assignment is not None
+    indices, _ = run.seen.of_epoch(0)
+    shares = torch.bincount(run.reassign.assignment.labels[indices]).double() / len(indices)
+    logged = run.reassign.latest
+    assert logged["cluster/drawn_perplexity"] == pytest.approx(torch.exp(-(shares * shares.log()).sum()).item())
+    assert logged["cluster/drawn_largest_share"] == pytest.approx(shares.max().item())
+
+
+def test_a_heads_momentum_ends_with_its_clusters(tmp_path: Path) -> None:
+    """Deep Dive: the head is in the one optimizer, and what that remembers of the old head is removed."""
+    remembered: list[tuple[int, Tensor, Tensor]] = []
+
+    def look(trainer: pl.Trainer, batch_idx: int) -> None:
+        weight = trainer.lightning_module.head.linear.weight
+        buffer = trainer.optimizers[0].state[weight]["momentum_buffer"]
+        remembered.append((batch_idx, buffer.clone(), weight.grad.clone()))
+
+    run = tiny.build(tmp_path, max_epochs=2, on_batch=look)
+    run.module.optimizer_settings = Optimizer(head_momentum=0.5, weight_decay=0.0)
+    run.fit()
+    assert len(remembered) == 12
+    for number, (batch_idx, buffer, gradient) in enumerate(remembered):
+        before = 0.5 * remembered[number - 1][1] if batch_idx > 0 else 0.0
+        torch.testing.assert_close(buffer, before + gradient)

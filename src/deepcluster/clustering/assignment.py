@@ -25,6 +25,7 @@ class Assignment:
         centroids: (K, P) float32.
         reduction: what brings features (B, D) into the centroids' space; None if they live there.
         n_repaired: clusters that were found empty and were repaired.
+        n_squeezed: clusters that were found empty and are not among the K.
 
     Raises:
         ValueError: if labels are out of range, a cluster is empty or a centroid is not finite.
@@ -36,6 +37,7 @@ class Assignment:
     centroids: Tensor
     reduction: FittedReduction | None = None
     n_repaired: int = 0
+    n_squeezed: int = 0
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64 or len(self.labels) == 0:
@@ -50,6 +52,14 @@ class Assignment:
             raise ValueError(f"centroids must be ({self.k}, P), got {tuple(self.centroids.shape)}")
         if not torch.isfinite(self.centroids).all():
             raise ValueError("centroids must be finite")
+
+    @property
+    def n_outputs(self) -> int:
+        """Scores that a head gives: K, and one for each cluster that was squeezed out, which no image ever has.
+
+        original: main.py, top_layer has len(images_lists) outputs, empty lists included.
+        """
+        return self.k + self.n_squeezed
 
     def sizes(self) -> Tensor:
         """Number of images in each cluster, (K,) int64."""
@@ -69,6 +79,7 @@ class Assignment:
             "centroids": self.centroids,
             "reduction": None if self.reduction is None else self.reduction.state_dict(),
             "n_repaired": self.n_repaired,
+            "n_squeezed": self.n_squeezed,
         }
 
     @classmethod
@@ -82,6 +93,7 @@ class Assignment:
             centroids=state["centroids"],
             reduction=None if reduction is None else FittedReduction.from_state_dict(reduction),
             n_repaired=state["n_repaired"],
+            n_squeezed=state.get("n_squeezed", 0),  # absent before there was a choice
         )
 
 

@@ -1,7 +1,7 @@
 """Reduced features (N, P) -> Assignment by Lloyd's k-means. Next: its labels are trained on as pseudo-labels.
 
 Two engines do the iterations: kmeans_faiss.py and kmeans_torch.py. What comes after them is common: every
-image is assigned to its nearest centroid, and clusters that are then empty are repaired.
+image is assigned to its nearest centroid, and clusters that are then empty are repaired or squeezed out.
 """
 
 import importlib.util
@@ -17,10 +17,11 @@ from deepcluster.clustering import kmeans_faiss, kmeans_torch
 from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.moments import check_finite
-from deepcluster.clustering.repair import repair_empty
+from deepcluster.clustering.repair import repair_empty, squeeze_empty
 
 __all__ = ["KMeans", "choose_backend", "repair_empty"]
 
+EMPTY = ["repair", "squeeze"]
 BACKENDS = ["auto", "faiss", "torch"]
 REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
 
@@ -36,6 +37,8 @@ class KMeans(Clustering):
         n_redo: runs from different starts; the best objective is kept.
         spherical: keep the centroids on the unit sphere.
         max_points_per_centroid: iterate on at most k times so many images, chosen by the seed; null: on all.
+        empty: what becomes of clusters that no image is nearest to: "repair" gives them half of the largest,
+            "squeeze" leaves them out, as the 2018 code: the head keeps their outputs, which no image ever has.
         backend: auto, faiss or torch; see :func:`choose_backend`.
     """
 
@@ -45,6 +48,7 @@ class KMeans(Clustering):
     n_redo: int = 1
     spherical: bool = False
     max_points_per_centroid: int | None = None  # original: 10_000_000, use every point (faiss's default is 256)
+    empty: str = "repair"
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -59,6 +63,8 @@ class KMeans(Clustering):
                 "clustering.max_points_per_centroid must be at least 1 (or null: all images), "
                 f"got {self.max_points_per_centroid}"
             )
+        if self.empty not in EMPTY:
+            raise ValueError(f"clustering.empty must be one of {', '.join(EMPTY)}, got {self.empty}")
         if self.backend not in BACKENDS:
             raise ValueError(f"clustering.backend must be one of {', '.join(BACKENDS)}, got {self.backend}")
 
@@ -134,17 +140,22 @@ class KMeans(Clustering):
         return best
 
     def _assign(self, features: Tensor, centroids: Tensor) -> Assignment:
-        """All images to their nearest centroid, empty clusters repaired, objective of what came out."""
+        """All images to their nearest centroid, empty clusters seen to, objective of what came out."""
         labels = nearest_centroid(features, centroids)
-        labels, centroids, n_repaired = repair_empty(features, labels, centroids)
+        n_repaired = n_squeezed = 0
+        if self.empty == "squeeze":
+            labels, centroids, n_squeezed = squeeze_empty(labels, centroids)
+        else:
+            labels, centroids, n_repaired = repair_empty(features, labels, centroids)
         if self.spherical and n_repaired > 0:
             centroids = normalize(centroids, dim=1)
         return Assignment(
             labels=labels.cpu(),
-            k=self.k,
+            k=len(centroids),
             objective=squared_distance(features, labels, centroids),
             centroids=centroids.cpu(),
             n_repaired=n_repaired,
+            n_squeezed=n_squeezed,
         )
 
 

@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
+AVERAGES = ("arithmetic", "geometric")  # of the two entropies that NMI divides by
 LARGEST_EXACT_MATCHING = 5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
 LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; AMI's expected value takes minutes above
 
@@ -31,19 +32,24 @@ def _entropy(counts: Tensor) -> float:
     return -(shares * shares.log()).sum().item()
 
 
-def nmi(a: Tensor, b: Tensor) -> float:
+def nmi(a: Tensor, b: Tensor, average: str = "arithmetic") -> float:
     """Mutual information of two labelings (N,) over the mean of their entropies; 1 if both are constant.
 
-    The mean is the arithmetic one, scikit-learn's default since 0.22; the 2018 code ran with the geometric
-    one.
+    Args:
+        average: the mean: "arithmetic", scikit-learn's default since 0.22, or "geometric", its default in 2018,
+            whose result is never smaller. Curves of the two do not compare.
     """
+    assert average in AVERAGES, average
     rows, columns, counts, n_rows, n_columns = _joint(a, b)
     entropy_a = _entropy(torch.zeros(n_rows, dtype=torch.int64).index_add_(0, rows, counts))
     entropy_b = _entropy(torch.zeros(n_columns, dtype=torch.int64).index_add_(0, columns, counts))
     if entropy_a + entropy_b == 0:
         return 1.0
+    mean = (entropy_a + entropy_b) / 2 if average == "arithmetic" else math.sqrt(entropy_a * entropy_b)
+    if mean == 0:
+        return 0.0  # one of the two is constant and tells nothing about the other
     mutual = entropy_a + entropy_b - _entropy(counts)
-    return min(1.0, max(0.0, mutual / ((entropy_a + entropy_b) / 2)))
+    return min(1.0, max(0.0, mutual / mean))
 
 
 def ami(a: Tensor, b: Tensor) -> float:
@@ -110,17 +116,22 @@ def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:
         clusters_used: clusters that hold an image.
         largest_share: share of the images in the largest cluster.
         entropy: of the sizes, divided by ln k: 1 when all are equal, 0 when one holds everything.
+        perplexity: as many clusters of equal size would have the same entropy.
     """
     sizes = torch.bincount(labels.cpu(), minlength=k)
     return {
         "clusters_used": int((sizes > 0).sum()),
         "largest_share": sizes.max().item() / len(labels),
         "entropy": _entropy(sizes) / math.log(k) if k > 1 else 1.0,
+        "perplexity": math.exp(_entropy(sizes)),
     }
 
 
-def label_metrics(clusters: Tensor, labels: Tensor) -> dict[str, float]:
+def label_metrics(clusters: Tensor, labels: Tensor, average: str = "arithmetic") -> dict[str, float]:
     """Agreement of clusters (N,) with labels for reporting (N,); images labelled -1 are left out.
+
+    Args:
+        average: of NMI, see :func:`nmi`; AMI's is always the arithmetic one.
 
     Returns:
         nmi_labels, ami_labels (absent when clusters x classes > 1e6), ari_labels, purity,
@@ -130,7 +141,7 @@ def label_metrics(clusters: Tensor, labels: Tensor) -> dict[str, float]:
     clusters, labels = clusters.cpu()[known], labels.cpu()[known]
     if len(labels) == 0:
         return {}
-    metrics = {"nmi_labels": nmi(clusters, labels)}
+    metrics = {"nmi_labels": nmi(clusters, labels, average)}
     if len(torch.unique(clusters)) * len(torch.unique(labels)) <= LARGEST_AMI_TABLE:
         metrics["ami_labels"] = ami(clusters, labels)
     return metrics | {

@@ -165,8 +165,12 @@ class Reduction:
         )
 
     def _whitening(self, variances: Tensor) -> Tensor:
-        """The factor (P,) for each direction; 0 where all features are equal, so that nothing becomes NaN."""
-        if variances[0] == 0:
+        """The factor (P,) for each direction; 0 where all features are equal, so that nothing becomes NaN.
+
+        Raises:
+            ValueError: if epsilon is 0 and a direction has no variance: in the 2018 code it became infinite.
+        """
+        if variances[0] == 0 and self.epsilon > 0:
             return torch.zeros_like(variances)
         floored = variances.clamp_min(self.epsilon * variances[0].item())
         if floored[-1] == 0:

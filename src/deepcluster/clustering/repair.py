@@ -1,4 +1,4 @@
-"""Empty clusters take half of the largest one: every one of the K is used. kmeans.py ends with this."""
+"""Empty clusters take half of the largest one, or go: every one of the K is used. kmeans.py ends with this."""
 
 import heapq
 
@@ -13,9 +13,7 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
     """Give every empty cluster half of the largest one, until none is empty.
 
     The members are ranked along the direction from their mean to the farthest of them, and the upper half
-    moves: that also parts images that are all alike. Both centroids become the means of their halves. (In the
-        2018 code such
-    clusters stay empty: faiss repairs only inside its iterations, before the last assignment.)
+    moves: that also parts images that are all alike. Both centroids become the means of their halves.
 
     Args:
         features: (N, P).
@@ -49,6 +47,24 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
             centroids[cluster] = features[indices].mean(dim=0, dtype=sum_dtype(features.device)).to(centroids.dtype)
             heapq.heappush(largest_first, (-len(indices), cluster))
     return labels, centroids, len(empty)
+
+
+def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Leave out the empty clusters and number the others without gaps, in their order, as the 2018 code does.
+
+    There faiss repairs only inside its iterations, before the last assignment, and ReassignedDataset compacts the
+    labels that are left (original: clustering.py).
+
+    Args:
+        labels: (N,) int64.
+        centroids: (K, P).
+
+    Returns:
+        labels, centroids of the clusters in use, and the number of clusters that were empty.
+    """
+    used = torch.bincount(labels, minlength=len(centroids)) > 0
+    number = torch.cumsum(used, dim=0) - 1
+    return number[labels], centroids[used], int((~used).sum())
 
 
 def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from deepcluster.clustering.metrics import AVERAGES
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.knn import Knn, knn_accuracy
@@ -27,6 +28,8 @@ class Evaluation:
         untrained: also measure the untrained network, to compare with.
         max_images: at most so many training images for probe and neighbours, drawn at random.
         test_share: where there is no test set, this share of the labelled images is held out from the probe.
+        nmi_average: by which mean of the two entropies NMI divides, wherever it is logged: "arithmetic", or
+            "geometric" as in 2018.
         knn: the neighbours' settings.
         linear_probe: the probe's settings.
     """
@@ -35,6 +38,7 @@ class Evaluation:
     untrained: bool = True
     max_images: int = 50_000
     test_share: float = 0.2
+    nmi_average: str = "arithmetic"
     knn: Knn = field(default_factory=Knn)
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
 
@@ -43,6 +47,8 @@ class Evaluation:
             raise ValueError(f"evaluation.max_images must be at least 10, got {self.max_images}")
         if not 0 < self.test_share < 1:
             raise ValueError(f"evaluation.test_share must be between 0 and 1, got {self.test_share}")
+        if self.nmi_average not in AVERAGES:
+            raise ValueError(f"evaluation.nmi_average must be one of {', '.join(AVERAGES)}, got {self.nmi_average}")
 
 
 @dataclass(kw_only=True)

@@ -29,20 +29,23 @@ class Optimizer:
     Args:
         lr: learning rate (original: 0.05, constant).
         momentum: of the backbone (original: 0.9).
+        head_momentum: of the head, whose memory goes at each reassignment (original: 0).
         weight_decay: of both (original: 1e-5).
         schedule: "constant" as in the original, or "cosine" from lr to 0 over trainer.max_epochs.
     """
 
     lr: float = 0.05
     momentum: float = 0.9
+    head_momentum: float = 0.0
     weight_decay: float = 1e-5
     schedule: str = "constant"
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"optimizer.lr must be above 0, got {self.lr}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"optimizer.momentum must be in [0, 1), got {self.momentum}")
+        for name in ("momentum", "head_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
         if not self.weight_decay >= 0:
             raise ValueError(f"optimizer.weight_decay must be at least 0, got {self.weight_decay}")
         if self.schedule not in ("constant", "cosine"):
@@ -132,7 +135,7 @@ class DeepClusterModule(pl.LightningModule):
         optimizer = torch.optim.SGD(
             [
                 {"params": trained, "momentum": settings.momentum},
-                {"params": list(self.head.parameters()), "momentum": 0.0},
+                {"params": list(self.head.parameters()), "momentum": settings.head_momentum},
             ],
             lr=settings.lr,
             weight_decay=settings.weight_decay,

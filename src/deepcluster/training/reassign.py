@@ -118,6 +118,7 @@ class ReassignCallback(pl.Callback):
         labels: (N,) true labels for the log only, -1 where there is none, or None.
         folder: where each assignment is written, or None.
         seed: of the run.
+        nmi_average: of NMI, see clustering/metrics.py.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class ReassignCallback(pl.Callback):
         labels: Tensor | None,
         folder: Path | None,
         seed: int,
+        nmi_average: str = "arithmetic",
     ) -> None:
         self.clusterer = clusterer
         self.schedule = schedule
@@ -136,6 +138,7 @@ class ReassignCallback(pl.Callback):
         self.labels = labels
         self.folder = folder
         self.seed = seed
+        self.nmi_average = nmi_average
         # Before the first reassignment: what run.py sets for its NMI to compare with, if anything.
         self.assignment: Assignment | None = None
         self.version = -1  # the epoch whose reassignment is in force
@@ -189,7 +192,7 @@ class ReassignCallback(pl.Callback):
         previous = self.assignment
         assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
         self._add_seconds(seconds)
-        numbers = describe(assignment, previous, self.labels)
+        numbers = describe(assignment, previous, self.labels, self.nmi_average)
         if self.folder is not None and distributed.rank() == 0:
             write_assignment(self.folder, "final", self.version + 1, assignment)
         self.assignment = assignment
@@ -200,13 +203,16 @@ class ReassignCallback(pl.Callback):
         previous = self.assignment
         assignment, seconds = self.clusterer.assign(module.backbone, device=module.device, moment=f"epoch {epoch}")
         self._add_seconds(seconds)
-        numbers = distributed.on_rank_zero("comparison", lambda: describe(assignment, previous, self.labels))
+        numbers = distributed.on_rank_zero(
+            "comparison", lambda: describe(assignment, previous, self.labels, self.nmi_average)
+        )
         if self.folder is not None and distributed.rank() == 0:
             write_assignment(self.folder, f"epoch_{epoch:05d}", epoch, assignment)
         self.assignment, self.version = assignment, epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
         self.n_repaired += assignment.n_repaired
-        module.head.redraw(assignment.k, generator(self.seed, "head", epoch))
+        numbers |= describe_draw(assignment, self.indices(epoch))
+        module.head.redraw(assignment.n_outputs, generator(self.seed, "head", epoch))
         for parameter in module.head.parameters():
             trainer.optimizers[0].state.pop(parameter, None)  # what it remembers is of other clusters
         self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
@@ -267,7 +273,9 @@ class ReassignCallback(pl.Callback):
         self.latest = dict(state_dict["latest"])
 
 
-def describe(assignment: Assignment, previous: Assignment | None, labels: Tensor | None) -> dict[str, float]:
+def describe(
+    assignment: Assignment, previous: Assignment | None, labels: Tensor | None, nmi_average: str = "arithmetic"
+) -> dict[str, float]:
     """What is logged of an assignment: its sizes, how it differs from the one before, how it fits true labels.
 
     Returns:
@@ -278,13 +286,24 @@ def describe(assignment: Assignment, previous: Assignment | None, labels: Tensor
         "objective": assignment.objective,
         "k": assignment.k,
         "n_repaired": assignment.n_repaired,
+        "n_squeezed": assignment.n_squeezed,
         **metrics.size_statistics(assignment.labels, assignment.k),
     }
     if assignment.reduction is not None:
         numbers["explained_variance"] = assignment.reduction.explained_variance
     if previous is not None:
-        numbers["nmi_previous"] = metrics.nmi(assignment.labels, previous.labels)
+        numbers["nmi_previous"] = metrics.nmi(assignment.labels, previous.labels, nmi_average)
         numbers["moved_share"] = metrics.moved_share(previous.labels, assignment.labels)
     if labels is not None:
-        numbers |= metrics.label_metrics(assignment.labels, labels)
+        numbers |= metrics.label_metrics(assignment.labels, labels, nmi_average)
     return {name: float(value) for name, value in numbers.items()}
+
+
+def describe_draw(assignment: Assignment, indices: Tensor) -> dict[str, float]:
+    """How evenly the epoch that follows draws the clusters: what sampler.kind is about.
+
+    Args:
+        indices: (n,) the images that the epoch draws.
+    """
+    drawn = metrics.size_statistics(assignment.labels[indices], assignment.k)
+    return {f"drawn_{name}": float(drawn[name]) for name in ("perplexity", "largest_share")}
