@@ -1,6 +1,6 @@
 """Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images.
 
-Other files of weights: weights.py, which asks here for ours.
+Other files of weights: recognise.py, which asks here for ours.
 """
 
 import pickle
