@@ -79,7 +79,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
-        checkpoint.check_same_clusters(stored, config.clustering.capacity(len(parts.images)))
+        capacity = config.clustering.capacity(len(parts.images))
+        checkpoint.check_same_clusters(stored, capacity, k_is_fixed=config.clustering.k_is_fixed)
         if config.trainer["max_epochs"] < stored.epoch:
             raise ValueError(
                 f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
@@ -140,6 +141,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         "clusters_used": int(final["clusters_used"]),
         "k": assignment.k,
         "repaired_clusters": reassign.n_repaired,
+        "merged_clusters": reassign.n_merged,
         "epochs": trainer.current_epoch,
         "n_images": len(parts.images),
         "seed": config.seed,
