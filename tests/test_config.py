@@ -28,6 +28,8 @@ NEEDS = {  # what an option cannot do without
     "init=checkpoint": ["init.path=run"],
     "init=weights": ["init.path=file"],
     "experiment=cifar10_parquet": ["data.root=tables"],
+    "experiment=alexnet_imagenet": ["data.root=images"],
+    "experiment=vgg16_imagenet": ["data.root=images"],
 }
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
 TRAIN_GROUPS.remove("evaluation")  # of eval.py
