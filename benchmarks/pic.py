@@ -28,7 +28,7 @@ from deepcluster.clustering.pic import PIC
 
 
 def mixture(n_images: int, dim: int, n_components: int, spread: float) -> Tensor:
-    """Unit vectors around random centres; spread 0.05 gives squared distances as in a trained network, about 1."""
+    """Unit vectors around random centres; spread 0.05 gives squared distances of about 0.7, as trained networks do."""
     generator = torch.Generator().manual_seed(1)
     centres = normalize(torch.randn(n_components, dim, generator=generator))
     members = torch.randint(n_components, (n_images,), generator=generator)

@@ -86,7 +86,8 @@ def test_two_processes_train_on_halves_of_the_same_epoch(case: str, tmp_path: Pa
     assert torch.equal(seen[0]["head"], seen[1]["head"])
     in_use, k = seen[0]["k"]
     assert in_use == k[-1] and seen[1]["k"] == (in_use, k)
-    assert len(set(k)) == (2 if case == "fit_pic" else 1)  # PIC finds another number in each epoch
+    n_rows = len(seen[0]["head"])
+    assert in_use < n_rows if case == "fit_pic" else in_use == n_rows
 
 
 def test_two_processes_resume_exactly(tmp_path: Path) -> None:
