@@ -538,7 +538,7 @@ def test_a_terminal_shows_bars(typist: Typist) -> None:
     os.close(slave)
     text = b"".join(seen).decode(errors="replace")
     assert done.status == 0, text
-    for phase in ("epoch 0: features", "epoch 0: k-means", "Epoch 0:"):
+    for phase in ("epoch 0: features", "epoch 0: kmeans", "Epoch 0:"):
         assert re.search(rf"\r{phase}.*it/s|\r{phase}.*img/s", text), phase
 
 
