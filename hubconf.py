@@ -16,9 +16,10 @@ from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16
-from deepcluster.weights import fit, load_backbone, read
+from deepcluster.recognise import read
+from deepcluster.weights import fit, load_backbone
 
-dependencies = ["torch", "torchvision", "numpy"]
+dependencies = ["torch", "torchvision", "numpy", "scipy"]
 
 
 def backbone(path: str) -> Backbone:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from deepcluster import command_line, config
+from deepcluster.clustering.pic import PIC
 from deepcluster.errors import sentence
 from deepcluster.summary import argument
 
@@ -152,6 +153,13 @@ REFUSED = [
     ("clustering.empty=drop", ["clustering.empty", "repair, squeeze", "drop"]),
     ("optimizer.head_momentum=1", ["optimizer.head_momentum", "[0, 1)", "1"]),
     ("evaluation.nmi_average=mean", ["evaluation.nmi_average", "arithmetic, geometric", "mean"]),
+    ("clustering=pic clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),
+    ("clustering=pic +clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),
+    ("experiment=cifar10 clustering=pic", ["experiment/cifar10", "clustering.k", "finds K itself"]),
+    ("clustering=pic clustering.sigma=0", ["clustering.sigma", "above 0", "0.0"]),
+    ("clustering=pic clustering.alpha=1", ["clustering.alpha", "between 0 and 1", "1.0"]),
+    ("clustering=pic clustering.arithmetic=float16", ["clustering.arithmetic", "float64, float32", "float16"]),
+    ("clustering=pic clustering.kind=kmeans", ["clustering.kind", "pic"]),
     ("reduction.dim=0", ["reduction.dim", "0"]),
     ("reassign.epochs=0", ["reassign.epochs", "above 0"]),
     ("reassign.every=0", ["reassign.every", "at least 1"]),
@@ -190,7 +198,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("typed", "named"), REFUSED, ids=[typed for typed, _ in REFUSED])
 def test_what_is_not_possible_is_refused_in_one_line_that_helps(typed: str, named: list[str]) -> None:
-    said = refusal(typed)
+    said = refusal(*typed.split(" "))
     assert "\n" not in said
     assert not [name for name in named if name not in said], said
 
@@ -215,6 +223,13 @@ def test_sizes_that_do_not_fit_the_data_are_refused(
     with pytest.raises(ValueError) as refused:
         config.check_sizes(settings, n_images=n_images, feature_dim=feature_dim)
     assert not [name for name in named if name not in str(refused.value)], refused.value
+
+
+def test_fewer_images_than_neighbours_are_refused_with_pic() -> None:
+    settings = config.settings(composed("clustering=pic", "reduction=l2"))
+    with pytest.raises(ValueError, match=r"clustering.n_neighbours=5 needs at least 6 images, there are 5; lower"):
+        config.check_sizes(settings, n_images=5, feature_dim=84)
+    config.check_sizes(settings, n_images=6, feature_dim=84)
 
 
 @pytest.mark.parametrize(("k", "dim"), [(300, 84), (2, 1)])
@@ -245,6 +260,12 @@ def test_a_saved_config_comes_back_whole(stored: Path) -> None:
     again = OmegaConf.to_container(OmegaConf.structured(settings))
     config.save(settings, stored)
     assert {**again, "resume": None} == OmegaConf.to_container(OmegaConf.load(stored / "config.yaml"))
+
+
+def test_a_saved_config_of_another_clustering_comes_back_as_its_own(tmp_path: Path) -> None:
+    config.save(config.settings(composed("clustering=pic_official", "clustering.max_k=50")), tmp_path)
+    settings = resume(tmp_path)
+    assert settings.clustering == PIC(arithmetic="float32", drop_first_neighbour=True, max_k=50)
 
 
 @pytest.mark.parametrize(

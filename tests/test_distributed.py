@@ -73,8 +73,9 @@ def test_a_failing_rank_is_named_on_the_other(tmp_path: Path) -> None:
     assert "rank 1" in finished[0].stdout and "train/3 is broken" in finished[0].stdout
 
 
-def test_two_processes_train_on_halves_of_the_same_epoch(tmp_path: Path) -> None:
-    finished = start("fit", tmp_path)
+@pytest.mark.parametrize("case", ["fit", "fit_pic"])
+def test_two_processes_train_on_halves_of_the_same_epoch(case: str, tmp_path: Path) -> None:
+    finished = start(case, tmp_path)
     assert [p.returncode for p in finished] == [0, 0], finished[0].stderr + finished[1].stderr
     seen = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     for epoch in (0, 1):
@@ -82,6 +83,11 @@ def test_two_processes_train_on_halves_of_the_same_epoch(tmp_path: Path) -> None
         assert torch.equal(seen[0]["indices"][epoch], expected[0::2])
         assert torch.equal(seen[1]["indices"][epoch], expected[1::2])
     assert torch.equal(seen[0]["weight"], seen[1]["weight"])
+    assert torch.equal(seen[0]["head"], seen[1]["head"])
+    in_use, k = seen[0]["k"]
+    assert in_use == k[-1] and seen[1]["k"] == (in_use, k)
+    n_rows = len(seen[0]["head"])
+    assert in_use < n_rows if case == "fit_pic" else in_use == n_rows
 
 
 def test_two_processes_resume_exactly(tmp_path: Path) -> None:

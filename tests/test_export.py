@@ -18,8 +18,8 @@ from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
+from deepcluster.recognise import Weights
 from deepcluster.training.features import Extraction
-from deepcluster.weights import Weights
 
 
 @dataclass

@@ -42,8 +42,8 @@ def test_each_network_can_be_had_untrained(name: str, settings: dict[str, Any]) 
 def test_the_networks_need_no_more_than_the_dependencies_that_are_named() -> None:
     code = (
         "import sys\n"
-        "for name in ('hydra', 'omegaconf', 'pytorch_lightning', 'faiss', 'wandb', 'sklearn', 'timm', 'pyarrow', "
-        "'safetensors', 'onnx'):\n    sys.modules[name] = None\n"
+        "for name in ('hydra', 'omegaconf', 'pytorch_lightning', 'faiss', 'wandb', 'sklearn', 'tqdm', 'rich', "
+        "'timm', 'pyarrow', 'safetensors', 'onnx'):\n    sys.modules[name] = None\n"
         f"import torch\ntorch.hub.load({str(REPOSITORY)!r}, 'alexnet', source='local', channels=[2] * 5, hidden=2)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})

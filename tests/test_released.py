@@ -14,7 +14,7 @@ from reference.networks_2018 import Network2018, alexnet_2018, stir, vgg16_2018
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster import released, weights
+from deepcluster import recognise, released, weights
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16
@@ -77,7 +77,7 @@ def assert_same_values(path: Path, network: Network2018, *, top: bool = True) ->
     assert expected.std() > 1e-2
     assert torch.allclose(features, expected, atol=1e-5, rtol=1e-4), (features - expected).abs().max()
     if top:
-        head = weights.read(path).head
+        head = recognise.read(path).head
         assert head is not None
         logits = F.linear(F.relu(features), *head)
         assert torch.allclose(logits, network(x), atol=1e-5, rtol=1e-4)
@@ -95,7 +95,7 @@ def test_a_2018_file_gives_the_same_features_and_the_same_scores(
     network = twin(arch, sobel=sobel, bn=bn)
     path = file_of(network, arch, tmp_path / "checkpoint.pth.tar")
     assert_same_values(path, network)
-    found = weights.load(path)
+    found = recognise.load(path)
     assert found.card is not None and found.epoch == 200
     assert found.card["arch"]["sobel"] is sobel and found.card["arch"]["batch_norm"] is bn
     assert found.card["mean"] == [0.485, 0.456, 0.406] and found.card["std"] == [0.229, 0.224, 0.225]
@@ -153,7 +153,7 @@ def test_a_file_without_top_layer_is_read(tmp_path: Path) -> None:
     network = twin("alexnet", sobel=True)
     path = file_of(network, "alexnet", tmp_path / "file", keep=lambda name: "top_layer" not in name)
     assert_same_values(path, network, top=False)
-    assert weights.read(path).head is None
+    assert recognise.read(path).head is None
 
 
 def test_torchvisions_alexnet_is_read_as_one_without_batchnorm(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_torchvisions_alexnet_is_read_as_one_without_batchnorm(tmp_path: Path) -
     network = alexnet(num_classes=5).eval()
     torch.save(network.state_dict(), tmp_path / "file")
     backbone, _ = weights.load_backbone(tmp_path / "file")
-    head = weights.read(tmp_path / "file").head
+    head = recognise.read(tmp_path / "file").head
     assert head is not None
     with torch.no_grad():
         assert torch.allclose(F.linear(F.relu(backbone(images())), *head), network(images()), atol=1e-5)
@@ -260,7 +260,7 @@ def test_what_we_write_computes_the_same_in_2018_and_comes_back(arch: str, sobel
     assert card["arch"]["sobel"] is sobel
     state = backbone.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
-    returned = weights.read(path).head
+    returned = recognise.read(path).head
     assert returned is not None and torch.equal(returned[0], head[0]) and torch.equal(returned[1], head[1])
 
 

@@ -15,7 +15,7 @@ ALLOWED = {
     "data": {"clustering.assignment"},
     "distributed": set(),
     "training": {"clustering", "models", "data", "distributed"},
-    "evaluation": {"clustering", "models", "data", "training.features", "distributed", "weights"},
+    "evaluation": {"clustering", "models", "data", "training.features", "distributed", "recognise"},
 }
 
 

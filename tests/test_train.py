@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reference.networks_2018 import alexnet_2018
 from typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
 from deepcluster import checkpoint
@@ -435,6 +436,43 @@ def test_eval_assigns_new_images(typist: Typist, pictures: Path) -> None:
         lines = list(csv.DictReader(file))
     assert [line["sample"] for line in lines] == [f"{i:02}.png" for i in range(40)]
     assert all(0 <= int(line["cluster"]) < 10 for line in lines)
+
+
+def test_a_run_is_exported_and_its_export_measured_and_started_from(
+    typist: Typist, whole: tuple[Path, Finished]
+) -> None:
+    pytest.importorskip("safetensors")
+    done = typist.eval("ckpt=whole", "evaluation=export", "output_dir=exported")
+    assert done.status == 0, done.err
+    data = ["data=fashion_mnist_mini", "data.limit=300"]
+    done = typist.eval("ckpt=exported", *data, *PROBE, "output_dir=exported_measured")
+    assert done.status == 0, done.err
+    found = json.loads((typist.folder / "exported_measured" / "results.json").read_text())
+    assert found["knn_accuracy"] == results(whole[0])["trained"]["knn_accuracy"] and found["epochs"] == EPOCHS
+    done = typist.train(*TINY, "init=weights", "init.path=exported", "output_dir=started")
+    assert done.status == 0, done.err
+    assert "exported backbone, 18 tensors taken" in done.out
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_2018_file_is_measured_by_its_own_architecture(typist: Typist) -> None:
+    for i in range(60):
+        folder = typist.folder / "colours" / f"class_{i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 20, 3), 60 * (i % 2) + i, dtype=np.uint8)).save(folder / f"{i}.png")
+    colours = ["data=folder", "data.root=colours"]
+    torch.manual_seed(0)
+    network = alexnet_2018(sobel=True, out=5, channels=(8, 8, 8, 8, 8), hidden=16)
+    file = {"epoch": 3, "arch": "alexnet", "state_dict": network.state_dict()}
+    torch.save(file, typist.folder / "old.pth.tar", _use_new_zipfile_serialization=False)
+    done = typist.eval("ckpt=old.pth.tar", *colours, *PROBE, "output_dir=old")
+    assert done.status == 0, done.err
+    found = json.loads((typist.folder / "old" / "results.json").read_text())
+    assert found["epochs"] == 3 and found["n_images"] == 60 and 0 <= found["knn_accuracy"] <= 1
+    assert_refused(typist.eval("ckpt=old.pth.tar"), "old.pth.tar", "say data=... as well")
+    assert_refused(typist.eval("ckpt=old.pth.tar", "evaluation=assign", *colours), "holds no clusters", "2018")
+    official = ["ckpt=old.pth.tar", "evaluation=export", "evaluation.formats=[official]"]
+    assert_refused(typist.eval(*official), "hidden=4096", "16")
 
 
 @pytest.mark.parametrize(

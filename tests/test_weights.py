@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from deepcluster import exported, weights
+from deepcluster import exported, layouts, recognise, weights
 from deepcluster.initialise import CheckpointInit, WeightsInit
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
@@ -104,9 +104,9 @@ def test_a_resnet_tells_its_architecture(theirs: models.ResNet, tmp_path: Path) 
 def test_resnets_are_told_apart(name: str) -> None:
     with torch.device("meta"):
         state = models.get_model(name).state_dict()
-    assert weights.layouts.resnet_name(state) == name
+    assert layouts.resnet_name(state) == name
     del state["layer2.0.bn1.weight"]
-    assert weights.layouts.resnet_name(state) is None
+    assert layouts.resnet_name(state) is None
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "vit_tiny_patch16_224"])
@@ -164,7 +164,7 @@ def test_a_run_is_one_call_away(run: tiny.Run) -> None:
 
 
 def test_a_checkpoint_keeps_the_heads_rows_in_use(run: tiny.Run) -> None:
-    found = weights.read(run.folder)
+    found = recognise.read(run.folder)
     assert found.head is not None and found.assignment is not None and found.epoch == 1
     assert torch.equal(found.head[0], run.module.head.linear.weight[: found.assignment.k])
     assert len(found.head[1]) == found.assignment.k
@@ -190,7 +190,7 @@ def test_an_exported_backbone_comes_back(beside: str, tmp_path: Path) -> None:
     if beside == "safetensors alone":
         (tmp_path / "backbone.json").unlink()
     again, card_again = weights.load_backbone(tmp_path if beside == "folder" else file)
-    assert card_again == described and weights.read(file).epoch == 7
+    assert card_again == described and recognise.read(file).epoch == 7
     x = torch.randn(3, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(again(x), backbone(x))
@@ -320,4 +320,4 @@ def test_init_checkpoint_still_wants_our_own_file(theirs: models.ResNet, tmp_pat
 
 def test_no_file_is_told() -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
-        weights.read("nowhere")
+        recognise.read("nowhere")

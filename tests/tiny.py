@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import MemoryImages
@@ -118,6 +119,7 @@ def build(
     seed: int = 7,
     trainer: dict[str, Any] | None = None,
     reduction: Reduction | None = None,
+    clustering: Clustering | None = None,
 ) -> Run:
     """Build a tiny run in a folder; the same arguments build the same run."""
     data = Data(
@@ -133,12 +135,13 @@ def build(
     write_samples(folder / "assignments", pictures.samples)
     torch.manual_seed(seed)
     backbone = LeNet5(1, 16, batch_norm=True) if dropout_net is None else dropout_net()
+    clustering = clustering or KMeans(k=K, n_iter=5)
     clusterer = Clusterer(
         images=pictures,
         view=feature_view(data, pictures, MEAN, STD),
         extraction=Extraction(batch_size=32),
         reduction=reduction or Reduction(dim=8),
-        clustering=KMeans(k=K, n_iter=5),
+        clustering=clustering,
         seed=seed,
         num_workers=0,
         progress=Progress(bars=False),
@@ -153,7 +156,12 @@ def build(
     )
     view = train_view(data, pictures, MEAN, STD)
     module = DeepClusterModule(
-        backbone, ClusterHead(backbone.feature_dim, K), view=view, optimizer=Optimizer(), seed=seed, card=CARD
+        backbone,
+        ClusterHead(backbone.feature_dim, clustering.capacity(N_IMAGES)),
+        view=view,
+        optimizer=Optimizer(),
+        seed=seed,
+        card=CARD,
     )
     seen = Seen(kill_after=kill_after, on_batch=on_batch)
     built = pl.Trainer(

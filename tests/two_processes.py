@@ -12,6 +12,8 @@ import tiny
 
 from deepcluster import distributed
 from deepcluster.clustering.history import read_assignments
+from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.pic import PIC
 from deepcluster.models.lenet import LeNet5
 from deepcluster.seeding import generator
 
@@ -44,21 +46,31 @@ def fail(folder: Path) -> None:
         print(type(error).__name__, error)
 
 
-def fit(folder: Path, *, kill_after: tuple[int, int] | None = None, resume: bool = False) -> None:
+def fit(
+    folder: Path,
+    *,
+    kill_after: tuple[int, int] | None = None,
+    resume: bool = False,
+    clustering: Clustering | None = None,
+) -> None:
     trainer: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_nodes": 1}
-    run = tiny.build(folder, max_epochs=2, trainer=trainer, kill_after=kill_after, every_n_steps=1)
+    run = tiny.build(
+        folder, max_epochs=2, trainer=trainer, kill_after=kill_after, every_n_steps=1, clustering=clustering
+    )
     run.fit(resume=resume)
     history = read_assignments(folder)
     expected = []
     for epoch in (0, 1):
         labels = torch.from_numpy(history.labels[history.epochs.index(epoch)])
         draw = generator(run.reassign.seed, "sampler", epoch)
-        expected.append(run.reassign.sampler.indices(labels, tiny.K, tiny.N_IMAGES, draw))
+        expected.append(run.reassign.sampler.indices(labels, history.k[epoch], tiny.N_IMAGES, draw))
     epochs = sorted({epoch for epoch, *_ in run.seen.batches})
     torch.save(
         {
             "indices": {epoch: run.seen.of_epoch(epoch)[0] for epoch in epochs},
             "expected": expected,
+            "head": run.module.head.linear.weight.detach(),
+            "k": (run.module.head.n_active, history.k),
             "weight": run.module.backbone.features[0][0].weight.detach(),
         },
         folder / f"rank{run.trainer.global_rank}.pt",
@@ -70,6 +82,8 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     if case == "fit_killed":
         fit(folder, kill_after=(1, 1))
+    elif case == "fit_pic":
+        fit(folder, clustering=PIC(n_neighbours=2))
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:

@@ -1,6 +1,6 @@
 """Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images.
 
-Other files of weights: weights.py, which asks here for ours.
+Other files of weights: recognise.py, which asks here for ours.
 """
 
 import pickle
@@ -26,6 +26,7 @@ class Checkpoint:
         card: the network's description: arch (the config group), in_channels, image_size, mean, std, resize.
         backbone: the backbone's state dict.
         assignment: the last assignment, with its reduction, or None.
+        capacity: the most clusters that its head has room for, or None without a head.
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
     """
@@ -34,6 +35,7 @@ class Checkpoint:
     card: dict[str, Any]
     backbone: dict[str, Tensor]
     assignment: Assignment | None
+    capacity: int | None
     epoch: int
     head: tuple[Tensor, Tensor] | None = None
 
@@ -95,31 +97,41 @@ def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
     state = content["state_dict"]
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
     prefix = "backbone."
-    head = None
+    head, capacity = None, None
     if "head.linear.weight" in state:
         weight, bias = state["head.linear.weight"], state["head.linear.bias"]
-        k = int(state.get("head._extra_state", len(bias)))
+        capacity = len(bias)
+        k = int(state.get("head._extra_state", capacity))
         head = (weight[:k], bias[:k])
     return Checkpoint(
         path=file,
         card=content[CARD],
         backbone={k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
         assignment=None if stored is None else Assignment.from_state_dict(stored),
+        capacity=capacity,
         epoch=int(content["epoch"]) + 1,
         head=head,
     )
 
 
-def check_same_clusters(stored: Checkpoint, k: int) -> None:
-    """Refuse to go on from a checkpoint with another number of clusters.
+def check_same_clusters(stored: Checkpoint, capacity: int, *, k_is_fixed: bool) -> None:
+    """Refuse to go on from a checkpoint with a number of clusters that this run cannot have.
+
+    Args:
+        capacity: the most clusters that this run's head has room for.
+        k_is_fixed: whether all assignments of this run have exactly so many.
 
     Raises:
         ValueError: naming both numbers.
     """
-    if stored.assignment is not None and stored.assignment.n_outputs != k:
+    way_out = "put the run's own checkpoint back, or start a new run"
+    k = capacity if stored.assignment is None else stored.assignment.n_outputs
+    if k_is_fixed and k != capacity:
+        raise ValueError(f"{stored.path} holds {k} clusters, this run has clustering.k={capacity}; {way_out}")
+    if not k_is_fixed and (k > capacity or stored.capacity not in (None, capacity)):
         raise ValueError(
-            f"{stored.path} holds {stored.assignment.n_outputs} clusters, this run has clustering.k={k}; "
-            "put the run's own checkpoint back, or start a new run"
+            f"{stored.path} holds {k} clusters with room for {stored.capacity or k}, this run's "
+            f"clustering.max_k has room for {capacity}; {way_out}"
         )
 
 

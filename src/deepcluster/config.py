@@ -15,6 +15,7 @@ from yaml import YAMLError
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
@@ -52,7 +53,7 @@ TRAINER_OWNED = (
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
     "init": {"random": RandomInit, "checkpoint": CheckpointInit, "weights": WeightsInit},
-    "clustering": {"kmeans": KMeans},
+    "clustering": {"kmeans": KMeans, "pic": PIC},
 }
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -204,7 +205,8 @@ def _check_keys(node: DictConfig, prefix: str) -> None:
     for name in map(str, node):
         key = f"{prefix}{name}"
         if name not in known:
-            raise ValueError(f"there is no key {key}, and none can be added; there are {', '.join(known)}")
+            why = getattr(schema, "ABSENT", {}).get(name, f"there are {', '.join(known)}")
+            raise ValueError(f"there is no key {key}, and none can be added; {why}")
         value = None if OmegaConf.is_missing(node, name) else node[name]
         if isinstance(value, DictConfig):
             _check_keys(value, f"{key}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 
@@ -52,6 +52,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, HydraException | OmegaConfBaseException):
         if isinstance(cause, Exception):
             return sentence(cause)
+        if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # a file's, which Hydra names
+            return f"{str(error).partition(':')[0]}: {_unknown_key(error.__context__)}"
         lines = [line.strip() for line in str(error).splitlines()]
         told = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
         return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: config.run_folder
@@ -65,6 +67,9 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     key, parent = str(error.full_key), error.parent_node
     group, _, name = key.rpartition(".")
     known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, DictConfig) else []
+    absent = getattr(OmegaConf.get_type(parent), "ABSENT", {}) if isinstance(parent, DictConfig) else {}
+    if name in absent:
+        return f"there is no key {key}: {absent[name]}"
     meant = _did_you_mean(name, known, f"{group}." if group else "")
     if not meant and isinstance(parent, DictConfig) and "_target_" in parent:
         return f"there is no key {key} yet; +{key}=VALUE gives it to {parent['_target_']}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import MISSING
 
-from deepcluster import weights
+from deepcluster import recognise, weights
 from deepcluster.atomic import write_atomically
 from deepcluster.config import TrainConfig, typed
 from deepcluster.config import load as load_config
@@ -33,7 +33,7 @@ class EvalConfig:
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
-    """Evaluate the network of a checkpoint or another file (weights.py); results go to `folder`.
+    """Evaluate the network of a checkpoint or another file (recognise.py); results go to `folder`.
 
     Returns:
         The content of results.json.
@@ -41,7 +41,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file, the images or what is asked of them do not fit together.
     """
-    stored = weights.load(config.ckpt)
+    stored = recognise.load(config.ckpt)
     card, progress = stored.card, Progress()
     assert card is not None
     data = config.data or _data_of_run(stored.path)

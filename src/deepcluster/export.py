@@ -9,7 +9,7 @@ import torch
 from deepcluster import checkpoint, exported, layouts, onnx_file, released
 from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.weights import Weights
+from deepcluster.recognise import Weights
 
 FORMATS = ("safetensors", "torchvision", "official", "onnx")
 

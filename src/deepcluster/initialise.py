@@ -6,7 +6,7 @@ Each way is a settings dataclass; config.py's OPTIONS names them.
 from dataclasses import dataclass
 from typing import Any
 
-from deepcluster import checkpoint, weights
+from deepcluster import checkpoint, recognise, weights
 from deepcluster.data.images import ImageSet
 from deepcluster.models.backbone import Backbone
 
@@ -71,7 +71,7 @@ class CheckpointInit(Init):
 
 @dataclass(kw_only=True)
 class WeightsInit(Init):
-    """Weights from a file of another program, or of ours: see weights.py for those that are read.
+    """Weights from a file of another program, or of ours: see recognise.py for those that are read.
 
     Every tensor of the network must be in the file with its shape; what belongs behind the network (classifiers,
     projection heads) is left out and named.
@@ -88,7 +88,7 @@ class WeightsInit(Init):
     partial: bool = False
 
     def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
-        found = weights.read(self.path)
+        found = recognise.read(self.path)
         fitted = weights.fit(found, backbone, wanted=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
         n_taken = sum(name not in fitted.random for name in backbone.state_dict())

@@ -1,4 +1,4 @@
-"""What our networks' tensors are called elsewhere: in the 2018 code, in torchvision, in timm. Next: weights.py."""
+"""What our networks' tensors are called elsewhere: in the 2018 code, in torchvision, in timm. Next: recognise.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """The files of the 2018 release, AlexNet and VGG-16: read them, and write ours so that the 2018 tools read them.
 
 Such a `.pth.tar` is a dict of epoch, arch, state_dict and, unless it was released, optimizer (original: main.py).
-weights.py asks here when it meets one; export.py writes one.
+recognise.py asks here when it meets one; export.py writes one.
 """
 
 import io

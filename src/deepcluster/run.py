@@ -84,7 +84,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
-        checkpoint.check_same_clusters(stored, config.clustering.capacity(len(parts.images)))
+        capacity = config.clustering.capacity(len(parts.images))
+        checkpoint.check_same_clusters(stored, capacity, k_is_fixed=config.clustering.k_is_fixed)
         if config.trainer["max_epochs"] < stored.epoch:
             raise ValueError(
                 f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
@@ -150,6 +151,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
             name: reassign.latest.get(f"cluster/drawn_{name}") for name in ("perplexity", "largest_share")
         },
         "nmi_average": config.evaluation.nmi_average,
+        "merged_clusters": reassign.n_merged,
         "epochs": trainer.current_epoch,
         "n_images": len(parts.images),
         "seed": config.seed,

@@ -20,7 +20,8 @@ ROWS = [
 
 def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) -> None:
     """The table at the end of a run: each figure beside that of the untrained network, and what to do next."""
-    table = Table(title=f"DeepCluster on {config.data.source}, {summary['epochs']} epochs, K = {summary['k']}")
+    found = "" if config.clustering.k_is_fixed else f" found by {config.clustering.kind}"
+    table = Table(title=f"DeepCluster on {config.data.source}, {summary['epochs']} epochs, K = {summary['k']}{found}")
     table.add_column("")
     table.add_column("untrained", justify="right")
     table.add_column("trained", justify="right", style="bold")
@@ -34,6 +35,12 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     spent = ", ".join(f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training"))
     console.print(f"seconds    {spent}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
+    if summary["merged_clusters"] > 0:
+        room = config.clustering.capacity(summary["n_images"])
+        console.print(
+            f"merged     {summary['merged_clusters']:,} clusters in all, beyond the {room:,} that there is room for; "
+            "clustering.max_k=MORE makes room"
+        )
     if config.evaluation.enabled and summary["trained"]["knn_accuracy"] is None:
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
@@ -43,7 +50,8 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     ckpt = argument("ckpt", folder)
     console.print(f"           new images:      python eval.py {ckpt} evaluation=assign data=folder data.root=DIR")
     console.print("           your own images: python train.py data=folder data.root=DIR")
-    console.print("           compare K:       python train.py -m clustering.k=50,100,200")
+    if config.clustering.k_is_fixed:
+        console.print("           compare K:       python train.py -m clustering.k=50,100,200")
 
 
 def argument(key: str, path: Path) -> str:

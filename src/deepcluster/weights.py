@@ -1,9 +1,9 @@
-"""Weights from any file that we read, recognised by what is in it; `load_backbone` is the door for programs.
+"""Weights of any file in a network of ours; `load_backbone` is the door for programs.
 
     from deepcluster.weights import load_backbone
     backbone, card = load_backbone("runs/mine")  # or a 2018 .pth.tar, a ResNet of torchvision, an exported file
 
-evaluate.py, hubconf.py and init=weights (initialise.py) come here.
+evaluate.py, hubconf.py and init=weights (initialise.py) come here. Which files are read: recognise.py.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster import checkpoint, exported, layouts, released
-from deepcluster.clustering.assignment import Assignment
+from deepcluster import layouts
 from deepcluster.models.backbone import Backbone
+from deepcluster.recognise import Weights, load
 from deepcluster.targets import build, check_target
 
-# Of DeepCluster-v2's release and its siblings; red's deviation is theirs (original: swav, src/multicropdataset.py).
-V2_STD = [0.228, 0.224, 0.225]
-V2_HEADS = ("projection_head.", "prototypes.")
 # configs/arch: which option names a network, for advice
 OPTIONS = {
     "deepcluster.models.lenet.LeNet5": "lenet",
@@ -30,29 +27,6 @@ OPTIONS = {
     "deepcluster.models.resnet.resnet": "resnet50",
     "deepcluster.models.timm_model.timm_backbone": "timm",
 }
-
-
-@dataclass(kw_only=True)
-class Weights:
-    """What a file holds of a network.
-
-    Args:
-        path: the file.
-        format: what it was recognised as.
-        tensors: by the file's names, without DataParallel's `module.`.
-        card: the network's description (checkpoint.py); None if the file does not tell its architecture.
-        epoch: epochs trained, as far as it says.
-        head: the last layer's rows, weight (K, D) and bias (K,), of ours and of 2018 files.
-        assignment: the last assignment, of ours.
-    """
-
-    path: Path
-    format: str
-    tensors: dict[str, Tensor]
-    card: dict[str, Any] | None = None
-    epoch: int = 0
-    head: tuple[Tensor, Tensor] | None = None
-    assignment: Assignment | None = None
 
 
 @dataclass(kw_only=True)
@@ -68,65 +42,6 @@ class Fitted:
     state: dict[str, Tensor]
     left_out: list[str] = field(default_factory=list)
     random: list[str] = field(default_factory=list)
-
-
-def read(path: str | Path) -> Weights:
-    """Read a run's folder, an export's folder, or any file of weights.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged, holds more than tensors and plain values, or no tensors.
-    """
-    file = Path(path) / exported.NAME
-    if not file.is_file():
-        file = checkpoint.find(path)
-    if file.suffix == exported.SUFFIX:
-        tensors, card = exported.read(file)
-        if card is not None:
-            kept = {key: card[key] for key in exported.CARD_KEYS}
-            return Weights(path=file, format="exported backbone", tensors=tensors, card=kept, epoch=int(card["epochs"]))
-        return _state_dict(file, tensors)
-    content = checkpoint.read(file)
-    if checkpoint.is_ours(content):
-        ours = checkpoint.from_content(content, file)
-        return Weights(
-            path=file,
-            format="checkpoint of deepcluster",
-            tensors=ours.backbone,
-            card=ours.card,
-            epoch=ours.epoch,
-            head=ours.head,
-            assignment=ours.assignment,
-        )
-    arch = released.arch_of(content)
-    if arch is not None:
-        tensors, card, head = released.read(content, arch, file)
-        epoch = content.get("epoch")
-        return Weights(
-            path=file,
-            format=f"{arch} in the layout of the 2018 code",
-            tensors=tensors,
-            card=card,
-            epoch=epoch if isinstance(epoch, int) else 0,
-            head=head,
-        )
-    return _state_dict(file, content)
-
-
-def load(path: str | Path) -> Weights:
-    """:func:`read`, of files that tell their architecture.
-
-    Raises:
-        FileNotFoundError, ValueError: see there, and if the file does not tell it.
-    """
-    weights = read(path)
-    if weights.card is None:
-        raise ValueError(
-            f"{weights.path} is a {weights.format} that does not tell its architecture "
-            f"(first {next(iter(weights.tensors))}); it can be used with init=weights "
-            f"init.path={weights.path} and arch=..., not alone"
-        )
-    return weights
 
 
 def load_backbone(path: str | Path) -> tuple[Backbone, dict[str, Any]]:
@@ -217,44 +132,6 @@ def fit(weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None =
             f"{_advice(weights, wanted, target, None, '')}"
         )
     return fitted
-
-
-def _state_dict(file: Path, content: Any) -> Weights:
-    """Tensors that another program saved, alone or under "state_dict" or "model"."""
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    named = content.items() if isinstance(content, dict) else ()
-    tensors = {str(name): value for name, value in named if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(
-            f"{file} holds no weights that are known here: give a run's folder, a checkpoint, an exported "
-            "backbone, a 2018 .pth.tar, or a state dict (name -> tensor, alone or under state_dict)"
-        )
-    prefix = "module."  # DataParallel's
-    if all(name.startswith(prefix) for name in tensors):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    name = layouts.resnet_name(tensors)
-    if name is None or tensors["conv1.weight"].shape[1:] != (3, 7, 7):
-        return Weights(path=file, format="state dict", tensors=tensors)
-    of_v2 = any(key.startswith(V2_HEADS) for key in tensors)
-    card = {
-        "arch": {
-            "_target_": "deepcluster.models.resnet.resnet",
-            "name": name,
-            "small_images": False,
-            "sobel": False,
-            "weights": None,
-        },
-        "in_channels": 3,
-        "image_size": released.IMAGE_SIZE,
-        "resize": released.RESIZE,
-        "mean": released.IMAGENET_MEAN,
-        "std": V2_STD if of_v2 else released.IMAGENET_STD,
-    }
-    what = f"{name} in torchvision's layout" + (", as DeepCluster-v2 and SwAV were released" if of_v2 else "")
-    return Weights(path=file, format=what, tensors=tensors, card=card)
 
 
 def _advice(

@@ -86,12 +86,13 @@ def test_checkpoints_keep_the_assignment_in_the_smallest_integers(k: int, dtype:
         centroids=torch.randn(k, 2, generator=torch.Generator().manual_seed(2)),
         reduction=Reduction(dim=2).fit(moments),
         n_repaired=3,
+        n_merged=4,
     )
     assert before.state_dict()["labels"].dtype == dtype
     torch.save(before.state_dict(), tmp_path / "assignment.pt")
     after = Assignment.from_state_dict(torch.load(tmp_path / "assignment.pt", weights_only=True))
     assert torch.equal(after.labels, before.labels) and after.labels.dtype == torch.int64
-    assert (after.k, after.objective, after.n_repaired) == (k, 2.5, 3)
+    assert (after.k, after.objective, after.n_repaired, after.n_merged) == (k, 2.5, 3, 4)
     assert torch.equal(after.apply(features), before.apply(features))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.history import read_assignments
+from deepcluster.clustering.pic import PIC
 from deepcluster.data.sampler import Sampler
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.seeding import generator
@@ -26,9 +27,9 @@ def assert_every_epoch_trains_on_its_own_assignment(run: tiny.Run, epochs: list[
     """Indices and labels of each epoch, worked out from the assignment that the epoch's start wrote to disk."""
     history = read_assignments(run.folder)
     for epoch in epochs:
-        labels = torch.from_numpy(history.labels[history.epochs.index(epoch)])
+        labels, k = torch.from_numpy(history.labels[history.epochs.index(epoch)]), history.k[epoch]
         draw = generator(run.reassign.seed, "sampler", epoch)
-        expected = run.reassign.sampler.indices(labels, tiny.K, tiny.N_IMAGES, draw)
+        expected = run.reassign.sampler.indices(labels, k, tiny.N_IMAGES, draw)
         indices, used = run.seen.of_epoch(epoch)
         assert torch.equal(indices, expected), f"epoch {epoch} drew from another assignment"
         assert torch.equal(used, labels[expected]), f"epoch {epoch} trained on other labels"
@@ -135,6 +136,55 @@ def test_killed_in_the_middle_of_a_clustering_resumes_exactly(
 def test_trained_in_two_runs_equals_trained_in_one(tmp_path: Path, whole: tiny.Run) -> None:
     tiny.build(tmp_path, max_epochs=1).fit()
     assert_same_weights(tiny.build(tmp_path, max_epochs=3).fit(resume=True).weights(), whole.weights())
+
+
+# A number of clusters that varies ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def varying(tmp_path_factory: pytest.TempPathFactory) -> tiny.Run:
+    """An uninterrupted run with PIC, whose K differs from epoch to epoch (17, 18, 19)."""
+    run = tiny.build(tmp_path_factory.mktemp("varying"), clustering=PIC(n_neighbours=2)).fit()
+    k = read_assignments(run.folder).k
+    assert len(set(k)) == 3 and run.module.head.capacity == tiny.N_IMAGES // 2 >= max(k), k
+    return run
+
+
+def test_each_epoch_trains_on_as_many_clusters_as_were_found(varying: tiny.Run) -> None:
+    assert_every_epoch_trains_on_its_own_assignment(varying, [0, 1, 2])
+    k, head = read_assignments(varying.folder).k[-1], varying.module.head
+    assert head.n_active == k
+    assert (head.linear.weight[:k].abs().sum(1) > 0).all() and (head.linear.bias[:k] != 0).all()
+    assert (head.linear.weight[k:] == 0).all() and (head.linear.bias[k:] == 0).all()
+
+
+@WORKERS
+@pytest.mark.parametrize("kill_after", [(0, 2), (1, 3), (2, 0)], ids=str)
+def test_a_varying_number_of_clusters_resumes_exactly(
+    tmp_path: Path, num_workers: int, persistent: bool, kill_after: tuple[int, int], varying: tiny.Run
+) -> None:
+    options: dict[str, Any] = {
+        "num_workers": num_workers,
+        "persistent_workers": persistent,
+        "every_n_steps": 2,
+        "clustering": PIC(n_neighbours=2),
+    }
+    with pytest.raises(tiny.Killed):
+        tiny.build(tmp_path, **options, kill_after=kill_after).fit()
+    resumed = tiny.build(tmp_path, **options).fit(resume=True)
+    assert_same_weights(resumed.weights(), varying.weights())  # which hold the number of the head's rows in use
+    ours, theirs = read_assignments(tmp_path), read_assignments(varying.folder)
+    assert ours.k == theirs.k and (ours.labels == theirs.labels).all() and ours.objective == theirs.objective
+
+
+def test_more_clusters_than_room_are_merged_and_counted_also_after_a_resume(tmp_path: Path) -> None:
+    with pytest.raises(tiny.Killed):
+        tiny.build(tmp_path, clustering=PIC(max_k=3), kill_after=(1, 0)).fit()
+    resumed = tiny.build(tmp_path, clustering=PIC(max_k=3)).fit(resume=True)
+    assert read_assignments(tmp_path).k == [3, 3, 3]
+    whole = tiny.build(tmp_path / "whole", clustering=PIC(max_k=3)).fit()
+    assert resumed.reassign.n_merged == whole.reassign.n_merged > 3
+    assert resumed.reassign.latest["cluster/n_merged"] > 0
 
 
 def test_dropout_resumes_exactly(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Arrays in, an Assignment out: reduction -> k-means -> metrics. Knows no images, no Lightning, no Hydra."""
+"""Arrays in, an Assignment out: reduction -> k-means or PIC -> metrics. Knows no images, no Lightning, no Hydra."""

@@ -26,6 +26,7 @@ class Assignment:
         reduction: what brings features (B, D) into the centroids' space; None if they live there.
         n_repaired: clusters that were found empty and were repaired.
         n_squeezed: clusters that were found empty and are not among the K.
+        n_merged: clusters that were found beyond those there is room for, and were merged into others.
 
     Raises:
         ValueError: if labels are out of range, a cluster is empty or a centroid is not finite.
@@ -38,6 +39,7 @@ class Assignment:
     reduction: FittedReduction | None = None
     n_repaired: int = 0
     n_squeezed: int = 0
+    n_merged: int = 0
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64 or len(self.labels) == 0:
@@ -80,6 +82,7 @@ class Assignment:
             "reduction": None if self.reduction is None else self.reduction.state_dict(),
             "n_repaired": self.n_repaired,
             "n_squeezed": self.n_squeezed,
+            "n_merged": self.n_merged,
         }
 
     @classmethod
@@ -94,6 +97,7 @@ class Assignment:
             reduction=None if reduction is None else FittedReduction.from_state_dict(reduction),
             n_repaired=state["n_repaired"],
             n_squeezed=state.get("n_squeezed", 0),  # absent before there was a choice
+            n_merged=state.get("n_merged", 0),  # files written before there was a clustering that merges
         )
 
 

@@ -54,7 +54,7 @@ def lloyd(
     """
     faiss = load_faiss()
     rows = features.cpu().numpy()
-    index = _index(faiss, features)
+    index = flat_index(faiss, features)
     centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None
     for iteration in range(n_iter):
         clustering = faiss.Clustering(features.shape[1], k)
@@ -72,8 +72,8 @@ def lloyd(
     return torch.from_numpy(centroids).to(features.device)
 
 
-def _index(faiss: ModuleType, features: Tensor) -> Any:
-    """An exact index, where the features are."""
+def flat_index(faiss: ModuleType, features: Tensor) -> Any:
+    """An exact index by squared distance, empty, where the features are."""
     if features.device.type != "cuda":
         return faiss.IndexFlatL2(features.shape[1])
     resources = faiss.StandardGpuResources()  # the index keeps it alive

@@ -1,10 +1,11 @@
-"""What all ways to cluster share: reduced features (N, P) in, Assignment out. kmeans.py is one.
+"""What all ways to cluster share: reduced features (N, P) in, Assignment out. kmeans.py and pic.py are two.
 
 A way to cluster is a settings dataclass; the config group `clustering` chooses it (config.py, OPTIONS).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,12 +21,19 @@ class Clustering:
         kind: its name, by which a stored config finds the class again.
     """
 
+    ABSENT: ClassVar[dict[str, str]] = {}  # keys that others have and this has not, with what to do instead
+
     kind: str
 
     @property
     def n_updates(self) -> int:
         """How many times :meth:`fit` calls its progress."""
         raise NotImplementedError
+
+    @property
+    def k_is_fixed(self) -> bool:
+        """Whether every assignment has exactly as many clusters as :meth:`capacity` says, or at most so many."""
+        return True
 
     def check(self, n_images: int) -> None:
         """Refuse a number of images that cannot be clustered.

@@ -36,7 +36,10 @@ class Assign(Evaluator):
         """
         assignment, images = context.stored.assignment, context.train_images
         if assignment is None:
-            raise ValueError(f"{context.stored.path} holds no clusters; it was saved before the first clustering")
+            raise ValueError(
+                f"{context.stored.path} ({context.stored.format}) holds no clusters; "
+                "give a run's folder, or a checkpoint of ours that was saved after the first clustering"
+            )
         clusters = torch.empty(len(images), dtype=torch.int64)
         source = context.source(images, convolutional=False)
         with context.progress.bar("assign", len(images), "img") as advance:

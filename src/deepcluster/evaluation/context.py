@@ -18,8 +18,8 @@ from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
 from deepcluster.data.views import feature_view
 from deepcluster.models.backbone import Backbone
+from deepcluster.recognise import Weights
 from deepcluster.training.features import Extraction, FeaturePass, feature_pass
-from deepcluster.weights import Weights
 
 
 class Teller(Protocol):

@@ -18,7 +18,7 @@ class ClusterHead(nn.Module):
 
     Args:
         feature_dim: features D.
-        capacity: the most clusters K that can ever be in use (k-means: K itself).
+        capacity: the most clusters K that can ever be in use (k-means: K itself; PIC finds fewer).
     """
 
     def __init__(self, feature_dim: int, capacity: int) -> None:

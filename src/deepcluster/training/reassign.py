@@ -144,6 +144,7 @@ class ReassignCallback(pl.Callback):
         self.version = -1  # the epoch whose reassignment is in force
         self.nmi_previous: list[float] = []
         self.n_repaired = 0
+        self.n_merged = 0
         self.seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0, "training_s": 0.0}
         self.latest: dict[str, float] = {}  # metrics of the last reassignment
         self.epoch_training_s = 0.0
@@ -197,6 +198,7 @@ class ReassignCallback(pl.Callback):
             write_assignment(self.folder, "final", self.version + 1, assignment)
         self.assignment = assignment
         self.n_repaired += assignment.n_repaired
+        self.n_merged += assignment.n_merged
         return assignment, numbers
 
     def _reassign(self, trainer: pl.Trainer, module: DeepClusterModule, epoch: int) -> None:
@@ -211,6 +213,7 @@ class ReassignCallback(pl.Callback):
         self.assignment, self.version = assignment, epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
         self.n_repaired += assignment.n_repaired
+        self.n_merged += assignment.n_merged
         numbers |= describe_draw(assignment, self.indices(epoch))
         module.head.redraw(assignment.n_outputs, generator(self.seed, "head", epoch))
         for parameter in module.head.parameters():
@@ -248,6 +251,7 @@ class ReassignCallback(pl.Callback):
             "version": self.version,
             "nmi_previous": list(self.nmi_previous),
             "n_repaired": self.n_repaired,
+            "n_merged": self.n_merged,
             "seconds": {**self.seconds, "training_s": self.seconds["training_s"] + elapsed},
             "latest": dict(self.latest),
         }
@@ -269,6 +273,7 @@ class ReassignCallback(pl.Callback):
         self.version = state_dict["version"]
         self.nmi_previous = list(state_dict["nmi_previous"])
         self.n_repaired = state_dict["n_repaired"]
+        self.n_merged = state_dict.get("n_merged", 0)  # of runs begun before clusters were merged
         self.seconds = dict(state_dict["seconds"])
         self.latest = dict(state_dict["latest"])
 
@@ -287,6 +292,7 @@ def describe(
         "k": assignment.k,
         "n_repaired": assignment.n_repaired,
         "n_squeezed": assignment.n_squeezed,
+        "n_merged": assignment.n_merged,
         **metrics.size_statistics(assignment.labels, assignment.k),
     }
     if assignment.reduction is not None:

@@ -36,14 +36,15 @@ def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) ->
         ("loss", "train/loss", "{:.3f}"),
         ("accuracy", "train/accuracy", "{:.3f}"),
         ("| clusters", "cluster/clusters_used", "{:.0f}"),
+        ("merged", "cluster/n_merged", "{:.0f}"),
         ("NMI last", "cluster/nmi_previous", "{:.3f}"),
         ("labels", "cluster/nmi_labels", "{:.3f}"),
         ("moved", "cluster/moved_share", "{:.0%}"),
         ("| features", "time/features_s", "{:.1f} s"),
         ("PCA", "time/reduction_s", "{:.1f} s"),
-        ("k-means", "time/clustering_s", "{:.1f} s"),
+        ("clustering", "time/clustering_s", "{:.1f} s"),
         ("training", "time/training_s", "{:.1f} s"),
     ]:
-        if name in numbers:
+        if name in numbers and (numbers[name] > 0 or name != "cluster/n_merged"):  # k-means never merges
             parts.append(f"{title} {form.format(numbers[name])}")
     return "  ".join(parts)

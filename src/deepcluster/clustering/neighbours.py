@@ -1,0 +1,98 @@
+"""The n nearest neighbours of every row among all rows, by exact search. Next: pic_graph.py weighs them.
+
+faiss or torch finds them by float32 products; their distances are then taken anew in float64 from differences
+and put in order, so that neither the engine nor the number of threads shows in the result.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepcluster.clustering.kmeans_faiss import flat_index, load_faiss
+from deepcluster.clustering.processor import float32_products
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+N_STEPS = 100  # how often progress is told
+LEAST_QUERIES = 500  # rows that are searched for at once, so that products are of matrices and threads have work
+SCORES_PER_BLOCK = 2**25  # 128 MB of float32 scores at a time, in torch
+ROWS_PER_BLOCK = 2048  # 25 MB of float64 differences for 6 neighbours in 256 dimensions
+
+
+@torch.no_grad()
+def nearest_neighbours(
+    features: Tensor,
+    n: int,
+    *,
+    backend: str,
+    drop_first: bool = False,
+    progress: Callable[[], None] | None = None,
+) -> tuple[Indices, Floats]:
+    """The n nearest other rows of each row, nearest first, the lower index first among equally near ones.
+
+    Args:
+        features: (N, P) float32, on the device that searches; N > n.
+        backend: "faiss" or "torch".
+        drop_first: take the first of the n + 1 found for the row itself, as the 2018 code does. With equal rows
+            it may be another, and the row becomes a neighbour of itself. By default the row itself is dropped,
+            wherever it stands among equals.
+        progress: called N_STEPS times.
+
+    Returns:
+        indices (N, n) int64 and squared distances (N, n) float64.
+    """
+    assert len(features) > n
+    search = _faiss_search(features) if backend == "faiss" else _torch_search(features)
+    parts, start = [], 0
+    for step in range(1, N_STEPS + 1):
+        stop = len(features) * step // N_STEPS
+        if stop - start >= LEAST_QUERIES or step == N_STEPS:
+            parts.append(search(features[start:stop], n + 1))
+            start = stop
+        if progress is not None:
+            progress()
+    return _ordered(features.cpu().numpy(), np.concatenate(parts), drop_first=drop_first)
+
+
+def _faiss_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
+    index = flat_index(load_faiss(), features)
+    index.add(features.cpu().numpy())
+
+    def search(queries: Tensor, n: int) -> Indices:
+        found: Indices = index.search(queries.cpu().numpy(), n)[1]
+        return found
+
+    return search
+
+
+def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
+    offset = -0.5 * features.square().sum(dim=1)  # |x - y|^2 is smallest where x.y - |y|^2 / 2 is largest
+    n_rows = max(1, SCORES_PER_BLOCK // len(features))
+
+    def search(queries: Tensor, n: int) -> Indices:
+        with float32_products(features.device):
+            found = [torch.addmm(offset, rows, features.T).topk(n).indices for rows in torch.split(queries, n_rows)]
+        return torch.cat(found).cpu().numpy()
+
+    return search
+
+
+def _ordered(features: NDArray[np.float32], found: Indices, *, drop_first: bool) -> tuple[Indices, Floats]:
+    """Exact distances of the n + 1 found rows, in order, less the row itself."""
+    distances = np.empty(found.shape)
+    for start in range(0, len(features), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
+        differences = features[block, None, :].astype(np.float64) - features[found[block]]
+        distances[block] = np.square(differences).sum(axis=2)
+    order = np.lexsort((found, distances))
+    found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
+    if drop_first:
+        return found[:, 1:], distances[:, 1:]
+    is_self = found == np.arange(len(found))[:, None]
+    is_self[~is_self.any(axis=1), -1] = True  # not among so many equal rows: the farthest goes instead
+    shape = (len(found), found.shape[1] - 1)
+    return found[~is_self].reshape(shape), distances[~is_self].reshape(shape)

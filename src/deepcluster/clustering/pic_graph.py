@@ -1,0 +1,109 @@
+"""Power iteration clustering on a graph of neighbours: weights, iteration, hill climbing, lone images.
+
+Next: pic.py makes an Assignment of the clusters. Pure arrays; the plain twin is tests/reference/pic.py.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from deepcluster.clustering.neighbours import Floats, Indices
+
+DIGITS = 12  # of a value that are compared; of float64's 16 the last ones are rounding
+
+
+def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float, dtype: type[np.floating[Any]]) -> Any:
+    """W = A + A^T with A_ij = exp(-d_ij^2 / sigma^2) for the neighbours j of i (original: make_adjacencyW).
+
+    Args:
+        neighbours: (N, n).
+        squared_distances: (N, n).
+
+    Returns:
+        (N, N) sparse matrix of the dtype, each row's columns in order.
+    """
+    n_images, n = neighbours.shape
+    weights = np.exp(-squared_distances.astype(dtype) / dtype(sigma**2))
+    starts = np.arange(0, n_images * n + 1, n)
+    one_way = csr_matrix((weights.ravel(), neighbours.ravel(), starts), shape=(n_images, n_images))
+    graph = (one_way + one_way.T).tocsr()
+    graph.sort_indices()
+    return graph
+
+
+def height(graph: Any, *, alpha: float, n_iter: int) -> Floats:
+    """How far each image's value is above the lowest possible, after n_iter power iterations: (N,).
+
+    The iteration is v <- alpha W v + (1 - alpha) / N, divided by its sum, from v = 1 / N. Most weights are so
+    small (e^-25 at a squared distance of 1) that in v they drown in the constant's rounding. So the deviation x
+    of v = c (1 + x) is iterated instead, which is the same in exact arithmetic and loses no digits:
+
+        x <- alpha / (1 - alpha) W (1 + x) / (1 + mean(x))
+
+    and only differences of v are asked for, which are those of x times c.
+    """
+    deviation = np.zeros(graph.shape[0])
+    for _ in range(n_iter):
+        deviation = alpha / (1 - alpha) * (graph @ (1 + deviation)) / (1 + deviation.mean())
+    # Images with equal neighbourhoods (copies) have equal values; added up in another order they differ in the
+    # last digits, which must not decide who climbs to whom.
+    mantissa, exponent = np.frexp(deviation)
+    rounded: Floats = np.ldexp(np.round(mantissa, DIGITS), exponent)
+    return rounded
+
+
+def float32_height(graph: Any, *, alpha: float, n_iter: int) -> NDArray[np.float32]:
+    """v itself in float32, as the 2018 code has it: (N,).
+
+    Of weights below 6e-5 (squared distances above 0.4 with sigma 0.2) nothing is left in it.
+    """
+    n_images = graph.shape[0]
+    value = np.full(n_images, 1 / n_images, dtype=np.float32)
+    for _ in range(n_iter):
+        value = np.float32(alpha) * (graph @ value) + np.float32((1 - alpha) / n_images)
+        value /= value.sum()
+    return value
+
+
+def climb(graph: Any, value: NDArray[Any]) -> Indices:
+    """The cluster of each image: that of the local maximum it climbs to (original: find_maxima_cluster).
+
+    Each image points to the neighbour j with the largest W_ij (v_j - v_i), the first in the row among equals, if
+    that is above 0, else to itself. Who points to itself is the root of a cluster.
+
+    Returns:
+        (N,) int64, clusters in the order of their roots.
+    """
+    n_images = graph.shape[0]
+    rows = np.repeat(np.arange(n_images), np.diff(graph.indptr))
+    gain = graph.data * (value[graph.indices] - value[rows])
+    linked = np.diff(graph.indptr) > 0  # where weights were 0, rows are empty, which reduceat has no value for
+    starts = graph.indptr[:-1][linked]
+    target, largest = np.arange(n_images), np.zeros(n_images, dtype=gain.dtype)
+    if len(starts) > 0:
+        largest[linked] = np.maximum.reduceat(gain, starts)
+        best = np.where(gain == largest[rows], graph.indices, n_images)
+        target[linked] = np.where(largest[linked] > 0, np.minimum.reduceat(best, starts), target[linked])
+    # Pointers lead strictly upwards, so there are no cycles; each round doubles the length of the jumps.
+    while not np.array_equal(target, target[target]):
+        target = target[target]
+    return np.unique(target, return_inverse=True)[1].astype(np.int64)
+
+
+def join_lone(labels: Indices, neighbours: Indices) -> Indices:
+    """Images alone in their cluster join that of their nearest neighbour that is not alone, if they have one.
+
+    Who is alone is asked before any has joined (original: distribute_singletons).
+
+    Returns:
+        (N,) int64, without gaps, in the order of before.
+    """
+    alone = np.bincount(labels)[labels] == 1
+    lone = np.flatnonzero(alone)
+    company = ~alone[neighbours[lone]]
+    first = neighbours[lone, company.argmax(axis=1)]
+    joined = labels.copy()
+    joined[lone] = np.where(company.any(axis=1), labels[first], labels[lone])
+    return np.unique(joined, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,39 @@
+"""Which stored clusters a run may go on from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcluster.checkpoint import Checkpoint, check_same_clusters
+from deepcluster.clustering.assignment import Assignment
+
+
+def stored(k: int | None, capacity: int | None) -> Checkpoint:
+    assignment = None
+    if k is not None:
+        assignment = Assignment(labels=torch.arange(k), k=k, objective=0.0, centroids=torch.zeros(k, 1))
+    return Checkpoint(path=Path("last.ckpt"), card={}, backbone={}, assignment=assignment, capacity=capacity, epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("k", "capacity", "k_is_fixed"),
+    [(10, 10, True), (None, 10, True), (10, 10, False), (3, 10, False), (None, 10, False), (3, None, False)],
+)
+def test_clusters_that_this_run_can_have_are_accepted(k: int | None, capacity: int | None, k_is_fixed: bool) -> None:
+    check_same_clusters(stored(k, capacity), 10, k_is_fixed=k_is_fixed)
+
+
+@pytest.mark.parametrize(
+    ("k", "capacity", "k_is_fixed", "said"),
+    [
+        (11, 10, True, "last.ckpt holds 11 clusters, this run has clustering.k=10; put the run's own checkpoint back"),
+        (9, 10, True, "last.ckpt holds 9 clusters, this run has clustering.k=10"),
+        (11, 10, False, "last.ckpt holds 11 clusters with room for 10, this run's clustering.max_k has room for 10"),
+        (5, 20, False, "last.ckpt holds 5 clusters with room for 20, this run's clustering.max_k has room for 10"),
+    ],
+)
+def test_clusters_of_another_run_are_refused(k: int, capacity: int, k_is_fixed: bool, said: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        check_same_clusters(stored(k, capacity), 10, k_is_fixed=k_is_fixed)
+    assert said in str(refused.value)
