@@ -229,15 +229,27 @@ DEFECTS = {
     "reduction.epsilon": 0.0,
     "reduction.fit_images": None,
     "evaluation.nmi_average": "geometric",
-    "clustering.empty": "squeeze",
+}
+DEFECTS_OF = {  # the clustering's own
+    "kmeans": {"clustering.empty": "squeeze"},
+    "pic": {"clustering.arithmetic": "float32", "clustering.drop_first_neighbour": True},
 }
 
 
 @pytest.mark.parametrize("experiment", [[], ["experiment=cifar10"], ["experiment=alexnet_imagenet", ROOT]])
-def test_mode_official_is_the_2018_codes_defects_and_nothing_else(experiment: list[str]) -> None:
-    assert changes(*experiment, "mode=official", than=tuple(experiment)) == DEFECTS
-    assert changes(*experiment, "mode=correct", than=tuple(experiment)) == {}
-    config.settings(composed(*experiment, "mode=official"))
+@pytest.mark.parametrize("clustering", DEFECTS_OF)
+def test_mode_official_is_the_2018_codes_defects_and_nothing_else(experiment: list[str], clustering: str) -> None:
+    if clustering == "pic" and experiment:
+        pytest.skip("the experiments choose K, which PIC finds itself")
+    plain = (*experiment, f"clustering={clustering}")
+    assert changes(*plain, "mode=official", than=plain) == DEFECTS | DEFECTS_OF[clustering]
+    assert changes(*plain, "mode=correct", than=plain) == {}
+    settings(*plain, "mode=official")
+
+
+def test_pic_with_its_defects_is_the_same_option_by_either_way() -> None:
+    by_option = settings("mode=official", "clustering=pic_official")
+    assert settings("mode=official", "clustering=pic") == by_option
 
 
 def test_one_defect_can_be_left_out() -> None:
