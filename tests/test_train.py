@@ -283,6 +283,34 @@ def test_broken_images_are_named_or_left_out_by_choice(typist: Typist, pictures:
     assert results(typist.folder / "broken")["n_images"] == 40
 
 
+def test_arrays_of_five_channels_are_learned_from_and_measured(typist: Typist) -> None:
+    """Two kinds that differ only in their fifth channel; 8 and 16 bit."""
+    draw = np.random.default_rng(0)
+    for i in range(60):
+        array = draw.integers(0, 128, (20, 24, 5), dtype=np.uint8)
+        array[..., 4] += 127 * (i % 2)
+        path = typist.folder / "bands" / ("train" if i < 40 else "test") / "ab"[i % 2] / f"{i:02}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array if i % 3 else array.astype(np.uint16) * 257)
+    jitter = "data.color_jitter=[0.1,0.1,0.1,0.1]"
+    settings = ["data=folder", "data.root=bands", "data.size=16", "arch=lenet5", "data.batch_size=8", jitter]
+    run = ["clustering.k=4", "reduction.dim=8", "trainer.max_epochs=2", *PROBE]
+    done = typist.train(*settings, *run, "output_dir=bands_run")
+    assert done.status == 0, done.err
+    assert "5x16x16" in done.out
+    last = torch.load(typist.folder / "bands_run" / "checkpoints" / "last.ckpt", weights_only=True)
+    first = next(value for name, value in last["state_dict"].items() if name.startswith("backbone.features"))
+    assert first.shape == (6, 5, 5, 5)
+    summary = results(typist.folder / "bands_run")
+    assert summary["n_images"] == 40 and 0 < summary["trained"]["linear_probe_accuracy"] <= 1
+    new = ["evaluation=assign", "data=folder", "data.root=bands", "output_dir=bands_assigned"]
+    done = typist.eval("ckpt=bands_run", *new)
+    assert done.status == 0, done.err
+    refused = typist.train(*settings, *run, "data.mean=[0.5]", "data.std=[0.2]", "output_dir=bands_wrong")
+    assert_refused(refused, "data.mean and data.std have 1 values", "5 channels")
+    assert_no_run(typist.folder / "bands_wrong")
+
+
 # Sweeps ------------------------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,21 @@ def test_each_image_is_torchvisions_with_its_own_parameters(n, side, channels):
     assert 0.75 < changed.float().mean() < 1  # most, and not all
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_that_are_no_colours_keep_saturation_and_hue(channels):
+    images = pictures(16, 12, channels).float() / 255
+    assert torch.equal(Augmentation([0, 0, 0.8, 0.5], 1.0, 1.0, 0.0, [0.1, 2.0])(images.clone(), uniforms(16)), images)
+
+
+def test_brightness_and_contrast_change_all_channels_alike():
+    image = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]).view(1, 5, 1, 1).expand(1, 5, 8, 8)
+    draws = torch.full((1, N_DRAWS), 0.25)  # factors 1 - 0.4 / 2 = 0.8
+    brighter = Augmentation([0.4, 0, 0, 0], 1.0, 0.0, 0.0, [0.1, 2.0])(image.clone(), draws)
+    assert brighter[0, :, 3, 3].tolist() == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
+    flatter = Augmentation([0, 0.4, 0, 0], 1.0, 0.0, 0.0, [0.1, 2.0])(image.clone(), draws)
+    assert flatter[0, :, 3, 3].tolist() == pytest.approx([0.14, 0.22, 0.3, 0.38, 0.46])  # 0.8 x + 0.2 * 0.3
+
+
 @pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 0.1, 1 / 3, 0.5])
 def test_the_hue_turns_as_torchvisions(turn):
     images = pictures(4, 16).float() / 255

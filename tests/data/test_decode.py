@@ -10,7 +10,13 @@ from reference.pictures import encoded, picture
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import square
-from deepcluster.data.decode import BrokenImage, decode, decode_file, to_channels
+from deepcluster.data.decode import BrokenImage, channels_of, decode, decode_file, to_channels
+
+
+def stored(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def as_tensor(image: Image.Image) -> torch.Tensor:
@@ -156,3 +162,114 @@ def test_the_order_of_bytes_in_memory_changes_no_crop(kind):
         seen, expected = (TF.resized_crop(x, *box, [64, 64], antialias=True) for x in (image, planes))
         assert torch.equal(seen, expected)
     assert torch.equal(square(image, 72, 64), square(planes, 72, 64))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
+def test_two_and_four_channels_are_grey_or_colours_with_alpha_which_is_opaque_where_there_is_none(kind, mode):
+    image = picture(7).convert(mode)
+    with_alpha = mode.endswith("A") and kind != "JPEG"
+    alpha = np.arange(120, dtype=np.uint8).reshape(12, 10) if with_alpha else np.full((12, 10), 255, np.uint8)
+    if with_alpha:
+        image.putalpha(Image.fromarray(alpha))
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    data = encoded(image.convert(mode.rstrip("A")) if kind == "JPEG" else image, kind, **options)
+    for n_channels, n_shown in ((2, 1), (4, 3)):
+        decoded = decode(data, n_channels)
+        assert torch.equal(decoded[-1], torch.from_numpy(alpha))
+        assert (decoded[:-1].int() - decode(data, n_shown).int()).abs().max() <= 1
+    assert channels_of(data) == (1 if mode.startswith("L") else 3)  # alpha is only read if it is asked for
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_a_colour_that_is_transparent_has_alpha_0(mode):
+    image = Image.new(mode, (3, 1), 0)
+    image.putpixel((1, 0), 9 if mode != "RGB" else (9, 8, 7))
+    data = encoded(image, "PNG", transparency=9 if mode != "RGB" else (9, 8, 7))
+    assert decode(data, 4)[3].tolist() == [[255, 0, 255]]
+
+
+def test_the_four_kinds_of_pixel_become_each_other():
+    pixels = {1: [76], 2: [76, 40], 3: [255, 0, 0], 4: [255, 0, 0, 40]}  # red: 0.299 * 255 = 76.2
+    becomes = {
+        1: {2: [76, 255], 3: [76, 76, 76], 4: [76, 76, 76, 255]},
+        2: {1: [76], 3: [76, 76, 76], 4: [76, 76, 76, 40]},
+        3: {1: [76], 2: [76, 255], 4: [255, 0, 0, 255]},
+        4: {1: [76], 2: [76, 40], 3: [255, 0, 0]},
+    }
+    for n, values in pixels.items():
+        images = torch.tensor(values, dtype=torch.uint8).view(1, n, 1, 1).expand(2, n, 1, 2)
+        for n_channels, expected in becomes[n].items():
+            made = to_channels(images, n_channels)
+            assert made.shape == (2, n_channels, 1, 2) and made[1, :, 0, 1].tolist() == expected
+
+
+def test_an_array_is_its_own_pixels_plane_by_plane():
+    array = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)  # pixel (y, x): 5 (3 y + x) + channel
+    data = stored(array)
+    image = decode(data, 5)
+    assert image.dtype == torch.uint8 and image.shape == (5, 2, 3)
+    assert image[4].tolist() == [[4, 9, 14], [19, 24, 29]]
+    assert torch.equal(decode(stored(np.asfortranarray(array)), 5), image)
+    assert decode(stored(array[..., 1]), 1).tolist() == [[[1, 6, 11], [16, 21, 26]]]
+    assert channels_of(data) == 5 and channels_of(stored(array[..., 1])) == 1
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_a_16_bit_array_is_divided_by_257(order):
+    array = np.array([[[0, 128, 129, 257, 65535]]], order)  # 128 / 257 = 0.498, 129 / 257 = 0.502
+    assert decode(stored(array), 5).flatten().tolist() == [0, 0, 1, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((4, 4, 5), np.float32), r"holds float32, .* uint8 or uint16; convert it"),
+        (np.zeros((4, 4, 5), bool), r"holds bool"),
+        (np.zeros((4, 4, 5), np.uint32), r"holds uint32"),
+        (np.array([{}]), r"holds object"),
+        (np.zeros(7, np.uint8), r"shape \(7,\), .* \(H, W\) or \(H, W, C\)"),
+        (np.zeros((2, 4, 4, 5), np.uint8), r"shape \(2, 4, 4, 5\)"),
+        (np.zeros((0, 4, 5), np.uint8), r"shape \(0, 4, 5\)"),
+        (np.zeros((4, 4, 6), np.uint8), r"has 6 channels, the set 5"),
+        (np.zeros((4, 4), np.uint8), r"has 1 channel, the set 5"),
+        (np.zeros((5, 9, 80), np.uint8), r"gives 80 channels.*transpose\(1, 2, 0\).*data.n_channels=80"),
+        (np.zeros((5, 16, 16), np.uint8), r"gives 16 channels.*transpose\(1, 2, 0\)"),
+    ],
+)
+def test_other_arrays_are_refused_with_the_reason(array, reason):
+    with pytest.raises(BrokenImage, match=reason):
+        decode(stored(array), 5)
+
+
+def test_an_array_that_looks_like_planes_is_read_if_its_channels_are_asked_for():
+    array = np.random.default_rng(0).integers(0, 256, (6, 6, 80), dtype=np.uint8)
+    with pytest.raises(BrokenImage, match=r"data\.n_channels=80"):
+        channels_of(stored(array))
+    assert (decode(stored(array), 80).numpy() == array.transpose(2, 0, 1)).all()
+
+
+def test_a_damaged_array_is_an_error():
+    data = stored(np.zeros((4, 4, 5), np.uint8))
+    for share in (0.05, 0.3, 0.9):
+        with pytest.raises(BrokenImage, match="damaged"):
+            decode(data[: int(len(data) * share)], 5)
+    huge = data.replace(b"(4, 4, 5)", b"(99999, 99999, 5)").replace(b" " * 8 + b"\n", b"\n")
+    with pytest.raises(BrokenImage, match="header promises 49,999,000,005"):
+        decode(huge, 5)
+
+
+def test_an_image_file_has_no_fifth_channel():
+    with pytest.raises(BrokenImage, match=r"1 to 4 channels, the set has 5.*\.npy"):
+        decode(encoded(picture(0), "PNG"), 5)
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 20])
+def test_the_channels_of_an_array_are_resampled_one_by_one(n):
+    array = np.random.default_rng(n).integers(0, 256, (50, 40, n), dtype=np.uint8)
+    image = decode(stored(array), n)
+    crop = TF.resized_crop(image, 5, 7, 30, 20, [16, 16], antialias=True)
+    for channel in range(n):
+        alone = torch.from_numpy(array[..., channel].copy())[None]
+        assert torch.equal(crop[channel], TF.resized_crop(alone, 5, 7, 30, 20, [16, 16], antialias=True)[0])
+        assert torch.equal(square(image, 20, 16)[channel], square(alone, 20, 16)[0])

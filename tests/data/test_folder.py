@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 
 from deepcluster.data.settings import Data
@@ -114,3 +115,48 @@ def test_channels_are_found_and_common_to_both_splits(make_folder):
     assert load(folder(root), "train").n_channels == 1
     assert load(folder(root), "test").n_channels == 1
     assert load(folder(root, n_channels=3), "test").n_channels == 3
+
+
+def write_arrays(root, names, n_channels, height=12, width=10):
+    for seed, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shape = (height, width, n_channels)
+        np.save(root / name, np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_arrays_are_images_of_their_own_number_of_channels(tmp_path, n_channels, in_memory):
+    write_arrays(tmp_path, ["train/a/1.npy", "train/b/2.NPY.npy", "test/a/3.npy"], n_channels)
+    images, test = (load(folder(tmp_path, in_memory=in_memory), split) for split in ("train", "test"))
+    assert images.n_channels == test.n_channels == n_channels and images.labels.tolist() == [0, 1]
+    for i, name in enumerate(images.samples):
+        assert (images.read(i).numpy() == np.load(tmp_path / name).transpose(2, 0, 1)).all()
+
+
+def test_arrays_of_another_number_and_files_without_so_many_channels_are_broken(make_folder):
+    root = make_folder([f"{i}.png" for i in range(3)])
+    write_arrays(root, ["4.npy", "5.npy", "6.npy"], 5)
+    write_arrays(root, ["7.npy"], 6)
+    with pytest.raises(ValueError) as error:
+        load(folder(root), "train")
+    message = str(error.value)
+    assert "4 of 7 images" in message and "'7.npy': the array has 6 channels, the set 5" in message
+    assert "'0.png': an image file gives 1 to 4 channels, the set has 5" in message
+    images = load(folder(root, on_broken="skip"), "train")
+    assert images.samples == ["4.npy", "5.npy", "6.npy"] and images.n_channels == 5
+
+
+def test_an_array_that_is_no_image_is_named_and_leaves_the_images_channels(make_folder):
+    root = make_folder(["1.png", "2.png"])
+    np.save(root / "labels.npy", np.arange(2))
+    with pytest.raises(ValueError, match=r"'labels.npy': the array holds int64.*move the file out of data.root"):
+        load(folder(root), "train")
+    assert load(folder(root, on_broken="skip"), "train").n_channels == 3
+
+
+def test_image_files_give_alpha_if_four_channels_are_asked_for(make_folder):
+    root = make_folder(["1.png", "2.png"], mode="RGBA")
+    assert load(folder(root), "train").n_channels == 3
+    images = load(folder(root, n_channels=4), "train")
+    assert images.n_channels == 4 and (images.read(0)[3] == 255).all()

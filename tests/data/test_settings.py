@@ -17,11 +17,14 @@ from deepcluster.data.settings import Data
         ({"num_workers": -1}, ["data.num_workers", "-1"]),
         ({"mean": [0.5]}, ["data.mean", "data.std", "both"]),
         ({"mean": [125.0], "std": [60.0]}, ["divide values in 0..255 by 255"]),
-        ({"mean": [0.5, 0.5], "std": [0.1, 0.1]}, ["1 or 3 values"]),
+        ({"mean": [0.5, 0.5], "std": [0.1]}, ["one value per channel", "[0.5, 0.5]", "[0.1]"]),
         ({"in_memory": "yes"}, ["data.in_memory", "auto, always, never"]),
         ({"in_memory": "never"}, ["data.in_memory=never", "fashion_mnist_mini", "data.in_memory=auto"]),
         ({"memory_gb": float("nan")}, ["data.memory_gb"]),
-        ({"n_channels": 4}, ["data.n_channels", "4"]),
+        ({"mean": [], "std": []}, ["one value per channel"]),
+        ({"mean": [0.5], "std": [0.1], "n_channels": 4}, ["data.mean", "1 values", "data.n_channels=4"]),
+        ({"n_channels": 0}, ["data.n_channels", "at least 1", "0"]),
+        ({"n_channels": 5}, ["data.n_channels=5", ".npy", "data.source=fashion_mnist_mini", "1 to 4"]),
         ({"check": "some"}, ["data.check", "auto, all, sample, none"]),
         ({"check": "none", "in_memory": "always"}, ["data.in_memory=always", "data.check=none"]),
         ({"color_jitter": [0.4, 0.4, 0.4]}, ["data.color_jitter", "[0.4, 0.4, 0.4]"]),
@@ -46,3 +49,8 @@ def test_settings_are_a_schema_for_hydra():
     assert isinstance(data, Data) and data.mean == [0.1] and data.num_workers is None
     with pytest.raises(Exception, match="sise"):
         OmegaConf.merge(schema, {"sise": 32})
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 300])
+def test_any_number_of_channels_with_one_mean_each_is_taken(n):
+    assert Data(source="folder", n_channels=n, mean=[0.5] * n, std=[0.1] * n).n_channels == n

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,19 @@ def test_mean_and_std_are_those_of_all_pixels():
     mean, std = statistics(memory(images), Data())
     assert mean == pytest.approx(pixels.mean(1).tolist(), abs=1e-7)
     assert std == pytest.approx(pixels.std(1, correction=0).tolist(), abs=1e-7)
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_every_channel_of_an_array_is_measured_alone(tmp_path, in_memory):
+    for i in range(3):
+        array = np.zeros((4, 4, 5), np.uint8)
+        array[...] = [0, 51, 102, 153, 255]
+        array[:2, :, 3] = 255  # half 0.6, half 1: mean 0.8, deviation 0.2
+        np.save(tmp_path / f"{i}.npy", array)
+    settings = Data(source="folder", root=str(tmp_path), cache_dir="none", in_memory=in_memory)
+    mean, std = statistics(load(settings, "train"), settings)
+    assert mean == pytest.approx([0, 0.2, 0.4, 0.8, 1], abs=1e-7)
+    assert std == pytest.approx([1 / 255, 1 / 255, 1 / 255, 0.2, 1 / 255], abs=1e-6)
 
 
 def test_a_constant_channel_gets_one_grey_level_as_std():

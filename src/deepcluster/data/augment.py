@@ -34,7 +34,8 @@ class Augmentation:
 
     Per image the result is torchvision's (`adjust_brightness`, ..., `rgb_to_grayscale`, `gaussian_blur`) with
     `parameters`. As in torchvision's ColorJitter the four changes of colour come in random order, here drawn for
-    each image. On images of one channel saturation, hue and grey change nothing.
+    each image. Saturation, hue and grey change only images of three channels; of others, whose channels need not be
+    colours, contrast takes its grey value from all channels alike.
 
     Args:
         color_jitter: strengths b, c, s, h: factors uniform in [max(0, 1 - b), 1 + b], likewise c and s, and a turn
@@ -77,10 +78,10 @@ class Augmentation:
         # The parameters are computed on the CPU: the work is done only for those images that have it, and how many
         # these are must be known here. A GPU waits once per batch for it.
         parameters = self.parameters(draws.cpu())
-        grey_already = images.shape[1] == 1
+        coloured = images.shape[1] == 3
         for place in range(4):
             for number, (strength, adjust) in enumerate(zip(self.strengths, _ADJUST, strict=True)):
-                if strength == 0 or (number >= 2 and grey_already):
+                if strength == 0 or (number >= 2 and not coloured):
                     continue
                 mine = (parameters.jittered & (parameters.order[:, place] == number)).nonzero()[:, 0]
                 if len(mine):
@@ -88,7 +89,7 @@ class Augmentation:
                     rows = mine.to(images.device)
                     images[rows] = adjust(images[rows], factors)
         mine = parameters.grey.nonzero()[:, 0]
-        if len(mine) and not grey_already:
+        if len(mine) and coloured:
             rows = mine.to(images.device)
             images[rows] = _grey(images[rows]).expand(-1, 3, -1, -1)
         mine = parameters.blurred.nonzero()[:, 0]
@@ -131,9 +132,9 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    """(B, 1, H, W) by torchvision's weights."""
-    if images.shape[1] == 1:
-        return images
+    """(B, 1, H, W) by torchvision's weights; without three colours the mean of the channels."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
     red, green, blue = images.unbind(1)
     return (0.2989 * red + 0.587 * green + 0.114 * blue)[:, None]
 

@@ -9,6 +9,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png, decode_webp
 
+from deepcluster.data.arrays import MAGIC, read_array
+
 # Pillow's own limit, which it keeps itself (2 x 89,478,485 pixels): a header can claim any size.
 MAX_PIXELS = 178_956_970
 _GREY_MODES = ("1", "L", "LA", "La", "P", "PA")
@@ -32,12 +34,20 @@ def decode_file(path: str, n_channels: int) -> Tensor:
     Raises:
         BrokenImage: naming the file and the reason; UnreadableImage if there is nothing to decode.
     """
+    return decode_named(read_file(path), n_channels, path)
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UnreadableImage: naming the file and the reason.
+    """
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror or error}", path) from error
-    return decode_named(data, n_channels, path)
 
 
 def decode_named(data: bytes, n_channels: int, name: str) -> Tensor:
@@ -51,36 +61,76 @@ def decode_named(data: bytes, n_channels: int, name: str) -> Tensor:
 def decode(data: bytes, n_channels: int) -> Tensor:
     """Decode an image to uint8 (C, H, W), upright, with C = n_channels.
 
-    16-bit values are divided by 257; colours become grey by the ITU-R 601 weights; transparency is dropped,
-    as in torchvision's ImageFolder; of several frames the first counts. torchvision decodes the common
-    formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock); Pillow does the rest and has the
-    last word on errors.
+    16-bit values are divided by 257; colours become grey by the ITU-R 601 weights; of several frames the first
+    counts. With 1 or 3 channels transparency is dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4
+    colours and alpha (255, opaque, where the image has none; colours as they are stored, not weighed by it).
+    torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock); Pillow
+    does the rest and has the last word on errors. The bytes of a .npy array must have n_channels (arrays.py).
 
     Raises:
         BrokenImage: with the reason; truncated images are errors.
     """
     if not data:
         raise BrokenImage("the file is empty (0 bytes)")
+    if data.startswith(MAGIC):
+        return _decode_array(data, n_channels)
+    if n_channels > 4:
+        raise BrokenImage(f"an image file gives 1 to 4 channels, the set has {n_channels}; store it as a .npy array")
     image = _decode_fast(data, n_channels)
     return to_channels(_decode_pillow(data, n_channels) if image is None else image, n_channels)
 
 
+def channels_of(data: bytes) -> int:
+    """How many channels the bytes of an image ask for: an array's own number, 1 of a grey image, else 3.
+
+    Raises:
+        BrokenImage: with the reason.
+    """
+    if data.startswith(MAGIC):
+        return len(_decode_array(data, None))
+    image = decode(data, 3)
+    return 1 if bool((image[0] == image[1]).all() and (image[0] == image[2]).all()) else 3
+
+
+def _decode_array(data: bytes, n_channels: int | None) -> Tensor:
+    try:
+        pixels = read_array(data, n_channels)
+    except ValueError as error:
+        raise BrokenImage(str(error)) from error
+    return (
+        torch.from_numpy(pixels) if pixels.dtype == np.uint8 else _from_16_bits(torch.from_numpy(pixels.astype("i4")))
+    )
+
+
 def to_channels(images: Tensor, n_channels: int) -> Tensor:
-    """uint8 (..., C, H, W) with n_channels: grey is repeated, colours are weighted.
+    """uint8 (..., C, H, W) with n_channels, both of 1 (grey), 2 (grey, alpha), 3 (colours), 4 (colours, alpha).
+
+    Grey is repeated, colours are weighted, alpha is dropped, or 255 where there was none.
 
     Colours stay as the decoders leave them in memory, pixel by pixel: bringing them into planes takes half as long as
     decoding, and torchvision resizes pixels faster than planes, to the same values.
     """
     if images.shape[-3] == n_channels:
         return images
-    if images.shape[-3] == 1:
-        return images.expand(*images.shape[:-3], n_channels, *images.shape[-2:]).contiguous()
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-    return (images * weights).sum(-3, keepdim=True).round().to(torch.uint8)
+    assert 1 <= images.shape[-3] <= 4 and 1 <= n_channels <= 4, "only grey, colours and alpha become each other"
+    with_alpha = images.shape[-3] in (2, 4)
+    shown = images[..., :-1, :, :] if with_alpha else images
+    if n_channels <= 2 and shown.shape[-3] == 3:
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+        shown = (shown * weights).sum(-3, keepdim=True).round().to(torch.uint8)
+    elif n_channels > 2 and shown.shape[-3] == 1:
+        shown = shown.expand(*images.shape[:-3], 3, *images.shape[-2:]).contiguous()
+    if n_channels in (1, 3):
+        return shown
+    alpha = images[..., -1:, :, :] if with_alpha else torch.full_like(images[..., :1, :, :], 255)
+    return torch.cat([shown, alpha], -3)
 
 
 def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
-    """torchvision's decoder for plain PNG, JPEG and WebP; None leaves the image to Pillow."""
+    """torchvision's decoder for plain PNG, JPEG and WebP; None leaves the image to Pillow.
+
+    What it gives has 1 to 4 channels, with alpha where it is wanted and there.
+    """
     try:
         kind, height, width = _header(data)
     except (struct.error, IndexError):
@@ -90,15 +140,19 @@ def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
     if height * width > MAX_PIXELS:
         raise BrokenImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut it into tiles")
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    grey = ImageReadMode.GRAY if n_channels == 1 else ImageReadMode.RGB
+    with_alpha = n_channels in (2, 4)
+    if with_alpha and kind == "png" and b"tRNS" in data[: data.find(b"IDAT")]:
+        return None  # one colour that is transparent, which torchvision overlooks
+    opaque = ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB
+    mode = ImageReadMode.RGB_ALPHA if with_alpha else opaque
     image: Tensor
     try:
         if kind == "png":
-            image = decode_png(raw, mode=grey, apply_exif_orientation=True)
+            image = decode_png(raw, mode=mode, apply_exif_orientation=True)
         elif kind == "jpeg":
-            image = decode_jpeg(raw, mode=grey, apply_exif_orientation=True)
+            image = decode_jpeg(raw, mode=opaque, apply_exif_orientation=True)
         else:
-            image = decode_webp(raw, mode=ImageReadMode.RGB)
+            image = decode_webp(raw, mode=mode if with_alpha else ImageReadMode.RGB)
     except RuntimeError:
         return None
     return image if image.dtype == torch.uint8 else _from_16_bits(image.to(torch.int32))
@@ -148,7 +202,8 @@ def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
             if n_channels == 1:
                 pixels = np.array((image if image.mode in _GREY_MODES else image.convert("RGB")).convert("L"))
                 return torch.from_numpy(pixels)[None]
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            mode = "RGBA" if n_channels in (2, 4) else "RGB"
+            return torch.from_numpy(np.array(image.convert(mode))).permute(2, 0, 1)
     except (BrokenImage, MemoryError):
         raise
     except UnidentifiedImageError as error:

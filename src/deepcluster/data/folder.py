@@ -1,4 +1,4 @@
-"""data.source=folder: image files in any of the usual layouts. Next: scan.py decodes them once."""
+"""data.source=folder: image and .npy files in any of the usual layouts. Next: scan.py decodes them once."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
-from deepcluster.data.decode import BrokenImage, decode_file
+from deepcluster.data.decode import BrokenImage, channels_of, read_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
 from deepcluster.data.index import EXTENSIONS, HIDDEN, find_images
 from deepcluster.data.paths import Paths
@@ -28,7 +28,7 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
     training set. In it,
     class folders (every image exactly one level down, at least two folders) give labels for reports; any
     other depth is an unlabelled set. Hidden files are left out; links to folders are followed, but not in
-    circles.
+    circles. A .npy file is one image (H, W) or (H, W, C), uint8 or uint16, with any number of channels.
 
     Raises:
         FileNotFoundError: if data.root is missing, no folder, or holds no images.
@@ -136,18 +136,14 @@ def _labels(files: Paths, classes: list[str]) -> Tensor:
 
 
 def _probe_channels(folder: Path, files: Paths) -> int:
-    """1 if evenly spaced images are all grey, else 3."""
+    """Of evenly spaced images: those of the first array, if there is one; else 1 if all are grey, else 3."""
     n = min(len(files), _N_PROBED)
-    for i in range(n):
+    probed = [files[i * len(files) // n] for i in range(n)]
+    for name in sorted(probed, key=lambda name: not name.lower().endswith(".npy")):
         try:
-            image = decode_file(os.path.join(folder, files[i * len(files) // n]), 3)
+            n_channels = channels_of(read_file(os.path.join(folder, name)))
         except BrokenImage:
             continue  # the scan reports it
-        if not is_grey(image):
-            return 3
+        if n_channels != 1 or name.lower().endswith(".npy"):
+            return n_channels
     return 1
-
-
-def is_grey(image: Tensor) -> bool:
-    """If the three channels of an image (3, H, W) are equal."""
-    return bool((image[0] == image[1]).all() and (image[0] == image[2]).all())

@@ -19,7 +19,7 @@ class ImageSet(Protocol):
         labels: (N,) int64, -1 for images without one; None if the set has no labels. Only reports read them.
         classes: the labels' names.
         samples: N stable identities, such as "train/cat/7.jpg" or "train/17".
-        n_channels: C of every image, 1 or 3.
+        n_channels: C of every image.
         skipped: broken images that were left out, as (identity, reason).
     """
 

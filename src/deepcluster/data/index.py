@@ -24,9 +24,9 @@ from deepcluster.data.paths import Paths
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import n_cores
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".npy")
 N_REMEMBERED = 10_000  # fewer files are found again in less time than an index deserves
-_LAW = 1  # of finding and of the entry: raised when the same folders would give other files
+_LAW = 2  # of finding and of the entry: raised when the same folders would give other files
 _SETTLED_NS = 2_000_000_000  # a folder that changed so shortly before it was listed may change again in the same tick
 _REPORT_EVERY_S = 10.0
 _CHUNK = 64  # folders per task

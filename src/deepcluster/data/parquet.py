@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
-from deepcluster.data.decode import BrokenImage, decode
-from deepcluster.data.folder import is_grey
+from deepcluster.data.decode import BrokenImage, channels_of
 from deepcluster.data.images import EncodedImages, ImageSet, evenly_spaced
 from deepcluster.data.scan import scan
 from deepcluster.data.settings import Data
@@ -189,12 +188,13 @@ def _flat(column: Any, leaf: str) -> Any:
 
 
 def _probe_channels(table: Any, column: str, leaf: str) -> int:
-    """1 if the first images of the training table are all grey, else 3."""
+    """1 if the first images of the training table are all grey, else 3, or what an array among them has."""
     batch = next(table.iter_batches(batch_size=_N_PROBED, columns=[leaf]))
     for data in _flat(batch.column(column), leaf).to_pylist():
         try:
-            if not is_grey(decode(data or b"", 3)):
-                return 3
+            n_channels = channels_of(data or b"")
         except BrokenImage:
             continue  # the scan reports it
+        if n_channels != 1:
+            return n_channels
     return 1

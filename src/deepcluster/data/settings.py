@@ -21,8 +21,8 @@ class Data:
         crop_ratio: training view: smallest and largest width / height of a crop.
         flip: training view: flip every second image from left to right.
         color_jitter: training view: how much brightness, contrast, saturation and hue are changed (SimCLR: 0.8,
-            0.8, 0.8, 0.2); factors in 1 +- strength, hue in parts of the circle. In grey images saturation, hue and
-            `grey_probability` change nothing.
+            0.8, 0.8, 0.2); factors in 1 +- strength, hue in parts of the circle. Brightness and contrast change all
+            channels alike (alpha too); saturation, hue and `grey_probability` change only images of three channels.
         jitter_probability: share of the images whose colours are changed, if `color_jitter` is not all 0.
         grey_probability: share of the images that become grey (with their three channels).
         blur_probability: share of the images that are blurred, by a Gaussian of a tenth of the side.
@@ -46,7 +46,10 @@ class Data:
         labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
         cache_dir: where scans, decoded sets and statistics of files are remembered; None: the user's cache
             folder ($XDG_CACHE_HOME or ~/.cache, /deepcluster); "none": nothing is remembered.
-        n_channels: 1 or 3; None: what the source has (files: 1 if the first ones are all grey).
+        n_channels: any number. From image files: 1 grey, 2 grey and alpha, 3 colours, 4 colours and alpha (opaque
+            where a file has none); any other number, and channels that are no colours, need .npy arrays (H, W, C),
+            all with that number. None: what the source has (files: that of the first array among them, else 1 if the
+            first ones are all grey, else 3).
         limit: use only so many images of each split, evenly spaced; for trials.
     """
 
@@ -90,6 +93,7 @@ class Data:
             ("batch_size", 2),
             ("num_workers", 0),
             ("limit", 2),
+            ("n_channels", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -99,8 +103,11 @@ class Data:
                 f"data.resize must be at least data.size={self.size}, got {self.resize}: "
                 "the centre crop cannot be larger than the image; raise it or leave it out"
             )
-        if self.n_channels not in (None, 1, 3):
-            raise ValueError(f"data.n_channels must be 1 or 3, got {self.n_channels}; leave it out to find it")
+        if self.n_channels is not None and self.n_channels > 4 and self.source not in FILE_SOURCES:
+            raise ValueError(
+                f"data.n_channels={self.n_channels} needs .npy arrays with so many channels (data.source=folder), "
+                f"data.source={self.source} has colours or grey: 1 to 4; leave it out to find it"
+            )
         if not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
         if self.in_memory == "never" and self.source not in FILE_SOURCES:
@@ -145,8 +152,13 @@ class Data:
             raise ValueError("data.mean and data.std belong together: set both, or neither to measure them")
         if self.mean is None or self.std is None:
             return
-        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
-            raise ValueError(f"data.mean and data.std need 1 or 3 values each, got {self.mean} and {self.std}")
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"data.mean and data.std need one value per channel, got {self.mean} and {self.std}")
+        if self.n_channels is not None and self.n_channels != len(self.mean):
+            raise ValueError(
+                f"data.mean and data.std have {len(self.mean)} values, data.n_channels={self.n_channels}; "
+                "give one per channel, or leave them out to measure them"
+            )
         if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
             raise ValueError(
                 f"data.mean and data.std are shares of white, in [0, 1], std above 0, "
