@@ -23,6 +23,7 @@ from deepcluster.evaluation.assign import Assign
 from deepcluster.evaluation.representation import Evaluation, Representation
 from deepcluster.export import Export
 from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
+from deepcluster.patch_filters import KMeansPatchesInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
@@ -52,7 +53,12 @@ TRAINER_OWNED = (
 # Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
-    "init": {"random": RandomInit, "checkpoint": CheckpointInit, "weights": WeightsInit},
+    "init": {
+        "random": RandomInit,
+        "checkpoint": CheckpointInit,
+        "weights": WeightsInit,
+        "kmeans_patches": KMeansPatchesInit,
+    },
     "clustering": {"kmeans": KMeans, "pic": PIC},
 }
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
@@ -159,8 +165,11 @@ def settings(cfg: DictConfig) -> TrainConfig:
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
-    if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
-        raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
+    if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 0:
+        raise ValueError(
+            f"trainer.max_epochs must be at least 1, or 0 to measure the network as it starts, "
+            f"got {config.trainer['max_epochs']}"
+        )
     if config.trainer["precision"] not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
     if config.seed < 0:
