@@ -57,7 +57,7 @@ class KMeansPatchesInit(Init):
     normalise: bool = True
     contrast: float = 10.0  # Coates et al. 2011
     epsilon: float = 0.1  # Coates et al. 2011
-    fold: bool = False  # folded filters gave no better initial alignment than random ones, these do (CIFAR-10)
+    fold: bool = False
     n_iter: int = 10  # Coates and Ng 2012: 10 iterations are usually enough
     spherical: bool = False
 
