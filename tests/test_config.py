@@ -129,7 +129,7 @@ REFUSED = [
     ("extraction.batch_size=0", ["extraction.batch_size", "at least 1"]),
     ("evaluation.knn.k=0", ["evaluation.knn.k", "at least 1"]),
     ("evaluation.linear_probe.epochs=0", ["evaluation.linear_probe.epochs", "at least 1"]),
-    ("trainer.max_epochs=0", ["trainer.max_epochs", "at least 1", "0"]),
+    ("trainer.max_epochs=-1", ["trainer.max_epochs", "at least 1", "-1"]),
     ("seed=-1", ["seed", "at least 0"]),
     ("init.kind=foo", ["init.kind", "checkpoint"]),
     # what an option needs

@@ -16,6 +16,7 @@ ALLOWED = {
     "distributed": set(),
     "training": {"clustering", "models", "data", "distributed"},
     "evaluation": {"clustering", "models", "data", "training.features", "distributed"},
+    "visualization": {"models"},
 }
 
 
@@ -60,7 +61,7 @@ def test_faiss_is_imported_in_clustering_only() -> None:
 
 def test_clustering_and_models_know_no_lightning_and_no_hydra() -> None:
     frameworks = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb")
-    for room in ("clustering", "models", "evaluation"):
+    for room in ("clustering", "models", "evaluation", "visualization"):
         for file in files(room):
             assert not [name for name in imports(file) if name.startswith(frameworks)], file
 

@@ -20,6 +20,7 @@ from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.representation import Evaluation
 from deepcluster.initialise import CheckpointInit, Init, RandomInit
+from deepcluster.patch_filters import KMeansPatchesInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
@@ -48,7 +49,7 @@ TRAINER_OWNED = (
 # Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
-    "init": {"random": RandomInit, "checkpoint": CheckpointInit},
+    "init": {"random": RandomInit, "checkpoint": CheckpointInit, "kmeans_patches": KMeansPatchesInit},
     "clustering": {"kmeans": KMeans},
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
@@ -145,8 +146,11 @@ def settings(cfg: DictConfig) -> TrainConfig:
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
-    if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 1:
-        raise ValueError(f"trainer.max_epochs must be at least 1, got {config.trainer['max_epochs']}")
+    if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 0:
+        raise ValueError(
+            f"trainer.max_epochs must be at least 1, or 0 to measure the network as it starts, "
+            f"got {config.trainer['max_epochs']}"
+        )
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config

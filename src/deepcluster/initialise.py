@@ -9,6 +9,7 @@ from typing import Any
 from deepcluster import checkpoint
 from deepcluster.data.images import ImageSet
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.coates import Coates
 
 
 @dataclass(kw_only=True)
@@ -49,6 +50,8 @@ class RandomInit(Init):
     kind: str = "random"
 
     def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+        if isinstance(backbone, Coates):
+            raise ValueError("init=random gives arch=coates no centroids; set init=kmeans_patches, which learns them")
         return []
 
 

@@ -121,7 +121,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         num_workers=parts.num_workers,
         before_epoch=lambda: reassign.prepare(trainer),
     )
-    trainer.fit(module, datamodule=batches, ckpt_path=str(last) if resuming else None, weights_only=True)
+    if config.trainer["max_epochs"] > 0:
+        trainer.fit(module, datamodule=batches, ckpt_path=str(last) if resuming else None, weights_only=True)
 
     device = trainer.strategy.root_device
     assignment, final = reassign.final(module.backbone, device=device)
@@ -180,6 +181,11 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         "std": std,
     }
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
+    if config.trainer["max_epochs"] > 0 and not any(p.requires_grad for p in backbone.parameters()):
+        raise ValueError(
+            f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
+            "change; set trainer.max_epochs=0 to measure it as it starts"
+        )
     if not resuming:
         for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
             progress.say(f"init       {line}")
@@ -256,6 +262,8 @@ def _untrained(
     """
     file = folder / "untrained.json"
     if not (config.evaluation.enabled and config.evaluation.untrained and distributed.is_main_process()):
+        return {}, None
+    if config.trainer["max_epochs"] == 0:  # what is measured at the end is the untrained network
         return {}, None
     if resuming and file.is_file():
         numbers: dict[str, float] = json.loads(file.read_text())

@@ -43,12 +43,17 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
         )
-    more = 2 * int(config.trainer["max_epochs"])
-    console.print(f"next       train on:        python train.py {argument('resume', folder)} trainer.max_epochs={more}")
-    ckpt = argument("ckpt", folder)
-    console.print(f"           new images:      python eval.py {ckpt} evaluation=assign data=folder data.root=DIR")
-    console.print("           your own images: python train.py data=folder data.root=DIR")
-    console.print("           compare K:       python train.py -m clustering.k=50,100,200")
+    ckpt, more = argument("ckpt", folder), 2 * int(config.trainer["max_epochs"])
+    advice = {
+        "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={more}",
+        "new images": f"python eval.py {ckpt} evaluation=assign data=folder data.root=DIR",
+        "your own images": "python train.py data=folder data.root=DIR",
+        "compare K": "python train.py -m clustering.k=50,100,200",
+    }
+    if more == 0:  # the network was measured as it starts
+        del advice["train on"]
+    for number, (aim, command) in enumerate(advice.items()):
+        console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
 
 
 def argument(key: str, path: Path) -> str:

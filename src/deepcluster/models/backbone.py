@@ -32,6 +32,7 @@ class Backbone(nn.Module):
     # Set by inference_copy: the type in which convolutions run (None: as the images come) and their layout.
     compute_dtype: torch.dtype | None = None
     memory_format: torch.memory_format = torch.preserve_format
+    needs_float32 = False  # its maths does not bear bfloat16: inference_copy leaves it in float32
 
     def __init__(
         self,

@@ -17,7 +17,8 @@ def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, ch
     """Deep copy in eval mode with BatchNorm folded into the convolutions; the original stays as it is.
 
     Args:
-        dtype: float32, or bfloat16 where the hardware multiplies it faster. Sobel stays float32 (see there).
+        dtype: float32, or bfloat16 where the hardware multiplies it faster. Sobel stays float32 (see there), and
+            so does a backbone that needs_float32.
         channels_last: layout of images and weights in memory.
 
     Returns:
@@ -25,6 +26,8 @@ def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, ch
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"an inference copy computes in float32 or bfloat16, got {dtype}")
+    if backbone.needs_float32:
+        dtype = torch.float32
     fast = copy.deepcopy(backbone).eval().requires_grad_(False)
     fold_batch_norm(fast)
     for part in (fast.features, fast.neck):

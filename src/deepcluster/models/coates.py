@@ -1,0 +1,171 @@
+"""The single-layer network of Coates, Ng and Lee 2011: patches compared with centroids. Next: head.py.
+
+Nothing in it is trained by gradients: its centroids are learned once, by init=kmeans_patches.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.patches import Whitening, normalise_contrast
+
+# Numbers of the maps (B, K, h, w) held at a time: 16 MB stay near the processor's caches (1600 filters: 3 images).
+NUMBERS_PER_BLOCK = 2**22
+
+
+class PatchCode(nn.Module):
+    """Every patch of an image, contrast-normalised and whitened, becomes its code against K centroids.
+
+    Triangle: max(0, mean of the distances to all centroids - distance to centroid k), about half of them 0.
+    Hard: 1 at the nearest centroid, 0 elsewhere. (B, C, H, W) -> (B, K, H - s + 1, W - s + 1).
+
+    All that it learned is in buffers, so that checkpoints hold it: centroids (K, d), whitening (d, d) and mean (d,)
+    of patches with d = C s s, the contrast constant, and scale and shift (C,), which bring an image as the data group
+    normalises it back to grey levels in 0..255, on which scale the constant is meant.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    contrast: Tensor
+    mean: Tensor
+    whitening: Tensor
+    centroids: Tensor
+
+    def __init__(self, in_channels: int, n_filters: int, patch_size: int, hard: bool) -> None:
+        super().__init__()
+        self.in_channels, self.n_filters, self.patch_size, self.hard = in_channels, n_filters, patch_size, hard
+        d = in_channels * patch_size**2
+        self.register_buffer("scale", torch.ones(in_channels))
+        self.register_buffer("shift", torch.zeros(in_channels))
+        self.register_buffer("contrast", torch.tensor(10.0))
+        self.register_buffer("mean", torch.zeros(d))
+        self.register_buffer("whitening", torch.eye(d))
+        self.register_buffer("centroids", torch.zeros(n_filters, d))
+
+    @torch.no_grad()
+    def learn(
+        self, centroids: Tensor, whitening: Whitening, *, contrast: float, mean: list[float], std: list[float]
+    ) -> None:
+        """Take over what was learned from patches in grey levels.
+
+        Args:
+            centroids: (K, d), of whitened patches.
+            whitening: of contrast-normalised patches.
+            contrast: added to a patch's variance.
+            mean, std: per channel, in [0, 1], by which images will come normalised.
+        """
+        self.centroids.copy_(centroids)
+        self.whitening.copy_(whitening.matrix)
+        self.mean.copy_(whitening.mean)
+        self.contrast.fill_(contrast)
+        self.scale.copy_(255 * torch.tensor(std))
+        self.shift.copy_(255 * torch.tensor(mean))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Codes (B, K, h, w) of images (B, C, H, W), laid out channels last.
+
+        Raises:
+            ValueError: if nothing was learned yet.
+        """
+        if not bool(self.centroids.any()):
+            raise ValueError("arch=coates has learned no centroids yet; set init=kmeans_patches")
+        height, width = images.shape[2] - self.patch_size + 1, images.shape[3] - self.patch_size + 1
+        grey = images * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
+        patches = F.unfold(grey, self.patch_size).transpose(1, 2).flatten(0, 1)  # (B h w, d): a K-th of what follows
+        whitened = Whitening(mean=self.mean, matrix=self.whitening).apply(
+            normalise_contrast(patches, float(self.contrast))
+        )
+        codes = self._code(whitened)
+        return codes.view(len(images), height, width, self.n_filters).permute(0, 3, 1, 2)
+
+    def _code(self, whitened: Tensor) -> Tensor:
+        """Codes (n, K) of whitened patches (n, d); in place, for they are large."""
+        # |z - c|^2 = -2 z . c + |z|^2 1 + 1 |c|^2 as one product, of z and c with two numbers more each
+        ones = torch.ones_like(whitened[:, :1])
+        left = torch.cat([whitened, whitened.square().sum(dim=1, keepdim=True), ones], dim=1)
+        c = self.centroids
+        right = torch.cat([-2 * c, torch.ones_like(c[:, :1]), c.square().sum(dim=1, keepdim=True)], dim=1)
+        codes = left @ right.T
+        if self.hard:
+            nearest = codes.argmin(dim=1, keepdim=True)
+            return codes.zero_().scatter_(1, nearest, 1.0)
+        codes.clamp_min_(0).sqrt_()  # rounding can leave a distance of 0 below it
+        return codes.neg_().sub_(codes.mean(dim=1, keepdim=True)).clamp_min_(0)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.n_filters}, patch_size={self.patch_size}, hard={self.hard}"
+
+
+class QuadrantSum(nn.Module):
+    """Sums of the maps over their four quadrants: (B, K, h, w) -> (B, K, 2, 2); the middle line belongs above, left."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        top, left = (maps.shape[2] + 1) // 2, (maps.shape[3] + 1) // 2
+        halves = torch.stack([maps[:, :, :top].sum(dim=2), maps[:, :, top:].sum(dim=2)], dim=2)  # (B, K, 2, w)
+        return torch.stack([halves[..., :left].sum(dim=3), halves[..., left:].sum(dim=3)], dim=3)
+
+
+class Coates(Backbone):
+    """Codes of all patches, summed in quadrants: 4 K features, for a linear classifier.
+
+    Args:
+        in_channels: channels of the images.
+        image_size: height and width of the images.
+        n_filters: centroids K (the papers: 1600, and 4000 for their best figure).
+        patch_size: side of the patches (the papers: 6), at every pixel.
+        hard: one-hot codes in place of triangles.
+    """
+
+    # Distances are differences of large numbers, and contrasts too: an inference copy stays in float32.
+    needs_float32 = True
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        image_size: int = 32,
+        n_filters: int = 1600,
+        patch_size: int = 6,
+        hard: bool = False,
+    ) -> None:
+        if n_filters < 2:
+            raise ValueError(f"arch.n_filters must be at least 2, got {n_filters}")
+        if not 2 <= patch_size < image_size:
+            raise ValueError(
+                f"arch.patch_size must be at least 2 and below data.size={image_size}, got {patch_size}; "
+                "there would be no four quadrants of patches"
+            )
+        super().__init__(
+            features=nn.Sequential(
+                OrderedDict(conv1=PatchCode(in_channels, n_filters, patch_size, hard), pool1=QuadrantSum())
+            ),
+            neck=nn.Sequential(OrderedDict(flatten=nn.Flatten())),
+            feature_dim=4 * n_filters,
+            stages=["conv1"],
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=False,
+        )
+        self.n_images_per_block = max(1, NUMBERS_PER_BLOCK // (n_filters * (image_size - patch_size + 1) ** 2))
+
+    @property
+    def code(self) -> PatchCode:
+        """The layer that holds what was learned."""
+        layer = self.features.conv1
+        assert isinstance(layer, PatchCode)
+        return layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, 4 K) of normalised images (B, C, H, W); the maps of a few images exist at a time."""
+        pool = self.features.pool1
+        assert isinstance(pool, QuadrantSum)
+        with torch.autocast(images.device.type, enabled=False):  # see needs_float32
+            blocks = torch.split(self.prepare(images).float(), self.n_images_per_block)
+            return self.finish(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
+
+    def convolutional(self, images: Tensor) -> Tensor:
+        """The features, all of them: what the papers' classifier reads, also above 10,000 numbers."""
+        features: Tensor = self(images)
+        return features

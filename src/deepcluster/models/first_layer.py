@@ -1,0 +1,49 @@
+"""Which convolution of a network comes first, and what it sees. patch_filters.py and pictures of filters ask."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster.models.backbone import Backbone
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the first convolution."""
+
+
+@torch.no_grad()
+def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Tensor]:
+    """The convolution that runs first: its name, itself, and its input (B, c, h, w) for images (B, C, H, W).
+
+    Found by sending the images through, whatever the order in which layers were defined; Sobel is none of them.
+    The network's mode and statistics stay as they are.
+
+    Raises:
+        ValueError: if there is no convolution.
+    """
+    found: list[tuple[str, nn.Conv2d, Tensor]] = []
+    hooks = []
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Conv2d):
+
+            def reached(conv: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
+                assert isinstance(conv, nn.Conv2d)
+                found.append((name, conv, inputs[0]))
+                raise _Reached
+
+            hooks.append(module.register_forward_pre_hook(reached))
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    try:
+        backbone(images)
+    except _Reached:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    if not found:
+        raise ValueError("this network has no convolution; init=kmeans_patches needs one, use init=random")
+    return found[0]

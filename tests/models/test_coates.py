@@ -1,0 +1,97 @@
+"""The single-layer network against its twin of loops."""
+
+import numpy as np
+import pytest
+import torch
+from reference.coates import features
+
+from deepcluster.models import coates
+from deepcluster.models.coates import Coates, QuadrantSum
+from deepcluster.models.inference import inference_copy
+from deepcluster.models.patches import Whitening
+
+MEAN, STD = [0.49, 0.48, 0.45], [0.247, 0.243, 0.261]
+
+
+def grey_levels(n: int, channels: int, size: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, channels, size, size), generator=generator).float()
+    images[0, :, :4, :4] = 200.0  # a flat corner, as in a sky
+    return images
+
+
+def learned(channels: int, size: int, *, patch: int = 3, hard: bool = False) -> Coates:
+    generator = torch.Generator().manual_seed(1)
+    net = Coates(channels, size, n_filters=9, patch_size=patch, hard=hard)
+    d = channels * patch**2
+    matrix = torch.randn(d, d, generator=generator) * 0.3
+    whitening = Whitening(mean=0.1 * torch.randn(d, generator=generator), matrix=matrix + matrix.T)
+    net.code.learn(
+        torch.randn(9, d, generator=generator), whitening, contrast=10.0, mean=MEAN[:channels], std=STD[:channels]
+    )
+    return net
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    channels = images.shape[1]
+    mean, std = torch.tensor(MEAN[:channels]).view(-1, 1, 1), torch.tensor(STD[:channels]).view(-1, 1, 1)
+    return (images / 255 - mean) / std
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(("channels", "size", "patch"), [(3, 9, 3), (1, 8, 3), (3, 8, 4)])
+def test_features_are_those_of_the_loops_whatever_normalises_the_images(channels, size, patch, hard):
+    images, net = grey_levels(3, channels, size), learned(channels, size, patch=patch, hard=hard)
+    code = net.code
+    arrays = [array.double().numpy() for array in (code.centroids, code.mean, code.whitening)]
+    expected = [
+        features(image.double().numpy(), *arrays, size=patch, contrast=10.0, hard=hard).reshape(-1) for image in images
+    ]
+    found = net(normalised(images))
+    assert found.shape == (3, net.feature_dim)
+    np.testing.assert_allclose(found.numpy(), np.array(expected), rtol=1e-4, atol=1e-3)
+
+
+def test_blocks_of_images_change_nothing(monkeypatch):
+    images = normalised(grey_levels(5, 3, 12))
+    whole = learned(3, 12)(images)
+    monkeypatch.setattr(coates, "NUMBERS_PER_BLOCK", 2 * 9 * 10 * 10)
+    blocked = learned(3, 12)
+    assert blocked.n_images_per_block == 2
+    torch.testing.assert_close(blocked(images), whole)
+
+
+def test_quadrants_are_sums_and_the_middle_belongs_above_and_left():
+    maps = torch.arange(9.0).view(1, 1, 3, 3)  # 0 1 2 / 3 4 5 / 6 7 8
+    assert QuadrantSum()(maps).flatten().tolist() == [0 + 1 + 3 + 4, 2 + 5, 6 + 7, 8]
+
+
+def test_triangles_are_never_negative_and_a_hard_code_has_one_1():
+    images = normalised(grey_levels(2, 3, 9))
+    soft, hard = learned(3, 9).stage(images, "conv1"), learned(3, 9, hard=True).stage(images, "conv1")
+    assert float(soft.min()) == 0 and 0.2 < float((soft == 0).float().mean()) < 0.8
+    assert torch.equal(hard.sum(dim=1), torch.ones(2, 7, 7))
+    assert torch.equal(hard.argmax(dim=1), soft.argmax(dim=1))  # the nearest has the largest triangle
+
+
+def test_an_inference_copy_in_bfloat16_stays_exact():
+    net, images = learned(3, 9), normalised(grey_levels(3, 3, 9))
+    fast = inference_copy(net, dtype=torch.bfloat16, channels_last=True)
+    torch.testing.assert_close(fast(images), net(images))
+    torch.testing.assert_close(fast.convolutional(images), net(images))
+
+
+def test_a_state_dict_brings_everything_back():
+    net, again = learned(3, 9), Coates(3, 9, n_filters=9, patch_size=3)
+    again.load_state_dict(net.state_dict())
+    images = normalised(grey_levels(2, 3, 9))
+    assert torch.equal(again(images), net(images))
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(ValueError, match=r"arch.patch_size .* below data.size=6, got 6"):
+        Coates(3, 6, patch_size=6)
+    with pytest.raises(ValueError, match=r"arch.n_filters must be at least 2"):
+        Coates(3, 32, n_filters=1)
+    with pytest.raises(ValueError, match="set init=kmeans_patches"):
+        Coates(3, 9, n_filters=4, patch_size=3)(torch.zeros(1, 3, 9, 9))

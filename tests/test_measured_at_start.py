@@ -1,0 +1,64 @@
+"""trainer.max_epochs=0 measures a network as it starts: how Coates and Ng's, which nothing trains, is used."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from deepcluster import checkpoint, command_line, config, run
+from deepcluster.config import TrainConfig
+from deepcluster.evaluate import EvalConfig, Evaluated, evaluate
+from deepcluster.evaluation.knn import Knn
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SMALL = ["data.limit=120", "data.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
+COATES = ["arch=coates", "arch.n_filters=6", "init=kmeans_patches", "init.n_patches=1000"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
+
+
+def settings(*overrides: str) -> TrainConfig:
+    return config.settings(compose("train", [*SMALL, *overrides]))
+
+
+def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path) -> None:
+    summary = run.train(settings(*COATES, "trainer.max_epochs=0"), tmp_path / "run")
+    measured, before = summary["trained"], summary["untrained"]
+    assert summary["epochs"] == 0 and measured["knn_accuracy"] > 0.3 and before["knn_accuracy"] is None
+    stored = checkpoint.load(tmp_path / "run")
+    assert stored.epoch == 0 and stored.assignment is not None and stored.assignment.k == 5
+    (tmp_path / "eval").mkdir()
+    again = evaluate(EvalConfig(ckpt=str(tmp_path / "run"), evaluation=evaluated()), tmp_path / "eval")
+    assert again["knn_accuracy"] == measured["knn_accuracy"]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["k"] == 5
+
+
+def evaluated() -> Evaluated:
+    return Evaluated(knn=Knn(k=5))
+
+
+def test_a_network_without_weights_is_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"trainer.max_epochs=2, but .* set trainer.max_epochs=0"):
+        run.train(settings(*COATES, "trainer.max_epochs=2"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path) -> None:
+    lenet = ["arch=lenet5", "data.size=32", "init=kmeans_patches", "init.n_patches=1000"]
+    first = run.train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
+    start = checkpoint.load(tmp_path).backbone
+    cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
+    resumed = config.settings(config.resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
+    second = run.train(resumed, tmp_path)
+    assert (first["epochs"], second["epochs"]) == (0, 1)
+    assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]
+    moved = checkpoint.load(tmp_path / "checkpoints" / "last.ckpt").backbone["features.conv1.0.weight"]
+    assert not torch.equal(moved, start["features.conv1.0.weight"])

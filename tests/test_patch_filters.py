@@ -1,0 +1,258 @@
+"""init=kmeans_patches: filters of the layer that runs first, at the scale of random ones, decided by the seed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reference.coates import normalised, zca
+from torch import nn
+from torchvision.io import write_png
+
+from deepcluster.data.images import FileImages, ImageSet, MemoryImages
+from deepcluster.data.views import FeatureView
+from deepcluster.initialise import RandomInit
+from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.coates import Coates
+from deepcluster.models.first_layer import first_layer
+from deepcluster.models.lenet import LeNet5
+from deepcluster.models.resnet import resnet
+from deepcluster.patch_filters import KMeansPatchesInit
+
+MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.2, 0.3]
+
+
+def edges(n: int = 60, channels: int = 3, size: int = 32, *, black: bool = False) -> MemoryImages:
+    """Images of one straight edge each, at any angle, in two colours with a little noise; or beside pure black."""
+    generator = torch.Generator().manual_seed(0)
+    angle = 2 * torch.pi * torch.rand(n, 1, 1, generator=generator)
+    y, x = torch.meshgrid(torch.arange(size) - size / 2, torch.arange(size) - size / 2, indexing="ij")
+    side = (x * angle.cos() + y * angle.sin() > 0).unsqueeze(1)
+    one, other = (255 * torch.rand(n, channels, 1, 1, generator=generator) for _ in range(2))
+    noisy = torch.where(side, one, other) + 8 * torch.randn(n, channels, size, size, generator=generator)
+    if black:
+        noisy = torch.where(side, noisy, torch.zeros(()))
+    pixels = noisy.clamp(0, 255).to(torch.uint8)
+    return MemoryImages(images=pixels, samples=[str(i) for i in range(n)])
+
+
+def card(images: ImageSet, size: int = 32) -> dict[str, Any]:
+    c = images.n_channels
+    return {"in_channels": c, "image_size": size, "resize": size, "mean": MEAN[:c], "std": STD[:c]}
+
+
+def started(backbone: Backbone, images: ImageSet, seed: int = 1, **settings: Any) -> tuple[nn.Conv2d, list[str]]:
+    """The first convolution after the init, and what was told."""
+    described = card(images, backbone.image_size)
+    init = KMeansPatchesInit(**{"n_patches": 2000, **settings})
+    told = init.apply(backbone, card=described, images=images, seed=seed)
+    size = backbone.image_size
+    return first_layer(backbone, torch.zeros(1, images.n_channels, size, size))[1], told
+
+
+def networks() -> list[tuple[Backbone, int]]:
+    torch.manual_seed(0)
+    small = {"feature_dim": 8, "hidden": 8}
+    return [
+        (LeNet5(1), 1),
+        (SmallAlexNet(3, sobel=False, **small), 3),
+        (SmallAlexNet(3, sobel=True, **small), 3),
+        (resnet("resnet18", 3, 32), 3),
+        (resnet("resnet18", 3, 64, small_images=False), 3),
+    ]
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_answers_keep_the_random_filters_scale(which: int) -> None:
+    net, channels = networks()[which]
+    images = edges(channels=channels, size=net.image_size)
+    view = FeatureView(net.image_size, net.image_size, MEAN[:channels], STD[:channels])
+    conv, seen = first_layer(net, view(images.images))[1:]
+    before = conv.weight.detach().clone()
+    inside = nn.functional.conv2d(seen, before)
+    after, _ = started(net, images, n_patches=20_000)
+    assert after is conv and not torch.allclose(conv.weight.detach(), before)
+    if conv.bias is not None:
+        assert float(conv.bias.detach().abs().max()) == 0
+    # of all patches, of which the init saw a sample
+    learned = nn.functional.conv2d(seen, conv.weight.detach())
+    assert float(learned.std() / inside.std()) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_two_kinds_of_patches_give_the_filter_that_tells_them_apart(fold: bool) -> None:
+    # Ramps to the right and downwards: every normalised patch is one of two, R and D. The whitened centroids are
+    # opposite, along R - D, the only direction that varies, so both filters are +-(R - D), without flat answer.
+    ramp = (100 + 4 * torch.arange(32)).to(torch.uint8).expand(32, 32)
+    pixels = torch.stack([ramp, ramp.T]).unsqueeze(1).repeat(20, 1, 1, 1)
+    images = MemoryImages(images=pixels, samples=[str(i) for i in range(40)])
+    torch.manual_seed(0)
+    conv, told = started(LeNet5(1, channels=[2, 4]), images, fold=fold)
+    small = torch.arange(5.0).expand(5, 5)
+    cosine = nn.functional.cosine_similarity(conv.weight.detach().flatten(1), (small - small.T).reshape(1, 25), dim=1)
+    torch.testing.assert_close(cosine.sort().values, torch.tensor([-1.0, 1.0]), atol=1e-3, rtol=0)
+    assert told[0].startswith("kmeans_patches: features.conv1.0's 2 filters of 5x5x1 from 2,000 patches of 40 images")
+
+
+def test_the_seed_alone_decides() -> None:
+    def filters(seed: int, state: int) -> torch.Tensor:
+        torch.manual_seed(7)
+        net = LeNet5(1)
+        torch.manual_seed(state)
+        return started(net, edges(channels=1), seed=seed)[0].weight.detach()
+
+    assert torch.equal(filters(1, 0), filters(1, 5))
+    assert not torch.allclose(filters(1, 0), filters(2, 0))
+
+
+def test_files_give_the_filters_of_memory(tmp_path: Path) -> None:
+    images = edges(n=30)
+    for i, pixels in enumerate(images.images):
+        write_png(pixels, str(tmp_path / f"{i:02}.png"))
+    files = FileImages(root=tmp_path, samples=[f"{i:02}.png" for i in range(30)], n_channels=3)
+    found = []
+    for source in (images, files):
+        torch.manual_seed(0)
+        found.append(started(SmallAlexNet(3, sobel=False, feature_dim=8, hidden=8), source)[0].weight.detach())
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_flat_patches_are_left_out_and_told() -> None:
+    torch.manual_seed(0)
+    _, told = started(LeNet5(1), edges(channels=1, black=True))
+    share = int(told[0].split("images, ")[1].split("%")[0])
+    assert 30 <= share <= 60
+
+
+def test_patches_come_evenly_from_the_images_that_were_drawn() -> None:
+    images = edges(n=200)
+    for i in range(200):
+        images.images[i] = i  # a patch tells its image
+    init = KMeansPatchesInit(n_patches=230, n_images=100)
+    view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
+    patches = init._patches(images, view, lambda batch: batch, 5, seed=3)
+    assert patches.shape == (230, 75)
+    drawn, counts = patches[:, 0].round().long().unique(return_counts=True)
+    assert len(drawn) == 100 and sorted(counts.tolist()) == 70 * [2] + 30 * [3]
+
+
+def test_every_place_of_an_image_is_cut() -> None:
+    images = edges(n=2)
+    images.images[:] = torch.arange(32 * 32).remainder(256).view(32, 32).to(torch.uint8)
+    images.images[:, 1] = torch.arange(32 * 32).div(256, rounding_mode="floor").view(32, 32).to(torch.uint8)
+    view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
+    patches = KMeansPatchesInit(n_patches=20_000)._patches(images, view, lambda batch: batch, 30, seed=3)
+    corners = (patches[:, 0] + 256 * patches[:, 900]).round().long()
+    places, counts = corners.unique(return_counts=True)
+    assert places.tolist() == [0, 1, 2, 32, 33, 34, 64, 65, 66]
+    assert counts.min() > 2000  # of 2222 expected
+
+
+def coates(images: ImageSet, mean: list[float], std: list[float], **settings: Any) -> tuple[Coates, torch.Tensor]:
+    net = Coates(3, 32, n_filters=12, patch_size=6)
+    described = {**card(images), "mean": mean, "std": std}
+    KMeansPatchesInit(n_patches=3000, **settings).apply(net, card=described, images=images, seed=1)
+    assert isinstance(images, MemoryImages)
+    return net, net(FeatureView(32, 32, mean, std)(images.images))
+
+
+def test_coates_learns_and_sees_grey_levels_whatever_the_images_are_normalised_by() -> None:
+    images = edges()
+    net, features = coates(images, MEAN, STD)
+    plain, same = coates(images, [0.0] * 3, [1 / 255] * 3)
+    assert torch.equal(net.code.centroids, plain.code.centroids)
+    torch.testing.assert_close(features, same, rtol=1e-3, atol=0.02)
+    assert float(features.std()) > 1
+
+
+def test_the_centroids_are_means_of_the_whitened_patches_nearest_to_them() -> None:
+    images, init = edges(), KMeansPatchesInit(n_patches=3000, n_iter=100)
+    net, _ = coates(images, MEAN, STD, n_iter=100)
+    view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
+    patches = init._patches(images, view, lambda batch: batch, 6, seed=1).double().numpy()
+    normal = np.array([normalised(patch, 10.0) for patch in patches])
+    mean, matrix = zca(normal, 0.1)
+    z = torch.from_numpy((normal - mean) @ matrix)
+    centroids = net.code.centroids.double()
+    nearest = torch.cdist(z, centroids).argmin(dim=1)
+    means = torch.stack([z[nearest == k].mean(dim=0) for k in range(12)])
+    torch.testing.assert_close(means, centroids, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patch_size": 6}, r"init.patch_size=6 does not fit the layer's kernel of 3x3; .* set it to 3"),
+        ({"n_patches": 47}, r"init.n_patches=47 is less than the 48 filters"),
+    ],
+)
+def test_settings_that_do_not_fit_the_layer_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        started(SmallAlexNet(3, feature_dim=8, hidden=8), edges(), **settings)
+
+
+def test_images_without_contrast_are_refused() -> None:
+    images = edges(channels=1)
+    images.images[:] = 9
+    with pytest.raises(ValueError, match=r"needs at least 6 patches with contrast.*; 0 of init.n_patches=2000"):
+        started(LeNet5(1), images)
+
+
+def test_layers_that_cannot_take_filters_are_refused() -> None:
+    net = LeNet5(3)
+    net.features.conv1[0] = nn.Conv2d(3, 6, (5, 3))
+    with pytest.raises(ValueError, match=r"cannot give features.conv1.0 its filters: it needs one square kernel"):
+        started(net, edges())
+    none = LeNet5(3)
+    none.features, none.neck = nn.Sequential(), nn.Sequential(nn.Flatten(), nn.Linear(3072, 4))
+    with pytest.raises(ValueError, match="no convolution"):
+        started(none, edges())
+
+
+def test_coates_is_refused_what_it_cannot_do() -> None:
+    images, net = edges(), Coates(3, 32, n_filters=12)
+    with pytest.raises(ValueError, match=r"init.fold=true does not suit arch=coates"):
+        KMeansPatchesInit(fold=True).apply(net, card=card(images), images=images, seed=1)
+    with pytest.raises(ValueError, match="set init=kmeans_patches"):
+        RandomInit().apply(net, card=card(images), images=images, seed=1)
+
+
+@pytest.mark.parametrize("name", ["n_patches", "n_images", "n_iter", "contrast", "epsilon"])
+def test_wrong_settings_are_refused_with_their_key(name: str) -> None:
+    with pytest.raises(ValueError, match=f"init.{name} must be"):
+        KMeansPatchesInit(**{name: 0})
+
+
+def test_the_first_layer_is_the_one_that_runs_first_and_nothing_else_changes() -> None:
+    class Twisted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second, self.first, self.norm = nn.Conv2d(4, 4, 3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.second(self.first(self.norm(x)))
+            return result
+
+    net = LeNet5(3)
+    twisted = Twisted()
+    net.features = nn.Sequential(twisted)
+    twisted.second.eval()
+    images = torch.randn(2, 3, 32, 32)
+    name, conv, seen = first_layer(net, images)
+    assert name == "features.0.first" and conv is twisted.first
+    torch.testing.assert_close(seen, images / (1 + 1e-5) ** 0.5)
+    assert int(twisted.norm.num_batches_tracked) == 0 and net.training and not twisted.second.training
+    assert not conv._forward_pre_hooks
+
+
+def test_timm_networks_get_filters_too() -> None:
+    pytest.importorskip("timm")
+    from deepcluster.models.timm_model import timm_backbone
+
+    torch.manual_seed(0)
+    net = timm_backbone("resnet10t", 3, 64)
+    before = first_layer(net, torch.zeros(1, 3, 64, 64))[1].weight.detach().clone()
+    conv, _ = started(net, edges(size=64))
+    assert conv.weight.shape == before.shape and not torch.allclose(conv.weight.detach(), before)
