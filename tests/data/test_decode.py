@@ -183,9 +183,10 @@ def test_two_and_four_channels_are_grey_or_colours_with_alpha_which_is_opaque_wh
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
 def test_a_colour_that_is_transparent_has_alpha_0(mode):
-    image = Image.new(mode, (3, 1), 0)
-    image.putpixel((1, 0), 9 if mode != "RGB" else (9, 8, 7))
-    data = encoded(image, "PNG", transparency=9 if mode != "RGB" else (9, 8, 7))
+    image = Image.new("RGB", (3, 1), (200, 100, 0))
+    image.putpixel((1, 0), (9, 8, 7))
+    image = image.convert(mode)
+    data = encoded(image, "PNG", transparency=image.getpixel((1, 0)))
     assert decode(data, 4)[3].tolist() == [[255, 0, 255]]
 
 
