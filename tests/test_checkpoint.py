@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcluster.checkpoint import Checkpoint, check_same_clusters
+from deepcluster.checkpoint import Checkpoint, check_same_clusters, read
 from deepcluster.clustering.assignment import Assignment
 
 
@@ -37,3 +37,20 @@ def test_clusters_of_another_run_are_refused(k: int, capacity: int, k_is_fixed: 
     with pytest.raises(ValueError) as refused:
         check_same_clusters(stored(k, capacity), 10, k_is_fixed=k_is_fixed)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.99])
+def test_a_file_that_is_cut_short_is_named_wherever_it_ends(as_zip: bool, share: float, tmp_path: Path) -> None:
+    file = tmp_path / "x.pth.tar"
+    content = {"arch": "alexnet", "state_dict": {"features.0.weight": torch.zeros(3_000)}}
+    torch.save(content, file, _use_new_zipfile_serialization=as_zip)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"x\.pth\.tar .*damaged"):
+        read(file)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "x.pth.tar")

@@ -156,6 +156,21 @@ def test_a_file_without_top_layer_is_read(tmp_path: Path) -> None:
     assert recognise.read(path).head is None
 
 
+def test_a_file_that_lacks_a_part_of_its_own_network_is_called_incomplete(tmp_path: Path) -> None:
+    lacking = "features.0.bias"
+    path = file_of(twin("alexnet", sobel=True), "alexnet", tmp_path / "x.pth.tar", keep=lambda name: name != lacking)
+    with pytest.raises(ValueError, match=r"features\.0\.bias there.*the file is incomplete") as e:
+        weights.load_backbone(path)
+    assert "set arch" not in str(e.value)  # a file alone takes its network from itself: there is nothing to set
+
+
+def test_what_is_no_tensor_among_the_weights_is_missing_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth.tar"
+    torch.save({"epoch": 1, "arch": "alexnet", "state_dict": {"features.0.weight": 3}}, path)
+    with pytest.raises(ValueError, match="has 5 convolutions; its state_dict has 0"):
+        weights.load_backbone(path)
+
+
 def test_torchvisions_alexnet_is_read_as_one_without_batchnorm(tmp_path: Path) -> None:
     """The same numbers; its last layer is classifier.6."""
     from torchvision.models import alexnet

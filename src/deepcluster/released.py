@@ -180,9 +180,10 @@ def to_bytes(content: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def plain_names(state: dict[Any, Tensor]) -> dict[str, Tensor]:
-    """Names as text (Python 2 may have written bytes) and without DataParallel's `module.`, wherever it stands."""
-    return {re.sub(r"(^|\.)module\.", r"\1", str(_text(name))): value for name, value in state.items()}
+def plain_names(state: dict[Any, Any]) -> dict[str, Tensor]:
+    """Tensors, names as text (Python 2 may have written bytes) and without DataParallel's `module.` anywhere."""
+    named = ((str(_text(name)), value) for name, value in state.items() if isinstance(value, Tensor))
+    return {re.sub(r"(^|\.)module\.", r"\1", name): value for name, value in named}
 
 
 def _convolutions(tensors: dict[str, Tensor]) -> list[str]:

@@ -78,7 +78,7 @@ def build_backbone(weights: Weights) -> Backbone:
         **{name: off for name, off in (("weights", None), ("pretrained", False)) if name in card["arch"]},
     }
     backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
-    backbone.load_state_dict(fit(weights, backbone).state)
+    backbone.load_state_dict(fit(weights, backbone, wanted=card).state)
     return backbone.eval()
 
 
@@ -140,7 +140,7 @@ def _advice(
     """What to set so that the file fits."""
     if weights.card is not None:
         settings = _settings(weights.card, wanted)
-        return f"set {' '.join(settings)}" if settings else "the file contradicts its own description"
+        return f"set {' '.join(settings)}" if settings else "the file is incomplete: it lacks a part of its own network"
     first = next(iter(target))
     if found is not None and name == first and found.ndim == target[first].ndim == 4:
         there, here = found.shape[1], target[first].shape[1]
