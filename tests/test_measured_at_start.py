@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster import checkpoint, command_line, config, run
 from deepcluster.config import TrainConfig
-from deepcluster.evaluate import EvalConfig, Evaluated, evaluate
+from deepcluster.evaluate import EvalConfig, evaluate
 from deepcluster.evaluation.knn import Knn
+from deepcluster.evaluation.representation import Representation
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["data.limit=120", "data.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
@@ -36,13 +37,9 @@ def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path)
     stored = checkpoint.load(tmp_path / "run")
     assert stored.epoch == 0 and stored.assignment is not None and stored.assignment.k == 5
     (tmp_path / "eval").mkdir()
-    again = evaluate(EvalConfig(ckpt=str(tmp_path / "run"), evaluation=evaluated()), tmp_path / "eval")
+    again = evaluate(EvalConfig(ckpt=str(tmp_path / "run"), evaluation=Representation(knn=Knn(k=5))), tmp_path / "eval")
     assert again["knn_accuracy"] == measured["knn_accuracy"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["k"] == 5
-
-
-def evaluated() -> Evaluated:
-    return Evaluated(knn=Knn(k=5))
 
 
 def test_a_network_without_weights_is_not_trained(tmp_path: Path) -> None:

@@ -252,14 +252,6 @@ def test_pic_with_its_defects_is_the_same_option_by_either_way() -> None:
     assert settings("mode=official", "clustering=pic") == by_option
 
 
-def test_mode_official_has_pics_defects_where_the_clustering_is_pic() -> None:
-    of_kmeans = {key: value for key, value in DEFECTS.items() if not key.startswith("clustering.")}
-    of_pic = {"clustering.arithmetic": "float32", "clustering.drop_first_neighbour": True}
-    assert changes("clustering=pic", "mode=official", than=("clustering=pic",)) == of_kmeans | of_pic
-    of_pic_official = changes("clustering=pic_official", than=("clustering=pic",))
-    assert of_pic_official == of_pic, "the option alone has the same defects"
-
-
 def test_one_defect_can_be_left_out() -> None:
     without = changes("mode=official", "sampler=uniform", "clustering.empty=repair", "experiment=cifar10")
     assert not without.keys() & {"sampler.kind", "clustering.empty"} and without["reduction.epsilon"] == 0.0
