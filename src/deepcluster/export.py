@@ -78,7 +78,7 @@ class Export(Evaluator):
             files.append(("onnx", file, f"uint8 pixels in; off torch by {results['onnx_largest_difference']:.0e}"))
         for name, file, note in files:
             results[f"{name}_bytes"] = file.stat().st_size
-            context.progress.say(f"{name:11}{file} {note}")
+            context.progress.say(f"{name:12}{file} {note}")
         return results
 
 

@@ -154,6 +154,17 @@ def test_writing_into_images_does_not_change_what_is_remembered(make_folder, tmp
     assert (load(settings, "train").images == before).all()
 
 
+def test_a_broken_file_that_was_put_right_in_place_is_taken_by_the_next_sample(make_folder, tmp_path):
+    root = make_folder([f"{i}.png" for i in range(4)])
+    settings = folder(root, check="sample", in_memory="never", cache_dir=str(tmp_path / "cache"))
+    good = (root / "1.png").read_bytes()
+    (root / "1.png").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="1 of 4 sampled"):
+        load(settings, "train")
+    (root / "1.png").write_bytes(good)  # the folder's time of change stays
+    assert len(load(settings, "train")) == 4
+
+
 def test_a_sample_is_decoded_and_the_set_keeps_its_size(broken, monkeypatch, caplog):
     settings = folder(broken, on_broken="skip", check="sample", in_memory="never")
     images = load(settings, "train")

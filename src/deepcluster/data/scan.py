@@ -76,7 +76,8 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
     if found is None:
         images.prepare()
         found = _decode_all(images, settings) if check == "all" else _decode_sample(images)
-        if not found.may_heal:
+        # A sample's key knows the names only: a broken file that was put right in place must not stay broken.
+        if not found.may_heal and not (check == "sample" and found.broken):
             cache.write(settings, f"scan-{split}", key, _entry(found))
     if check == "sample":
         _check_sample(images, found.broken, settings)
