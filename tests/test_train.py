@@ -341,7 +341,7 @@ def test_a_sweep_runs_every_job_also_after_one_that_the_data_refuse(typist: Typi
 
 
 def test_a_second_sweep_does_not_join_the_runs_of_the_first(typist: Typist) -> None:
-    long = [f"+trainer.{name}=null" for name in ("min_epochs", "max_time", "fast_dev_run", "limit_train_batches")]
+    long = [f"+trainer.{name}=null" for name in ("min_epochs", "max_time", "min_steps", "limit_train_batches")]
     sweep = ["-m", *TINY, "seed=1,2", "output_dir=twice", *long]
     assert typist.train(*sweep).status == 0
     before = {path: path.stat().st_mtime_ns for path in typist.folder.glob("twice/*/summary.json")}
