@@ -1,21 +1,19 @@
 """The paper's AlexNet, and the small one of "A Deep Dive into Deep Cluster" for 32x32 images. Next: vgg.py."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
 
-from deepcluster.models.backbone import Backbone, map_shape
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import check_widths, conv_stage
+from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
 
 # Kernel size, stride and padding of conv1..conv5; original: alexnet.py, CFG['2012']. No groups, no LRN.
 CONVOLUTIONS = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))
 SMALL_PADDING = (2, 2, 1, 1, 1)  # the Deep Dive's; all its convolutions are 3x3 with stride 1
 
 
-class AlexNet(Backbone):
+class AlexNet(PlainNetwork):
     """DeepCluster's AlexNet (Caron et al. 2018): the features are fc7 before its ReLU, D = 4096.
 
     With the paper's channels at 224x224: 96x55x55, pooled 27; 256x27x27, pooled 13; 384, 384, 256 x13x13,
@@ -55,31 +53,23 @@ class AlexNet(Backbone):
             if number in (1, 2, 5):
                 layers[f"pool{number}"] = nn.MaxPool2d(3, stride=2)
             n_in = n_out
-        features = nn.Sequential(layers)
-        n_flat = math.prod(map_shape(features, first, image_size))
-        neck = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
+
+        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
+            return OrderedDict(
                 drop6=nn.Dropout(dropout),
                 fc6=nn.Linear(n_flat, hidden),
                 relu6=nn.ReLU(inplace=True),
                 drop7=nn.Dropout(dropout),
                 fc7=nn.Linear(hidden, feature_dim),
             )
-        )
+
         super().__init__(
-            features=features,
-            neck=neck,
-            feature_dim=feature_dim,
-            stages=[name for name in layers if name.startswith("conv")],
-            in_channels=in_channels,
-            image_size=image_size,
-            sobel=sobel,
+            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
         )
         he_fan_out(self)
 
 
-class SmallAlexNet(Backbone):
+class SmallAlexNet(PlainNetwork):
     """Five 3x3 convolutions and two linear layers; the second linear layer's output is the features.
 
     At 32x32: 48x34x34, pooled 17; 126x19x19, pooled 9; 192, 192, 128 x9x9, pooled 128x4x4 = 2048.
@@ -118,25 +108,17 @@ class SmallAlexNet(Backbone):
                 layers[f"pool{number}"] = nn.MaxPool2d(2)
             elif number == 5:
                 layers["pool5"] = nn.MaxPool2d(3, stride=2)
-        features = nn.Sequential(layers)
-        n_flat = math.prod(map_shape(features, first, image_size))
-        neck = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
+
+        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
+            return OrderedDict(
                 drop1=nn.Dropout(dropout),
                 fc1=nn.Linear(n_flat, hidden),
                 relu1=nn.ReLU(inplace=True),
                 drop2=nn.Dropout(dropout),
                 fc2=nn.Linear(hidden, feature_dim),
             )
-        )
+
         super().__init__(
-            features=features,
-            neck=neck,
-            feature_dim=feature_dim,
-            stages=[name for name in layers if name.startswith("conv")],
-            in_channels=in_channels,
-            image_size=image_size,
-            sobel=sobel,
+            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
         )
         he_fan_out(self)

@@ -1,17 +1,15 @@
 """LeNet-5 for small grey images, as in "A Deep Dive into Deep Cluster". Next: alexnet.py, the larger one."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
 
-from deepcluster.models.backbone import Backbone, map_shape
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import check_widths, conv_stage
+from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
 
 
-class LeNet5(Backbone):
+class LeNet5(PlainNetwork):
     """Two 5x5 convolutions with pooling, then 120 and 84 units; the 84 are the features (before ReLU).
 
     At 32x32: 6x28x28, pooled 6x14x14, 16x10x10, pooled 16x5x5 = 400.
@@ -38,31 +36,22 @@ class LeNet5(Backbone):
     ) -> None:
         check_widths("LeNet5", channels, 2)
         first = 2 if sobel else in_channels
-        features = nn.Sequential(
-            OrderedDict(
-                conv1=conv_stage(first, channels[0], 5, batch_norm=batch_norm),
-                pool1=nn.MaxPool2d(2),
-                conv2=conv_stage(channels[0], channels[1], 5, batch_norm=batch_norm),
-                pool2=nn.MaxPool2d(2),
-            )
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=conv_stage(first, channels[0], 5, batch_norm=batch_norm),
+            pool1=nn.MaxPool2d(2),
+            conv2=conv_stage(channels[0], channels[1], 5, batch_norm=batch_norm),
+            pool2=nn.MaxPool2d(2),
         )
-        n_flat = math.prod(map_shape(features, first, image_size))
-        neck = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
+
+        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
+            return OrderedDict(
                 fc1=nn.Linear(n_flat, hidden),
                 relu1=nn.ReLU(inplace=True),
                 fc2=nn.Linear(hidden, feature_dim),
             )
-        )
+
         super().__init__(
-            features=features,
-            neck=neck,
-            feature_dim=feature_dim,
-            stages=["conv1", "conv2"],
-            in_channels=in_channels,
-            image_size=image_size,
-            sobel=sobel,
+            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
         )
         # Only the convolutions: with the 2018 law for fc1, fc2 (std 0.01, made for 4096 units) features are
         # 16 times smaller, and at the paper's lr 0.1, momentum 0.1, K = 20 the loss stays near ln K for 4

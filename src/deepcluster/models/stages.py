@@ -1,8 +1,50 @@
-"""What AlexNet, VGG and LeNet are made of: one convolution stage. Next: lenet.py, alexnet.py, vgg.py."""
+"""What AlexNet, VGG and LeNet share: convolution stages, then linear layers. Next: lenet.py, alexnet.py, vgg.py."""
 
-from collections.abc import Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from torch import nn
+
+from deepcluster.models.backbone import Backbone, map_shape
+
+
+class PlainNetwork(Backbone):
+    """Stages and poolings in a row, whose last maps go flattened through linear layers.
+
+    Args:
+        layers: by name; those named conv1, conv2 ... are the stages.
+        neck: makes the layers after the maps, for the number of values in the flattened maps of one image.
+        feature_dim: features D that the neck gives.
+        in_channels: channels of the images, before Sobel.
+        image_size: height and width of the images.
+        sobel: put Sobel in front; the first layer then takes 2 channels.
+
+    Raises:
+        ValueError: if the images are too small for the layers.
+    """
+
+    def __init__(
+        self,
+        layers: "OrderedDict[str, nn.Module]",
+        neck: Callable[[int], "OrderedDict[str, nn.Module]"],
+        *,
+        feature_dim: int,
+        in_channels: int,
+        image_size: int,
+        sobel: bool,
+    ) -> None:
+        features = nn.Sequential(layers)
+        n_flat = math.prod(map_shape(features, 2 if sobel else in_channels, image_size))
+        super().__init__(
+            features=features,
+            neck=nn.Sequential(OrderedDict(flatten=nn.Flatten(), **neck(n_flat))),
+            feature_dim=feature_dim,
+            stages=[name for name in layers if name.startswith("conv")],
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=sobel,
+        )
 
 
 def conv_stage(

@@ -1,19 +1,17 @@
 """The paper's VGG-16. Next: resnet.py, timm_model.py."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
 
-from deepcluster.models.backbone import Backbone, map_shape
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import check_widths, conv_stage
+from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
 
 POOLED = (2, 4, 7, 10, 13)  # convolutions that a pooling follows; original: vgg16.py, cfg
 
 
-class VGG16(Backbone):
+class VGG16(PlainNetwork):
     """DeepCluster's VGG-16 with BatchNorm (Caron et al. 2018): fc7 before its ReLU, D = 4096.
 
     At 224x224 the five poolings leave 112, 56, 28, 14 and 7 pixels: 512x7x7 = 25,088. As in the original, and
@@ -51,24 +49,16 @@ class VGG16(Backbone):
             )
             if number in POOLED:
                 layers[f"pool{number}"] = nn.MaxPool2d(2)
-        features = nn.Sequential(layers)
-        n_flat = math.prod(map_shape(features, first, image_size))
-        neck = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
+
+        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
+            return OrderedDict(
                 fc6=nn.Linear(n_flat, hidden),
                 relu6=nn.ReLU(inplace=True),
                 drop6=nn.Dropout(dropout),
                 fc7=nn.Linear(hidden, feature_dim),
             )
-        )
+
         super().__init__(
-            features=features,
-            neck=neck,
-            feature_dim=feature_dim,
-            stages=[name for name in layers if name.startswith("conv")],
-            in_channels=in_channels,
-            image_size=image_size,
-            sobel=sobel,
+            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
         )
         he_fan_out(self)
