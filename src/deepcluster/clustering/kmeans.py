@@ -16,7 +16,6 @@ from torch.nn.functional import normalize
 from deepcluster.clustering import kmeans_faiss, kmeans_torch
 from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.repair import repair_empty, squeeze_empty
 
 __all__ = ["KMeans", "choose_backend", "repair_empty"]
@@ -113,12 +112,7 @@ class KMeans(Clustering):
         Raises:
             ValueError: if N < k or a feature is NaN or infinite.
         """
-        if features.ndim != 2:
-            raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
-        self.check(len(features))
-        device = torch.device(device)
-        features = features.detach().float().contiguous()
-        check_finite(features)
+        features, device = self.checked(features), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         lloyd = kmeans_faiss.lloyd if backend == "faiss" else kmeans_torch.lloyd
         on_device = features.to(device if backend == "torch" or device.type == "cuda" else "cpu")

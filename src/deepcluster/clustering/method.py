@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.moments import check_finite
 
 
 @dataclass(kw_only=True)
@@ -42,6 +43,19 @@ class Clustering:
             ValueError: naming the key, its value, the number of images and the way out.
         """
         raise NotImplementedError
+
+    def checked(self, features: Tensor) -> Tensor:
+        """Features (N, P) as :meth:`fit` works on them: float32, contiguous, without a gradient.
+
+        Raises:
+            ValueError: if they are no matrix, too few, or one is NaN or infinite.
+        """
+        if features.ndim != 2:
+            raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
+        self.check(len(features))
+        features = features.detach().float().contiguous()
+        check_finite(features)
+        return features
 
     def capacity(self, n_images: int) -> int:
         """The most clusters that :meth:`fit` can make of so many images: the head's size."""

@@ -17,7 +17,6 @@ from deepcluster.clustering.assignment import Assignment, squared_distance
 from deepcluster.clustering.kmeans import BACKENDS, choose_backend
 from deepcluster.clustering.merge import merge_smallest
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.neighbours import N_STEPS, Floats, Indices, nearest_neighbours
 
 ARITHMETICS = ["float64", "float32"]
@@ -138,12 +137,7 @@ class PIC(Clustering):
         Raises:
             ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights vanish.
         """
-        if features.ndim != 2:
-            raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
-        self.check(len(features))
-        device = torch.device(device)
-        features = features.detach().float().contiguous()
-        check_finite(features)
+        features, device = self.checked(features), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         n_done = 0
 
