@@ -6,6 +6,7 @@ Next: statistics.py measures the pixels; views.py cuts crops.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,42 +101,40 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
 
 
 def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
+    store = _Store(images, settings)
+    _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
+    broken, may_heal = _read_each(images, range(len(images)), store.keep, "decoding images")
+    kept = store.images
+    if kept is not None and broken:
+        kept = kept[[i for i in range(len(images)) if i not in broken]]
+    return _Found(broken, kept, may_heal)
+
+
+def _decode_sample(images: FileImages | EncodedImages) -> _Found:
+    chosen = evenly_spaced(len(images), _N_SAMPLED)
+    _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
+    broken, may_heal = _read_each(images, chosen, lambda i, image: None, "decoding a sample")
+    return _Found(broken, None, may_heal)
+
+
+def _read_each(
+    images: FileImages | EncodedImages, chosen: Sequence[int], use: Callable[[int, Tensor], None], title: str
+) -> tuple[dict[int, str], bool]:
+    """Read the chosen images in threads; why some are broken, and if some could not even be read."""
     broken: dict[int, str] = {}
     may_heal: list[int] = []
-    store = _Store(images, settings)
 
-    def work(i: int) -> None:
+    def work(number: int) -> None:
+        i = chosen[number]
         try:
-            store.keep(i, images.read(i))
+            use(i, images.read(i))
         except BrokenImage as error:
             broken[i] = error.reason
             if isinstance(error, UnreadableImage):
                 may_heal.append(i)
 
-    _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
-    for_each(len(images), work, "decoding images")
-    kept = store.images
-    if kept is not None and broken:
-        kept = kept[[i for i in range(len(images)) if i not in broken]]
-    return _Found(broken, kept, bool(may_heal))
-
-
-def _decode_sample(images: FileImages | EncodedImages) -> _Found:
-    broken: dict[int, str] = {}
-    may_heal: list[int] = []
-    chosen = evenly_spaced(len(images), _N_SAMPLED)
-
-    def work(j: int) -> None:
-        try:
-            images.read(chosen[j])
-        except BrokenImage as error:
-            broken[chosen[j]] = error.reason
-            if isinstance(error, UnreadableImage):
-                may_heal.append(j)
-
-    _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
-    for_each(len(chosen), work, "decoding a sample")
-    return _Found(broken, None, bool(may_heal))
+    for_each(len(chosen), work, title)
+    return broken, bool(may_heal)
 
 
 class _Store:
