@@ -16,7 +16,7 @@ ALLOWED = {
     "distributed": set(),
     "training": {"clustering", "models", "data", "distributed"},
     "evaluation": {"clustering", "models", "data", "training.features", "distributed", "recognise"},
-    "visualization": {"models"},
+    "visualization": {"clustering", "models", "data", "training.features", "evaluation", "distributed", "recognise"},
 }
 
 
