@@ -51,6 +51,22 @@ def test_a_file_that_is_cut_short_is_named_wherever_it_ends(as_zip: bool, share:
         read(file)
 
 
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_a_file_with_changed_bytes_is_read_or_named(as_zip: bool, tmp_path: Path) -> None:
+    """Each byte of a small file's pickle in turn: torch raises IndexError or AssertionError for some."""
+    file = tmp_path / "x.pth.tar"
+    torch.save({"arch": "alexnet", "state_dict": {"w": torch.zeros(3)}}, file, _use_new_zipfile_serialization=as_zip)
+    whole = file.read_bytes()
+    refused = 0
+    for i in range(0, len(whole), 2):
+        file.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
+        try:
+            read(file)
+        except ValueError as error:
+            refused += "x.pth.tar" in str(error)
+    assert refused > len(whole) / 20
+
+
 def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "x.pth.tar")

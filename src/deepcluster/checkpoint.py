@@ -83,7 +83,9 @@ def read(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of damaged bytes torch's reader makes any: AssertionError, IndexError, struct.error
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk's; those of torch's reader name no file
         why = str(error).splitlines() or ["it ends too early"]
