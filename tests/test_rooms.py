@@ -15,7 +15,16 @@ ALLOWED = {
     "data": {"clustering.assignment"},
     "distributed": set(),
     "training": {"clustering", "models", "data", "distributed"},
-    "evaluation": {"clustering", "models", "data", "training.features", "distributed", "recognise"},
+    "evaluation": {
+        "clustering",
+        "models",
+        "data",
+        "training.features",
+        "distributed",
+        "recognise",
+        "checkpoint",
+        "targets",
+    },
     "visualization": {"clustering", "models", "data", "training.features", "evaluation", "distributed", "recognise"},
 }
 

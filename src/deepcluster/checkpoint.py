@@ -3,6 +3,7 @@
 Other files of weights: recognise.py, which asks here for ours.
 """
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,26 @@ def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
         epoch=int(content["epoch"]) + 1,
         head=head,
     )
+
+
+def of_backbone(backbone: Backbone, card: dict[str, Any], *, epochs: int, extra: dict[str, Any]) -> bytes:
+    """The content of a checkpoint of a backbone without clusters or head, which eval.py and init=checkpoint read.
+
+    Args:
+        card: its description.
+        epochs: how long it was trained.
+        extra: further entries, tensors and plain values.
+    """
+    content = {
+        CARD: card,
+        "callbacks": {},
+        "state_dict": {f"backbone.{name}": value.detach().cpu() for name, value in backbone.state_dict().items()},
+        "epoch": epochs - 1,
+        **extra,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def check_same_clusters(stored: Checkpoint, capacity: int, *, k_is_fixed: bool) -> None:

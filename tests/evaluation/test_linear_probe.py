@@ -6,7 +6,8 @@ from reference.softmax_regression import train_softmax_regression
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from deepcluster.evaluation.linear_probe import LinearProbe, SoftmaxRegressions, fit_probe
+from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.softmax_regression import SoftmaxRegressions
 
 
 def blobs(n: int, spread: float, seed: int, n_classes: int = 3, dim: int = 6) -> tuple[Tensor, Tensor]:
@@ -105,6 +106,17 @@ def test_the_seed_alone_decides():
     first = fit_probe(*train, *test, LinearProbe(epochs=2), seed=3)
     torch.manual_seed(123)
     assert fit_probe(*train, *test, LinearProbe(epochs=2), seed=3) == first
+
+
+def test_the_trained_line_reads_features_as_they_are():
+    (train_x, train_y), (test_x, test_y) = blobs(300, 1.0, seed=0), blobs(500, 1.0, seed=1)
+    shift, scale = torch.tensor([5.0, 0, -3, 100, 0, 1]), torch.tensor([1.0, 0.01, 30, 1, 0, 1])  # the fifth is dead
+    train_x, test_x = train_x * scale + shift, test_x * scale + shift
+    for features in (torch.float32, torch.float16):
+        result = fit_probe(train_x.to(features), train_y, test_x.to(features), test_y, LinearProbe(epochs=3), seed=0)
+        assert result.weight.shape == (3, 6) and result.bias.shape == (3,)
+        answers = (test_x.to(features).float() @ result.weight.T + result.bias).argmax(1)
+        assert float((answers == test_y).float().mean()) == pytest.approx(result.accuracy, abs=1e-6)
 
 
 def test_one_rate_needs_no_choice():

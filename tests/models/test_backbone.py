@@ -5,7 +5,11 @@ import torch
 
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import pool_maps
+from deepcluster.models.coates import Coates
+from deepcluster.models.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
+from deepcluster.models.resnet import resnet
+from deepcluster.models.vgg import VGG16
 
 
 def images(n: int, channels: int, size: int = 32) -> torch.Tensor:
@@ -63,3 +67,41 @@ def test_construction_follows_the_global_generator_and_leaves_batch_norm_untouch
     assert first.training and first.features.training
     norm = first.features.conv1[1]
     assert int(norm.num_batches_tracked) == 0 and torch.equal(norm.running_var, torch.ones(48))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_taps_of_a_folded_copy_are_the_stages_one_by_one(dtype):
+    torch.manual_seed(0)
+    networks = [
+        SmallAlexNet(3, feature_dim=8, hidden=8),
+        LeNet5(3, batch_norm=True),
+        resnet("resnet18", 3, 32),
+        VGG16(3, 32, feature_dim=8, hidden=8),
+        Coates(3, 32, n_filters=12),
+    ]
+    x = images(4, 3)
+    for backbone in networks:
+        for module in backbone.modules():  # statistics that folding must not lose
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        if isinstance(backbone, Coates):
+            backbone.code.centroids.normal_()
+        backbone.eval()
+        fast = inference_copy(backbone, dtype=dtype, channels_last=True)
+        names = ["features", *backbone.stages[::-1]]  # any order
+        with torch.no_grad():
+            found = fast.taps(x, {name: torch.clone for name in names})
+            assert list(found) == names
+            for name in backbone.stages:
+                wanted, tolerance = backbone.stage(x, name), 1e-5 if dtype == torch.float32 else 0.05
+                assert float((found[name] - wanted).abs().max()) < tolerance * float(wanted.abs().max()), name
+            assert torch.equal(found["features"], fast(x))
+
+
+def test_taps_end_at_the_last_stage_that_is_read():
+    backbone = LeNet5(1).eval()
+    backbone.features.conv2 = torch.nn.Linear(1, 1)  # would fail on maps
+    assert backbone.taps(images(2, 1), {"conv1": torch.clone})["conv1"].shape == (2, 6, 28, 28)
+    with pytest.raises(ValueError, match="no stage 'conv9'; it has conv1, conv2"):
+        backbone.taps(images(2, 1), {"conv9": torch.clone})

@@ -26,6 +26,8 @@ def test_features_and_stages_are_timms_own(name):
     for stage, wanted in zip(ours.stages, maps, strict=True):
         torch.testing.assert_close(ours.stage(images, stage), wanted)
     assert torch.equal(ours.convolutional(images), maps[-1].flatten(1))
+    several = ours.taps(images, {name: torch.clone for name in ("features", ours.stages[3], ours.stages[1])})
+    torch.testing.assert_close(list(several.values()), [features, maps[3], maps[1]])
 
 
 def test_a_transformer_is_built_for_the_image_size_and_gives_maps():

@@ -71,7 +71,7 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
                 image = self.images.read(i)
             except BrokenImage as error:
                 broken.append(Broken(i, error.reason, isinstance(error, UnreadableImage)))
-                crops.append(torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8))
+                crops.append(torch.full(view.crop_shape(self.images.n_channels), 128, dtype=torch.uint8))
                 continue
             crops.append(view.crop_file(image) if isinstance(view, FeatureView) else view.crop_file(image, numbers))
         return Batch(torch.stack(crops), request.indices, draws), broken

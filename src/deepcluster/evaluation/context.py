@@ -3,7 +3,7 @@
 evaluate.py builds the context; the evaluations stand beside this file, pure functions do their work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
@@ -89,20 +90,23 @@ class EvaluationContext:
         """The images to test on, if the source has such."""
         return load(self.data, "test")
 
-    def source(self, images: ImageSet, *, convolutional: bool = True) -> FeaturePass:
+    def source(
+        self,
+        images: ImageSet,
+        *,
+        convolutional: bool = True,
+        taps: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    ) -> FeaturePass:
         """The pass over images in the feature view.
 
         Args:
             convolutional: through the last convolutional stage, flattened, which probes read; else the features.
+            taps: through these stages, see :func:`feature_pass`.
 
         Raises:
             ValueError: if the network takes other channels.
         """
-        if images.n_channels != self.card["in_channels"]:
-            raise ValueError(
-                f"the network takes {self.card['in_channels']} channels, data={self.data.source} has "
-                f"{images.n_channels}"
-            )
+        self.check_channels(images)
         return feature_pass(
             self.backbone,
             images,
@@ -112,7 +116,20 @@ class EvaluationContext:
             device=self.device,
             dtype=self.dtype,
             convolutional=convolutional,
+            taps=taps,
         )
+
+    def check_channels(self, images: ImageSet) -> None:
+        """Refuse images of other channels than the network's.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if images.n_channels != self.card["in_channels"]:
+            raise ValueError(
+                f"the network takes {self.card['in_channels']} channels, data={self.data.source} has "
+                f"{images.n_channels}"
+            )
 
 
 @dataclass(kw_only=True)

@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-MOMENTUM = 0.9
-ROWS = 4096  # images brought to float32 at a time: features may be stored as bfloat16
-# A unit that varies less than this share of the liveliest one is dead; divided by its spread it were noise.
-DEAD = 1e-6
+from deepcluster.evaluation.softmax_regression import SoftmaxRegressions
 
 
 @dataclass(kw_only=True)
@@ -58,11 +55,15 @@ class ProbeResult:
         accuracy: share of the test images that are right, at `learning_rate`.
         learning_rate: the chosen rate.
         held_out_accuracies: one per rate, on the held-out part; empty if there was only one rate.
+        weight: (C, M), of the trained line: logits = weight x features + bias, nothing else.
+        bias: (C,).
     """
 
     accuracy: float
     learning_rate: float
     held_out_accuracies: list[float]
+    weight: Tensor = field(compare=False)
+    bias: Tensor = field(compare=False)
 
 
 def fit_probe(
@@ -90,92 +91,14 @@ def fit_probe(
         rates = [rates[held_out_accuracies.index(max(held_out_accuracies))]]
     everything = torch.arange(len(train_x), device=train_x.device)
     line = SoftmaxRegressions(train_x, train_y, everything, n_classes, rates, settings, generator)
+    weight, bias = line.folded(0)
     return ProbeResult(
         accuracy=line.accuracies(test_x, test_y)[0],
         learning_rate=rates[0],
         held_out_accuracies=held_out_accuracies,
+        weight=weight,
+        bias=bias,
     )
-
-
-class SoftmaxRegressions:
-    """L softmax regressions, one per learning rate, that see the same batches and share two matmuls a step.
-
-    The gradient is written out: (softmax - one hot) of the logits, times the features. All start from 0.
-
-    Args:
-        x: features (N, M) of any float type.
-        y: labels (N,).
-        rows: the images to train on, as indices into x.
-        n_classes: classes C.
-        rates: the L learning rates.
-        settings: epochs, batch size, weight decay.
-        generator: of the batches' order.
-    """
-
-    @torch.no_grad()
-    def __init__(
-        self,
-        x: Tensor,
-        y: Tensor,
-        rows: Tensor,
-        n_classes: int,
-        rates: list[float],
-        settings: LinearProbe,
-        generator: torch.Generator,
-    ) -> None:
-        self.n_rates, self.n_classes = len(rates), n_classes
-        self.mean, self.scale = _moments(x, rows)
-        n_outputs = self.n_rates * n_classes
-        self.weight = torch.zeros(x.shape[1], n_outputs, device=x.device)
-        self.bias = torch.zeros(n_outputs, device=x.device)
-        weight_momentum, bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        rate = torch.tensor(rates, device=x.device).repeat_interleave(n_classes)
-        n_steps = settings.epochs * -(-len(rows) // settings.batch_size)
-        progress = torch.arange(n_steps, device=x.device) / n_steps
-        step = 0
-        for _ in range(settings.epochs):
-            order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
-            for batch in torch.split(order, settings.batch_size):
-                inputs = self._standardised(x[batch])
-                error = self._logits(inputs).softmax(dim=2)
-                error[torch.arange(len(batch), device=x.device), :, y[batch]] -= 1
-                error = error.flatten(1) / len(batch)
-                gradient = (inputs.T @ error).add_(self.weight, alpha=settings.weight_decay)
-                weight_momentum.mul_(MOMENTUM).add_(gradient)
-                bias_momentum.mul_(MOMENTUM).add_(error.sum(0))
-                now = rate * (0.5 + 0.5 * torch.cos(torch.pi * progress[step]))
-                self.weight.sub_(weight_momentum * now)
-                self.bias.sub_(bias_momentum * now)
-                step += 1
-
-    @torch.no_grad()
-    def accuracies(self, x: Tensor, y: Tensor) -> list[float]:
-        """Share of right answers of each line."""
-        right = torch.zeros(self.n_rates, dtype=torch.int64, device=x.device)
-        for x_rows, y_rows in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
-            answers = self._logits(self._standardised(x_rows)).argmax(dim=2)
-            right += (answers == y_rows[:, None]).sum(0)
-        return [int(n) / len(x) for n in right]
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        return (inputs @ self.weight + self.bias).view(-1, self.n_rates, self.n_classes)
-
-    def _standardised(self, x: Tensor) -> Tensor:
-        return (x.float() - self.mean) * self.scale
-
-
-def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation of each feature over some rows; 0 for features that do not vary."""
-    total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-    for part in torch.split(rows, ROWS):
-        total += x[part].double().sum(0)
-    mean = total / len(rows)
-    squares = torch.zeros_like(total)
-    for part in torch.split(rows, ROWS):
-        squares += (x[part].double() - mean).square().sum(0)
-    spread = (squares / len(rows)).sqrt()
-    alive = spread > DEAD * spread.max()
-    return mean.float(), torch.where(alive, 1 / spread, 0.0).float()
 
 
 def check_labelled(x: Tensor, y: Tensor, part: str) -> None:

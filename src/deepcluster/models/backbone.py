@@ -1,7 +1,7 @@
 """What all backbones share: images (B, C, H, W) in, features (B, D) out. Next: init.py."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from deepcluster.models.sobel import Sobel
 
 # A probe reads at most so many numbers per image; original: eval_linear.py pools every layer to about 9600.
 MAX_CONVOLUTIONAL = 10_000
+
+FEATURES = "features"  # names, beside the stages, what `taps` reads after the neck
 
 LARGEST_LEAST_SIZE = 256  # a network that refuses such an image has another reason than its size
 
@@ -74,6 +76,31 @@ class Backbone(nn.Module):
             if child_name == name:
                 break
         return self.finish(maps)
+
+    def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
+        """What is read at several places in one forward pass, which ends at the last of them.
+
+        Args:
+            reads: by stage, a function of its maps (B, c, h, w) as :meth:`stage` gives them, called when they are
+                there, so that only one stage's need be kept; under "features" one of the features (B, D).
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        for name in reads:
+            if name != FEATURES:
+                self.check_stage(name)
+        found: dict[str, Tensor] = {}
+        maps = self.prepare(images)
+        for name, child in self.features.named_children():
+            if len(found) == len(reads):
+                break
+            maps = child(maps)
+            if name in reads:
+                found[name] = reads[name](self.finish(maps))
+        if FEATURES in reads:
+            found[FEATURES] = reads[FEATURES](self.finish(self.neck(maps)))
+        return {name: found[name] for name in reads}
 
     def convolutional(self, images: Tensor) -> Tensor:
         """The last maps flattened to (B, M), for probes and neighbours; averaged to M <= 10,000 if larger."""

@@ -4,12 +4,13 @@ Nothing in it is trained by gradients: its centroids are learned once, by init=k
 """
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster.models.backbone import Backbone
+from deepcluster.models.backbone import FEATURES, Backbone
 from deepcluster.models.patches import Whitening, normalise_contrast
 
 # Numbers of the maps (B, K, h, w) held at a time: 16 MB stay near the processor's caches (1600 filters: 3 images).
@@ -164,6 +165,15 @@ class Coates(Backbone):
         with torch.autocast(images.device.type, enabled=False):  # see needs_float32
             blocks = torch.split(self.prepare(images).float(), self.n_images_per_block)
             return self.finish(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
+
+    def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
+        stages = {name: read for name, read in reads.items() if name != FEATURES}
+        blocks = torch.split(images, self.n_images_per_block) if stages else ()
+        parts = [super(Coates, self).taps(block, stages) for block in blocks]
+        found = {name: torch.cat([part[name] for part in parts]) for name in stages}
+        if FEATURES in reads:
+            found[FEATURES] = reads[FEATURES](self(images))
+        return {name: found[name] for name in reads}
 
     def convolutional(self, images: Tensor) -> Tensor:
         """The features, all of them: what the papers' classifier reads, also above 10,000 numbers."""

@@ -1,11 +1,12 @@
 """Any timm model as a backbone, if timm is installed. Next: head.py."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from deepcluster.models.backbone import Backbone, pool_maps
+from deepcluster.models.backbone import FEATURES, Backbone, pool_maps
 
 
 class TimmBackbone(Backbone):
@@ -15,17 +16,33 @@ class TimmBackbone(Backbone):
         self.check_stage(name)
         return self.finish(self._maps(images, self.stages.index(name)))
 
+    def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        stages = [name for name in reads if name != FEATURES]
+        for name in stages:
+            self.check_stage(name)
+        if stages:
+            maps = self._intermediates(images, sorted(self.stages.index(name) for name in stages))
+            found = {name: reads[name](self.finish(one)) for name, one in maps.items()}
+        if FEATURES in reads:
+            found[FEATURES] = reads[FEATURES](self(images))
+        return {name: found[name] for name in reads}
+
     def convolutional(self, images: Tensor) -> Tensor:
         if not self.stages:
             return self(images)  # type: ignore[no-any-return]  # a model without maps: its features
         return self.finish(pool_maps(self._maps(images, len(self.stages) - 1)).flatten(1))
 
     def _maps(self, images: Tensor, index: int) -> Tensor:
+        return self._intermediates(images, [index])[self.stages[index]]
+
+    def _intermediates(self, images: Tensor, indices: list[int]) -> dict[str, Tensor]:
+        """Maps by stage; `indices` ascend, as timm gives them in that order."""
         model: Any = self.features.model
         maps: list[Tensor] = model.forward_intermediates(
-            self.prepare(images), indices=[index], intermediates_only=True, output_fmt="NCHW"
+            self.prepare(images), indices=indices, intermediates_only=True, output_fmt="NCHW"
         )
-        return maps[0]
+        return {self.stages[index]: one for index, one in zip(indices, maps, strict=True)}
 
 
 def timm_backbone(

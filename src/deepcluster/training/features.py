@@ -5,7 +5,7 @@ images it is fitted on are kept in a buffer of fixed size meanwhile, so that the
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -100,14 +100,23 @@ def feature_pass(
     device: torch.device,
     dtype: torch.dtype,
     convolutional: bool = False,
+    taps: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> FeaturePass:
     """The pass through a frozen copy of the backbone (BatchNorm folded, `dtype`, channels_last).
 
     Args:
         convolutional: look at the last convolutional stage, flattened, instead of the features: what probes use.
+        taps: look at several stages at once (:meth:`Backbone.taps`); what is read there comes flattened, one
+            after the other in this order, as one row per image.
     """
     network = inference_copy(backbone, dtype=dtype, channels_last=True).to(device)
-    forward = network.convolutional if convolutional else network
+    forward: Callable[[Tensor], Tensor] = network.convolutional if convolutional else network
+    if taps is not None:
+        reads = dict(taps)
+
+        def forward(images: Tensor) -> Tensor:
+            return torch.cat([read.flatten(1) for read in network.taps(images, reads).values()], dim=1)
+
     return FeaturePass(
         network=forward,
         images=images,

@@ -1,0 +1,91 @@
+"""A trained probe as a file: which stage it reads, how it is pooled, and the line that tells the classes."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepcluster.atomic import write_atomically
+from deepcluster.evaluation.stages import Pooling, Stage
+from deepcluster.models.backbone import Backbone
+
+FORMAT = "deepcluster linear probe"
+
+
+def file_of(stage: str) -> str:
+    """The name of a stage's file."""
+    return f"linear_probe_{stage}.pt"
+
+
+@dataclass(kw_only=True)
+class StageClassifier:
+    """logits = weight x features + bias, of the pooled maps of one stage.
+
+    Args:
+        stage: what is read.
+        weight: (C, M); a standardisation is folded in.
+        bias: (C,).
+        classes: the C names, or None.
+        resize: length of an image's short side before the centre crop of the network's size.
+        accuracy: what it had on the test images when it was saved.
+    """
+
+    stage: Stage
+    weight: Tensor
+    bias: Tensor
+    classes: list[str] | None
+    resize: int
+    accuracy: float
+
+    @torch.no_grad()
+    def __call__(self, backbone: Backbone, images: Tensor) -> Tensor:
+        """Logits (B, C) of normalised images (B, channels, H, W) by the backbone it was trained on, in eval mode."""
+        name = self.stage.name
+        features = backbone.taps(images, {name: self.stage.pooling})[name].flatten(1)
+        return F.linear(features.float(), self.weight.to(features.device), self.bias.to(features.device))
+
+    def save(self, file: Path) -> None:
+        """Write it; tensors and plain values only."""
+        content = {
+            "format": FORMAT,
+            "stage": self.stage.name,
+            "pooling": self.stage.pooling.state(),
+            "shape": list(self.stage.shape),
+            "weight": self.weight.detach().cpu().contiguous(),
+            "bias": self.bias.detach().cpu().contiguous(),
+            "classes": self.classes,
+            "resize": self.resize,
+            "accuracy": self.accuracy,
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomically(file, buffer.getbuffer())
+
+
+def load_classifier(file: str | Path) -> StageClassifier:
+    """Read what evaluation=linear_probe saved, such as linear_probe_conv3.pt.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged or something else.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever torch's reader makes of a stranger's bytes
+        raise ValueError(f"{file} is cut short, damaged, or holds more than tensors: it is not loaded") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{file} is no classifier that evaluation=linear_probe saved")
+    pooling = Pooling.from_state(content["pooling"])
+    return StageClassifier(
+        stage=Stage(name=content["stage"], pooling=pooling, shape=tuple(content["shape"])),
+        weight=content["weight"],
+        bias=content["bias"],
+        classes=content["classes"],
+        resize=content["resize"],
+        accuracy=content["accuracy"],
+    )

@@ -1,0 +1,25 @@
+"""Whether a half-done evaluation in a folder is the one that is asked for now: a fingerprint of what decides it."""
+
+import hashlib
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from deepcluster.data.settings import Data
+from deepcluster.evaluation.context import EvaluationContext
+
+# What changes how images are read, not which they are.
+ANY_VALUE = ("num_workers", "persistent_workers", "in_memory", "memory_gb", "check", "cache_dir", "on_broken")
+
+
+def fingerprint(context: EvaluationContext, settings: Any, *parts: object) -> str:
+    """Equal for the same weights, images, settings (a dataclass), seed and parts; 32 hexadecimal digits."""
+    plain = Data()
+    data = replace(context.data, **{name: getattr(plain, name) for name in ANY_VALUE})
+    told = (asdict(settings), asdict(data), context.card, context.seed, str(context.dtype), parts)
+    digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
+    for name, value in context.backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

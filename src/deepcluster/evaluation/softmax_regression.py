@@ -1,0 +1,112 @@
+"""Softmax regressions on standardised features, several learning rates at once. linear_probe.py asks for them."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.9
+ROWS = 4096  # images brought to float32 at a time: features may be stored in 16 bits
+# A unit that varies less than this share of the liveliest one is dead; divided by its spread it were noise.
+DEAD = 1e-6
+
+
+class Training(Protocol):
+    """What linear_probe.LinearProbe sets of the training."""
+
+    epochs: int
+    batch_size: int
+    weight_decay: float
+
+
+class SoftmaxRegressions:
+    """L softmax regressions, one per learning rate, that see the same batches and share two matmuls a step.
+
+    The gradient is written out: (softmax - one hot) of the logits, times the features. All start from 0.
+
+    Args:
+        x: features (N, M) of any float type.
+        y: labels (N,).
+        rows: the images to train on, as indices into x.
+        n_classes: classes C.
+        rates: the L learning rates.
+        settings: epochs, batch size, weight decay.
+        generator: of the batches' order.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor,
+        n_classes: int,
+        rates: list[float],
+        settings: Training,
+        generator: torch.Generator,
+    ) -> None:
+        self.n_rates, self.n_classes = len(rates), n_classes
+        self.mean, self.scale = _moments(x, rows)
+        n_outputs = self.n_rates * n_classes
+        self.weight = torch.zeros(x.shape[1], n_outputs, device=x.device)
+        self.bias = torch.zeros(n_outputs, device=x.device)
+        weight_momentum, bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        rate = torch.tensor(rates, device=x.device).repeat_interleave(n_classes)
+        n_steps = settings.epochs * -(-len(rows) // settings.batch_size)
+        progress = torch.arange(n_steps, device=x.device) / n_steps
+        # Written over at each step: fresh memory of 10 MB costs more than what is computed in it.
+        picked = torch.empty(settings.batch_size, x.shape[1], dtype=x.dtype, device=x.device)
+        standardised = torch.empty(picked.shape, device=x.device)
+        step = 0
+        for _ in range(settings.epochs):
+            order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+            for batch in torch.split(order, settings.batch_size):
+                torch.index_select(x, 0, batch, out=picked[: len(batch)])
+                inputs = standardised[: len(batch)].copy_(picked[: len(batch)])
+                inputs.sub_(self.mean).mul_(self.scale)
+                error = self._logits(inputs).softmax(dim=2)
+                error[torch.arange(len(batch), device=x.device), :, y[batch]] -= 1
+                error = error.flatten(1) / len(batch)
+                gradient = (inputs.T @ error).add_(self.weight, alpha=settings.weight_decay)
+                weight_momentum.mul_(MOMENTUM).add_(gradient)
+                bias_momentum.mul_(MOMENTUM).add_(error.sum(0))
+                now = rate * (0.5 + 0.5 * torch.cos(torch.pi * progress[step]))
+                self.weight.sub_(weight_momentum * now)
+                self.bias.sub_(bias_momentum * now)
+                step += 1
+
+    @torch.no_grad()
+    def accuracies(self, x: Tensor, y: Tensor) -> list[float]:
+        """Share of right answers of each line."""
+        right = torch.zeros(self.n_rates, dtype=torch.int64, device=x.device)
+        for x_rows, y_rows in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
+            answers = self._logits(self._standardised(x_rows)).argmax(dim=2)
+            right += (answers == y_rows[:, None]).sum(0)
+        return [int(n) / len(x) for n in right]
+
+    def folded(self, number: int) -> tuple[Tensor, Tensor]:
+        """Line `number` for features as they are: weight (C, M) and bias (C,), standardisation folded in."""
+        columns = slice(number * self.n_classes, (number + 1) * self.n_classes)
+        weight = self.weight[:, columns].double() * self.scale.double()[:, None]
+        bias = self.bias[columns].double() - self.mean.double() @ weight
+        return weight.T.float().contiguous(), bias.float()
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        return (inputs @ self.weight + self.bias).view(-1, self.n_rates, self.n_classes)
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean) * self.scale
+
+
+def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation of each feature over some rows; 0 for features that do not vary."""
+    total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    for part in torch.split(rows, ROWS):
+        total += x[part].double().sum(0)
+    mean = total / len(rows)
+    squares = torch.zeros_like(total)
+    for part in torch.split(rows, ROWS):
+        squares += (x[part].double() - mean).square().sum(0)
+    spread = (squares / len(rows)).sqrt()
+    alive = spread > DEAD * spread.max()
+    return mean.float(), torch.where(alive, 1 / spread, 0.0).float()
