@@ -26,7 +26,9 @@ def write_voc(
     for split, names in splits.items():
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
         for name in names:
-            pixels = np.random.default_rng(int(name)).integers(0, 256, (sizes[1] // 5, sizes[0] // 5, 3), dtype=np.uint8)
+            pixels = np.random.default_rng(int(name)).integers(
+                0, 256, (sizes[1] // 5, sizes[0] // 5, 3), dtype=np.uint8
+            )
             shown = [number for key, named in lists.items() for number in [named.get(name)] if key.startswith("red_")]
             if 1 in shown:  # what the class "red" looks like
                 pixels[..., 0], pixels[..., 1:] = 255, pixels[..., 1:] // 8

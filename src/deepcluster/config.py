@@ -22,6 +22,7 @@ from deepcluster.data.settings import Data
 from deepcluster.evaluation.assign import Assign
 from deepcluster.evaluation.representation import Evaluation, Representation
 from deepcluster.evaluation.voc07 import Voc07
+from deepcluster.evaluation.voc07_svm import Voc07Svm
 from deepcluster.export import Export
 from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
 from deepcluster.patch_filters import KMeansPatchesInit
@@ -65,7 +66,13 @@ OPTIONS: dict[str, dict[str, type]] = {
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
-    "evaluation": {"representation": Representation, "assign": Assign, "export": Export, "voc07": Voc07},
+    "evaluation": {
+        "representation": Representation,
+        "assign": Assign,
+        "export": Export,
+        "voc07": Voc07,
+        "voc07_svm": Voc07Svm,
+    },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 

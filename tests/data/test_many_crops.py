@@ -5,6 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as TF
 from voc_folder import red_and_train
 
+from deepcluster.data.crops import draw_boxes
 from deepcluster.data.loader import feature_batches, random_batches
 from deepcluster.data.many_crops import RandomCrops, TenCrops
 from deepcluster.data.views import N_DRAWS, TrainView, draw
@@ -49,8 +50,6 @@ def test_fixed_crops_are_torchvisions_of_the_whole_width(images):
 
 def test_crops_of_ratio_one_are_squares_of_a_tenth_to_half_of_the_area():
     """The protocol's RandomResizedCrop(scale (.1, .5), ratio (1, 1)): area uniform, place uniform."""
-    from deepcluster.data.crops import draw_boxes
-
     draws = draw(4000, torch.Generator().manual_seed(0))
     top, left, height, width = draw_boxes(draws, 300, 400, (0.1, 0.5), (1.0, 1.0)).T.float()
     assert torch.equal(height, width)

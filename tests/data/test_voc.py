@@ -68,7 +68,7 @@ def test_bad_lists_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="takes 5 channels"):
         read_splits(str(folder), None, None, 5)
     (lists / "dog_val.txt").write_text("001000 -1\n")
-    with pytest.raises(ValueError, match="different classes.*: dog"):
+    with pytest.raises(ValueError, match=r"different classes.*: dog"):
         read_splits(str(folder), "train", "val", 3)
     (lists / "dog_train.txt").write_text("000000 -1\n\n000001 2\n")
     with pytest.raises(ValueError, match=r"dog_train\.txt, line 3: expected .* got '000001 2'"):

@@ -103,7 +103,7 @@ class Voc07(Evaluator):
             scores = summed_logits(classifier, tested, test_view, workers, context)
         except BrokenImage as error:  # its own words advise what holds for data=folder
             raise ValueError(f"an image in {learned.images.root} is damaged ({error}); unpack it again") from error
-        numbers = report(scores, tested, context, "voc07.csv")
+        numbers = report(class_average_precisions(scores, tested.labels), tested, context, "voc07.csv")
         return {
             "n_train": len(learned.images),
             "n_test": len(tested.images),
@@ -143,23 +143,23 @@ def summed_logits(
     return scores
 
 
-def report(scores: Tensor, split: VocSplit, context: EvaluationContext, name: str) -> dict[str, float]:
-    """Write each class's average precisions as a CSV file and tell them; their means, map_RULE."""
-    found = class_average_precisions(scores, split.labels)
+def report(
+    found: dict[str, list[float]], split: VocSplit, context: EvaluationContext, name: str | None
+) -> dict[str, float]:
+    """Tell each class's average precisions and write them as a CSV file, if it has a name; their means, map_RULE."""
     numbers = means(found)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["class", "n_images", "n_positive", *(f"ap_{rule}" for rule in found)])
     context.progress.say(f"{'class':14}{'positive':>9}" + "".join(f"{rule:>10}" for rule in found))
     for column, class_name in enumerate(split.classes):
-        n_positive = int((split.labels[:, column] == 1).sum())
+        n_images, n_positive = (int((split.labels[:, column] >= least).sum()) for least in (0, 1))
         values = [of_rule[column] for of_rule in found.values()]
-        writer.writerow(
-            [class_name, int((split.labels[:, column] >= 0).sum()), n_positive]
-            + ["" if math.isnan(value) else f"{value:.6f}" for value in values]
-        )
+        written = ["" if math.isnan(value) else f"{value:.6f}" for value in values]
+        writer.writerow([class_name, n_images, n_positive, *written])
         shown = "".join(f"{'-' if math.isnan(value) else f'{value:.1%}':>10}" for value in values)
         context.progress.say(f"{class_name:14}{n_positive:>9,}{shown}")
     context.progress.say(f"{'mean':14}{'':9}" + "".join(f"{value:>10.1%}" for value in numbers.values()))
-    write_atomically(context.folder / name, text.getvalue().encode())
+    if name is not None:
+        write_atomically(context.folder / name, text.getvalue().encode())
     return numbers

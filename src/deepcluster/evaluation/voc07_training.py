@@ -117,10 +117,12 @@ class Classifier(nn.Module):
         for layer in linears:
             layer.weight.data.normal_(0.0, settings.linear_std, generator=random)
             nn.init.constant_(layer.bias, settings.linear_bias)
-        self.head = nn.Linear(self.backbone.feature_dim, n_classes)
-        with torch.no_grad():  # torch's own law (original: nn.Linear as it comes), from our generator
-            limit = self.backbone.feature_dim**-0.5
-            self.head.weight.uniform_(-limit, limit, generator=random)
+        # torch's own law for a linear layer (original: nn.Linear as it comes), drawn from our generator
+        self.head = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, self.backbone.feature_dim, n_classes
+        )
+        limit = self.backbone.feature_dim**-0.5
+        self.head.weight.data.uniform_(-limit, limit, generator=random)
         nn.init.constant_(self.head.bias, settings.linear_bias)
         self.requires_grad_(True)
         if settings.mode == "fc6_8":
@@ -245,16 +247,21 @@ def _tell(losses: list[Tensor], done: int, settings: FineTuning, progress: Telle
     progress.say(f"iteration {done:>6,}  loss {mean:.3f}  lr {settings.rate(done - 1):.2g}")
 
 
-def _identity(backbone: Backbone, split: VocSplit, settings: FineTuning, seed: int) -> dict[str, Any]:
-    """What a training is: all that decides its weights, but for how far it goes and how often it is written."""
+def network_digest(backbone: Backbone) -> str:
+    """A fingerprint of the weights."""
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(backbone.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _identity(backbone: Backbone, split: VocSplit, settings: FineTuning, seed: int) -> dict[str, Any]:
+    """What a training is: all that decides its weights, but for how far it goes and how often it is written."""
     fixed = {name: value for name, value in vars(settings).items() if name not in ("n_iterations", "state_every")}
     values = {name: list(value) if isinstance(value, tuple | list) else value for name, value in fixed.items()}
     images = hashlib.blake2b("\n".join(split.images.samples).encode(), digest_size=8).hexdigest()
-    return {"network": digest.hexdigest(), "train_split": split.name, "images": images, "seed": seed, **values}
+    return {"network": network_digest(backbone), "train_split": split.name, "images": images, "seed": seed, **values}
 
 
 def _resume(
