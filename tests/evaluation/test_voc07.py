@@ -171,7 +171,7 @@ def test_linear_layers_start_afresh_and_convolutions_do_not():
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05) and set(layer.bias.tolist()) == {
             float(torch.tensor(0.1))
         }
-    assert float(model.head.weight.abs().max()) == pytest.approx(128**-0.5, rel=0.01)  # torch's law
+    assert model.head.weight.abs().max().item() == pytest.approx(128**-0.5, rel=0.01)  # torch's law
     assert model.head.bias.tolist() == pytest.approx([0.1] * 20)
     assert same(model.backbone.features, backbone.features) and model.with_relu
     assert model.train().training and not model.backbone.features.training and model.backbone.neck.drop1.training

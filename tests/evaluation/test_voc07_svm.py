@@ -151,6 +151,20 @@ def test_stages_are_read_and_unknown_ones_refused(tmp_path):
         Voc07Svm(root=str(tmp_path), stage="conv9").run(context(tmp_path / "out"))
 
 
+def test_classes_that_no_line_can_part_are_refused_before_features_are_computed(tmp_path):
+    lists = red_and_train(tmp_path) / "ImageSets/Main"
+    for code, message in (("-1", "no image of train shows a cat"), (" 1", "no image of train is without a cat")):
+        for split, first in (("train", 0), ("val", 1000)):
+            lines = [f"{first + i:06} {code}\n" for i in range(24)]
+            (lists / f"cat_{split}.txt").write_text("".join(lines))
+        with pytest.raises(ValueError, match=message):
+            Voc07Svm(root=str(tmp_path)).run(context(tmp_path / "out"))
+    for name in ("cat_train", "cat_val"):
+        (lists / f"{name}.txt").unlink()
+    with pytest.raises(ValueError, match=r"evaluation\.shots=\[96\]: train has 7 images of red; lower it or add null"):
+        Voc07Svm(root=str(tmp_path), shots=[96]).run(context(tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     ("bad", "message"), [({"shots": []}, "shots"), ({"shots": [0]}, "shots"), ({"n_samples": 0}, "n_samples")]
 )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data.crops import draw_boxes
 from deepcluster.data.ten_crops import ten_crops
 from deepcluster.data.views import N_DRAWS, FeatureView, TrainView
 
@@ -34,10 +35,13 @@ class RandomCrops(TrainView):
 
     def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
         """One image uint8 (C, h, w) and its draws (6 n,) to (n, C, S, S)."""
+        numbers = draws.view(self.n_crops, N_DRAWS)
+        with torch.inference_mode():  # all boxes at once: one alone takes longer than its crop
+            boxes = draw_boxes(numbers, image.shape[1], image.shape[2], self.scale, self.ratio)
         crops = []
-        for numbers in draws.view(self.n_crops, N_DRAWS):
-            crop = super().crop_file(image, numbers)
-            crops.append(crop.flip(-1) if self.flip and float(numbers[5]) < 0.5 else crop)
+        for (top, left, height, width), flipped in zip(boxes.tolist(), (numbers[:, 5] < 0.5).tolist(), strict=True):
+            crop = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
+            crops.append(crop.flip(-1) if self.flip and flipped else crop)
         return torch.stack(crops)
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:

@@ -101,23 +101,28 @@ class Voc07Svm(Evaluator):
         return self._report(tasks, learned, tested, done, context)
 
     def _tasks(self, split: VocSplit, context: EvaluationContext) -> list["Task"]:
-        fewest = int((split.labels == 1).sum(0).min())
+        counts = (split.labels == 1).sum(0)
+        fewest, rarest = int(counts.min()), split.classes[int(counts.argmin())]
         if fewest < 1:
-            rarest = split.classes[int((split.labels == 1).sum(0).argmin())]
             raise ValueError(f"no image of {split.name} shows a {rarest}; an SVM needs positives")
+        if int((split.labels == 0).sum(0).min()) < 1:
+            everywhere = split.classes[int((split.labels == 0).sum(0).argmin())]
+            raise ValueError(f"no image of {split.name} is without a {everywhere}; an SVM needs negatives")
         too_many = [n for n in self.shots if n is not None and n > fewest]
         if too_many:
-            rarest = split.classes[int((split.labels == 1).sum(0).argmin())]
             context.progress.say(
                 f"{split.name} has {fewest} images of {rarest}: left out evaluation.shots "
                 f"{', '.join(map(str, too_many))}"
             )
         tasks = []
-        for shots in [n for n in self.shots if n not in too_many]:
+        for shots in dict.fromkeys(n for n in self.shots if n not in too_many):
             for sample in range(1 if shots is None else self.n_samples):
                 tasks += [Task(shots, sample, column) for column in range(len(split.classes))]
         if not tasks:
-            raise ValueError(f"evaluation.shots={list(self.shots)}: no class has so many; lower them or add null")
+            raise ValueError(
+                f"evaluation.shots={list(self.shots)}: {split.name} has {fewest} images of {rarest}; "
+                "lower it or add null"
+            )
         return tasks
 
     def _learn(
@@ -132,7 +137,7 @@ class Voc07Svm(Evaluator):
         with context.progress.bar("SVMs", len(tasks), "svm") as advance:
             for task in tasks:
                 done.add(task.key(learned), task.measure(train_x, learned, test_x, tested, self.svm, context.seed))
-                if task.column == len(learned.classes) - 1:
+                if task.shots is None or task.column == len(learned.classes) - 1:  # few shots take milliseconds
                     done.write()
                 advance(1)
         done.write()
