@@ -22,8 +22,7 @@ class LinearSvm:
     """scikit-learn's LinearSVC (squared hinge, L2) on features of length 1, as in Goyal et al. 2019.
 
     Args:
-        costs: values of C to choose from by the average precision on held-out folds. Goyal et al. try ten powers of
-            ten and sixteen of two; between 0.1 and 100 there is hardly a difference on features of length 1.
+        costs: values of C to choose from, by the average precision on held-out folds.
         n_folds: parts of the training images, each of which is held out once (Goyal et al.: 3).
         few_cost: C where a class has fewer positives than folds, so that there is nothing to choose by.
         positive_weight: how much more a positive counts (Goyal et al.: 2).

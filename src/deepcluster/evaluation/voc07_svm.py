@@ -1,4 +1,4 @@
-"""VOC2007 by linear SVMs on frozen features, with all labels or a few (Goyal et al. 2019, sections 6.1 and 6.2).
+"""VOC2007 by linear SVMs on frozen features, with all labels or a few (Goyal et al. 2019).
 
 read_splits -> features of the fixed centre crop -> an SVM for each class -> average precision.
 """

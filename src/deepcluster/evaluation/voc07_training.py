@@ -7,6 +7,7 @@ these, so that training stopped and continued is training not stopped, bit for b
 import copy
 import hashlib
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,6 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.seeding import generator, mix
 
 MODES = ("fc6_8", "all")
-TOLD_EVERY = 200  # iterations between two looks at the loss, each of which waits for the device
 
 
 @dataclass(kw_only=True)
@@ -177,7 +177,7 @@ def fine_tune(
         progress.say(f"going on after iteration {done:,} of {settings.n_iterations:,} from {file}")
     labels = split.labels.to(device)
     model.train()
-    losses: list[Tensor] = []
+    loss_sum, n_summed = torch.zeros((), device=device), 0
     cuda = [device] if device.type == "cuda" else []
     with progress.bar("fine-tune", settings.n_iterations, "it") as advance, torch.random.fork_rng(cuda):
         advance(done)
@@ -191,11 +191,12 @@ def fine_tune(
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learned, settings.max_grad_norm)
             optimizer.step()
-            losses.append(loss.detach())
-            done += 1
-            if len(losses) == TOLD_EVERY or done % settings.state_every == 0 or done == settings.n_iterations:
-                _tell(losses, done, settings, progress)
+            loss_sum += loss.detach()
+            done, n_summed = done + 1, n_summed + 1
             if done % settings.state_every == 0 or done == settings.n_iterations:
+                _tell(float(loss_sum) / n_summed, done, settings, progress)
+                loss_sum.zero_()
+                n_summed = 0
                 _write(file, {"identity": identity, "iteration": done}, model, optimizer)
             advance(1)
     return model.eval()
@@ -204,7 +205,10 @@ def fine_tune(
 def _batches(
     split: VocSplit, view: TrainView, settings: FineTuning, *, start: int, seed: int, num_workers: int
 ) -> Iterator[Batch]:
-    """The batches of iterations start, start + 1, ... to the last, through as many epochs as it takes."""
+    """The batches of iterations start, start + 1, ... to the last, through as many epochs as it takes.
+
+    Each epoch has its own order; the original shuffles once and shows that order in every epoch.
+    """
     n = len(split.images)
     epoch = 0
 
@@ -236,15 +240,13 @@ def _batches(
         loader.close()
 
 
-def _tell(losses: list[Tensor], done: int, settings: FineTuning, progress: Teller) -> None:
-    mean = float(torch.stack(losses).mean())
-    losses.clear()
-    if mean != mean or mean in (float("inf"), float("-inf")):
+def _tell(loss: float, done: int, settings: FineTuning, progress: Teller) -> None:
+    if not math.isfinite(loss):
         raise ValueError(
-            f"the loss is {mean} near iteration {done:,}: training has diverged; lower evaluation.training.lr="
+            f"the loss is {loss} near iteration {done:,}: training has diverged; lower evaluation.training.lr="
             f"{settings.lr:g}"
         )
-    progress.say(f"iteration {done:>6,}  loss {mean:.3f}  lr {settings.rate(done - 1):.2g}")
+    progress.say(f"iteration {done:>6,}  loss {loss:.3f}  lr {settings.rate(done - 1):.2g}")
 
 
 def network_digest(backbone: Backbone) -> str:
