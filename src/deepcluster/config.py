@@ -23,6 +23,8 @@ from deepcluster.evaluation.assign import Assign
 from deepcluster.evaluation.representation import Evaluation, Representation
 from deepcluster.evaluation.stage_probe import StageProbe
 from deepcluster.evaluation.transfer import Transfer
+from deepcluster.evaluation.voc07 import Voc07
+from deepcluster.evaluation.voc07_svm import Voc07Svm
 from deepcluster.export import Export
 from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
 from deepcluster.patch_filters import KMeansPatchesInit
@@ -72,6 +74,8 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "export": Export,
         "linear_probe": StageProbe,
         "transfer": Transfer,
+        "voc07": Voc07,
+        "voc07_svm": Voc07Svm,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option

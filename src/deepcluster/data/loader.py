@@ -71,8 +71,8 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
                 image = self.images.read(i)
             except BrokenImage as error:
                 broken.append(Broken(i, error.reason, isinstance(error, UnreadableImage)))
-                crops.append(torch.full(view.crop_shape(self.images.n_channels), 128, dtype=torch.uint8))
-                continue
+                # cropped as any other: a view may cut several crops
+                image = torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8)
             crops.append(view.crop_file(image) if isinstance(view, FeatureView) else view.crop_file(image, numbers))
         return Batch(torch.stack(crops), request.indices, draws), broken
 
@@ -190,6 +190,16 @@ def feature_batches(
         return
     plan = _Plan()
     plan.requests = [Request(part, None) for part in torch.split(indices, batch_size)]
+    yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
+
+
+def random_batches(
+    images: ImageSet, view: TrainView, indices: Tensor, batch_size: int, num_workers: int, seed: int
+) -> Iterator[Batch]:
+    """These images in this order, with random numbers, for tests on random crops: functions of seed and batch."""
+    plan = _Plan()
+    parts = torch.split(indices, batch_size)
+    plan.requests = [Request(part, mix(seed, "crops", number)) for number, part in enumerate(parts)]
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 

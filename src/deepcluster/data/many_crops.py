@@ -1,0 +1,65 @@
+"""Several crops of each image file, for tests that add up what a network says of them. Used by voc07.py.
+
+They are cut in the workers, so that a file is decoded once.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from deepcluster.data.crops import draw_boxes
+from deepcluster.data.ten_crops import ten_crops
+from deepcluster.data.views import N_DRAWS, FeatureView, TrainView
+
+
+class RandomCrops(TrainView):
+    """The training view, n times of each file: crops uint8 (n, C, S, S) in the workers, flips included."""
+
+    def __init__(
+        self,
+        n_crops: int,
+        size: int,
+        crop_scale: list[float],
+        crop_ratio: list[float],
+        flip: bool,
+        *,
+        mean: list[float],
+        std: list[float],
+    ) -> None:
+        super().__init__(size, crop_scale, crop_ratio, flip, mean, std, on_files=True)
+        self.n_crops = n_crops
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """The random numbers of B images, (B, 6 n)."""
+        return torch.rand(batch_size, self.n_crops * N_DRAWS, generator=generator)
+
+    def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
+        """One image uint8 (C, h, w) and its draws (6 n,) to (n, C, S, S)."""
+        numbers = draws.view(self.n_crops, N_DRAWS)
+        with torch.inference_mode():  # all boxes at once: one alone takes longer than its crop
+            boxes = draw_boxes(numbers, image.shape[1], image.shape[2], self.scale, self.ratio)
+        crops = []
+        for (top, left, height, width), flipped in zip(boxes.tolist(), (numbers[:, 5] < 0.5).tolist(), strict=True):
+            crop = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
+            crops.append(crop.flip(-1) if self.flip and flipped else crop)
+        return torch.stack(crops)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """uint8 (B, n, C, S, S) to float32 (B n, C, S, S)."""
+        return self._normalise(images.flatten(0, 1))
+
+
+class TenCrops(FeatureView):
+    """Short side to `resize`, then the ten fixed crops: uint8 (10, C, S, S) in the workers."""
+
+    def __init__(self, size: int, resize: int, *, mean: list[float], std: list[float]) -> None:
+        super().__init__(size, resize, mean, std, on_files=True)
+
+    def crop_file(self, image: Tensor) -> Tensor:
+        """One image uint8 (C, h, w) to (10, C, S, S)."""
+        resized: Tensor = TF.resize(image, [self.resize], antialias=True)
+        return ten_crops(resized[None], self.size)[0]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (B, 10, C, S, S) to float32 (B 10, C, S, S)."""
+        return self._normalise(images.flatten(0, 1))
