@@ -20,6 +20,8 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.assign import Assign
+from deepcluster.evaluation.cluster_quality import ClusterQuality
+from deepcluster.evaluation.knn_sweep import KnnSweep
 from deepcluster.evaluation.representation import Evaluation, Representation
 from deepcluster.export import Export
 from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
@@ -28,6 +30,7 @@ from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
+from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -64,7 +67,14 @@ OPTIONS: dict[str, dict[str, type]] = {
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
-    "evaluation": {"representation": Representation, "assign": Assign, "export": Export},
+    "evaluation": {
+        "representation": Representation,
+        "assign": Assign,
+        "export": Export,
+        "knn": KnnSweep,
+        "cluster_quality": ClusterQuality,
+        "initial_alignment": DrawnInitialAlignment,
+    },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 
