@@ -28,7 +28,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from deepcluster import config, distributed, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
-from deepcluster.evaluate import EvalConfig, check_no_network_chosen
+from deepcluster.evaluate import EvalConfig, check_chosen
 from deepcluster.evaluate import evaluate as measure
 from deepcluster.summary import argument
 from deepcluster.training import wandb_log
@@ -91,7 +91,7 @@ def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     config.check_kinds(settings, config.EVAL_OPTIONS)
     if settings.init is not None:
         config.check_kinds(settings, {"init": config.OPTIONS["init"]})
-    check_no_network_chosen(settings, overrides)
+    check_chosen(settings, overrides)
     return settings
 
 

@@ -64,16 +64,18 @@ class EvalConfig:
         check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
 
 
-def check_no_network_chosen(config: EvalConfig, overrides: list[str]) -> None:
-    """Refuse what a checkpoint decides.
+def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
+    """Refuse to choose what a checkpoint decides, and a view of no images.
 
     Raises:
         ValueError: naming the override.
     """
-    for override in overrides if config.ckpt is not None else []:
-        group = override.lstrip("+~").partition("=")[0].partition(".")[0]
-        if group in ("arch", "init", "view"):
+    groups = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
+    for override, group in zip(overrides, groups, strict=True):
+        if config.ckpt is not None and group in ("arch", "init", "view"):
             raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
+        if group == "view" and "data" not in groups:
+            raise ValueError(f"{override}: choose the images too, as in data=OPTION {override}")
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
