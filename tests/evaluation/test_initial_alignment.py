@@ -88,7 +88,7 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(tmp_path: Path) -> No
 
 def test_seeds_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     InitialAlignment(k=[3], n_seeds=1).run(context(tmp_path, IMAGES, draw=Drawn()))
-    with pytest.raises(ValueError, match=r"another initial alignment \(evaluation.k, evaluation.l2 differ\)"):
+    with pytest.raises(ValueError, match=r"seeds of other settings \(evaluation.k, evaluation.l2 differ\)"):
         InitialAlignment(k=[4], l2=False, n_seeds=1).run(context(tmp_path, IMAGES, draw=Drawn()))
     other = dataclasses.replace(IMAGES, samples=[f"other/{i}" for i in range(150)])
     with pytest.raises(ValueError, match=r"\(images differ\)"):

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 COLUMNS = ("seed", "k", "dim", "nmi", "silhouette", "predictability", "predictability_gain")
 SCORES = ("agreement", "silhouette", "predictability", "predictability_gain")
+TITLES = dict(zip(SCORES, ("agreement", "silhouette", "predictable", "gain"), strict=True))
 QUANTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
 FEWEST_SETTINGS = 3  # a rank correlation of two is always 1 or -1
 
@@ -70,20 +71,19 @@ def rank_correlations(table: list[Row]) -> dict[str, float]:
 
 
 def lines(table: list[Row], correlations: dict[str, float]) -> list[str]:
-    """The table for a terminal."""
-    head = f"{'':18}{'NMI median (quartiles)':>25}{'agreement':>12}{'silhouette':>12}{'predictable':>13}{'gain':>7}"
-    found = [head]
+    """The table for a terminal, without the scores that no setting has."""
+    shown = [score for score in SCORES if any(line[score] is not None for line in table)]
+    found = [f"{'':18}{'NMI median (quartiles)':>25}" + "".join(f"{TITLES[score]:>13}" for score in shown)]
     for line in table:
-        name = shown_setting(line["k"], line["dim"])
         spread = f"{_shown(line['nmi_median'])} ({_shown(line['nmi_q1'])}, {_shown(line['nmi_q3'])})"
-        found.append(f"{name:18}{spread:>25}" + _scores(line))
+        found.append(f"{shown_setting(line['k'], line['dim']):18}{spread:>25}" + _scores(line, shown))
     if correlations:
-        found.append(f"{'rank correlation with NMI (Spearman)':43}" + _scores(correlations))
+        found.append(f"{'rank correlation with NMI (Spearman)':43}" + _scores(correlations, shown))
     return found
 
 
-def _scores(line: Row) -> str:
-    return "".join(f"{_shown(line.get(score)):>{width}}" for score, width in zip(SCORES, (12, 12, 13, 7), strict=True))
+def _scores(line: Row, shown: list[str]) -> str:
+    return "".join(f"{_shown(line.get(score)):>13}" for score in shown)
 
 
 def _shown(value: float | None) -> str:

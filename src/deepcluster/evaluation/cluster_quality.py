@@ -203,4 +203,10 @@ def lines(results: dict[str, float]) -> list[str]:
             cell = "-" if value is None else f"{value:.{digits}f}"
             cells.append(cell if spread is None or digits == 0 else f"{cell} ± {spread:.3f}")
         found.append(f"{group.replace('_', ', '):14}" + "".join(f"{cell:>16}" for cell in cells))
+    share = results.get("own_train_nearest_share", 1.0)
+    if share < 1:
+        found.append(
+            f"{1 - share:.1%} of the training images are in another of the run's clusters than that of their nearest "
+            "centroid, by which test images are assigned"
+        )
     return found

@@ -5,12 +5,9 @@ Beside it stand scores that need no labels (label_free.py). Next: alignment_tabl
 """
 
 import dataclasses
-import io
-import json
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +28,7 @@ from deepcluster.evaluation.alignment_table import (
 )
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
+from deepcluster.evaluation.seed_files import SeedFiles
 from deepcluster.models.backbone import pool_maps
 from deepcluster.seeding import generator, mix
 from deepcluster.training.features import collect
@@ -130,7 +128,8 @@ class InitialAlignment(Evaluator):
             context.progress.say("there are no labels of two classes: no NMI, only the scores that need none")
         pixels = self._pixels(context, images, rows) if self.label_free else None
         seeds = [context.seed + number for number in range(self.n_seeds)]
-        done = [seed for seed in seeds if _file(context.folder, seed).is_file()]
+        files = SeedFiles(context.folder)
+        done = [seed for seed in seeds if files.has(seed)]
         if done:
             context.progress.say(f"{len(done)} of {len(seeds)} seeds are in {context.folder} already")
         with context.progress.bar("initial alignment", len(seeds), "seed") as advance:
@@ -163,18 +162,7 @@ class InitialAlignment(Evaluator):
             "precision": str(context.dtype),
         }
         found["drawn_by_seed"] = context.seed if len(rows) < len(images) or self.label_free else None
-        found = json.loads(json.dumps(found))
-        file = context.folder / "seeds" / "settings.json"
-        if file.is_file():
-            stored = json.loads(file.read_text())
-            differing = sorted(name for name in found.keys() | stored.keys() if found.get(name) != stored.get(name))
-            if differing:
-                raise ValueError(
-                    f"{context.folder} holds seeds of another initial alignment ({', '.join(differing)} differ); "
-                    f"choose another output_dir, or change only {', '.join(MAY_CHANGE)}"
-                )
-        else:
-            write_atomically(file, (json.dumps(found, indent=2) + "\n").encode())
+        SeedFiles(context.folder).begin(found, may_change=", ".join(f"evaluation.{name}" for name in MAY_CHANGE))
 
     def _pixels(self, context: EvaluationContext, images: ImageSet, rows: Tensor) -> Pixels:
         sample = _chosen_images(len(rows), self.predictor_images, mix(context.seed, "predictor"), shuffled=True)
@@ -221,20 +209,18 @@ class InitialAlignment(Evaluator):
                 row["predictability"], row["predictability_gain"] = predicted
                 clusters[self.settings.index((k, dim))] = assigned
                 found.append(row)
-        buffer = io.BytesIO()
-        torch.save({"rows": found, "clusters": clusters}, buffer)
-        write_atomically(_file(context.folder, seed), buffer.getbuffer())
+        SeedFiles(context.folder).write(seed, found, clusters)
 
     def _sum_up(self, context: EvaluationContext, seeds: list[int], *, n_images: int) -> dict[str, float]:
         """The CSV files, the table on the terminal, the numbers."""
-        stored: list[dict[str, Any]] = [torch.load(_file(context.folder, seed), weights_only=True) for seed in seeds]
-        rows = [row for content in stored for row in content["rows"]]
+        files = SeedFiles(context.folder)
+        rows = files.rows(seeds)
         write_atomically(context.folder / "initial_alignment.csv", as_csv(rows))
         agreement: dict[tuple[int, int | None], float | None] = dict.fromkeys(self.settings)
         if self.label_free and len(seeds) > 1:
+            stored = torch.stack([files.clusters(seed) for seed in seeds])  # (S, settings, N)
             for number, setting in enumerate(self.settings):
-                labelings = torch.stack([content["clusters"][number] for content in stored]).long()
-                agreement[setting] = metrics.mean_pairwise_nmi(labelings, self.nmi_average)
+                agreement[setting] = metrics.mean_pairwise_nmi(stored[:, number].long(), self.nmi_average)
         table = summarise(rows, agreement)
         write_atomically(context.folder / "initial_alignment_table.csv", as_csv(table))
         correlations = rank_correlations(table)
@@ -251,15 +237,6 @@ class InitialAlignment(Evaluator):
             results |= {"best_k": best["k"], "best_dim": best["dim"] or 0}
             context.progress.say(f"highest median NMI: {shown_setting(best['k'], best['dim'])}")
         return results
-
-
-def stored_rows(folder: Path, seeds: list[int]) -> list[Row]:
-    """The finished seeds' rows, one for each setting."""
-    return [row for seed in seeds for row in torch.load(_file(folder, seed), weights_only=True)["rows"]]
-
-
-def _file(folder: Path, seed: int) -> Path:
-    return folder / "seeds" / f"seed_{seed}.pt"
 
 
 def _chosen_images(n_all: int, n: int | None, seed: int, *, shuffled: bool = False) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 
 from deepcluster.evaluation.alignment_table import Row
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.initial_alignment import InitialAlignment, stored_rows
+from deepcluster.evaluation.initial_alignment import InitialAlignment
+from deepcluster.evaluation.seed_files import SeedFiles
 from deepcluster.seeding import generator
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Tol's bright: told apart by all eyes
@@ -20,7 +21,7 @@ class DrawnInitialAlignment(InitialAlignment):
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """See :meth:`InitialAlignment.run`."""
         results = super().run(context)
-        rows = stored_rows(context.folder, [context.seed + i for i in range(self.n_seeds)])
+        rows = SeedFiles(context.folder).rows([context.seed + i for i in range(self.n_seeds)])
         if rows[0]["nmi"] is not None:
             file = context.folder / "initial_alignment.png"
             network = context.stored.path.name.rpartition(".")[2]
