@@ -89,6 +89,47 @@ def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
     assert not [name for name in named if name not in said], said
 
 
+ALIGNMENT = "evaluation=initial_alignment"
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("", ["evaluation=representation needs a network", "ckpt=RUN_OR_FILE"]),
+        ("evaluation=knn arch=lenet5 data=cifar10", ["evaluation=knn needs a network", "ckpt=RUN_OR_FILE"]),
+        (f"{ALIGNMENT} arch=lenet5", [ALIGNMENT, "data=OPTION"]),
+        (f"{ALIGNMENT} data=cifar10", [ALIGNMENT, "arch=OPTION"]),
+        (f"{ALIGNMENT} data=cifar10 arch=lenet5 +arch.chanels=[3,4]", ["arch.chanels", "arch.channels?"]),
+        (f"{ALIGNMENT} data=cifar10 arch=lenet5 init=random init.kind=weights", ["init.kind=weights"]),
+        (f"{ALIGNMENT} arch=lenet5 view=deepdive_32", ["view=deepdive_32", "data=OPTION"]),
+        ("ckpt=run arch=lenet5", ["arch=lenet5", "ckpt=run", "leave one of the two out"]),
+        ("ckpt=run data=cifar10 view=plain", ["view=plain", "ckpt=run"]),
+        ("ckpt=run init=kmeans_patches", ["init=kmeans_patches", "ckpt=run"]),
+    ],
+)
+def test_a_network_is_the_checkpoints_or_chosen(typed: str, named: list[str]) -> None:
+    with pytest.raises(Exception) as refused:
+        command_line._eval_settings(composed(*typed.split(), name="eval"), typed.split())
+    said = sentence(refused.value)
+    assert not [name for name in named if name not in said], said
+
+
+def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> None:
+    typed = [
+        ALIGNMENT,
+        "data=cifar10",
+        "view=deepdive_32",
+        "arch=lenet5_bn",
+        "init=kmeans_patches",
+        "evaluation.dim=[null,7]",
+    ]
+    found = command_line._eval_settings(composed(*typed, name="eval"), typed)
+    assert found.data is not None and found.init is not None and found.arch is not None
+    assert (found.data.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
+    typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
+    assert command_line._eval_settings(composed(*typed, name="eval"), typed).init is None
+
+
 def test_the_manual_names_the_defaults() -> None:
     cfg = composed()
     manual = (CONFIGS / "hydra" / "help" / "deepcluster.yaml").read_text()

@@ -28,7 +28,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from deepcluster import config, distributed, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
-from deepcluster.evaluate import EvalConfig
+from deepcluster.evaluate import EvalConfig, check_chosen
 from deepcluster.evaluate import evaluate as measure
 from deepcluster.summary import argument
 from deepcluster.training import wandb_log
@@ -78,17 +78,20 @@ def evaluate(cfg: DictConfig) -> None:
     """One run of eval.py."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     with _told(folder):
-        measure(_eval_settings(cfg), folder)
+        measure(_eval_settings(cfg, list(HydraConfig.get().overrides.task)), folder)
 
 
 def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
     return config.settings(cfg if cfg.resume is None else config.resumed(cfg, overrides))
 
 
-def _eval_settings(cfg: DictConfig) -> EvalConfig:
+def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     settings = config.typed(cfg)
     assert isinstance(settings, EvalConfig)
     config.check_kinds(settings, config.EVAL_OPTIONS)
+    if settings.init is not None:
+        config.check_kinds(settings, {"init": config.OPTIONS["init"]})
+    check_chosen(settings, overrides)
     return settings
 
 
@@ -166,7 +169,7 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
             config.run_folder(job.resume, None, "")
         _train_settings(job, overrides)
     else:
-        _eval_settings(job)
+        _eval_settings(job, overrides)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:

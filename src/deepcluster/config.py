@@ -20,6 +20,8 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.assign import Assign
+from deepcluster.evaluation.cluster_quality import ClusterQuality
+from deepcluster.evaluation.knn_sweep import KnnSweep
 from deepcluster.evaluation.representation import Evaluation, Representation
 from deepcluster.evaluation.stage_probe import StageProbe
 from deepcluster.evaluation.transfer import Transfer
@@ -32,6 +34,7 @@ from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
+from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -76,6 +79,9 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "transfer": Transfer,
         "voc07": Voc07,
         "voc07_svm": Voc07Svm,
+        "knn": KnnSweep,
+        "cluster_quality": ClusterQuality,
+        "initial_alignment": DrawnInitialAlignment,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option

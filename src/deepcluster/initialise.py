@@ -6,10 +6,21 @@ Each way is a settings dataclass; config.py's OPTIONS names them.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from deepcluster import checkpoint, recognise, weights
 from deepcluster.data.images import ImageSet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import Coates
+from deepcluster.seeding import mix
+from deepcluster.targets import build
+
+
+def new_backbone(arch: dict[str, Any], *, in_channels: int, image_size: int, seed: int) -> Backbone:
+    """The network of the group `arch`, drawn by its own law: the one with which a run of this seed starts."""
+    torch.manual_seed(mix(seed, "init"))
+    backbone: Backbone = build(arch, "arch", in_channels=in_channels, image_size=image_size)
+    return backbone
 
 
 @dataclass(kw_only=True)

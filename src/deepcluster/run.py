@@ -30,9 +30,9 @@ from deepcluster.data.statistics import statistics
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
 from deepcluster.evaluation.assign import write_clusters
 from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
+from deepcluster.initialise import new_backbone
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import mix
 from deepcluster.summary import argument, print_summary
 from deepcluster.targets import build
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
@@ -182,8 +182,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
     test_images = load(config.data, "test")
     mean, std = statistics(images, config.data)
     size, resize = config.data.size, config.data.resize or config.data.size
-    torch.manual_seed(mix(config.seed, "init"))
-    backbone: Backbone = build(config.arch, "arch", in_channels=images.n_channels, image_size=size)
+    backbone = new_backbone(config.arch, in_channels=images.n_channels, image_size=size, seed=config.seed)
     card = {
         "arch": config.arch,
         "in_channels": images.n_channels,

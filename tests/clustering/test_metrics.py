@@ -140,3 +140,32 @@ def test_ami_is_skipped_where_it_would_take_minutes(monkeypatch: pytest.MonkeyPa
     assert "ami_labels" not in metrics.label_metrics(*tensors(a, b))
     monkeypatch.setattr(metrics, "LARGEST_AMI_TABLE", 25)
     assert "ami_labels" in metrics.label_metrics(*tensors(a, b))
+
+
+@pytest.mark.parametrize("average", metrics.AVERAGES)
+def test_the_agreement_of_labelings_is_the_mean_nmi_of_their_pairs(average: str) -> None:
+    a, b = labelings(0)
+    c, _ = labelings(1)
+    d = [9] * len(a)
+    rows = [a, b, [x // 2 for x in c], d]
+    pairs = [metrics.nmi(*tensors(x, y), average) for i, x in enumerate(rows) for y in rows[i + 1 :]]
+    assert metrics.mean_pairwise_nmi(torch.tensor(rows), average) == pytest.approx(sum(pairs) / 6, abs=1e-12)
+    assert metrics.mean_pairwise_nmi(torch.tensor([a, [7 - x for x in a]])) == pytest.approx(1)
+    with pytest.raises(ValueError, match="two or more labelings"):
+        metrics.mean_pairwise_nmi(torch.tensor([a]))
+
+
+def test_a_cluster_has_the_class_of_most_of_its_labelled_images() -> None:
+    labels, clusters = tensors([2, 2, 0, 1, 0, -1, -1], [0, 0, 0, 1, 1, 1, 3])
+    assert metrics.majority_classes(labels, clusters, 4).tolist() == [2, 0, -1, -1]  # of 0 and 1 equally: 0
+    assert metrics.majority_classes(torch.tensor([-1]), torch.tensor([0]), 2).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_to_one_accuracy_is_purity_where_it_was_learned_and_by_hand_elsewhere(seed: int) -> None:
+    labels, clusters = tensors(*labelings(seed))
+    classes = metrics.majority_classes(labels, clusters, 5)
+    assert metrics.many_to_one_accuracy(labels, clusters, classes) == metrics.purity(labels, clusters)
+    # cluster 0 -> 2, 1 -> 0, 2 -> nothing: right, wrong, right, wrong, wrong
+    other, found = tensors([2, 0, 0, 1, 0], [0, 0, 1, 1, 2])
+    assert metrics.many_to_one_accuracy(other, found, torch.tensor([2, 0, -1])) == pytest.approx(2 / 5)

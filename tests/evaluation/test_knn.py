@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from reference.nearest_neighbours import knn_predictions
+from reference.nearest_neighbours import knn_predictions, majority_predictions
+from sklearn.neighbors import KNeighborsClassifier
 
 from deepcluster.evaluation import knn
-from deepcluster.evaluation.knn import Knn, knn_accuracy
+from deepcluster.evaluation.knn import Knn, knn_accuracies, knn_accuracy
 
 
 def noisy(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,3 +55,29 @@ def test_impossible_requests_are_refused():
         Knn(k=0)
     with pytest.raises(ValueError, match=r"evaluation.knn.temperature"):
         Knn(temperature=0.0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, None])
+def test_one_pass_gives_every_k_what_a_plain_twin_gives_it_alone(temperature, monkeypatch):
+    monkeypatch.setattr(knn, "MAX_SIMILARITIES", 120 * 7)
+    (train_x, train_y), (test_x, test_y) = noisy(120, 0), noisy(60, 1)
+    told = []
+    found = knn_accuracies(
+        train_x, train_y, test_x, test_y, [20, 1, 7, 60, 7], temperature=temperature, progress=told.append
+    )
+    assert list(found) == [1, 7, 20, 60] and sum(told) == 60 and max(told) == 7
+    assert len(set(found.values())) > 1  # else the test could not tell them apart
+    for k, accuracy in found.items():
+        arrays = train_x.numpy(), train_y.numpy(), test_x.numpy()
+        twin = majority_predictions(*arrays, k) if temperature is None else knn_predictions(*arrays, k, temperature)
+        assert accuracy == pytest.approx(float(np.mean(np.array(twin) == test_y.numpy())), abs=1e-12), k
+        if temperature is not None:  # to the last digit what the table of a run shows
+            assert accuracy == knn_accuracy(train_x, train_y, test_x, test_y, Knn(k=k, temperature=temperature))
+
+
+def test_the_majority_vote_is_scikit_learns():
+    (train_x, train_y), (test_x, test_y) = noisy(120, 2), noisy(60, 3)
+    found = knn_accuracies(train_x, train_y, test_x, test_y, [2, 4, 9], temperature=None)
+    for k, accuracy in found.items():
+        theirs = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(train_x.numpy(), train_y.numpy())
+        assert accuracy == pytest.approx(theirs.score(test_x.numpy(), test_y.numpy()), abs=1e-12)

@@ -76,6 +76,16 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
     _write(path, gzip.compress("\n".join([*lines, ""]).encode("ascii"), mtime=0))
 
 
+def lists_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
+    """Whether these are the images that a run clustered, in its order; false if there is no run.
+
+    Raises:
+        ValueError: if the run's list is damaged.
+    """
+    path = Path(run_folder) / FOLDER / SAMPLES
+    return path.is_file() and _read_samples(path) == list(samples)
+
+
 def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:
     """Write one assignment as folder/name.npz, whole or not at all."""
     labels = assignment.labels.cpu().numpy()

@@ -1,5 +1,6 @@
 """Numbers that compare labelings: with the last assignment, and with labels for reporting. Pure functions."""
 
+import itertools
 import math
 
 import numpy as np
@@ -43,13 +44,37 @@ def nmi(a: Tensor, b: Tensor, average: str = "arithmetic") -> float:
     rows, columns, counts, n_rows, n_columns = _joint(a, b)
     entropy_a = _entropy(torch.zeros(n_rows, dtype=torch.int64).index_add_(0, rows, counts))
     entropy_b = _entropy(torch.zeros(n_columns, dtype=torch.int64).index_add_(0, columns, counts))
+    return _normalised(entropy_a, entropy_b, _entropy(counts), average)
+
+
+def mean_pairwise_nmi(labelings: Tensor, average: str = "arithmetic") -> float:
+    """Mean of :func:`nmi` over all pairs of S labelings (S, N) of the same images: how much they agree.
+
+    Raises:
+        ValueError: with fewer than two labelings.
+    """
+    assert average in AVERAGES, average
+    if labelings.ndim != 2 or len(labelings) < 2:
+        raise ValueError(f"agreement needs two or more labelings (S, N), got {tuple(labelings.shape)}")
+    rows = [np.unique(row.cpu().numpy(), return_inverse=True)[1] for row in labelings]
+    sizes = [int(row.max()) + 1 for row in rows]
+    entropies = [_entropy(torch.from_numpy(np.bincount(row))) for row in rows]
+    total = 0.0
+    for i, j in itertools.combinations(range(len(rows)), 2):
+        # A pair is counted in one pass: thousands of pairs are compared, and nmi() sorts each anew.
+        counts = np.bincount(rows[i] * sizes[j] + rows[j])
+        total += _normalised(entropies[i], entropies[j], _entropy(torch.from_numpy(counts)), average)
+    return total / (len(rows) * (len(rows) - 1) / 2)
+
+
+def _normalised(entropy_a: float, entropy_b: float, joint: float, average: str) -> float:
+    """NMI from the entropies of two labelings and of their pairs."""
     if entropy_a + entropy_b == 0:
         return 1.0
     mean = (entropy_a + entropy_b) / 2 if average == "arithmetic" else math.sqrt(entropy_a * entropy_b)
     if mean == 0:
         return 0.0  # one of the two is constant and tells nothing about the other
-    mutual = entropy_a + entropy_b - _entropy(counts)
-    return min(1.0, max(0.0, mutual / mean))
+    return min(1.0, max(0.0, (entropy_a + entropy_b - joint) / mean))
 
 
 def ami(a: Tensor, b: Tensor) -> float:
@@ -67,6 +92,37 @@ def purity(labels_true: Tensor, clusters: Tensor) -> float:
     _, columns, counts, _, n_clusters = _joint(labels_true, clusters)
     commonest = torch.zeros(n_clusters, dtype=counts.dtype).scatter_reduce_(0, columns, counts, "amax")
     return commonest.sum().item() / len(clusters)
+
+
+def majority_classes(labels_true: Tensor, clusters: Tensor, k: int) -> Tensor:
+    """The commonest label of each of the clusters 0..k-1, (k,) int64; the smallest of equals, -1 where none is known.
+
+    Args:
+        labels_true: (N,), -1 for images without one, which do not count.
+        clusters: (N,) in 0..k-1.
+    """
+    known = labels_true.cpu() >= 0
+    labels, clusters = labels_true.cpu()[known].long(), clusters.cpu()[known].long()
+    if len(labels) == 0:
+        return torch.full((k,), -1)
+    n_classes = int(labels.max()) + 1
+    table = torch.bincount(clusters * n_classes + labels, minlength=k * n_classes).view(k, n_classes)
+    most = table.max(dim=1)
+    return torch.where(most.values > 0, most.indices, -1)
+
+
+def many_to_one_accuracy(labels_true: Tensor, clusters: Tensor, classes: Tensor) -> float:
+    """Share of the images whose cluster's class is their label, for given classes (K,) of the clusters.
+
+    With the :func:`majority_classes` of the same images it equals :func:`purity`; on other images it is an honest
+    classifier's accuracy, and a cluster without a class (-1) is always wrong.
+
+    Args:
+        labels_true: (N,), all known.
+        clusters: (N,) in 0..K-1.
+        classes: (K,), as :func:`majority_classes` gives them.
+    """
+    return float((classes[clusters.cpu()] == labels_true.cpu()).double().mean())
 
 
 def one_to_one_accuracy(labels_true: Tensor, clusters: Tensor) -> float:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +34,19 @@ class Teller(Protocol):
 
 
 @dataclass(kw_only=True)
+class Untrained:
+    """Networks before any training: what an evaluation without a checkpoint is given.
+
+    Args:
+        draw: seed -> the network with which `train.py seed=SEED` starts, in eval mode.
+        init: how its weights start: the settings of the group `init`.
+    """
+
+    draw: Callable[[int], Backbone]
+    init: dict[str, Any]
+
+
+@dataclass(kw_only=True)
 class EvaluationContext:
     """A network to evaluate, the images to do it with, and where results go. Images are read when first asked for.
 
@@ -47,6 +60,8 @@ class EvaluationContext:
         progress: tells the user what is done.
         device: where to compute.
         dtype: of the convolutions of a feature pass.
+        untrained: without a checkpoint, the networks that can be drawn; `backbone` is then one before its init, and
+            `stored` holds no more than the card.
     """
 
     backbone: Backbone
@@ -58,6 +73,7 @@ class EvaluationContext:
     progress: Teller
     device: torch.device
     dtype: torch.dtype = torch.float32
+    untrained: Untrained | None = None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -95,12 +111,14 @@ class EvaluationContext:
         images: ImageSet,
         *,
         convolutional: bool = True,
+        backbone: Backbone | None = None,
         taps: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> FeaturePass:
         """The pass over images in the feature view.
 
         Args:
             convolutional: through the last convolutional stage, flattened, which probes read; else the features.
+            backbone: another network of the same architecture; None: the one to evaluate.
             taps: through these stages, see :func:`feature_pass`.
 
         Raises:
@@ -108,7 +126,7 @@ class EvaluationContext:
         """
         self.check_channels(images)
         return feature_pass(
-            self.backbone,
+            backbone or self.backbone,
             images,
             feature_view(self.data, images, self.card["mean"], self.card["std"]),
             self.extraction,
@@ -139,6 +157,8 @@ class Evaluator:
     Args:
         kind: its name.
     """
+
+    needs_checkpoint: ClassVar[bool] = True  # else it may be called without ckpt: on untrained networks of `arch`
 
     kind: str
 

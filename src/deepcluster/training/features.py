@@ -128,9 +128,13 @@ def feature_pass(
     )
 
 
-def collect(source: FeaturePass, indices: Tensor) -> Tensor:
+def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = None) -> Tensor:
     """Features of the named images as one (len(indices), M) float32 matrix: for probes, which need it whole."""
-    blocks = [features.float().cpu() for _, features in source.stream(indices)]
+    blocks = []
+    for found, features in source.stream(indices):
+        blocks.append(features.float().cpu())
+        if progress is not None:
+            progress(len(found))
     return torch.cat(blocks)
 
 

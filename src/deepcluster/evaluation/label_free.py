@@ -1,0 +1,89 @@
+"""How good is a clustering? Scores that need no labels, to choose K by. Next: initial_alignment.py compares them.
+
+A third score, the agreement of clusterings from different seeds, is clustering/metrics.py: mean_pairwise_nmi.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances, silhouette_score
+from torch import Tensor
+
+from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
+
+# Enough for 128 whitened components: more epochs and other rates change the accuracy by less than its spread.
+PREDICTOR = LinearProbe(epochs=10, learning_rates=[0.03])
+
+
+def distances(features: Tensor) -> NDArray[np.float64]:
+    """Euclidean distances (n, n) between the rows (n, P), 0 on the diagonal."""
+    found: NDArray[np.float64] = pairwise_distances(features.double().cpu().numpy())
+    return found
+
+
+def silhouette(between: NDArray[np.float64], clusters: Tensor) -> float | None:
+    """Mean silhouette (Rousseeuw 1987) of a sample, in [-1, 1]: is an image nearer to its own cluster than to others?
+
+    Args:
+        between: from :func:`distances`, in the space that was clustered: one matrix serves every K.
+        clusters: (n,), of the same images.
+
+    Returns:
+        None if the sample has fewer than two clusters, or no two images of one cluster.
+    """
+    n_clusters = len(torch.unique(clusters))
+    if not 2 <= n_clusters < len(clusters):
+        return None
+    return float(silhouette_score(between, clusters.cpu().numpy(), metric="precomputed"))
+
+
+@dataclass(kw_only=True)
+class Pixels:
+    """The pixels of a sample of images, reduced, in two halves: what pseudo-labels are predicted from.
+
+    Args:
+        indices: (n,) of the images in their set.
+        learned: (n // 2, M), of the first half.
+        tested: the same of the rest.
+    """
+
+    indices: Tensor
+    learned: Tensor
+    tested: Tensor
+
+
+def reduce_pixels(indices: Tensor, pixels: Tensor, dim: int) -> Pixels:
+    """The first `dim` whitened principal components of pixels (n, M), fitted on the first half."""
+    n_learned = len(pixels) // 2
+    moments = Moments(pixels.shape[1])
+    moments.update(pixels[:n_learned])
+    reduction = Reduction(dim=min(dim, pixels.shape[1], n_learned), whiten=True, l2=False).fit(moments)
+    reduced = reduction.apply(pixels)
+    return Pixels(indices=indices, learned=reduced[:n_learned], tested=reduced[n_learned:])
+
+
+def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[float, float]:
+    """How well softmax regression on pixels, trained on one half of a sample, predicts the clusters of the other.
+
+    On pixels, not on the features that were clustered: k-means cells are convex polytopes, so a linear model of the
+    clustered features is right for every K and every network, and its accuracy would only tell the size of the sample.
+    Pixels are the same for all networks, K and dimensions, so the score can be compared across them: it asks
+    whether a partition is a simple function of the image rather than an accident of one random network.
+
+    Args:
+        pixels: see there.
+        clusters: (N,) of all images.
+        seed: of the order of the batches.
+
+    Returns:
+        The accuracy, and its gain over always naming the commonest cluster: (accuracy - share) / (1 - share), which
+        takes away most of what K alone does to the accuracy; 0 if all images are in one cluster.
+    """
+    found = clusters[pixels.indices]
+    learned, tested = found[: len(pixels.learned)], found[len(pixels.learned) :]
+    accuracy = fit_probe(pixels.learned, learned, pixels.tested, tested, PREDICTOR, seed=seed).accuracy
+    commonest = float((tested == torch.mode(learned).values).double().mean())
+    return accuracy, (accuracy - commonest) / (1 - commonest) if commonest < 1 else 0.0

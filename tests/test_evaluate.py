@@ -1,0 +1,55 @@
+"""eval.py without a checkpoint: its untrained networks are those with which train.py starts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from deepcluster import command_line, config, run
+from deepcluster.clustering.metrics import nmi
+from deepcluster.evaluate import evaluate
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
+
+
+@pytest.mark.parametrize("init", ["init=random", "init=kmeans_patches"])
+def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init: str, tmp_path: Path) -> None:
+    sizes = [] if init == "init=random" else ["init.n_patches=500"]
+    chosen = ["evaluation=initial_alignment", "evaluation.k=[4]", "evaluation.dim=[null,9]", "evaluation.n_seeds=2"]
+    typed = [*NETWORK, init, *sizes, *chosen, "seed=3"]
+    settings = command_line._eval_settings(compose("eval", typed), typed)
+    found = evaluate(settings, tmp_path)
+    assert found["arch"]["batch_norm"] is True and found == json.loads((tmp_path / "results.json").read_text())
+    for dim in (9, None):
+        expected = []
+        for seed in (3, 4):
+            whiten = "true" if dim else "false"
+            reduction = [f"reduction.dim={dim or 'null'}", f"reduction.whiten={whiten}", "clustering.k=4"]
+            parts = run.prepare(config.settings(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
+            assert parts.images.labels is not None
+            clusters, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
+            expected.append(nmi(clusters.labels, parts.images.labels))
+        name = "k4_no_pca" if dim is None else f"k4_pca{dim}"
+        assert found[f"nmi_min_{name}"] == min(expected) and found[f"nmi_max_{name}"] == max(expected)
+        assert expected[0] != expected[1]
+
+
+def test_a_draw_does_not_depend_on_those_before(tmp_path: Path) -> None:
+    from deepcluster.initialise import new_backbone
+
+    arch = {"_target_": "deepcluster.models.lenet.LeNet5"}
+    first = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()
+    new_backbone(arch, in_channels=1, image_size=32, seed=6)
+    again = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
