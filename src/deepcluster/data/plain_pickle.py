@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-# What numpy's own pickles name, in numpy 1 and 2. The builders are given by us, whatever the file's numpy was.
+# What pickles of sets and of numpy's arrays name, in numpy 1 and 2. The builders are given by us.
 _ARRAY_BUILDER = np.zeros(1).__reduce__()[0]
+_BUFFER_BUILDER = np.zeros(1).__reduce_ex__(5)[0]
 _SCALAR_BUILDER = np.float64(0).__reduce__()[0]
 _KNOWN: dict[tuple[str, str], Any] = {
+    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _ARRAY_BUILDER for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _BUFFER_BUILDER for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR_BUILDER for core in ("core", "_core")},
 }
 
@@ -21,6 +25,8 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in old protocols
             return _latin1
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # the same, of no bytes
+            return _no_bytes
         if (module, name) not in _KNOWN:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _KNOWN[module, name]
@@ -30,6 +36,10 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    return b""
 
 
 def loads(data: bytes) -> Any:

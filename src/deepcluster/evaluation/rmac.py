@@ -23,8 +23,13 @@ def regions(height: int, width: int, levels: int) -> list[tuple[int, int, int]]:
     shorter, longer = min(height, width), max(height, width)
     extra = 0
     if longer > shorter:
-        # Two squares of side s whose starts lie b apart share (s - b) s of s s. Of equally good ones the first.
-        extra = min(STEPS, key=lambda n: abs(1 - (longer - shorter) / (n - 1) / shorter - OVERLAP)) - 1
+
+        def distance(n: int) -> float:
+            apart = (longer - shorter) / (n - 1)
+            # In this form ties, such as of 5 x 9, fall as in the original's float64.
+            return abs((shorter**2 - shorter * apart) / shorter**2 - OVERLAP)
+
+        extra = min(STEPS, key=distance) - 1
     found = []
     for level in range(1, levels + 1):
         side = 2 * shorter // (level + 1)
