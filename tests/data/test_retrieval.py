@@ -13,8 +13,9 @@ from reference.pictures import picture
 
 from deepcluster.data import plain_pickle
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.landmarks import CORRUPT, retrieval_set
+from deepcluster.data.oxford import CORRUPT
 from deepcluster.data.retrieval import RetrievalSet, Truth, read_resized
+from deepcluster.data.retrieval_layouts import retrieval_set
 
 Make = Callable[..., Path]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from reference import rmac as plain
 
-from deepcluster.data.landmarks import REVISITED
 from deepcluster.data.retrieval import Query, RetrievalSet, Truth
+from deepcluster.data.revisited import REVISITED
 from deepcluster.evaluation.ranking import augment_database, expand_queries, rank
 from deepcluster.evaluation.retrieval_scores import (
     answers,

@@ -1,4 +1,4 @@
-"""Pickles of plain containers and numpy arrays, read without running code of theirs. Used by landmarks.py."""
+"""Pickles of plain containers and numpy arrays, read without running code of theirs. Used by revisited.py."""
 
 import io
 import pickle

@@ -1,6 +1,6 @@
 """Sets for instance retrieval: a database of images, queries, and which images a query should find.
 
-Here the plain layout and the choice among layouts; landmarks.py reads those of Oxford and Paris. Next:
+Here the plain layout; oxford.py and revisited.py read the others, retrieval_layouts.py chooses. Next:
 evaluation/region_features.py.
 """
 
@@ -15,7 +15,6 @@ from torchvision.transforms.v2 import functional as TF
 from deepcluster.data.decode import decode_file
 from deepcluster.data.index import EXTENSIONS, HIDDEN
 
-LAYOUTS = ("auto", "plain", "oxford", "revisited")
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image as it is stored
 
 

@@ -3,8 +3,6 @@
 images --region_features--> regions --PCA-whitening, rmac--> descriptors --ranking--> retrieval_scores
 """
 
-import csv
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +11,19 @@ from torch import Tensor
 
 from deepcluster.atomic import write_atomically
 from deepcluster.data.images import evenly_spaced
-from deepcluster.data.landmarks import retrieval_set
-from deepcluster.data.retrieval import LAYOUTS, RetrievalSet, images_in
+from deepcluster.data.retrieval import RetrievalSet, images_in
+from deepcluster.data.retrieval_layouts import LAYOUTS, retrieval_set
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.descriptors import Reduce, check_readable, describe, learn_whitening, region_features
 from deepcluster.evaluation.ranking import augment_database, expand_queries, rank
 from deepcluster.evaluation.region_features import Item, RegionFeatures
-from deepcluster.evaluation.retrieval_scores import Answer, answers, key, scores
+from deepcluster.evaluation.retrieval_report import Search, printed, table
+from deepcluster.evaluation.retrieval_scores import answers, key, scores
 
 # original: larger side 1024, for networks that learned from crops of 224. The same ratio shows a network of smaller
 # crops details at the size at which it knows them.
 SIZE_PER_IMAGE_SIZE = 1024 / 224
 PCA = ("other", "database", "none")
-N_LISTED = 10  # best answers in queries.csv
 
 
 @dataclass(kw_only=True)
@@ -36,7 +34,7 @@ class Retrieval(Evaluator):
         kind: "retrieval".
         root: the folder of the set.
         layout: "plain" (reference/ID.jpg, FOLDER/ID.jpg), "oxford" (Oxford5k, Paris6k), "revisited" (ROxford5k,
-            RParis6k), or "auto": told by the files (data/landmarks.py).
+            RParis6k), or "auto": told by the files (data/retrieval_layouts.py).
         reference: plain layout: the database's folder, in any case.
         queries: plain layout: the query folders; null: every other folder with images.
         ground_truth: revisited layout: the file's name in root; null: the only gnd_*.pkl or gnd_*.json.
@@ -101,7 +99,7 @@ class Retrieval(Evaluator):
         """
         return self.search(context).numbers
 
-    def search(self, context: EvaluationContext) -> "Search":
+    def search(self, context: EvaluationContext) -> Search:
         """Do it, and keep the rankings."""
         say = context.progress.say
         stage = self.stage or (context.backbone.stages or ["none"])[-1]
@@ -132,7 +130,7 @@ class Retrieval(Evaluator):
         say(f"descriptors of {database.shape[1]} numbers, {time.perf_counter() - started:.0f} s")
         return self._judge(context, found, asked, database)
 
-    def _judge(self, context: EvaluationContext, found: RetrievalSet, asked: Tensor, database: Tensor) -> "Search":
+    def _judge(self, context: EvaluationContext, found: RetrievalSet, asked: Tensor, database: Tensor) -> Search:
         augmented = augment_database(database, self.dba)
         variants = {"": rank(asked, database)}
         if self.aqe:
@@ -213,50 +211,3 @@ class Retrieval(Evaluator):
             f"PCA-whitening, learned on {len(items):,} images, keeps {fitted.explained_variance:.1%} of the variance"
         )
         return fitted.apply
-
-
-@dataclass(kw_only=True)
-class Search:
-    """What came out, without expansion and augmentation, for pictures; and all numbers.
-
-    Args:
-        found: the set as it was searched.
-        rankings: (Q, N) indices of the database, best first.
-        answers: of the queries that have positives.
-        numbers: for results.json.
-    """
-
-    found: RetrievalSet
-    rankings: Tensor
-    answers: list[Answer]
-    numbers: dict[str, float]
-
-
-def printed(rows: dict[str, dict[str, float]]) -> list[str]:
-    """Rows of measures as lines of a table; all rows have the same measures."""
-    measures = list(next(iter(rows.values())))
-    return [
-        f"{'':24}" + "".join(f"{measure:>14}" for measure in measures),
-        *(f"{row:24}" + "".join(f"{values[measure]:14.1%}" for measure in measures) for row, values in rows.items()),
-    ]
-
-
-def table(found: RetrievalSet, rankings: Tensor, given: dict[str, list[Answer]]) -> str:
-    """queries.csv: one line per query and protocol, with its average precision in every variant and its best answers.
-
-    Args:
-        found: the set.
-        rankings: (Q, N), whose best are listed.
-        given: variant, "" the plain one -> its answers, of all variants the same queries in the same order.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [f"average_precision{name}" for name in given]
-    writer.writerow(["query", "group", "protocol", "n_positives", "first_place", *columns, "best"])
-    for row in zip(*given.values(), strict=True):
-        answer, query = row[0], found.queries[row[0].query]
-        best = [found.database[int(i)].relative_to(found.root).as_posix() for i in rankings[answer.query, :N_LISTED]]
-        precisions = [f"{each.average_precision:.6f}" for each in row]
-        head = [query.name, query.group, answer.protocol, len(answer.places), answer.places[0] + 1]
-        writer.writerow([*head, *precisions, " ".join(best)])
-    return text.getvalue()

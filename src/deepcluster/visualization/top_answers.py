@@ -6,9 +6,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data.decode import BrokenImage
 from deepcluster.data.retrieval import Box, RetrievalSet, read_resized
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.retrieval import Retrieval, Search
+from deepcluster.evaluation.retrieval import Retrieval
+from deepcluster.evaluation.retrieval_report import Search
 from deepcluster.evaluation.retrieval_scores import Answer, relevance, shown_protocol
 
 N_ANSWERS = 10
@@ -110,7 +112,11 @@ def _paste(
     left, top = corner
     side = TILE + 2 * FRAME
     ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=FRAME)
-    image = read_resized(path, 3, 4 * TILE, box)  # the region first at a size that leaves it its details
+    try:
+        image = read_resized(path, 3, 4 * TILE, box)  # the region first at a size that leaves it its details
+    except BrokenImage:  # an array of other channels, which the network can see and people cannot
+        ImageDraw.Draw(page).text((left + 3 * FRAME, top + TILE // 2), "no picture", fill=FAINT, font=_font(13))
+        return
     scale = TILE / max(image.shape[1:])
     shape = [max(1, round(length * scale)) for length in image.shape[1:]]
     tile = Image.fromarray(TF.resize(image, shape, antialias=True).permute(1, 2, 0).contiguous().numpy())
