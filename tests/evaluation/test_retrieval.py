@@ -113,7 +113,7 @@ def test_descriptors_are_the_plain_twin_s(network: Backbone, context: Evaluation
     expected = [plain.descriptor(maps(network, path, SIZE, box), 3) for path, box in items]
     assert not broken and np.allclose(found.numpy(), np.stack(expected), atol=1e-5)
     assert not np.allclose(expected[0], expected[-1], atol=1e-2)
-    fitted = learn_whitening(features, items, [SIZE], 6, nothing)
+    fitted, _ = learn_whitening(features, items, [SIZE], 6, nothing)
     assert fitted.projection is not None
     whitened, _ = describe(features, items, [SIZE], fitted.apply, nothing)
     mean, projection = fitted.mean.double().numpy(), fitted.projection.double().numpy()
@@ -133,7 +133,7 @@ def test_several_sizes_are_the_sum_of_each_and_one_size_is_itself(context: Evalu
 def test_whitened_regions_have_unit_covariance_over_all_sizes(context: EvaluationContext, root: Path) -> None:
     items: list[Item] = [(path, None) for path in sorted(root.rglob("*.png"))]
     features = region_features(context, "conv5", 3)
-    fitted = learn_whitening(features, items, [40, 64], 5, nothing)
+    fitted, _ = learn_whitening(features, items, [40, 64], 5, nothing)
     regions = torch.cat([b.maxima for size in (40, 64) for b in features.blocks(items, size, nothing)])
     assert fitted.projection is not None
     white = (regions - fitted.mean) @ fitted.projection
@@ -280,7 +280,9 @@ def test_pca_of_other_images_and_the_default_size(context: EvaluationContext, ro
     said = "\n".join(context.progress.lines)
     assert "larger side [146]" in said and "learned on 3 images" in said and "no PCA" not in said  # 32 * 1024 / 224
     assert numbers["recall_at_1_a"] == 1.0
-    (tmp_path / "few").mkdir()
+    (tmp_path / "others/deep/3.png").write_bytes(b"no picture")  # 0, 1 and 3 are taken
+    search(context, root, **settings)
+    assert "learned on 2 images (1 others cannot be decoded)" in "\n".join(context.progress.lines)
     assert search(context, root, **settings, pca="none").numbers["n_queries"] == 12
 
 

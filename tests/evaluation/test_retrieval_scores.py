@@ -120,6 +120,8 @@ def test_expansion_by_hand_and_off() -> None:
     augmented = augment_database(database, 1)
     sums = torch.tensor([[1.8, 0.6], [1.8, 0.6], [0.8, 1.6], [-1.0, 1.0]])
     assert torch.allclose(augmented, torch.nn.functional.normalize(sums, dim=1))
+    mean = torch.nn.functional.normalize(database.sum(0), dim=0).expand(4, 2)
+    assert torch.allclose(augment_database(database, 9), mean)  # no more than all there are
 
 
 def test_rankings_put_the_most_similar_first_and_ties_in_their_order() -> None:

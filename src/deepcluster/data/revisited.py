@@ -11,7 +11,7 @@ from deepcluster.data import plain_pickle
 from deepcluster.data.oxford import images_by_name, region
 from deepcluster.data.retrieval import Box, Query, RetrievalSet, Truth
 
-# Revisited protocol -> which lists are positives, which are ignored (Radenovic et al. 2018, section 3.2).
+# Revisited protocol -> which lists are positives, which are ignored (Radenovic et al. 2018).
 REVISITED = {
     "easy": (("easy",), ("hard", "junk")),
     "medium": (("easy", "hard"), ("junk",)),

@@ -51,18 +51,23 @@ def check_readable(features: RegionFeatures, items: Sequence[Item], sizes: Seque
 
 def learn_whitening(
     features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], n_pca: int, advance: Advance
-) -> FittedReduction:
+) -> tuple[FittedReduction, int]:
     """PCA-whitening and L2 of regions, learned on those of all images and sizes together.
 
     Args:
         n_pca: dimensions to keep; all, if the stage has fewer channels.
+
+    Returns:
+        It, and how many of the images it was learned on: those that can be decoded.
 
     Raises:
         ValueError: if there are too few regions.
     """
     moments: Moments | None = None
     for size in sizes:
+        n_used = 0
         for block in features.blocks(items, size, advance):
+            n_used += len(block.counts) - len(block.broken)
             if len(block.maxima):
                 moments = moments or Moments(block.maxima.shape[1], device=features.device)
                 moments.update(block.maxima)
@@ -74,7 +79,7 @@ def learn_whitening(
             f"evaluation.n_pca={n_pca} needs at least {max(2, dim)} regions to learn from, {len(items)} images have "
             f"{moments.n}; lower it, or give more images"
         )
-    return Reduction(dim=dim, whiten=True, l2=True, epsilon=EPSILON, fit_images=None).fit(moments)
+    return Reduction(dim=dim, whiten=True, l2=True, epsilon=EPSILON, fit_images=None).fit(moments), n_used
 
 
 def describe(

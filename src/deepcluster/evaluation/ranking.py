@@ -28,6 +28,7 @@ def augment_database(database: Tensor, n: int) -> Tensor:
 
     Turcot and Lowe 2009; Arandjelovic and Zisserman 2012. n = 0 leaves the database.
     """
+    n = min(n, len(database) - 1)
     if n == 0:
         return database
     rows = max(1, MAX_SIMILARITIES // len(database))

@@ -88,7 +88,7 @@ class Retrieval(Evaluator):
             raise ValueError(f"evaluation.pca_images must be at least 2, got {self.pca_images}")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Search; write queries.csv.
+        """Search; write queries.csv, and keep the images' regions in regions/ for another call with this output_dir.
 
         Returns:
             n_database, n_queries, and what :func:`~deepcluster.evaluation.retrieval_scores.scores` gives; names of
@@ -206,8 +206,8 @@ class Retrieval(Evaluator):
             items = [(path, None) for path in found.database]
             context.progress.say("PCA-whitening is learned on the searched images themselves (evaluation.pca=database)")
         with context.progress.bar("regions for PCA", len(items) * len(sizes), "img") as advance:
-            fitted = learn_whitening(features, items, sizes, self.n_pca, advance)
-        context.progress.say(
-            f"PCA-whitening, learned on {len(items):,} images, keeps {fitted.explained_variance:.1%} of the variance"
-        )
+            fitted, n_used = learn_whitening(features, items, sizes, self.n_pca, advance)
+        unread = f" ({len(items) - n_used} others cannot be decoded)" if n_used < len(items) else ""
+        share = f"{fitted.explained_variance:.1%} of the variance"
+        context.progress.say(f"PCA-whitening, learned on {n_used:,} images{unread}, keeps {share}")
         return fitted.apply
