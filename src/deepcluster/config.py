@@ -35,6 +35,7 @@ from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
+from deepcluster.visualization.top_answers import RetrievalWithPage
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -82,6 +83,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "knn": KnnSweep,
         "cluster_quality": ClusterQuality,
         "initial_alignment": DrawnInitialAlignment,
+        "retrieval": RetrievalWithPage,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option

@@ -1,0 +1,195 @@
+"""Images of any size -> their regions' maxima (R, D), block by block, kept on disk. Next: ranking.py.
+
+An image is seen whole, at its own shape; images of the same shape go through the network together. A block's file is
+named by all that its content depends on, the weights and each image's size and time of change included: a call with
+the same settings reads it, and one with others finds nothing.
+"""
+
+import hashlib
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster.atomic import write_atomically
+from deepcluster.data.cache import fingerprint
+from deepcluster.data.decode import BrokenImage, UnreadableImage
+from deepcluster.data.retrieval import Box, read_resized
+from deepcluster.data.threads import n_cores
+from deepcluster.evaluation.rmac import region_maxima
+from deepcluster.models.backbone import Backbone
+
+BLOCK = 64  # images in a file: what a kill costs
+MAX_PIXELS = 2**20  # in one forward pass: one image of 1024 x 1024
+LAW = 1  # raised when the same images would give other regions, so that no old file is used
+
+Item = tuple[Path, Box | None]
+
+
+@dataclass(kw_only=True)
+class Block:
+    """The regions of some images at one size.
+
+    Args:
+        maxima: (sum of counts, D) float32, of length 1, one image after the other.
+        counts: regions of each image; 0 of a broken one.
+        broken: place in the block -> why the image cannot be decoded.
+    """
+
+    maxima: Tensor
+    counts: list[int]
+    broken: dict[int, str]
+
+
+@dataclass(kw_only=True)
+class RegionFeatures:
+    """The way from image files to regions.
+
+    Args:
+        network: an inference copy, on `device`.
+        stage: whose maps are looked at.
+        mean, std: per channel, in [0, 1].
+        levels: of R-MAC's regions.
+        folder: where blocks are kept.
+        device: where the network computes.
+        weights: a hash of the network's weights (:func:`weights_key`).
+    """
+
+    network: Backbone
+    stage: str
+    mean: list[float]
+    std: list[float]
+    levels: int
+    folder: Path
+    device: torch.device
+    weights: str
+
+    def blocks(self, images: Sequence[Item], size: int, advance: Callable[[int], None]) -> Iterator[Block]:
+        """The images' regions at one size, in their order; those on disk are read, others computed and written.
+
+        Raises:
+            UnreadableImage: if a file is gone.
+            ValueError: if an image is too small for the stage, or a feature is not finite; names it.
+        """
+        parts = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+        files = [self.folder / f"{self._key(part, size)}.pt" for part in parts]
+        there = [_read(file, len(part)) is not None for file, part in zip(files, parts, strict=True)]
+        wanted = [item for part, known in zip(parts, there, strict=True) if not known for item in part]
+        n_channels = self.network.in_channels
+
+        def load(item: Item) -> Tensor | str:
+            try:
+                return read_resized(item[0], n_channels, size, item[1])
+            except UnreadableImage:  # a disk that is gone must not look like broken images
+                raise
+            except BrokenImage as error:
+                return error.reason
+
+        with ThreadPoolExecutor(n_cores()) as executor:
+            loaded = _ahead(executor, load, wanted, BLOCK)
+            for part, file, known in zip(parts, files, there, strict=True):
+                stored = _read(file, len(part)) if known else None
+                if stored is None:
+                    if known:  # it was there a moment ago
+                        raise ValueError(f"{file} was removed or damaged while it was needed; start again")
+                    stored = self._compute(part, [next(loaded) for _ in part], size)
+                    _write(file, stored)
+                advance(len(part))
+                yield stored
+
+    @torch.inference_mode()
+    def _compute(self, part: Sequence[Item], loaded: list[Tensor | str], size: int) -> Block:
+        broken = {i: image for i, image in enumerate(loaded) if isinstance(image, str)}
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, image in enumerate(loaded):
+            if isinstance(image, Tensor):
+                by_shape.setdefault(image.shape, []).append(i)
+        found: dict[int, Tensor] = {}
+        for shape, members in by_shape.items():
+            n_at_once = max(1, MAX_PIXELS // (shape[1] * shape[2]))
+            for start in range(0, len(members), n_at_once):
+                chosen = members[start : start + n_at_once]
+                pixels = torch.stack([image for i in chosen if isinstance(image := loaded[i], Tensor)])
+                maxima = region_maxima(self._maps(pixels, part[chosen[0]][0], size), self.levels).cpu()
+                finite = torch.isfinite(maxima).flatten(1).all(1)
+                if not bool(finite.all()):
+                    culprit = part[chosen[int((~finite).nonzero()[0, 0])]][0]
+                    raise ValueError(
+                        f"the features of {culprit} are NaN or infinite: the network has diverged or its weights are "
+                        "damaged; use an earlier checkpoint"
+                    )
+                found |= dict(zip(chosen, maxima, strict=True))
+        counts = [len(found[i]) if i in found else 0 for i in range(len(part))]
+        joined = torch.cat([found[i] for i in sorted(found)]) if found else torch.zeros(0, 0)
+        return Block(maxima=joined, counts=counts, broken=broken)
+
+    def _maps(self, pixels: Tensor, path: Path, size: int) -> Tensor:
+        mean, std = (255 * torch.tensor(values, device=self.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        images = (pixels.to(self.device).float() - mean) / std
+        try:
+            maps = self.network.stage(images, self.stage)
+        except RuntimeError as error:
+            if min(images.shape[2:]) >= self.network.image_size:
+                raise  # not the size: our own mistake, or memory
+            raise ValueError(self._too_small(path, images, size)) from error
+        if maps.shape[2] == 0 or maps.shape[3] == 0:
+            raise ValueError(self._too_small(path, images, size))
+        return maps
+
+    def _too_small(self, path: Path, images: Tensor, size: int) -> str:
+        height, width = images.shape[2:]
+        return (
+            f"{path} or its region is {width} x {height} pixels at evaluation.sizes={size}, too small for "
+            f"{self.stage}; raise evaluation.sizes, or take an earlier evaluation.stage"
+        )
+
+    def _key(self, part: Sequence[Item], size: int) -> str:
+        facts = (LAW, self.weights, self.stage, self.mean, self.std, self.levels, str(self.network.compute_dtype), size)
+        boxes = [box for _, box in part]
+        return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
+
+
+def weights_key(network: nn.Module) -> str:
+    """A hash of a network's weights and of what it is made of."""
+    digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _ahead(
+    executor: ThreadPoolExecutor, load: Callable[[Item], Tensor | str], items: Iterable[Item], n: int
+) -> Iterator[Tensor | str]:
+    """load(item) of each in their order, n of them begun before they are needed."""
+    waiting: deque[Future[Tensor | str]] = deque()
+    for item in items:
+        waiting.append(executor.submit(load, item))
+        if len(waiting) > n:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _write(file: Path, block: Block) -> None:
+    content = io.BytesIO()
+    torch.save({"maxima": block.maxima, "counts": block.counts, "broken": block.broken}, content)
+    write_atomically(file, content.getbuffer())
+
+
+def _read(file: Path, n_images: int) -> Block | None:
+    """The block in a file; None if there is none or it is damaged, and then it is computed again."""
+    if not file.is_file():
+        return None
+    try:
+        content = torch.load(file, weights_only=True, mmap=True)
+        block = Block(maxima=content["maxima"], counts=content["counts"], broken=content["broken"])
+    except Exception:
+        return None
+    whole = len(block.counts) == n_images and sum(block.counts) == len(block.maxima)
+    return block if whole else None

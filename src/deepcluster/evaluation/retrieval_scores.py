@@ -1,0 +1,129 @@
+"""Rankings -> average precision, precision and recall at k, for every protocol. Next: retrieval.py puts it together."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepcluster.data.retrieval import Query, RetrievalSet, Truth
+
+AT = (1, 5, 10)  # Radenovic et al. 2018 report mP@10; their code 1, 5 and 10
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """How one query did in one protocol.
+
+    Args:
+        protocol: its name, "" if there is only one.
+        query: its number in the set.
+        places: of its positives, from 0, ascending, with the ignored images taken out.
+    """
+
+    protocol: str
+    query: int
+    places: list[int]
+
+    @property
+    def average_precision(self) -> float:
+        """See :func:`average_precision`."""
+        return average_precision(self.places)
+
+
+def places_of(ranking: Tensor, truth: Truth) -> list[int]:
+    """At which places, from 0, a ranking (N,) of all images has the positives, when ignored images are taken out."""
+    ignored = torch.zeros(len(ranking), dtype=torch.bool)
+    positive = torch.zeros(len(ranking), dtype=torch.bool)
+    ignored[list(truth.ignored)] = True
+    positive[list(truth.positives)] = True
+    kept = ranking[~ignored[ranking]]
+    return [int(place) for place in positive[kept].nonzero()[:, 0]]
+
+
+def average_precision(places: list[int]) -> float:
+    """Area under precision over recall by the trapezoid rule, with precision 1 in front of the first image.
+
+    The rule of Oxford5k's own program (compute_ap): between two images the mean of both precisions counts. A single
+    positive in place r (from 0) gives 1 / (2 (r + 1)), and 1 in place 0.
+
+    Args:
+        places: of the positives, from 0, ascending; at least one.
+    """
+    area = 0.0
+    for found, place in enumerate(places):
+        before = found / place if place > 0 else 1.0
+        area += (before + (found + 1) / (place + 1)) / 2
+    return area / len(places)
+
+
+def precision_at(places: list[int], k: int) -> float:
+    """Share of positives among the first k images, or as many as it takes to hold all positives if that is fewer.
+
+    So that a query with 3 positives can reach 1 at k = 10 (Radenovic et al. 2018, their code).
+    """
+    k = min(k, places[-1] + 1)
+    return sum(place < k for place in places) / k
+
+
+def found_at(places: list[int], k: int) -> bool:
+    """Whether a positive is among the first k: averaged over queries this is recall@k of instance retrieval."""
+    return places[0] < k
+
+
+def answers(found: RetrievalSet, rankings: Tensor) -> list[Answer]:
+    """Every query in every protocol in which it has positives: others do not count (Radenovic et al. 2018).
+
+    Args:
+        found: the set.
+        rankings: (Q, N), from :func:`deepcluster.evaluation.ranking.rank`.
+    """
+    given = []
+    for protocol in found.protocols:
+        for number, query in enumerate(found.queries):
+            truth = query.truths[protocol]
+            if truth.positives:
+                places = places_of(rankings[number], truth)
+                given.append(Answer(protocol=protocol, query=number, places=places))
+    return given
+
+
+def scores(found: RetrievalSet, given: list[Answer]) -> dict[str, dict[str, float]]:
+    """Means over the queries.
+
+    Returns:
+        Measures by protocol; of the plain layout of all queries ("") and of each folder, if there are several. A
+        measure is map, and mp_at_1, mp_at_5, mp_at_10 in the revisited layout, recall_at_1 ... in the plain one.
+    """
+    rows: dict[str, list[Answer]] = {}
+    for answer in given:
+        rows.setdefault(answer.protocol, []).append(answer)
+    groups = sorted({query.group for query in found.queries}) if found.layout == "plain" else []
+    if len(groups) > 1:
+        rows |= {group: [each for each in given if found.queries[each.query].group == group] for group in groups}
+    return {name: _means(found.layout, members) for name, members in rows.items()}
+
+
+def _means(layout: str, given: list[Answer]) -> dict[str, float]:
+    measures = {"map": [answer.average_precision for answer in given]}
+    for k in AT:
+        if layout == "revisited":
+            measures[f"mp_at_{k}"] = [precision_at(answer.places, k) for answer in given]
+        elif layout == "plain":
+            measures[f"recall_at_{k}"] = [float(found_at(answer.places, k)) for answer in given]
+    return {measure: sum(values) / len(values) for measure, values in measures.items()}
+
+
+def key(name: str) -> str:
+    """A folder's or protocol's name as the end of a result's key."""
+    return f"_{re.sub('[^a-z0-9]+', '_', name.lower())}" if name else ""
+
+
+def relevance(truth: Truth, image: int) -> str:
+    """What a protocol says of an image of the database."""
+    return "positive" if image in truth.positives else "ignored" if image in truth.ignored else "wrong"
+
+
+def shown_protocol(query: Query) -> str:
+    """The protocol by which a query's answers are judged in a picture."""
+    return "medium" if "medium" in query.truths else next(iter(query.truths))

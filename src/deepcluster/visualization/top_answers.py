@@ -1,0 +1,127 @@
+"""evaluation=retrieval: its numbers, and a page of queries with their best answers, framed by right and wrong."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.v2 import functional as TF
+
+from deepcluster.data.decode import BrokenImage
+from deepcluster.data.retrieval import Box, RetrievalSet, read_resized
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.retrieval import Retrieval
+from deepcluster.evaluation.retrieval_report import Search
+from deepcluster.evaluation.retrieval_scores import Answer, relevance, shown_protocol
+
+N_ANSWERS = 10
+TILE = 112  # pixels
+FRAME, GAP, MARGIN, CAPTION = 4, 8, 16, 20
+# Of the colour-blind-safe palette of Okabe and Ito; wrong ones are vermilion, which is told from its green.
+COLOURS = {"positive": (0, 158, 115), "wrong": (213, 94, 0), "ignored": (160, 160, 160)}
+INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
+
+
+@dataclass(kw_only=True)
+class RetrievalWithPage(Retrieval):
+    """:class:`Retrieval`, and a picture of some of it.
+
+    Args:
+        n_shown: queries in answers.png, from the best to the worst answered, evenly spread; 0: no picture.
+    """
+
+    n_shown: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.n_shown <= 100:
+            raise ValueError(f"evaluation.n_shown must be from 0 to 100, got {self.n_shown}")
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Search; write queries.csv and answers.png. Returns and raises what :meth:`Retrieval.run` does."""
+        search = self.search(context)
+        if self.n_shown > 0:
+            file = context.folder / "answers.png"
+            answer_page(search, chosen(search, self.n_shown)).save(file)
+            context.progress.say(f"picture     {file}")
+        return search.numbers
+
+
+def chosen(search: Search, n: int) -> list[Answer]:
+    """n answers from the best to the worst by average precision, evenly spread; one protocol's."""
+    protocol = shown_protocol(search.found.queries[0])
+    there = [answer for answer in search.answers if answer.protocol == protocol]
+    # Sorted by name before precision, so that many equal ones are not the first of the folder only.
+    ordered = sorted(
+        there, key=lambda answer: (-answer.average_precision, search.found.queries[answer.query].path.stem)
+    )
+    n = min(n, len(ordered))
+    return [ordered[i * (len(ordered) - 1) // max(1, n - 1)] for i in range(n)]
+
+
+def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
+    """One row for each answer: the query (its region), then the best of the database in their order.
+
+    Ignored images (junk) stand where the ranking has them, with a grey frame.
+    """
+    found = search.found
+    n = min(N_ANSWERS, len(found.database))
+    side = TILE + 2 * FRAME
+    height = CAPTION + side + GAP
+    width = 2 * MARGIN + side + 2 * GAP + n * (side + GAP) - GAP
+    page = Image.new("RGB", (width, 2 * MARGIN + 2 * CAPTION + len(rows) * height), PAPER)
+    draw = ImageDraw.Draw(page)
+    _legend(draw, rows[0].protocol if rows else "", any_ignored(found, rows))
+    for row, answer in enumerate(rows):
+        query, top = found.queries[answer.query], MARGIN + 2 * CAPTION + row * height
+        truth = query.truths[answer.protocol]
+        first, n_right = answer.places[0] + 1, len(answer.places)
+        where = (
+            f"right answer at place {first}" if n_right == 1 else f"first of {n_right} right answers at place {first}"
+        )
+        caption = f"{query.name}     average precision {answer.average_precision:.2f}     {where}"
+        draw.text((MARGIN, top), caption, fill=INK, font=_font(13))
+        _paste(page, query.path, query.box, (MARGIN, top + CAPTION), FAINT)
+        for place, image in enumerate(search.rankings[answer.query, :n].tolist()):
+            left = MARGIN + side + 2 * GAP + place * (side + GAP)
+            _paste(page, found.database[image], None, (left, top + CAPTION), COLOURS[relevance(truth, image)])
+    return page
+
+
+def any_ignored(found: RetrievalSet, rows: list[Answer]) -> bool:
+    return any(found.queries[answer.query].truths[answer.protocol].ignored for answer in rows)
+
+
+def _legend(draw: ImageDraw.ImageDraw, protocol: str, ignored: bool) -> None:
+    left = MARGIN
+    title = "Query, and the most similar images" + (f" ({protocol} protocol)" if protocol else "")
+    draw.text((left, MARGIN), title, fill=INK, font=_font(15))
+    left += round(draw.textlength(title, font=_font(15))) + 3 * GAP
+    names = {"positive": "the same object", "wrong": "another", "ignored": "ignored by the protocol"}
+    for kind, name in names.items():
+        if kind == "ignored" and not ignored:
+            continue
+        draw.rectangle((left, MARGIN + 3, left + 12, MARGIN + 15), outline=COLOURS[kind], width=FRAME)
+        draw.text((left + 18, MARGIN + 1), name, fill=FAINT, font=_font(13))
+        left += 18 + round(draw.textlength(name, font=_font(13))) + 3 * GAP
+
+
+def _paste(
+    page: Image.Image, path: Path, box: Box | None, corner: tuple[int, int], colour: tuple[int, int, int]
+) -> None:
+    """The image, whole, in the middle of a tile with a frame."""
+    left, top = corner
+    side = TILE + 2 * FRAME
+    ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=FRAME)
+    try:
+        image = read_resized(path, 3, 4 * TILE, box)  # the region first at a size that leaves it its details
+    except BrokenImage:  # an array of other channels, which the network can see and people cannot
+        ImageDraw.Draw(page).text((left + 3 * FRAME, top + TILE // 2), "no picture", fill=FAINT, font=_font(13))
+        return
+    scale = TILE / max(image.shape[1:])
+    shape = [max(1, round(length * scale)) for length in image.shape[1:]]
+    tile = Image.fromarray(TF.resize(image, shape, antialias=True).permute(1, 2, 0).contiguous().numpy())
+    page.paste(tile, (left + FRAME + (TILE - tile.width) // 2, top + FRAME + (TILE - tile.height) // 2))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
