@@ -109,6 +109,9 @@ def ascend(
 
     Returns:
         The images at the end, (B, C, S, S).
+
+    Raises:
+        ValueError: if the answers do not depend smoothly on the images, as one-hot codes.
     """
     size = images.shape[-1]
     blur = _blur_matrix(size, recipe.blur_sigma).to(images) if recipe.blur_sigma else None
@@ -121,7 +124,10 @@ def ascend(
         if furthest:
             down, right = torch.randint(-furthest, furthest + 1, (2,), generator=random).tolist()
             shown = torch.roll(images, (down, right), dims=(2, 3))
-        objective = -F.cross_entropy(answer(shown), channels, reduction="sum")
+        answers = answer(shown)
+        if not answers.requires_grad:
+            raise ValueError("this stage's answers have no gradient, so there is nothing to climb (hard codes?)")
+        objective = -F.cross_entropy(answers, channels, reduction="sum")
         objective = objective - recipe.weight_decay * images.square().sum()
         (gradient,) = torch.autograd.grad(objective, images)
         if recipe.low_first:

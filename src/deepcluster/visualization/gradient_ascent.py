@@ -116,7 +116,7 @@ class GradientAscent(Evaluator):
     def _draw(
         self, context: EvaluationContext, backbone: Backbone, stage: str, channels: list[int], size: int
     ) -> dict[str, float]:
-        recipe, name = self.resolved(), stage.replace("/", "_")
+        recipe, name = self.resolved(), stage.replace(".", "_")
         kept = context.folder / f"gradient_ascent_{name}" / self._fingerprint(backbone, stage, size, context)
         missing = [channel for channel in channels if not _file(kept, channel).is_file()]
         if len(missing) < len(channels):

@@ -86,7 +86,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     write_atomically(path, file.getbuffer())
 
 
-def padded(pixels: Tensor, rows: tuple[int, int], columns: tuple[int, int], value: int = 255) -> Tensor:
+def padded(pixels: Tensor, rows: tuple[int, int], columns: tuple[int, int], value: int = GREY[0]) -> Tensor:
     """Rows and columns [first, end) of uint8 (C, H, W); what lies outside the image has `value`."""
     height, width = pixels.shape[1:]
     inside = pixels[

@@ -42,7 +42,7 @@ class TopImages(Evaluator):
         stage: whose channels; "all" shows those of every stage, None those of the last.
         channels: which of them; None shows all.
         score: "mean" over the map after ReLU (original: visu/activ-retrieval.py), or "max", its strongest place.
-        crop: "whole" images, or only the receptive "field" of the strongest place; beyond the image it is white.
+        crop: "whole" images, or only the receptive "field" of the strongest place; what lies beyond the image is grey.
         n_top: images of each channel (original: 9).
         rows_per_page: channels on a page.
         tile: about how high an image is on the page, in pixels.
@@ -54,7 +54,7 @@ class TopImages(Evaluator):
     score: str = "mean"
     crop: str = "whole"
     n_top: int = 9
-    rows_per_page: int = 32
+    rows_per_page: int = 16
     tile: int = 64
 
     def __post_init__(self) -> None:
@@ -95,10 +95,11 @@ class TopImages(Evaluator):
                     rows.append([stage, channel, rank, sample, f"{one.score:.6g}", one.row, one.column])
             self._draw(context, images, source.view, stage, chosen)
             best = [seen[0].score for seen in chosen.values() if seen]
+            name = stage.replace(".", "_")
             results |= {
-                f"{stage}_channels": len(channels),
-                f"{stage}_silent": len(channels) - len(best),
-                f"{stage}_score": sum(best) / len(best) if best else 0.0,
+                f"{name}_channels": len(channels),
+                f"{name}_silent": len(channels) - len(best),
+                f"{name}_score": sum(best) / len(best) if best else 0.0,
             }
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -170,7 +171,7 @@ class TopImages(Evaluator):
                 for rank in range(self.n_top):
                     one = chosen[channel][rank] if rank < len(chosen[channel]) else None
                     tiles.append(None if one is None else self._tile(pixels[one.image], one, field))
-                    captions.append("" if one is None else f"{one.score:.3g}")
+                    captions.append("" if one is None else f"{one.score:#.3g}")
             of = f" ({page + 1} of {n_pages})" if n_pages > 1 else ""
             picture = sheet(
                 tiles,
@@ -179,7 +180,7 @@ class TopImages(Evaluator):
                 title=f"{stage}: images with the highest {what}{cut}{of}",
                 row_names=[str(channel) for channel in channels],
             )
-            file = context.folder / f"top_images_{stage}{f'_{page + 1}' if page else ''}.png"
+            file = context.folder / f"top_images_{stage.replace('.', '_')}{f'_{page + 1}' if page else ''}.png"
             save_picture(picture, file)
             context.progress.say(f"{stage:10} channels {channels[0]} to {channels[-1]}: {file}")
 
