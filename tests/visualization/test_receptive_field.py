@@ -50,7 +50,8 @@ class Skewed(nn.Sequential):
             nn.Conv2d(1, 2, (3, 5), stride=(2, 1), padding=(0, 3), dilation=(2, 1)),
             nn.ReLU(),
             nn.AvgPool2d(2),
-            nn.Conv2d(2, 2, 3, padding=1),
+            nn.Conv2d(2, 2, 3, padding="same"),
+            nn.Conv2d(2, 2, (2, 4), padding="same"),
         )
 
 

@@ -95,14 +95,14 @@ def _windows(layer: nn.Module) -> list[tuple[int, int, int, int]]:
         return [(len(FILTERS[0]), 1, 1, 1)] * 2
     if isinstance(layer, PatchCode):
         return [(layer.patch_size, 1, 0, 1)] * 2
-    names = ("kernel_size", "stride", "padding", "dilation")
-    each = [_pair(getattr(layer, name, 1)) for name in names]
-    return [(kernel, stride, padding, dilation) for kernel, stride, padding, dilation in zip(*each, strict=True)]
+    kernel, stride, dilation = (_pair(getattr(layer, name, 1)) for name in ("kernel_size", "stride", "dilation"))
+    padding = layer.padding
+    if isinstance(padding, str):  # nn.Conv2d's names: as many outputs as pixels, or no padding
+        padding = tuple((k - 1) * d // 2 if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True))
+    return list(zip(kernel, stride, _pair(padding), dilation, strict=True))
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    if value == "same":  # not with strides; torch pads by half the kernel
-        raise ValueError("padding by name is not known here")
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
