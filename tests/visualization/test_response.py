@@ -58,30 +58,33 @@ def test_every_stage_of_every_backbone_can_be_climbed(name: str) -> None:
         assert bool(torch.isfinite(length).all()) and bool((length > 0).all()), (stage, length)
 
 
-def test_the_answer_before_is_the_convolutions_although_relu_works_in_place() -> None:
+def test_the_answer_before_is_taken_before_a_relu_that_works_in_place() -> None:
     torch.manual_seed(0)
     for batch_norm in (False, True):
         net = LeNet5(1, 16, batch_norm=batch_norm).eval()
+        if batch_norm:
+            net.features.conv2[1].weight.data[::2] *= -1.0
         images = torch.randn(3, 1, 16, 16)
-        found = responses(net, "conv2", images)
-        convolution = net.features.conv2[0]
-        expected = convolution(net.features.pool1(net.features.conv1(images))).mean(dim=(2, 3))
-        assert found.before is not None
-        assert torch.allclose(found.before, expected, atol=1e-6)
-        assert torch.allclose(found.after, net.stage(images, "conv2").mean(dim=(2, 3)))
-        assert bool((found.before < 0).any())
+        maps = net.features.conv2[0](net.features.pool1(net.features.conv1(images)))
+        for normalised in (False, True):
+            found = responses(net, "conv2", images, normalised=normalised)
+            expected = net.features.conv2[1](maps.clone()) if batch_norm and normalised else maps
+            assert found.before is not None
+            assert torch.allclose(found.before, expected.mean(dim=(2, 3)), atol=1e-6)
+            assert torch.allclose(found.after, net.stage(images, "conv2").mean(dim=(2, 3)))
+            assert bool((found.before < 0).any())
 
 
-def test_of_a_resnets_stage_it_is_the_last_blocks_last_convolution() -> None:
+def test_of_a_resnets_stage_it_is_before_the_last_blocks_shortcut() -> None:
     torch.manual_seed(0)
     net = resnet("resnet18", 1, 32).eval()
     kept: list[torch.Tensor] = []
-    net.features.layer2[1].conv2.register_forward_hook(lambda m, i, o: kept.append(o.mean(dim=(2, 3))))
+    net.features.layer2[1].bn2.register_forward_hook(lambda m, i, o: kept.append(o.mean(dim=(2, 3))))
     before = responses(net, "layer2", torch.randn(2, 1, 32, 32)).before
     assert before is not None and torch.equal(before, kept[0])
 
 
-def test_only_an_image_whose_own_channel_is_silent_climbs_the_convolution() -> None:
+def test_only_an_image_whose_own_channel_is_silent_climbs_what_is_before_relu() -> None:
     after = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     before = torch.tensor([[-5.0, 3.0], [-6.0, 4.0]])
     chosen = climbable(Response(after, before), torch.tensor([0, 1]))

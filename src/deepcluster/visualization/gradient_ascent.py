@@ -173,7 +173,7 @@ class GradientAscent(Evaluator):
         images, targets = torch.stack(starts).to(device), torch.tensor(channels, device=device)
 
         def answer(shown: Tensor) -> Tensor:
-            return climbable(responses(backbone, stage, shown), targets)
+            return climbable(responses(backbone, stage, shown, normalised=self.recipe != "official"), targets)
 
         bounds = None
         if self.recipe != "official":

@@ -13,7 +13,7 @@ from deepcluster.models.timm_model import TimmBackbone
 
 
 class Response(NamedTuple):
-    """Spatial means (B, c) of a stage's maps: after its ReLU, and of its last convolution (None if it has none)."""
+    """Spatial means (B, c) of a stage's maps: after its ReLU, and before it (None where there is no such place)."""
 
     after: Tensor
     before: Tensor | None
@@ -28,11 +28,15 @@ def stage_module(backbone: Backbone, stage: str) -> nn.Module | None:
         return None
 
 
-def responses(backbone: Backbone, stage: str, images: Tensor) -> Response:
+def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: bool = True) -> Response:
     """Mean answer of each channel of a stage to images (B, C, H, W), differentiable.
 
-    `before` is what the stage's last convolution gives, before BatchNorm; in a ResNet, of its last block, before the
-    shortcut is added. The mean is taken within the hook: a ReLU that works in place would else change it.
+    `before` is what the stage's last convolution gives, after its BatchNorm; in a ResNet, of its last block, before
+    the shortcut is added. The mean is taken within the hook: a ReLU that works in place would else change it.
+
+    Args:
+        normalised: False takes `before` in front of BatchNorm, as the original. Where BatchNorm's weight is negative,
+            climbing that leads away from an answer.
     """
     taken: list[Tensor] = []
 
@@ -40,8 +44,10 @@ def responses(backbone: Backbone, stage: str, images: Tensor) -> Response:
         taken.append(output.mean(dim=(2, 3)))
 
     module = stage_module(backbone, stage)
-    convolutions = [] if module is None else [m for m in module.modules() if isinstance(m, nn.Conv2d)]
-    hooks = [convolution.register_forward_hook(take) for convolution in convolutions]
+    # exact types: timm has BatchNorms that contain the activation
+    kinds = (nn.Conv2d, nn.BatchNorm2d) if normalised else (nn.Conv2d,)
+    layers = [] if module is None else [layer for layer in module.modules() if type(layer) in kinds]
+    hooks = [layer.register_forward_hook(take) for layer in layers]
     try:
         after = backbone.stage(images, stage).mean(dim=(2, 3))
     finally:

@@ -74,7 +74,9 @@ def sheet(
         if tile is None:
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=GREY)
         else:
-            paper.paste(tile, (x + (width - tile.width) // 2, y + (height - tile.height) // 2))
+            x0, y0 = x + (width - tile.width) // 2, y + (height - tile.height) // 2
+            paper.paste(tile, (x0, y0))
+            pen.rectangle((x0 - 1, y0 - 1, x0 + tile.width, y0 + tile.height), outline=GREY)  # else white has no edge
         pen.text((x + width // 2, y + height + 2), caption, fill=INK, font=small, anchor="ma")
     return paper
 

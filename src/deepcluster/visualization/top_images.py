@@ -157,8 +157,8 @@ class TopImages(Evaluator):
             field = None
         if self.crop == "field" and field is None:
             context.progress.say(f"{stage:10} its places see the whole image, or nearly: whole images are shown")
-        what = "strongest place" if self.score == "max" else "mean"
-        cut = f", cut to the {field.rows.size} px that the strongest place sees" if field is not None else ""
+        what = "strongest answer at one place" if self.score == "max" else "highest mean"
+        cut = f", cut to the {field.rows.size} px seen there" if field is not None else ""
         listed = list(chosen)
         n_pages = -(-len(listed) // self.rows_per_page)
         for page in range(n_pages):
@@ -177,7 +177,7 @@ class TopImages(Evaluator):
                 tiles,
                 captions,
                 n_columns=self.n_top,
-                title=f"{stage}: images with the highest {what}{cut}{of}",
+                title=f"{stage}: images with the {what}{cut}{of}",
                 row_names=[str(channel) for channel in channels],
             )
             file = context.folder / f"top_images_{stage.replace('.', '_')}{f'_{page + 1}' if page else ''}.png"
