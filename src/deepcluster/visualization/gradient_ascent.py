@@ -42,6 +42,7 @@ class GradientAscent(Evaluator):
         kind: "gradient_ascent".
         stage: whose channels; "all" draws those of every stage, None those of the last.
         channels: which of them; None draws all.
+        first: only the first so many of those.
         recipe: "smooth" starts from weak noise in normalised colours, stays between black and white, and is led to low
             frequencies; "official" is the 2018 code's: noise around 128, which the network never saw, free values,
             a slight blur, contrast stretched for the picture. See ascent.py.
@@ -58,6 +59,7 @@ class GradientAscent(Evaluator):
     kind: str = "gradient_ascent"
     stage: str | None = None
     channels: list[int] | None = None
+    first: int | None = None
     recipe: str = "smooth"
     n_steps: int | None = None
     lr: float | None = None
@@ -70,7 +72,7 @@ class GradientAscent(Evaluator):
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ValueError(f"evaluation.recipe must be one of {', '.join(RECIPES)}, got {self.recipe}")
-        for name, least in (("n_steps", 1), ("size", 4), ("batch_size", 1), ("tile", 8)):
+        for name, least in (("first", 1), ("n_steps", 1), ("size", 4), ("batch_size", 1), ("tile", 8)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"evaluation.{name} must be at least {least}, got {value}")
@@ -107,7 +109,7 @@ class GradientAscent(Evaluator):
         plan = []
         for stage in choose_stages(backbone, self.stage):  # all is checked before anything is drawn
             n_channels = stage_shape(backbone, stage, size)[0]
-            plan.append((stage, choose_channels(self.channels, n_channels, stage)))
+            plan.append((stage, choose_channels(self.channels, n_channels, stage, self.first)))
         results: dict[str, float] = {}
         for stage, channels in plan:
             results |= self._draw(context, backbone, stage, channels, size)

@@ -116,18 +116,18 @@ def choose_stages(backbone: Backbone, stage: str | None) -> list[str]:
     return [backbone.stages[-1] if stage is None else stage]
 
 
-def choose_channels(channels: list[int] | None, n_channels: int, stage: str) -> list[int]:
-    """The channels that `evaluation.channels` names, all if None.
+def choose_channels(channels: list[int] | None, n_channels: int, stage: str, first: int | None = None) -> list[int]:
+    """The channels that `evaluation.channels` names, all if None; the `first` so many of them.
 
     Raises:
         ValueError: if there is no such channel.
     """
     if channels is None:
-        return list(range(n_channels))
+        return list(range(n_channels))[:first]
     wrong = [channel for channel in channels if not 0 <= channel < n_channels]
     if wrong:
         raise ValueError(
             f"evaluation.channels={list(channels)}: stage {stage} has the {n_channels} channels "
             f"0 to {n_channels - 1}, and no {wrong[0]}"
         )
-    return list(dict.fromkeys(channels))
+    return list(dict.fromkeys(channels))[:first]

@@ -41,6 +41,7 @@ class TopImages(Evaluator):
         kind: "top_images".
         stage: whose channels; "all" shows those of every stage, None those of the last.
         channels: which of them; None shows all.
+        first: only the first so many of those.
         score: "mean" over the map after ReLU (original: visu/activ-retrieval.py), or "max", its strongest place.
         crop: "whole" images, or only the receptive "field" of the strongest place; what lies beyond the image is grey.
         n_top: images of each channel (original: 9).
@@ -51,6 +52,7 @@ class TopImages(Evaluator):
     kind: str = "top_images"
     stage: str | None = None
     channels: list[int] | None = None
+    first: int | None = None
     score: str = "mean"
     crop: str = "whole"
     n_top: int = 9
@@ -61,9 +63,10 @@ class TopImages(Evaluator):
         for name, value, allowed in (("score", self.score, SCORES), ("crop", self.crop, CROPS)):
             if value not in allowed:
                 raise ValueError(f"evaluation.{name} must be one of {', '.join(allowed)}, got {value}")
-        for name, least in (("n_top", 1), ("rows_per_page", 1), ("tile", 8)):
-            if getattr(self, name) < least:
-                raise ValueError(f"evaluation.{name} must be at least {least}, got {getattr(self, name)}")
+        for name, least in (("first", 1), ("n_top", 1), ("rows_per_page", 1), ("tile", 8)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"evaluation.{name} must be at least {least}, got {value}")
         if self.channels is not None and not self.channels:
             raise ValueError("evaluation.channels=[] names no channel; null shows all")
 
@@ -81,7 +84,7 @@ class TopImages(Evaluator):
         plan = []
         for stage in choose_stages(backbone, self.stage):
             n_channels, _, width = stage_shape(backbone, stage, size)
-            plan.append((stage, n_channels, width, choose_channels(self.channels, n_channels, stage)))
+            plan.append((stage, n_channels, width, choose_channels(self.channels, n_channels, stage, self.first)))
         images = context.train_images
         source = context.source(images)  # refuses images of other channels
         rows: list[list[object]] = []
