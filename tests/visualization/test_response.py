@@ -103,6 +103,7 @@ def test_what_there_is_not_is_told_with_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"evaluation.stage=conv9: .*no such stage; it has conv1, conv2, or all"):
         choose_stages(net, "conv9")
     assert choose_channels(None, 3, "conv1") == [0, 1, 2] and choose_channels([2, 0, 2], 3, "conv1") == [2, 0]
+    assert choose_channels(None, 9, "conv1", 2) == [0, 1] and choose_channels([5, 4], 9, "conv1", 1) == [5]
     with pytest.raises(
         ValueError, match=r"evaluation.channels=\[1, 6\]: stage conv1 has the 6 channels 0 to 5, and no 6"
     ):
