@@ -36,6 +36,9 @@ from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.top_answers import RetrievalWithPage
+from deepcluster.visualization.first_filters import FirstFilters
+from deepcluster.visualization.gradient_ascent import GradientAscent
+from deepcluster.visualization.top_images import TopImages
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -84,6 +87,9 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "cluster_quality": ClusterQuality,
         "initial_alignment": DrawnInitialAlignment,
         "retrieval": RetrievalWithPage,
+        "first_filters": FirstFilters,
+        "gradient_ascent": GradientAscent,
+        "top_images": TopImages,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option

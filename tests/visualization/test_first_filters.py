@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import images
+from picture_context import context
 from torchvision.io import decode_image
 
-from deepcluster.visualization.first_filters import filter_grid, save_filters
+from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.coates import Coates
+from deepcluster.models.lenet import LeNet5
+from deepcluster.models.resnet import resnet
+from deepcluster.visualization.first_filters import FirstFilters, filter_grid, first_filters, save_filters
 
 
 def test_zero_is_grey_and_the_largest_value_is_white_or_black():
@@ -38,3 +44,21 @@ def test_the_two_channels_of_sobel_stand_side_by_side(tmp_path: Path):
     assert torch.equal(decode_image(tmp_path / "new" / "filters.png"), picture.permute(2, 0, 1))
     with pytest.raises(ValueError, match=r"\(K, C, h, w\)"):
         filter_grid(filters[0])
+
+
+def test_the_convolution_that_runs_first_is_drawn_of_any_network(tmp_path: Path):
+    torch.manual_seed(0)
+    for net, name, shape in (
+        (LeNet5(1, 16), "features.conv1.0", (6, 1, 5, 5)),
+        (SmallAlexNet(3, 16, channels=(4,) * 5, hidden=4, feature_dim=4), "features.conv1.0", (4, 2, 3, 3)),
+        (resnet("resnet18", 2, 32), "features.conv1.0", (64, 2, 3, 3)),
+        (Coates(3, 16, n_filters=5), "features.conv1", (5, 3, 6, 6)),
+    ):
+        found, filters = first_filters(net.eval())
+        assert found == name and filters.shape == shape
+        results = FirstFilters(zoom=2).run(context(tmp_path, images(2), net))
+        assert list(results.values()) == list(shape)
+        expected = filter_grid(filters, zoom=2)
+        assert torch.equal(decode_image(tmp_path / "first_filters.png"), expected.permute(2, 0, 1))
+    with pytest.raises(ValueError, match=r"evaluation.zoom must be at least 1"):
+        FirstFilters(zoom=0)

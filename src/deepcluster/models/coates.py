@@ -92,7 +92,11 @@ class PatchCode(nn.Module):
         codes = left @ right.T
         if self.hard:
             nearest = codes.argmin(dim=1, keepdim=True)
+            codes = codes.detach()  # a one-hot code has no gradient
             return codes.zero_().scatter_(1, nearest, 1.0)
+        if codes.requires_grad:  # pictures climb it; what is done in place has no gradient
+            distances = codes.clamp_min(torch.finfo(codes.dtype).tiny).sqrt()
+            return (distances.mean(dim=1, keepdim=True) - distances).clamp_min(0)
         codes.clamp_min_(0).sqrt_()  # rounding can leave a distance of 0 below it
         return codes.neg_().sub_(codes.mean(dim=1, keepdim=True)).clamp_min_(0)
 

@@ -45,5 +45,7 @@ def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Ten
         for module, training in modes.items():
             module.training = training
     if not found:
-        raise ValueError("this network has no convolution; init=kmeans_patches needs one, use init=random")
+        raise ValueError(
+            "this network has no convolution, and no first filters to learn (init=kmeans_patches) or to draw"
+        )
     return found[0]

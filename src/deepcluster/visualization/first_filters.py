@@ -1,6 +1,7 @@
-"""The filters of a network's first convolution as one picture."""
+"""The filters of a network's first convolution as one picture: evaluation=first_filters of eval.py."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,6 +9,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.coates import Coates
+from deepcluster.models.first_layer import first_layer
+
+FILTER_HEIGHT = 56  # pixels of the picture, about, where zoom is not set
 BORDER = 255  # white lines between the filters
 
 
@@ -49,3 +56,57 @@ def save_filters(filters: Tensor, path: Path, *, n_columns: int | None = None, z
     """Write :func:`filter_grid` of filters (K, C, h, w) to an image file, by its name's ending; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(filter_grid(filters, n_columns=n_columns, zoom=zoom).numpy()).save(path)
+
+
+def first_filters(backbone: Backbone) -> tuple[str, Tensor]:
+    """Name and filters (K, C, h, w) of the convolution that runs first; of Coates' network its centroids.
+
+    Raises:
+        ValueError: if there is no convolution.
+    """
+    if isinstance(backbone, Coates):
+        code = backbone.code
+        return "features.conv1", code.centroids.view(-1, code.in_channels, code.patch_size, code.patch_size)
+    name, conv, _ = first_layer(
+        backbone, torch.zeros(1, backbone.in_channels, backbone.image_size, backbone.image_size)
+    )
+    return name, conv.weight.detach()
+
+
+@dataclass(kw_only=True)
+class FirstFilters(Evaluator):
+    """Draw first_filters.png. Each filter is scaled by its own largest value; mid-grey is 0.
+
+    Args:
+        kind: "first_filters".
+        n_columns: filters in a row; None: about as many as rows.
+        zoom: pixels of the picture for one of a filter; None: so that a filter is about 56 high.
+    """
+
+    kind: str = "first_filters"
+    n_columns: int | None = None
+    zoom: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_columns", "zoom"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"evaluation.{name} must be at least 1, got {value}")
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Draw.
+
+        Returns:
+            n_filters, and the channels, height and width of each.
+
+        Raises:
+            ValueError: if the network has no convolution.
+        """
+        name, filters = first_filters(context.backbone)
+        n_filters, n_channels, height, width = filters.shape
+        file = context.folder / "first_filters.png"
+        zoom = self.zoom or max(1, round(FILTER_HEIGHT / height))
+        save_filters(filters, file, n_columns=self.n_columns, zoom=zoom)
+        seen = "; the two channels of Sobel side by side" if context.backbone.sobel is not None else ""
+        context.progress.say(f"{n_filters} filters of {name}, {n_channels}x{height}x{width}{seen}: {file}")
+        return {"n_filters": n_filters, "n_channels": n_channels, "height": height, "width": width}

@@ -1,0 +1,183 @@
+"""Gradient ascent on images: what makes a channel answer. gradient_ascent.py says what is climbed and keeps results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepcluster.seeding import generator
+
+LEAST_LENGTH = 1e-12  # of a gradient: one of zeros moves nothing
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """How the ascent goes.
+
+    Args:
+        n_steps: steps.
+        lr: length of a step: of the whole image's change (`by_rms` false), or root of the mean squared change of a
+            pixel, which means the same at every size.
+        by_rms: see lr.
+        weight_decay: of the squared length of the image, in the objective.
+        start_mean, start_std: of the normal noise to start from, as the network sees it.
+        blur_sigma, blur_every: Gaussian blur, pixels, after steps 0, blur_every, 2 blur_every ...; 0: none.
+        jitter: the image is shifted by up to this share of its side at each step, another way each time.
+        low_first: steps are led towards low frequencies, by 1/f, as natural images have them.
+    """
+
+    n_steps: int
+    lr: float
+    by_rms: bool
+    weight_decay: float
+    start_mean: float
+    start_std: float
+    blur_sigma: float = 0.0
+    blur_every: int = 1
+    jitter: float = 0.0
+    low_first: bool = False
+
+
+# original: visu/gradient_ascent.py. The noise around 128 goes into the network as it is, although the network learned
+# from normalised images, which lie between about -2 and 2: hence "official", not the default.
+OFFICIAL = Recipe(
+    n_steps=1000,
+    lr=3.0,
+    by_rms=False,
+    weight_decay=1e-5,
+    start_mean=128.0,
+    start_std=20.0,
+    blur_sigma=0.3,
+    blur_every=5,
+)
+# Ours: weak noise around the mean colour, where the network is at home. Shifts and 1/f are the two regularisers of
+# Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill 2017), who parametrise by 1/f; with them
+# no blur is needed, which takes away the fine patterns that small networks look for.
+SMOOTH = Recipe(
+    n_steps=128,
+    lr=0.05,
+    by_rms=True,
+    weight_decay=0.0,
+    start_mean=0.0,
+    start_std=0.3,
+    jitter=1 / 16,
+    low_first=True,
+)
+
+
+class Bounds(NamedTuple):
+    """Black and white as the network sees them, (C, 1, 1) each."""
+
+    low: Tensor
+    high: Tensor
+
+
+def start(recipe: Recipe, n_channels: int, size: int, *, seed: int, grey: bool = False) -> Tensor:
+    """Noise (C, S, S) float32 to start from, a function of the seed; `grey`: the same in all C channels."""
+    drawn = torch.randn(1 if grey else n_channels, size, size, generator=generator(seed, "gradient ascent"))
+    return (recipe.start_mean + recipe.start_std * drawn).expand(n_channels, -1, -1).clone()
+
+
+def ascend(
+    answer: Callable[[Tensor], Tensor],
+    images: Tensor,
+    channels: Tensor,
+    recipe: Recipe,
+    *,
+    seed: int,
+    bounds: Bounds | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Tensor:
+    """Climb from each image to what makes its own channel answer, and the others not.
+
+    The objective of image i is that of the original: log softmax over the channels' answers, at channel i, less
+    weight_decay x its squared length. No image's objective depends on another, so a batch gives what each gives alone,
+    and shifts depend on seed and step only.
+
+    Args:
+        answer: images (B, C, S, S) -> answers (B, c), each row of its own image only.
+        images: (B, C, S, S), to start from.
+        channels: (B,) int64, the channel that each is to please.
+        seed: of the shifts.
+        bounds: pixels are kept within; None: free.
+        advance: called with B after each step.
+
+    Returns:
+        The images at the end, (B, C, S, S).
+
+    Raises:
+        ValueError: if the answers do not depend smoothly on the images, as one-hot codes.
+    """
+    size = images.shape[-1]
+    blur = _blur_matrix(size, recipe.blur_sigma).to(images) if recipe.blur_sigma else None
+    random = generator(seed, "shifts")
+    furthest = max(1, round(recipe.jitter * size)) if recipe.jitter else 0
+    images = images.detach()
+    for step in range(recipe.n_steps):
+        images = images.requires_grad_(True)
+        shown = images
+        if furthest:
+            down, right = torch.randint(-furthest, furthest + 1, (2,), generator=random).tolist()
+            shown = torch.roll(images, (down, right), dims=(2, 3))
+        answers = answer(shown)
+        if not answers.requires_grad:
+            raise ValueError("this stage's answers have no gradient, so there is nothing to climb (hard codes?)")
+        objective = -F.cross_entropy(answers, channels, reduction="sum")
+        objective = objective - recipe.weight_decay * images.square().sum()
+        (gradient,) = torch.autograd.grad(objective, images)
+        if recipe.low_first:
+            gradient = _led_to_low(gradient)
+        length = gradient.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+        if recipe.by_rms:
+            length = length / gradient[0].numel() ** 0.5
+        images = images.detach() + recipe.lr * gradient / length.clamp_min(LEAST_LENGTH)
+        if blur is not None and step % recipe.blur_every == 0:
+            images = blur @ images @ blur.T
+        if bounds is not None:
+            images = torch.minimum(torch.maximum(images, bounds.low), bounds.high)
+        advance(len(images))
+    return images
+
+
+def deprocess(images: Tensor) -> Tensor:
+    """The original's way to pixels: each image centred, brought to std 0.1, around 0.5, clipped; uint8 (B, C, S, S)."""
+    centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+    scaled = centred / centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-5)
+    return _to_pixels(0.1 * scaled + 0.5)
+
+
+def denormalise(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
+    """Normalised images (B, C, S, S) as the pixels that they stand for, uint8."""
+    return _to_pixels(
+        images * torch.tensor(std).view(-1, 1, 1).to(images) + torch.tensor(mean).view(-1, 1, 1).to(images)
+    )
+
+
+def black_and_white(mean: list[float], std: list[float]) -> Bounds:
+    """Pixels 0 and 1, normalised."""
+    m, s = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+    return Bounds(low=-m / s, high=(1 - m) / s)
+
+
+def _to_pixels(images: Tensor) -> Tensor:
+    return (255 * images.clamp(0, 1)).round().to(torch.uint8)
+
+
+def _blur_matrix(size: int, sigma: float) -> Tensor:
+    """(S, S): M @ image @ M.T is scipy's gaussian_filter of the image, edges included (original: the same filter)."""
+    return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma, axis=0))
+
+
+def _led_to_low(gradient: Tensor) -> Tensor:
+    """A gradient (..., S, S) with its spectrum divided by the frequency; the mean counts as the lowest there is."""
+    size = gradient.shape[-1]
+    down = torch.fft.fftfreq(size, device=gradient.device)[:, None]
+    right = torch.fft.rfftfreq(size, device=gradient.device)[None]
+    frequency = (down.square() + right.square()).sqrt().clamp_min(1 / size)
+    led: Tensor = torch.fft.irfft2(torch.fft.rfft2(gradient) / frequency, s=(size, size))
+    return led

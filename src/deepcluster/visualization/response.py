@@ -1,0 +1,133 @@
+"""How strongly each channel of a stage answers to an image, with something to climb where ReLU is silent.
+
+gradient_ascent.py climbs it; top_images.py reads the stage's maps themselves.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster.models.backbone import LARGEST_LEAST_SIZE, Backbone
+from deepcluster.models.timm_model import TimmBackbone
+
+
+class Response(NamedTuple):
+    """Spatial means (B, c) of a stage's maps: after its ReLU, and before it (None where there is no such place)."""
+
+    after: Tensor
+    before: Tensor | None
+
+
+def stage_module(backbone: Backbone, stage: str) -> nn.Module | None:
+    """The module that ends with the stage's maps; None if it cannot be named (some timm models)."""
+    root = backbone.features.get_submodule("model") if isinstance(backbone, TimmBackbone) else backbone.features
+    try:
+        return root.get_submodule(stage)
+    except AttributeError:
+        return None
+
+
+def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: bool = True) -> Response:
+    """Mean answer of each channel of a stage to images (B, C, H, W), differentiable.
+
+    `before` is what the stage's last convolution gives, after its BatchNorm; in a ResNet, of its last block, before
+    the shortcut is added. The mean is taken within the hook: a ReLU that works in place would else change it.
+
+    Args:
+        normalised: False takes `before` in front of BatchNorm, as the original. Where BatchNorm's weight is negative,
+            climbing that leads away from an answer.
+    """
+    taken: list[Tensor] = []
+
+    def take(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        taken.append(output.mean(dim=(2, 3)))
+
+    module = stage_module(backbone, stage)
+    # exact types: timm has BatchNorms that contain the activation
+    kinds = (nn.Conv2d, nn.BatchNorm2d) if normalised else (nn.Conv2d,)
+    layers = [] if module is None else [layer for layer in module.modules() if type(layer) in kinds]
+    hooks = [layer.register_forward_hook(take) for layer in layers]
+    try:
+        after = backbone.stage(images, stage).mean(dim=(2, 3))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    before = [mean for mean in taken if mean.shape[1] == after.shape[1]]
+    return Response(after, before[-1] if before else None)
+
+
+def climbable(response: Response, channels: Tensor) -> Tensor:
+    """(B, c): `after`, or `before` for those images whose own channel of channels (B,) is exactly 0 after ReLU.
+
+    There ReLU has no gradient (original: gradient_ascent.py, which takes the convolution in the same case).
+    """
+    if response.before is None:
+        return response.after
+    silent = response.after.gather(1, channels[:, None]) == 0
+    return torch.where(silent, response.before, response.after)
+
+
+@torch.no_grad()
+def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, int]:
+    """(c, h, w) of a stage's maps of images of `size`.
+
+    Raises:
+        ValueError: if there is no such stage, or the network refuses the size; it tells the least that is larger.
+    """
+    backbone.check_stage(stage)
+
+    def shape(side: int) -> tuple[int, int, int]:
+        device = next(iter(backbone.state_dict().values())).device
+        maps = backbone.stage(torch.zeros(1, backbone.in_channels, side, side, device=device), stage)
+        return int(maps.shape[1]), int(maps.shape[2]), int(maps.shape[3])
+
+    refused = (RuntimeError, AssertionError)  # torch's, and timm's of models for one size
+    try:
+        return shape(size)
+    except refused as error:
+        for side in range(size + 1, LARGEST_LEAST_SIZE + 1):
+            try:
+                shape(side)
+            except refused:
+                continue
+            raise ValueError(
+                f"evaluation.size={size} is too small for stage {stage} of this network; set it to {side} or more"
+            ) from error
+        raise ValueError(
+            f"evaluation.size={size} is none that this network takes ({str(error).splitlines()[0]}); leave it out "
+            f"for the {backbone.image_size} pixels that it was made for"
+        ) from error
+
+
+def choose_stages(backbone: Backbone, stage: str | None) -> list[str]:
+    """The stages that `evaluation.stage` names: one, "all", or None for the last.
+
+    Raises:
+        ValueError: if there is no such stage; lists those that there are.
+    """
+    known = ", ".join(backbone.stages)
+    if not known:
+        raise ValueError("this network has no stages of maps to look at")
+    if stage == "all":
+        return backbone.stages
+    if stage is not None and stage not in backbone.stages:
+        raise ValueError(f"evaluation.stage={stage}: this network has no such stage; it has {known}, or all")
+    return [backbone.stages[-1] if stage is None else stage]
+
+
+def choose_channels(channels: list[int] | None, n_channels: int, stage: str, first: int | None = None) -> list[int]:
+    """The channels that `evaluation.channels` names, all if None; the `first` so many of them.
+
+    Raises:
+        ValueError: if there is no such channel.
+    """
+    if channels is None:
+        return list(range(n_channels))[:first]
+    wrong = [channel for channel in channels if not 0 <= channel < n_channels]
+    if wrong:
+        raise ValueError(
+            f"evaluation.channels={list(channels)}: stage {stage} has the {n_channels} channels "
+            f"0 to {n_channels - 1}, and no {wrong[0]}"
+        )
+    return list(dict.fromkeys(channels))[:first]

@@ -1,0 +1,35 @@
+"""A tiny network and what an evaluation of it is given, for tests of evaluations and pictures."""
+
+from pathlib import Path
+
+import torch
+from tiny import CARD
+
+from deepcluster.data.images import ImageSet
+from deepcluster.data.settings import Data
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.lenet import LeNet5
+from deepcluster.recognise import Weights
+from deepcluster.training.features import Extraction
+from deepcluster.training.progress import Progress
+
+
+def network() -> Backbone:
+    torch.manual_seed(4)
+    return LeNet5(1, 16, batch_norm=True).eval()
+
+
+def context(folder: Path, of: ImageSet, backbone: Backbone, data: Data | None = None) -> EvaluationContext:
+    made = EvaluationContext(
+        backbone=backbone,
+        stored=Weights(path=folder / "file", format="none", tensors={}, card=CARD),
+        data_settings=data or Data(size=16, num_workers=0),
+        extraction=Extraction(batch_size=17),
+        folder=folder,
+        seed=1,
+        progress=Progress(bars=False),
+        device=torch.device("cpu"),
+    )
+    made.__dict__["train_images"] = of
+    return made
