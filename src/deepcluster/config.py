@@ -29,6 +29,7 @@ from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.curves import Curves
+from deepcluster.visualization.embedding import Embedding
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -65,7 +66,13 @@ OPTIONS: dict[str, dict[str, type]] = {
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
-    "evaluation": {"representation": Representation, "assign": Assign, "export": Export, "curves": Curves},
+    "evaluation": {
+        "representation": Representation,
+        "assign": Assign,
+        "export": Export,
+        "curves": Curves,
+        "embedding": Embedding,
+    },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
 

@@ -1,6 +1,7 @@
 """One evaluation, from a file of weights to results.json. eval.py calls `evaluate`; Next: evaluation/context.py."""
 
 import json
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     stored = recognise.load(config.ckpt)
     card, progress = stored.card, Progress()
     assert card is not None
-    data = config.data or _data_of_run(stored.path)
+    run_data = _data_of_run(stored.path, needed=config.data is None)
+    data = config.data or copy(run_data)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,6 +60,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         progress=progress,
         device=device,
         dtype=choose_precision("auto", device).extraction,
+        run_data=run_data,
     )
     results: dict[str, Any] = {"ckpt": str(stored.path), "epochs": stored.epoch, **config.evaluation.run(context)}
     write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
@@ -65,11 +68,20 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _data_of_run(path: Path) -> Data | None:
-    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder."""
+def _data_of_run(path: Path, *, needed: bool) -> Data | None:
+    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder.
+
+    Raises:
+        ValueError: if they are needed, and the run's config is of another version.
+    """
     file = path.parent.parent / "config.yaml"
     if not file.is_file():
         return None
-    stored = typed(load_config(file))
+    try:
+        stored = typed(load_config(file))
+    except ValueError:
+        if needed:
+            raise
+        return None
     assert isinstance(stored, TrainConfig)
     return stored.data

@@ -76,6 +76,15 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
     _write(path, gzip.compress("\n".join([*lines, ""]).encode("ascii"), mtime=0))
 
 
+def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
+    """Whether a run clustered these images: the same identities in the same order. False if it is not known."""
+    path = Path(run_folder) / FOLDER / SAMPLES
+    if not path.is_file():
+        return False
+    before = _read_samples(path)
+    return len(before) == len(samples) and all(old == new for old, new in zip(before, samples, strict=True))
+
+
 def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:
     """Write one assignment as folder/name.npz, whole or not at all."""
     labels = assignment.labels.cpu().numpy()

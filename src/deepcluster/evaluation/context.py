@@ -46,6 +46,7 @@ class EvaluationContext:
         progress: tells the user what is done.
         device: where to compute.
         dtype: of the convolutions of a feature pass.
+        run_data: the images that the file's run learned from; None if it does not lie in a run's folder.
     """
 
     backbone: Backbone
@@ -57,6 +58,7 @@ class EvaluationContext:
     progress: Teller
     device: torch.device
     dtype: torch.dtype = torch.float32
+    run_data: Data | None = None
 
     @property
     def card(self) -> dict[str, Any]:
