@@ -30,6 +30,7 @@ from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.curves import Curves
 from deepcluster.visualization.embedding import Embedding
+from deepcluster.visualization.gallery import Gallery
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -72,6 +73,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "export": Export,
         "curves": Curves,
         "embedding": Embedding,
+        "gallery": Gallery,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
