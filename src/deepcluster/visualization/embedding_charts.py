@@ -27,7 +27,7 @@ def check_library() -> None:
 
 def by_cluster(plane: NDArray[np.float64], clusters: NDArray[np.int64], title: str, path: Path) -> None:
     """Points (n, 2) in the colours of their clusters (n,); the largest clusters bear their number."""
-    drawing, axis = _empty(title, INCHES)
+    drawing, axis = _empty(title, plane)
     palette = colours(int(clusters.max()) + 1)
     _points(axis, plane, palette[clusters])
     numbers, sizes = np.unique(clusters, return_counts=True)
@@ -42,7 +42,8 @@ def by_label(plane: NDArray[np.float64], labels: NDArray[np.int64], names: list[
     in_legend = len(present) <= MOST_NAMED
     n_columns = math.ceil(len(present) / 30)
     longest = max((len(names[c]) for c in present), default=0)
-    drawing, axis = _empty(title, INCHES + (n_columns * (0.5 + 0.085 * min(longest, 30)) if in_legend else 0))
+    legend = n_columns * (0.5 + 0.085 * min(longest, 30)) if in_legend else 0.0  # inches
+    drawing, axis = _empty(title, plane, beside=legend)
     palette = colours(len(names))
     rgb = np.full((len(plane), 3), int(UNKNOWN[1:3], 16) / 255)
     rgb[labels >= 0] = palette[labels[labels >= 0]]
@@ -64,18 +65,22 @@ def _short(name: str) -> str:
     return text.replace("$", r"\$").lstrip("_") or "?"  # matplotlib reads $ as mathematics, _ as "not in the legend"
 
 
-def _empty(title: str, width: float) -> tuple[Any, Any]:
-    drawing = figure(width, INCHES + 0.4)
+def _empty(title: str, plane: NDArray[np.float64], beside: float = 0.0) -> tuple[Any, Any]:
+    """A figure in the shape of the points, not too flat, with room for a legend of so many inches beside them."""
+    width, height = np.ptp(plane, axis=0)
+    shape = float(np.clip(width / max(height, 1e-12), 0.8, 1.6))
+    drawing = figure(INCHES * shape + beside, INCHES + 0.4)
     axis = drawing.subplots()
     axis.set_title(title, fontsize=11)
     axis.set_axis_off()
     axis.set_aspect("equal", adjustable="datalim")
+    axis.margins(0.02)
     return drawing, axis
 
 
 def _points(axis: Any, plane: NDArray[np.float64], rgb: NDArray[np.float64]) -> None:
     order = np.random.default_rng(0).permutation(len(plane))  # else the last class lies on top of all
-    side = float(np.clip(380 / math.sqrt(len(plane)), 1.5, 7))
+    side = float(np.clip(240 / math.sqrt(len(plane)), 1.2, 7))
     axis.scatter(plane[order, 0], plane[order, 1], s=side**2, c=rgb[order], linewidths=0, alpha=0.85)
 
 

@@ -168,6 +168,7 @@ class Gallery(Evaluator):
                 f"{context.stored.epoch} epochs. Distances are to the centroid, in the space that was clustered.",
             ],
             shown=shown,
+            order=self.order,
             names=names,
             samples=lambda i: str(samples[i]),
             per_page=self.clusters_per_page,

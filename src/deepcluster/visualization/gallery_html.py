@@ -1,6 +1,6 @@
 """The gallery as web pages: no scripts, nothing from the network; pictures stand in the pages as data URIs.
 
-index.html shows every cluster as one tile, in five orders (radio buttons and CSS `order`), and the clusters
+index.html shows every cluster as one tile, in any order (radio buttons and CSS `order`), and the clusters
 themselves if they fit on one page; else they stand on page_001.html and so on.
 """
 
@@ -20,10 +20,12 @@ JPEG_QUALITY = 85
 N_BINS = 24  # of the histogram of sizes
 TITLES = {
     "largest": "largest",
+    "smallest": "smallest",
     "compact": "most compact",
     "loose": "least compact",
     "pure": "purest",
     "mixed": "most mixed",
+    "number": "number",
 }
 STYLE = """
 :root{--ink:#1d2430;--soft:#667085;--line:#e3e7ee;--card:#fff;--page:#f5f6f9;--blue:#2f6fdb}
@@ -91,6 +93,7 @@ class Pages:
         title: of all pages; any text.
         facts: lines under it.
         shown: the clusters, in the order in which they stand on the pages.
+        order: the name of that order.
         names: the classes' names, for the labels that occur; None without labels.
         samples: an image's identity by its index.
         per_page: clusters on a page.
@@ -104,6 +107,7 @@ class Pages:
         title: str,
         facts: list[str],
         shown: list[Members],
+        order: str,
         names: dict[int, str] | None,
         samples: Callable[[int], str],
         per_page: int,
@@ -111,7 +115,7 @@ class Pages:
         n_members: int,
     ) -> None:
         self.title, self.facts, self.shown, self.names, self.samples = title, facts, shown, names, samples
-        self.per_page, self.n_members = per_page, n_members
+        self.order, self.per_page, self.n_members = order, per_page, n_members
         self.sharp = "sharp" if size <= LOSSLESS else ""
         self.chunks = [shown[i : i + per_page] for i in range(0, len(shown), per_page)]
         self.single = len(self.chunks) == 1
@@ -171,9 +175,9 @@ class Pages:
     def _index(self, only: str) -> str:
         facts = "".join(f'<p class="soft">{escape(fact)}</p>' for fact in self.facts)
         radios = "".join(
-            f'<input type="radio" name="order" id="by-{order}"{" checked" if not i else ""}>'
+            f'<input type="radio" name="order" id="by-{order}"{" checked" if order == self.order else ""}>'
             f'<label for="by-{order}">{TITLES[order]}</label>'
-            for i, order in enumerate(self._ranks)
+            for order in self._ranks
         )
         head = f'<div class="top"><div><h1>{escape(self.title)}</h1>{facts}</div>{self._histogram()}</div>'
         links = "" if self.single else f"<h2>All members</h2>{self._links(None)}"

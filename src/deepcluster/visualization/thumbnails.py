@@ -16,7 +16,8 @@ BATCH = 64
 def thumbnail_size(context: EvaluationContext, images: ImageSet, largest: int) -> int:
     """Side of the thumbnails in pixels: `largest`, or that of the images in memory if they are smaller."""
     if isinstance(images, MemoryImages):
-        return min(largest, *images.images.shape[2:])
+        height, width = images.images.shape[2:]
+        return min(largest, int(height), int(width))
     return largest
 
 
