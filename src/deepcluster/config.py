@@ -39,6 +39,9 @@ from deepcluster.visualization.top_answers import RetrievalWithPage
 from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.visualization.top_images import TopImages
+from deepcluster.visualization.curves import Curves
+from deepcluster.visualization.embedding import Embedding
+from deepcluster.visualization.gallery import Gallery
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -90,6 +93,9 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "first_filters": FirstFilters,
         "gradient_ascent": GradientAscent,
         "top_images": TopImages,
+        "curves": Curves,
+        "embedding": Embedding,
+        "gallery": Gallery,
     },
 }
 MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,11 @@ def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> Eval
     stored = recognise.load(config.ckpt)
     card = stored.card
     assert card is not None
-    data = config.data or _data_of_run(stored.path)
+    run_data = _data_of_run(stored.path, needed=config.data is None)
+    data = config.data or copy(run_data)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
-    return _context(config, folder, progress, weights.build_backbone(stored), stored, data)
+    return _context(config, folder, progress, weights.build_backbone(stored), stored, data, run_data=run_data)
 
 
 def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:
@@ -144,7 +146,14 @@ def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> Evaluation
 
 
 def _context(
-    config: EvalConfig, folder: Path, progress: Progress, backbone: Backbone, stored: Weights, data: Data | None
+    config: EvalConfig,
+    folder: Path,
+    progress: Progress,
+    backbone: Backbone,
+    stored: Weights,
+    data: Data | None,
+    *,
+    run_data: Data | None = None,
 ) -> EvaluationContext:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return EvaluationContext(
@@ -157,14 +166,24 @@ def _context(
         progress=progress,
         device=device,
         dtype=choose_precision("auto", device).extraction,
+        run_data=run_data,
     )
 
 
-def _data_of_run(path: Path) -> Data | None:
-    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder."""
+def _data_of_run(path: Path, *, needed: bool) -> Data | None:
+    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder.
+
+    Raises:
+        ValueError: if they are needed, and the run's config is of another version.
+    """
     file = path.parent.parent / "config.yaml"
     if not file.is_file():
         return None
-    stored = typed(load_config(file))
+    try:
+        stored = typed(load_config(file))
+    except ValueError:
+        if needed:
+            raise
+        return None
     assert isinstance(stored, TrainConfig)
     return stored.data

@@ -76,8 +76,8 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
     _write(path, gzip.compress("\n".join([*lines, ""]).encode("ascii"), mtime=0))
 
 
-def lists_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
-    """Whether these are the images that a run clustered, in its order; false if there is no run.
+def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
+    """Whether these are the images that a run clustered, in its order; false if there is no list of them.
 
     Raises:
         ValueError: if the run's list is damaged.

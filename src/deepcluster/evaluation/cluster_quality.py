@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import nearest_centroid
-from deepcluster.clustering.history import lists_samples
+from deepcluster.clustering.history import same_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
@@ -102,7 +102,7 @@ class ClusterQuality(Evaluator):
         clusters = [nearest_centroid(part.x, assignment.centroids) for part in parts]
         found: dict[str, float] = {}
         run_folder = context.stored.path.parent.parent
-        if lists_samples(run_folder, context.train_images.samples) and len(assignment.labels) == len(clusters[0]):
+        if same_samples(run_folder, context.train_images.samples) and len(assignment.labels) == len(clusters[0]):
             found["own_train_nearest_share"] = float((clusters[0] == assignment.labels).double().mean())
             clusters[0] = assignment.labels
         else:

@@ -62,6 +62,7 @@ class EvaluationContext:
         dtype: of the convolutions of a feature pass.
         untrained: without a checkpoint, the networks that can be drawn; `backbone` is then one before its init, and
             `stored` holds no more than the card.
+        run_data: the images that the file's run learned from; None if it does not lie in a run's folder.
     """
 
     backbone: Backbone
@@ -74,6 +75,7 @@ class EvaluationContext:
     device: torch.device
     dtype: torch.dtype = torch.float32
     untrained: Untrained | None = None
+    run_data: Data | None = None
 
     @property
     def card(self) -> dict[str, Any]:

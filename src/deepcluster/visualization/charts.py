@@ -1,0 +1,60 @@
+"""Matplotlib figures without pyplot's global state: what all charts here share."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcluster.atomic import write_atomically
+
+# Okabe and Ito's colours, which colour-blind people tell apart as well; the yellow is left out, too pale for a line.
+LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444"]
+# Twenty for areas and points: classes, and clusters if they are few.
+POINTS = [
+    "#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0",
+    "#1b3a93", "#8a6100", "#b0321d", "#1f7f6c", "#c6e06a", "#b2417a", "#5c1fb0", "#00a3d9", "#d9a679", "#222222",
+]  # fmt: skip
+UNKNOWN = "#d0d0d0"  # images without a label
+DPI = 110
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure of so many inches.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"charts need an extra: pip install -e '.[viz]' ({error})") from error
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+def save(drawn: Any, path: Path, *, dpi: int = DPI) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    drawn.savefig(content, format="png", dpi=dpi)
+    write_atomically(path, content.getvalue())
+
+
+def colours(n: int) -> NDArray[np.float64]:
+    """n colours (n, 3) in [0, 1] for points: the twenty, or for more a walk round the colour circle.
+
+    Neighbours in number are far apart on the circle (golden angle) and differ in lightness.
+    """
+    if n <= len(POINTS):
+        return np.array([[int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)] for code in POINTS[:n]]).reshape(n, 3)
+    number = np.arange(n)
+    hue = number * 0.61803398875 % 1
+    value, saturation = np.array([0.85, 0.55, 0.95])[number % 3], np.array([0.85, 0.75, 0.5])[number % 3]
+    around = (hue[:, None] * 6 + np.array([5, 3, 1])) % 6  # HSV to RGB, all at once
+    rgb: NDArray[np.float64] = value[:, None] * (
+        1 - saturation[:, None] * np.clip(np.minimum(around, 4 - around), 0, 1)
+    )
+    return rgb

@@ -1,0 +1,60 @@
+"""The curves of a run, and of several side by side: evaluation=curves of eval.py. Next: run_metrics.py."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.visualization.curves_chart import chart
+from deepcluster.visualization.run_metrics import distinct_names, metrics_file, read_run
+
+
+@dataclass(kw_only=True)
+class Curves(Evaluator):
+    """Draw the run's curves: agreement of assignments, cluster sizes, loss, objective, seconds by phase.
+
+    Needs no images. A run that still goes on is drawn as far as it is, a resumed one as one run.
+
+    Args:
+        kind: "curves".
+        others: folders of runs, or their metrics.csv, to draw beside the checkpoint's.
+        names: the runs' names in the legend, the checkpoint's first; by default the folders'.
+    """
+
+    kind: str = "curves"
+    others: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.names and len(self.names) != 1 + len(self.others):
+            raise ValueError(
+                f"evaluation.names must name the run of ckpt and the {len(self.others)} of evaluation.others, "
+                f"{1 + len(self.others)} in all, got {list(self.names)}"
+            )
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Write curves.png.
+
+        Returns:
+            n_runs, and of the checkpoint's run n_epochs (rows of its metrics.csv) and the newest values of
+            nmi_previous, nmi_labels, clusters_used and loss, as far as it has them.
+
+        Raises:
+            FileNotFoundError: if a run has no metrics.csv.
+            ValueError: if one is damaged or empty.
+            ImportError: if matplotlib is missing.
+        """
+        paths = [context.stored.path.parent.parent, *map(Path, self.others)]
+        files = [metrics_file(path) for path in paths]
+        names = list(self.names) or distinct_names([file.parent for file in files])
+        runs = [read_run(file, name) for file, name in zip(files, names, strict=True)]
+        picture = context.folder / "curves.png"
+        chart(runs, picture)
+        context.progress.say(f"curves     {picture}")
+        newest = {
+            "nmi_previous": runs[0].last("cluster/nmi_previous"),
+            "nmi_labels": runs[0].last("cluster/nmi_labels"),
+            "clusters_used": runs[0].last("cluster/clusters_used"),
+            "loss": runs[0].last("train/loss"),
+        }
+        known = {name: value for name, value in newest.items() if value is not None}
+        return {"n_runs": len(runs), "n_epochs": len(runs[0].epochs), **known}

@@ -1,0 +1,133 @@
+"""The pictures of embedding.py: points coloured by cluster or label, and a mosaic of thumbnails."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from deepcluster.atomic import write_atomically
+from deepcluster.visualization.charts import UNKNOWN, colours, figure, save
+from deepcluster.visualization.thumbnails import magnified
+
+MOST_NAMED = 40  # classes in a legend; clusters that bear their number
+INCHES = 8.0
+LEAST_PIXELS = 1200  # of the mosaic's side: small thumbnails are magnified
+
+
+def check_library() -> None:
+    """Raise ImportError now, before anything long, if matplotlib is missing."""
+    figure(1, 1)
+
+
+def by_cluster(plane: NDArray[np.float64], clusters: NDArray[np.int64], title: str, path: Path) -> None:
+    """Points (n, 2) in the colours of their clusters (n,); the largest clusters bear their number."""
+    drawing, axis = _empty(title, plane)
+    palette = colours(int(clusters.max()) + 1)
+    _points(axis, plane, palette[clusters])
+    numbers, sizes = np.unique(clusters, return_counts=True)
+    for number in numbers[np.argsort(-sizes, kind="stable")][:MOST_NAMED]:
+        _name(axis, plane[clusters == number], str(number), palette[number] * 0.6)
+    save(drawing, path)
+
+
+def by_label(plane: NDArray[np.float64], labels: NDArray[np.int64], names: list[str], title: str, path: Path) -> None:
+    """Points (n, 2) in the colours of their labels (n,), with a legend; light grey where the label is -1."""
+    present = [c for c in range(len(names)) if (labels == c).any()]
+    in_legend = len(present) <= MOST_NAMED
+    n_columns = math.ceil(len(present) / 30)
+    longest = max((len(names[c]) for c in present), default=0)
+    legend = n_columns * (0.5 + 0.085 * min(longest, 30)) if in_legend else 0.0  # inches
+    drawing, axis = _empty(title, plane, beside=legend)
+    palette = colours(len(names))
+    rgb = np.full((len(plane), 3), int(UNKNOWN[1:3], 16) / 255)
+    rgb[labels >= 0] = palette[labels[labels >= 0]]
+    _points(axis, plane, rgb)
+    if in_legend:
+        for c in present:
+            axis.plot([], [], "o", color=palette[c], markersize=6, label=_short(names[c]))
+        if (labels < 0).any():
+            axis.plot([], [], "o", color=UNKNOWN, markersize=6, label="no label")
+        drawing.legend(loc="outside right center", ncols=n_columns, frameon=False, fontsize=10, handletextpad=0.2)
+    else:
+        for c in present:
+            _name(axis, plane[labels == c], _short(names[c]), palette[c] * 0.6)
+    save(drawing, path)
+
+
+def _short(name: str) -> str:
+    text = name if len(name) <= 30 else f"{name[:28]}..."
+    return text.replace("$", r"\$").lstrip("_") or "?"  # matplotlib reads $ as mathematics, _ as "not in the legend"
+
+
+def _empty(title: str, plane: NDArray[np.float64], beside: float = 0.0) -> tuple[Any, Any]:
+    """A figure in the shape of the points, not too flat, with room for a legend of so many inches beside them."""
+    width, height = np.ptp(plane, axis=0)
+    shape = float(np.clip(width / max(height, 1e-12), 0.8, 1.6))
+    drawing = figure(INCHES * shape + beside, INCHES + 0.4)
+    axis = drawing.subplots()
+    axis.set_title(title, fontsize=11)
+    axis.set_axis_off()
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.margins(0.02)
+    return drawing, axis
+
+
+def _points(axis: Any, plane: NDArray[np.float64], rgb: NDArray[np.float64]) -> None:
+    order = np.random.default_rng(0).permutation(len(plane))  # else the last class lies on top of all
+    side = float(np.clip(240 / math.sqrt(len(plane)), 1.2, 7))
+    axis.scatter(plane[order, 0], plane[order, 1], s=side**2, c=rgb[order], linewidths=0, alpha=0.85)
+
+
+def _name(axis: Any, points: NDArray[np.float64], text: str, colour: NDArray[np.float64]) -> None:
+    """A name at the member that is nearest to the median, so that it stands on points of its own."""
+    from matplotlib.patheffects import withStroke
+
+    middle = np.median(points, axis=0)
+    x, y = points[np.square(points - middle).sum(1).argmin()]
+    halo = withStroke(linewidth=2.5, foreground="white")
+    axis.text(x, y, text, color=colour, fontsize=8, weight="bold", ha="center", va="center", path_effects=[halo])
+
+
+def thin(plane: NDArray[np.float64], n_cells: int) -> list[tuple[int, int, int]]:
+    """At most one point for each cell of a square grid: the one nearest to the cell's middle.
+
+    Args:
+        plane: (n, 2).
+        n_cells: cells along each side of the smallest square that holds all points.
+
+    Returns:
+        (point, row from the top, column) of those that stay, by row and column.
+    """
+    low, high = plane.min(0), plane.max(0)
+    side = max(float((high - low).max()), 1e-12)
+    place = (plane - (low + high) / 2) / side + 0.5  # both in [0, 1], the longer one filling it
+    place[:, 1] = 1 - place[:, 1]  # pictures count rows from the top
+    cells = np.minimum((place * n_cells).astype(np.int64), n_cells - 1)
+    off = np.square(place * n_cells - cells - 0.5).sum(1)
+    nearest: dict[tuple[int, int], int] = {}
+    for point in np.argsort(off, kind="stable").tolist():
+        nearest.setdefault((int(cells[point, 1]), int(cells[point, 0])), point)
+    return [(point, row, column) for (row, column), point in sorted(nearest.items())]
+
+
+def mosaic(pictures: list[Tensor], cells: list[tuple[int, int]], path: Path) -> None:
+    """Thumbnails uint8 (3, S, S) at their cells (row, column) on white, without covering each other."""
+    rows, columns = [row for row, _ in cells], [column for _, column in cells]
+    top, left = min(rows), min(columns)
+    n_rows, n_columns = max(rows) - top + 1, max(columns) - left + 1
+    size = pictures[0].shape[-1]
+    factor = max(1, round(LEAST_PIXELS / (max(n_rows, n_columns) * size)))
+    pitch = factor * size + factor  # a thin white line between neighbours
+    canvas = torch.full((3, n_rows * pitch + factor, n_columns * pitch + factor), 255, dtype=torch.uint8)
+    for picture, row, column in zip(pictures, rows, columns, strict=True):
+        y, x = factor + (row - top) * pitch, factor + (column - left) * pitch
+        canvas[:, y : y + factor * size, x : x + factor * size] = magnified(picture, factor)
+    content = io.BytesIO()
+    Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy()).save(content, format="PNG", optimize=True)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,62 @@
+"""The gallery as PNG pages: a row for each cluster, its numbers at the left, its members beside them."""
+
+import io
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from deepcluster.visualization.gallery_members import Members
+from deepcluster.visualization.thumbnails import magnified
+
+MARGIN, TEXT, GAP, BETWEEN = 20, 190, 3, 20  # pixels: outside, the numbers' column, between thumbnails, between groups
+LEAST = 56  # side of a thumbnail on the sheet; smaller ones are magnified
+INK, SOFT = (29, 36, 48), (102, 112, 133)
+
+
+def sheet(clusters: list[Members], pictures: dict[int, Tensor], names: dict[int, str] | None, n_members: int) -> bytes:
+    """One page as PNG.
+
+    Args:
+        clusters: its rows.
+        pictures: thumbnails uint8 (3, S, S) of all that they show.
+        names: the classes' names; None without labels.
+        n_members: columns for each of nearest, farthest and random.
+    """
+    size = next(iter(pictures.values())).shape[-1]
+    factor = max(1, -(-LEAST // size))
+    side = size * factor
+    group = n_members * (side + GAP) - GAP
+    n_groups = 1 + any(c.farthest for c in clusters) + any(c.random for c in clusters)
+    width = MARGIN + TEXT + n_groups * group + (n_groups - 1) * BETWEEN + MARGIN
+    header, pitch = MARGIN + 24, max(side, 64) + 12
+    canvas = Image.new("RGB", (width, header + len(clusters) * pitch + MARGIN - 12), "white")
+    pen = ImageDraw.Draw(canvas)
+    large, small = ImageFont.load_default(size=18), ImageFont.load_default(size=13)
+    starts = [MARGIN + TEXT + i * (group + BETWEEN) for i in range(n_groups)]
+    for start, title in zip(starts, ("nearest to the centroid", "farthest", "random, of the others"), strict=False):
+        pen.text((start, MARGIN - 4), title, fill=SOFT, font=small)
+    for row, cluster in enumerate(clusters):
+        top = header + row * pitch
+        pen.text((MARGIN, top), str(cluster.number), fill=INK, font=large)
+        lines = [f"{cluster.size:,} image{'' if cluster.size == 1 else 's'}, distance {cluster.mean_distance:.2f}"]
+        if cluster.majority is not None and names is not None:
+            lines.append(f"{cluster.purity:.0%} {_fitting(names[cluster.majority], small)}")
+        for i, line in enumerate(lines):
+            pen.text((MARGIN, top + 24 + 18 * i), line, fill=SOFT, font=small)
+        for start, members in zip(starts, (cluster.nearest, cluster.farthest, cluster.random), strict=False):
+            for column, index in enumerate(members):
+                pixels = magnified(pictures[index], factor).permute(1, 2, 0).contiguous()
+                canvas.paste(Image.fromarray(pixels.to(torch.uint8).numpy()), (start + column * (side + GAP), top))
+    content = io.BytesIO()
+    canvas.save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
+def _fitting(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The name, cut so that it and a percentage fit in the column."""
+    if font.getlength(name) <= TEXT - 50:
+        return name
+    while name and font.getlength(name + "...") > TEXT - 50:
+        name = name[:-1]
+    return name + "..."

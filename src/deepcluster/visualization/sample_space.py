@@ -1,0 +1,74 @@
+"""A sample of the images with features, clusters and labels: what embedding.py brings into the plane."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from deepcluster.clustering.assignment import nearest_centroid
+from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.clusters import own_labels
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.seeding import generator
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """n of the N images.
+
+    Args:
+        indices: (n,) int64, ascending.
+        features: (n, P) float32, reduced by PCA, of length 1.
+        clusters: (n,) int64; None if the network has none.
+        own: the clusters are the run's own last assignment, not the nearest centroids.
+        labels: (n,) int64, -1 without; None if no image has one.
+    """
+
+    indices: Tensor
+    features: Tensor
+    clusters: Tensor | None
+    own: bool
+    labels: Tensor | None
+
+
+def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: int, clusters: str) -> Sample:
+    """Draw images at random, compute their features and reduce these by a PCA of the sample.
+
+    The PCA does not whiten: whitening, which suits k-means, makes small directions as loud as the large ones and
+    blurs the picture. Only the (n, D) features of the sample are in memory.
+
+    Args:
+        n: images, all if there are fewer.
+        dim: directions of the PCA, as many as there are if there are fewer.
+        clusters: see :func:`~deepcluster.evaluation.clusters.own_labels`.
+    """
+    assignment = context.stored.assignment
+    own = None if assignment is None else own_labels(context, images, clusters)
+    chosen = torch.randperm(len(images), generator=generator(context.seed, "embedding"))[:n].sort().values
+    found = torch.empty(len(chosen), dtype=torch.int64)
+    blocks: list[Tensor] = []
+    moments: Moments | None = None
+    n_done = 0
+    with context.progress.bar("features", len(chosen), "img") as advance:
+        for indices, features in context.source(images, convolutional=False).stream(chosen):
+            x = features.float().cpu()
+            moments = moments or Moments(x.shape[1])
+            moments.update(x)
+            blocks.append(x)
+            if assignment is not None and own is None:
+                reduced = x if assignment.reduction is None else assignment.reduction.apply(x)
+                found[n_done : n_done + len(x)] = nearest_centroid(reduced, assignment.centroids)
+            n_done += len(indices)
+            advance(len(indices))
+    assert moments is not None
+    pca = Reduction(dim=min(dim, moments.dim, len(chosen)), whiten=False, l2=True).fit(moments)
+    labels = None if images.labels is None else images.labels[chosen]
+    return Sample(
+        indices=chosen,
+        features=normalize(torch.cat([pca.apply(x) for x in blocks]), dim=1),
+        clusters=None if assignment is None else found if own is None else own[chosen],
+        own=own is not None,
+        labels=None if labels is None or not bool((labels >= 0).any()) else labels,
+    )

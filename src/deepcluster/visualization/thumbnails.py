@@ -1,0 +1,62 @@
+"""Small pictures of images, cropped as the network sees them: for galleries, mosaics and contact sheets."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.loader import feature_batches
+from deepcluster.data.views import FeatureView
+from deepcluster.evaluation.context import EvaluationContext
+
+BATCH = 64
+
+
+def thumbnail_size(context: EvaluationContext, images: ImageSet, largest: int) -> int:
+    """Side of the thumbnails in pixels: `largest`, or that of the images in memory if they are smaller."""
+    if isinstance(images, MemoryImages):
+        height, width = images.images.shape[2:]
+        return min(largest, int(height), int(width))
+    return largest
+
+
+def thumbnails(
+    context: EvaluationContext, images: ImageSet, indices: Tensor, size: int, advance: Callable[[int], None]
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (index, uint8 (3, size, size)) of these images, in their order, cropped as for the network.
+
+    Files are decoded by the same workers as for features; what is broken is treated alike (data.on_broken).
+
+    Args:
+        advance: told of each image that is done.
+
+    Raises:
+        BrokenImage: if an image cannot be decoded and is not to be skipped.
+    """
+    scale = context.card["resize"] / context.card["image_size"]
+    view = FeatureView(size, max(size, round(size * scale)), context.card["mean"], context.card["std"], on_files=True)
+    num_workers = 0 if isinstance(images, MemoryImages) else context.source(images).num_workers
+    alpha = has_alpha(images)
+    for batch in feature_batches(images, view, indices, BATCH, num_workers):
+        for index, picture in zip(batch.indices.tolist(), batch.images, strict=True):
+            yield index, in_colours(picture, alpha=alpha)
+        advance(len(batch.indices))
+
+
+def has_alpha(images: ImageSet) -> bool:
+    """Whether the last channel is how opaque a pixel is: image files of two and of four channels, not arrays."""
+    return images.n_channels in (2, 4) and not str(images.samples[0]).lower().endswith(".npy")
+
+
+def in_colours(image: Tensor, *, alpha: bool = False) -> Tensor:
+    """uint8 (C, H, W) as colours (3, H, W): grey thrice, transparent pixels on white, of many channels the first 3."""
+    if alpha:
+        opaque = image[-1:].float() / 255
+        image = (image[:-1] * opaque + 255 * (1 - opaque)).round().to(torch.uint8)
+    return image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+
+
+def magnified(image: Tensor, factor: int) -> Tensor:
+    """Each pixel as factor x factor pixels: (3, H, W) -> (3, factor H, factor W)."""
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
