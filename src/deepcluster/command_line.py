@@ -37,6 +37,10 @@ from deepcluster.training import wandb_log
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
 
 
+class JobFailed(Exception):
+    """A job of a sweep has failed, and its error was told."""
+
+
 def register() -> None:
     """Before ``hydra.main``: the schema, the resolvers, and .env."""
     load_dotenv(Path.cwd() / ".env")
@@ -48,8 +52,12 @@ def start(main: Callable[[], Any]) -> None:
     """Call an entry file's main; what the user typed wrong ends in one line, not in Hydra's pages."""
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
+    sys.argv = [sys.argv[0], *flags, *(word for word in sys.argv[1:] if word not in flags)]
     try:
         main()
+    except JobFailed:
+        raise SystemExit(1) from None
     except (*USER_ERRORS, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -101,7 +109,7 @@ def _told(folder: Path) -> Iterator[None]:
         where = write_traceback(error, folder)
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
-            raise
+            raise JobFailed(sentence(error)) from error
         refuse(error, note=where)
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
