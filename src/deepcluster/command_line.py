@@ -84,9 +84,13 @@ def train(cfg: DictConfig) -> float | None:
 
 def evaluate(cfg: DictConfig) -> None:
     """One run of eval.py."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, failed = Path(HydraConfig.get().runtime.output_dir), True
     with _told(folder):
-        measure(_eval_settings(cfg), folder)
+        try:
+            measure(_eval_settings(cfg), folder)
+            failed = False
+        finally:
+            wandb_log.finish(failed=failed)
 
 
 def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
@@ -97,6 +101,7 @@ def _eval_settings(cfg: DictConfig) -> EvalConfig:
     settings = config.typed(cfg)
     assert isinstance(settings, EvalConfig)
     config.check_kinds(settings, config.EVAL_OPTIONS)
+    config.check_logger(settings.logger)
     return settings
 
 

@@ -159,9 +159,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     check_kinds(config, OPTIONS)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
-    if config.logger:
-        given = {name: value for name, value in config.logger.items() if value is not None}  # null: decided by itself
-        check_target(given, "logger", supplied=("save_dir",))
+    check_logger(config.logger)
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
@@ -175,6 +173,17 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
+
+
+def check_logger(logger: dict[str, Any]) -> None:
+    """Refuse a logger that does not exist or arguments that it does not take; {} logs to files only.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if logger:
+        given = {name: value for name, value in logger.items() if value is not None}  # null: decided by itself
+        check_target(given, "logger", supplied=("save_dir",))
 
 
 def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:

@@ -14,6 +14,7 @@ from deepcluster.config import TrainConfig, typed
 from deepcluster.config import load as load_config
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.result_log import log_results, open_logger
 from deepcluster.training.features import Extraction
 from deepcluster.training.precision import choose_precision
 from deepcluster.training.progress import Progress
@@ -28,6 +29,7 @@ class EvalConfig:
     arch: dict[str, Any] | None = None
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
+    logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     output_dir: str | None = None
 
@@ -47,6 +49,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     data = config.data or _data_of_run(stored.path)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
+    logger = open_logger(config.logger, config, folder, _run_folder(stored.path), progress)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     context = EvaluationContext(
         backbone=weights.build_backbone(stored),
@@ -62,14 +65,22 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {"ckpt": str(stored.path), "epochs": stored.epoch, **config.evaluation.run(context)}
     write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     progress.say(f"results    {folder / 'results.json'}")
+    if logger is not None:
+        log_results(logger, results, epoch=stored.epoch)
     return results
+
+
+def _run_folder(path: Path) -> Path | None:
+    """The folder of the run that a checkpoint file belongs to, None if it lies in none."""
+    folder = path.parent.parent
+    return folder if (folder / "config.yaml").is_file() else None
 
 
 def _data_of_run(path: Path) -> Data | None:
     """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder."""
-    file = path.parent.parent / "config.yaml"
-    if not file.is_file():
+    run = _run_folder(path)
+    if run is None:
         return None
-    stored = typed(load_config(file))
+    stored = typed(load_config(run / "config.yaml"))
     assert isinstance(stored, TrainConfig)
     return stored.data
