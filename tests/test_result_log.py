@@ -33,7 +33,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settings(name: str, *more: str) -> EvalConfig:
-    return command_line._eval_settings(compose("eval", overrides=["ckpt=run", f"logger={name}", *more]))
+    typed = ["ckpt=run", f"logger={name}", *more]
+    return command_line._eval_settings(compose("eval", overrides=typed), typed)
 
 
 def log(name: str, folder: Path, run: Path | None) -> None:

@@ -25,11 +25,9 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, run
+from deepcluster import config, distributed, evaluate, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
-from deepcluster.evaluate import EvalConfig
-from deepcluster.evaluate import evaluate as measure
 from deepcluster.summary import argument
 from deepcluster.training import wandb_log
 
@@ -45,7 +43,7 @@ def register() -> None:
     """Before ``hydra.main``: the schema, the resolvers, and .env."""
     load_dotenv(Path.cwd() / ".env")
     config.register()
-    ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
+    ConfigStore.instance().store(name="eval_schema", node=evaluate.schema())
 
 
 def start(main: Callable[[], Any]) -> None:
@@ -82,12 +80,13 @@ def train(cfg: DictConfig) -> float | None:
     return None if accuracy is None else float(accuracy)
 
 
-def evaluate(cfg: DictConfig) -> None:
+def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
-    folder, failed = Path(HydraConfig.get().runtime.output_dir), True
+    hydra_cfg = HydraConfig.get()
+    folder, failed = Path(hydra_cfg.runtime.output_dir), True
     with _told(folder):
         try:
-            measure(_eval_settings(cfg), folder)
+            evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
             failed = False
         finally:
             wandb_log.finish(failed=failed)
@@ -97,9 +96,9 @@ def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig
     return config.settings(cfg if cfg.resume is None else config.resumed(cfg, overrides))
 
 
-def _eval_settings(cfg: DictConfig) -> EvalConfig:
-    settings = config.typed(cfg)
-    assert isinstance(settings, EvalConfig)
+def _eval_settings(cfg: DictConfig, overrides: list[str]) -> evaluate.EvalConfig:
+    settings = config.typed(evaluate.with_images(cfg, overrides))
+    assert isinstance(settings, evaluate.EvalConfig)
     config.check_kinds(settings, config.EVAL_OPTIONS)
     config.check_logger(settings.logger)
     return settings
@@ -179,7 +178,7 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
             config.run_folder(job.resume, None, "")
         _train_settings(job, overrides)
     else:
-        _eval_settings(job)
+        _eval_settings(job, overrides)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster import recognise, weights
 from deepcluster.atomic import write_atomically
@@ -25,13 +25,50 @@ class EvalConfig:
     """configs/eval.yaml, typed. The network is the checkpoint's: `arch` only takes what data=folder brings along."""
 
     ckpt: str
-    data: Data | None = None
+    data: Data | None = None  # None: the images that the checkpoint's run learned from
     arch: dict[str, Any] | None = None
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     output_dir: str | None = None
+
+
+def schema() -> DictConfig:
+    """EvalConfig for Hydra, which can change `data.KEY` only where there is a `data`; see :func:`with_images`."""
+    node: DictConfig = OmegaConf.structured(EvalConfig)
+    node.data = OmegaConf.structured(Data)
+    return node
+
+
+def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config with the images that the command line means: those of data=OPTION, else those of the run.
+
+    Args:
+        cfg: composed.
+        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` changes what the run's config says.
+
+    Raises:
+        ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
+    """
+    typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    if typed_keys.get("data", "null") != "null":
+        return cfg
+    changes = [key for key in typed_keys if key.startswith("data.")]
+    data, ckpt = None, OmegaConf.select(cfg, "ckpt")
+    if changes and ckpt is not None:
+        path = recognise.find(ckpt)
+        run = _run_folder(path)
+        if run is None:
+            raise ValueError(
+                f"{path} lies outside a run's folder, so its images are unknown and {changes[0]} changes none: "
+                f"say which, as in data=OPTION {changes[0]}={typed_keys[changes[0]]}"
+            )
+        data = load_config(run / "config.yaml").data
+        for key in changes:
+            OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), merge=False)
+    cfg.data = data
+    return cfg
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:

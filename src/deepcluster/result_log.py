@@ -1,4 +1,4 @@
-"""An evaluation's numbers to the chosen logger, as eval/NAME: evaluate.py opens it before the work and logs after it."""
+"""An evaluation's numbers to the logger, as eval/NAME: evaluate.py opens it before the work and logs after it."""
 
 from pathlib import Path
 from typing import Any
