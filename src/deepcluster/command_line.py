@@ -21,11 +21,11 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, evaluate, run
+from deepcluster import config, distributed, evaluate, manual, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.summary import argument
@@ -44,6 +44,12 @@ def register() -> None:
     load_dotenv(Path.cwd() / ".env")
     config.register()
     ConfigStore.instance().store(name="eval_schema", node=evaluate.schema())
+    OmegaConf.register_new_resolver("evaluations", _evaluations, replace=True)  # of eval.py --help
+
+
+def _evaluations(config_sources: Any) -> str:
+    listed = manual.listed(manual.config_folder(config_sources) / "evaluation", config.EVAL_OPTIONS["evaluation"])
+    return listed.replace("$", "$$")  # Hydra substitutes $NAME in its help
 
 
 def start(main: Callable[[], Any]) -> None:
