@@ -52,7 +52,7 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
     """
     typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
-    if typed_keys.get("data", "null") != "null":
+    if "data" in typed_keys:
         return cfg
     changes = [key for key in typed_keys if key.startswith("data.")]
     data, ckpt = None, OmegaConf.select(cfg, "ckpt")
