@@ -11,7 +11,7 @@ command_line.register()
 @hydra.main(config_path="configs", config_name="eval", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """One evaluation of one checkpoint."""
-    command_line.evaluate(cfg)
+    command_line.measure(cfg)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepcluster import command_line, config
 from deepcluster.clustering.pic import PIC
+from deepcluster.data.settings import Data
 from deepcluster.errors import sentence
 from deepcluster.summary import argument
 
@@ -421,3 +422,48 @@ def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
 
     (typed,) = shlex.split(argument("output_dir", Path(path)))
     assert composed(typed).output_dir == path
+
+
+# eval.py's images --------------------------------------------------------------------------------------------------
+
+
+def evaluated(ckpt: Path, *typed: str) -> Data | None:
+    """Which images eval.py reads when this is typed; None: those of the checkpoint's run."""
+    overrides = [f"ckpt={ckpt}", *typed]
+    return command_line._eval_settings(composed(*overrides, name="eval"), overrides).data
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The folder of a run on images of its own, as far as eval.py looks at it before it starts."""
+    typed = ["data=folder", "data.root=here", "data.batch_size=32", "data.crop_scale=[0.3,0.9]", "data.limit=500"]
+    config.save(config.settings(composed(*typed)), tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "final.ckpt").touch()
+    return tmp_path
+
+
+def test_data_keys_alone_change_what_the_run_says_of_its_images(trained: Path) -> None:
+    of_run = config.load(trained / "config.yaml").data
+    assert evaluated(trained) is None
+    found = evaluated(trained, "data.root=there", "data.limit=null")
+    assert found is not None and (found.source, found.root, found.limit) == ("folder", "there", None)
+    unchanged = {key: value for key, value in vars(found).items() if key not in ("root", "limit")}
+    assert unchanged == {key: of_run[key] for key in unchanged} and found.crop_scale == [0.3, 0.9]
+
+
+def test_a_data_option_is_other_images_and_not_the_runs(trained: Path) -> None:
+    found = evaluated(trained, "data=cifar10", "data.limit=100")
+    assert found is not None and (found.source, found.root, found.limit) == ("cifar10", "data", 100)
+    assert found.batch_size == Data().batch_size and found.crop_scale == [0.08, 1.0]
+
+
+def test_data_keys_of_a_file_without_a_run_are_refused(trained: Path) -> None:
+    alone = trained / "alone.ckpt"
+    alone.touch()
+    with pytest.raises(ValueError, match=r"alone\.ckpt lies outside .* say which, as in data=OPTION data\.limit=9"):
+        evaluated(alone, "data.limit=9")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        evaluated(trained / "nowhere", "data.limit=9")
+    with pytest.raises(ValueError, match=r"data\.limit must be at least 2, got 1"):
+        evaluated(trained, "data.limit=1")

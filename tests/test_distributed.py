@@ -73,6 +73,12 @@ def test_a_failing_rank_is_named_on_the_other(tmp_path: Path) -> None:
     assert "rank 1" in finished[0].stdout and "train/3 is broken" in finished[0].stdout
 
 
+def test_a_full_disk_on_rank_0_ends_both(tmp_path: Path) -> None:
+    finished = start("full_disk", tmp_path)
+    assert "OSError" in finished[0].stdout and "No space left on device" in finished[0].stdout
+    assert "rank 0" in finished[1].stdout and "No space left on device" in finished[1].stdout
+
+
 @pytest.mark.parametrize("case", ["fit", "fit_pic"])
 def test_two_processes_train_on_halves_of_the_same_epoch(case: str, tmp_path: Path) -> None:
     finished = start(case, tmp_path)

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster import checkpoint, command_line, config, run
 from deepcluster.config import TrainConfig
-from deepcluster.evaluate import EvalConfig, evaluate
+from deepcluster.eval_config import EvalConfig
+from deepcluster.evaluate import evaluate
 from deepcluster.evaluation.knn import Knn
 from deepcluster.evaluation.representation import Representation
 

@@ -334,10 +334,37 @@ def test_a_sweep_runs_every_job_also_after_one_that_the_data_refuse(typist: Typi
     done = typist.train("-m", *TINY, "clustering.k=4,400,5", "output_dir=sweep")
     assert done.status == 1 and "Traceback" not in done.err
     assert "clustering.k=400 needs at least that many images" in done.err
+    *_, failed, told = done.out.splitlines()
+    assert failed.startswith("failed     job 1 (clustering.k=400): clustering.k=400 needs") and "2 of 3 jobs" in told
+    with (typist.folder / "sweep" / "results.csv").open(newline="") as file:
+        assert [(job["clustering.k"], job["trained/clusters_used"][:1]) for job in csv.DictReader(file)] == [
+            ("4", "4"),
+            ("400", ""),
+            ("5", "5"),
+        ]
     finished = sorted((typist.folder / "sweep").glob("*/summary.json"))
     assert [results(path.parent)["k"] for path in finished] == [4, 5]
     assert "clustering.k-4" in finished[0].parent.name
     assert typist.eval(f"ckpt={finished[0].parent}", "evaluation=assign").status == 0  # the name can be typed
+
+
+def test_a_sweep_of_evaluations_ends_in_one_table_also_after_one_that_fails(
+    typist: Typist, whole: tuple[Path, Finished]
+) -> None:
+    damaged = typist.folder / "damaged.ckpt"
+    damaged.write_bytes((whole[0] / "checkpoints" / "final.ckpt").read_bytes()[:50_000])
+    done = typist.eval("ckpt=whole,damaged.ckpt", "-m", "evaluation=assign,export", "output_dir=measures")
+    assert done.status == 1 and "Traceback" not in done.err
+    stored = json.loads((typist.folder / "measures" / "results.json").read_text())
+    assert [(job["evaluation"], bool(job["numbers"])) for job in stored] == [
+        ("assign", True),
+        ("export", True),
+        ("assign", False),
+        ("export", False),
+    ]
+    assert "damaged" in stored[2]["error"] and stored[0]["numbers"]["clusters_used"] == 10
+    for line in ("evaluation=assign", "clusters_used", "evaluation=export", "failed     job 3 (", "2 of 4 jobs done"):
+        assert line in done.out, line
 
 
 def test_a_second_sweep_does_not_join_the_runs_of_the_first(typist: Typist) -> None:
@@ -511,7 +538,9 @@ def test_a_2018_file_is_measured_by_its_own_architecture(typist: Typist) -> None
         (["ckpt=whole", "evaluation=measure"], ["evaluation=measure", "representation"]),
         (["ckpt=whole", "evaluation.kk=1"], ["evaluation.kk"]),
         (["ckpt=whole", "data=folder", "data.root=nowhere"], ["data.root=nowhere does not exist"]),
-        (["ckpt=whole", "data.root=nowhere"], ["data.root", "choose it too, as in data=OPTION"]),
+        (["ckpt=whole", "data.source=folder", "data.root=nowhere"], ["data.root=nowhere does not exist"]),
+        (["ckpt=whole", "data.limt=9"], ["data.limt", "data.limit?"]),
+        (["ckpt=whole", "arch.name=x"], ["arch.name", "choose it too, as in arch=OPTION"]),
         (["ckpt=whole", "evaluation.knn.k=3000"], ["evaluation.knn.k=3000"]),
         (["ckpt=whole", "output_dir=whole"], ["error: output_dir=whole already holds a run"]),
     ],

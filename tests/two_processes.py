@@ -46,6 +46,24 @@ def fail(folder: Path) -> None:
         print(type(error).__name__, error)
 
 
+def full_disk(folder: Path) -> None:
+    """Rank 0 cannot write the second epoch's assignment."""
+    import deepcluster.training.reassign as conductor
+
+    write = conductor.write_assignment
+
+    def write_or_fail(folder: Any, name: str, *rest: Any) -> None:
+        if name == "epoch_00001":
+            raise OSError(28, "No space left on device", f"{folder}/{name}.npz")
+        write(folder, name, *rest)
+
+    conductor.write_assignment = write_or_fail  # type: ignore[attr-defined]
+    try:
+        fit(folder)
+    except Exception as error:
+        print(type(error).__name__, error)
+
+
 def fit(
     folder: Path,
     *,
@@ -87,4 +105,4 @@ if __name__ == "__main__":
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:
-        {"assign": assign, "fail": fail, "fit": fit}[case](folder)
+        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk}[case](folder)

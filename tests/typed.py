@@ -5,9 +5,11 @@ and where its output goes. It forks, and the child runs the entry file as `pytho
 """
 
 import atexit
+import contextlib
 import json
 import os
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -77,18 +79,38 @@ class Typist:
             "err": terminal or str(err),
             "kill": kill,
         }
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        status = int(self.process.stdout.readline())
+        status = int(self._answer(json.dumps(request)))
         if terminal is not None:
             return Finished(status, "", "")
         return Finished(status, out.read_text(), err.read_text())
 
+    def _answer(self, request: str) -> str:
+        """The server's line to a request.
+
+        Raises:
+            RuntimeError: if the server has ended, for example while it imported, or does not answer.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended; the empty answer tells it
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        readable, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S + 60)
+        line = self.process.stdout.readline() if readable else ""
+        if not line:
+            self.process.kill()
+            how = f"ended with status {self.process.wait()}" if readable else f"gave no answer in {TIMEOUT_S + 60} s"
+            raise RuntimeError(f"the process that runs train.py and eval.py {how}; its stderr tells why")
+        return line
+
     def close(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 def clean_environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ Other files of weights: recognise.py, which asks here for ours.
 
 import io
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepcluster import numpy_scalars
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
 
@@ -77,11 +79,16 @@ def load(path: str | Path) -> Checkpoint:
 def read(file: Path) -> Any:
     """What torch.save wrote, of whatever program; only tensors and plain values, so no code of the file runs.
 
+    Numbers of numpy become Python's.
+
     Raises:
         ValueError: if the file is damaged or holds more than that.
     """
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
+            warnings.filterwarnings("ignore", message="pickle_load_args")  # encoding is heeded all the same
+            # latin1: where Python 2 wrote bytes each is one character, and names are ASCII
+            return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
     except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
     except MemoryError:

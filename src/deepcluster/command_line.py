@@ -21,15 +21,14 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, run
+from deepcluster import config, distributed, eval_config, evaluate, manual, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
-from deepcluster.evaluate import EvalConfig, check_chosen
-from deepcluster.evaluate import evaluate as measure
+from deepcluster.eval_config import EvalConfig
 from deepcluster.summary import argument
 from deepcluster.training import wandb_log
 
@@ -37,19 +36,33 @@ from deepcluster.training import wandb_log
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
 
 
+class JobFailed(Exception):
+    """A job of a sweep has failed, and its error was told."""
+
+
 def register() -> None:
     """Before ``hydra.main``: the schema, the resolvers, and .env."""
     load_dotenv(Path.cwd() / ".env")
     config.register()
-    ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
+    ConfigStore.instance().store(name="eval_schema", node=eval_config.schema())
+    OmegaConf.register_new_resolver("evaluations", _evaluations, replace=True)  # of eval.py --help
+
+
+def _evaluations(config_sources: Any) -> str:
+    listed = manual.listed(manual.config_folder(config_sources) / "evaluation", config.EVAL_OPTIONS["evaluation"])
+    return listed.replace("$", "$$")  # Hydra substitutes $NAME in its help
 
 
 def start(main: Callable[[], Any]) -> None:
     """Call an entry file's main; what the user typed wrong ends in one line, not in Hydra's pages."""
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
+    sys.argv = [sys.argv[0], *flags, *(word for word in sys.argv[1:] if word not in flags)]
     try:
         main()
+    except JobFailed:
+        raise SystemExit(1) from None
     except (*USER_ERRORS, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -74,11 +87,16 @@ def train(cfg: DictConfig) -> float | None:
     return None if accuracy is None else float(accuracy)
 
 
-def evaluate(cfg: DictConfig) -> None:
+def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra_cfg = HydraConfig.get()
+    folder, failed = Path(hydra_cfg.runtime.output_dir), True
     with _told(folder):
-        measure(_eval_settings(cfg, list(HydraConfig.get().overrides.task)), folder)
+        try:
+            evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
+            failed = False
+        finally:
+            wandb_log.finish(failed=failed)
 
 
 def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
@@ -86,12 +104,13 @@ def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig
 
 
 def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
-    settings = config.typed(cfg)
+    settings = config.typed(eval_config.with_images(cfg, overrides))
     assert isinstance(settings, EvalConfig)
     config.check_kinds(settings, config.EVAL_OPTIONS)
+    config.check_logger(settings.logger)
     if settings.init is not None:
         config.check_kinds(settings, {"init": config.OPTIONS["init"]})
-    check_chosen(settings, overrides)
+    eval_config.check_chosen(settings, overrides)
     return settings
 
 
@@ -104,7 +123,7 @@ def _told(folder: Path) -> Iterator[None]:
         where = write_traceback(error, folder)
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
-            raise
+            raise JobFailed(sentence(error)) from error
         refuse(error, note=where)
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)

@@ -35,13 +35,13 @@ from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
-from deepcluster.visualization.top_answers import RetrievalWithPage
-from deepcluster.visualization.first_filters import FirstFilters
-from deepcluster.visualization.gradient_ascent import GradientAscent
-from deepcluster.visualization.top_images import TopImages
 from deepcluster.visualization.curves import Curves
 from deepcluster.visualization.embedding import Embedding
+from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gallery import Gallery
+from deepcluster.visualization.gradient_ascent import GradientAscent
+from deepcluster.visualization.top_answers import RetrievalWithPage
+from deepcluster.visualization.top_images import TopImages
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (
@@ -77,7 +77,7 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in evaluate.py
+EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in eval_config.py
     "evaluation": {
         "representation": Representation,
         "assign": Assign,
@@ -191,9 +191,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     check_kinds(config, OPTIONS)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
-    if config.logger:
-        given = {name: value for name, value in config.logger.items() if value is not None}  # null: decided by itself
-        check_target(given, "logger", supplied=("save_dir",))
+    check_logger(config.logger)
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
@@ -207,6 +205,17 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
+
+
+def check_logger(logger: dict[str, Any]) -> None:
+    """Refuse a logger that does not exist or arguments that it does not take; {} logs to files only.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if logger:
+        given = {name: value for name, value in logger.items() if value is not None}  # null: decided by itself
+        check_target(given, "logger", supplied=("save_dir",))
 
 
 def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:

@@ -3,80 +3,25 @@
 import json
 import logging
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING
 
 from deepcluster import recognise, weights
 from deepcluster.atomic import write_atomically
-from deepcluster.config import TrainConfig, typed
-from deepcluster.config import load as load_config
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load as load_images
 from deepcluster.data.statistics import statistics
-from deepcluster.evaluation.context import EvaluationContext, Evaluator, Untrained
-from deepcluster.initialise import Init, RandomInit, new_backbone
+from deepcluster.eval_config import EvalConfig, data_of_run, run_folder
+from deepcluster.evaluation.context import EvaluationContext, Untrained
+from deepcluster.initialise import RandomInit, new_backbone
 from deepcluster.models.backbone import Backbone
 from deepcluster.recognise import Weights
-from deepcluster.targets import check_target
-from deepcluster.training.features import Extraction
+from deepcluster.result_log import log_results, open_logger
 from deepcluster.training.precision import choose_precision
 from deepcluster.training.progress import Progress
-
-
-@dataclass(kw_only=True)
-class EvalConfig:
-    """configs/eval.yaml, typed.
-
-    Args:
-        ckpt: the network: a run's folder or any file of weights (recognise.py). Without one, evaluations that need
-            none measure untrained networks of `arch`.
-        data: the images; None: those of the checkpoint's run.
-        arch: without ckpt, the architecture; with one, what data=folder brings along, which is not looked at.
-        init: without ckpt, how weights start; None: at random.
-        evaluation: what to do.
-        extraction: how features are computed.
-        seed: of all that is drawn.
-        output_dir: where results go; None: a new folder under runs/.
-    """
-
-    ckpt: str | None = None
-    data: Data | None = None
-    arch: dict[str, Any] | None = None
-    init: Init | None = None
-    evaluation: Evaluator = MISSING
-    extraction: Extraction = field(default_factory=Extraction)
-    seed: int = 1
-    output_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        name = f"evaluation={self.evaluation.kind}"
-        if self.ckpt is not None:
-            return
-        if self.evaluation.needs_checkpoint:
-            raise ValueError(f"{name} needs a network: add ckpt=RUN_OR_FILE, a run's folder or a file of weights")
-        for group, value in (("arch", self.arch), ("data", self.data)):
-            if value is None:
-                raise ValueError(f"{name} without a checkpoint measures untrained networks: add {group}=OPTION")
-        assert self.arch is not None
-        check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
-
-
-def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
-    """Refuse to choose what a checkpoint decides, and a view of no images.
-
-    Raises:
-        ValueError: naming the override.
-    """
-    groups = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
-    for override, group in zip(overrides, groups, strict=True):
-        if config.ckpt is not None and group in ("arch", "init", "view"):
-            raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
-        if group == "view" and "data" not in groups:
-            raise ValueError(f"{override}: choose the images too, as in data=OPTION {override}")
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
@@ -94,10 +39,13 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         _of_checkpoint(config, folder, progress) if config.ckpt is not None else _of_arch(config, folder, progress)
     )
     stored = context.stored
+    logger = open_logger(config.logger, config, folder, run_folder(stored.path), progress)
     network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
     results: dict[str, Any] = {**network, "epochs": stored.epoch, **config.evaluation.run(context)}
     write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     progress.say(f"results    {folder / 'results.json'}")
+    if logger is not None:
+        log_results(logger, results, epoch=stored.epoch)
     return results
 
 
@@ -107,7 +55,7 @@ def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> Eval
     stored = recognise.load(config.ckpt)
     card = stored.card
     assert card is not None
-    run_data = _data_of_run(stored.path, needed=config.data is None)
+    run_data = data_of_run(stored.path, needed=config.data is None)
     data = config.data or copy(run_data)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
@@ -168,22 +116,3 @@ def _context(
         dtype=choose_precision("auto", device).extraction,
         run_data=run_data,
     )
-
-
-def _data_of_run(path: Path, *, needed: bool) -> Data | None:
-    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder.
-
-    Raises:
-        ValueError: if they are needed, and the run's config is of another version.
-    """
-    file = path.parent.parent / "config.yaml"
-    if not file.is_file():
-        return None
-    try:
-        stored = typed(load_config(file))
-    except ValueError:
-        if needed:
-            raise
-        return None
-    assert isinstance(stored, TrainConfig)
-    return stored.data

@@ -37,6 +37,16 @@ class Weights:
     assignment: Assignment | None = None
 
 
+def find(path: str | Path) -> Path:
+    """The file that a run's folder, an export's folder or a path means.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    exported_file = Path(path) / exported.NAME
+    return exported_file if exported_file.is_file() else checkpoint.find(path)
+
+
 def read(path: str | Path) -> Weights:
     """Read a run's folder, an export's folder, or any file of weights.
 
@@ -44,9 +54,7 @@ def read(path: str | Path) -> Weights:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, holds more than tensors and plain values, or no tensors.
     """
-    file = Path(path) / exported.NAME
-    if not file.is_file():
-        file = checkpoint.find(path)
+    file = find(path)
     if file.suffix == exported.SUFFIX:
         tensors, card = exported.read(file)
         if card is not None:

@@ -67,6 +67,27 @@ def test_the_central_crop_is_torchvisions_resize_and_center_crop(height, width):
     assert (square(images, 44, 32).float() - expected).abs().max() <= 1.01  # rounded to 8 bits, per axis
 
 
+@pytest.mark.parametrize(("height", "width"), [(20, 400), (20, 401), (999, 13), (3, 50), (100, 1700), (1, 40)])
+@pytest.mark.parametrize(("resize", "size"), [(44, 32), (32, 32), (20, 16)])
+def test_a_strip_is_cut_before_it_is_resized_and_looks_the_same(height, width, resize, size):
+    images = torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    expected = TF.center_crop(TF.resize(images.float(), [resize], antialias=True), [size, size])
+    assert (central_crop(images.float(), resize, size) - expected).abs().max() < 2e-2  # of 255
+    assert (square(images, resize, size).float() - expected).abs().max() <= 0.53  # rounded once
+    assert square(images[0], resize, size).equal(square(images, resize, size)[0])
+
+
+def test_a_strip_of_20_000_pixels_takes_no_gigabytes():
+    from resource import RUSAGE_SELF, getrusage
+
+    strip = torch.zeros(3, 20, 20_000, dtype=torch.uint8)
+    strip[:, :, 10_000:] = 200
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    shown = square(strip, 2048, 2048)
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 1_000_000, "kB; all of it resized would be 12 GB"
+    assert (shown[:, :, :900] == 0).all() and (shown[:, :, -900:] == 200).all()
+
+
 def test_draws_at_their_ends_give_boxes_inside_the_image():
     for value in (0.0, 1 - 2**-24):
         for height, width in ((1, 1), (1, 300), (7, 5), (4096, 3)):

@@ -110,14 +110,42 @@ def test_a_file_without_labels_among_others_leaves_its_images_without(tmp_path):
     assert load(parquet(tmp_path), "train").labels.tolist() == [1, 2, 0, -1, -1]
 
 
-def test_labels_that_are_no_integers_are_left_out_and_told(tmp_path, caplog):
+def test_labels_that_are_neither_integers_nor_text_are_left_out_and_told(tmp_path, caplog):
     images = [encoded(picture(i), "PNG") for i in range(2)]
-    pq.write_table(pa.table({"image": images, "label": ["cat", "dog"]}), tmp_path / "train.parquet")
+    pq.write_table(pa.table({"image": images, "label": [0.5, 1.5]}), tmp_path / "train.parquet")
     assert load(parquet(tmp_path), "train").labels is None
-    assert "column label of the train files is string; only integers are used" in caplog.text
+    assert "column label of the train files is double; only integers and text are labels" in caplog.text
 
 
 def test_tables_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_path):
     write(tmp_path / "train.parquet", 0, 4)
     with pytest.raises(ValueError, match=r"data.memory_gb=1e-06; raise it"):
         load(parquet(tmp_path, memory_gb=1e-6), "train")
+
+
+def named(path, labels, kind):
+    """A file of pictures whose labels are text."""
+    images = pa.array([encoded(picture(i), "PNG") for i in range(len(labels))], pa.binary())
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": images, "label": pa.array(labels, kind)}), path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_labels_of_text_become_the_sorted_classes_of_both_splits(tmp_path, kind):
+    named(tmp_path / "train-0.parquet", ["cat", "ape", None, "cat"], kind)
+    named(tmp_path / "test-0.parquet", ["cat", "bee"], kind)  # a class that the training images lack
+    train, test = load(parquet(tmp_path), "train"), load(parquet(tmp_path), "test")
+    assert train.classes == test.classes == ["ape", "bee", "cat"]
+    assert train.labels.tolist() == [2, 0, -1, 2] and test.labels.tolist() == [2, 1]
+    assert load(parquet(tmp_path, labels="none"), "train").labels is None
+
+
+def test_the_only_config_folder_is_read_and_several_are_named(tmp_path):
+    write(tmp_path / "plain_text" / "train-00000-of-00001.parquet", 0, 3)
+    write(tmp_path / "plain_text" / "test-00000-of-00001.parquet", 3, 2)
+    images = load(parquet(tmp_path), "train")
+    assert (images.images == pixels(range(3))).all() and len(load(parquet(tmp_path), "test")) == 2
+    write(tmp_path / "augmented" / "train-00000-of-00001.parquet", 0, 3)
+    with pytest.raises(ValueError, match=r"several folders: augmented, plain_text; choose .*data.root=.*/augmented"):
+        load(parquet(tmp_path), "train")
+    assert len(load(parquet(tmp_path / "plain_text"), "train")) == 3

@@ -12,7 +12,8 @@ from PIL import Image
 
 from deepcluster import command_line, config, run
 from deepcluster.data.images import FileImages, MemoryImages
-from deepcluster.evaluate import EvalConfig, evaluate
+from deepcluster.eval_config import EvalConfig
+from deepcluster.evaluate import evaluate
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.charts import colours
 from deepcluster.visualization.embedding import Embedding, label_agreement

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import images
 from picture_context import context
+from tiny import images
 from torchvision.io import decode_image
 
 from deepcluster.models.alexnet import SmallAlexNet

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from deepcluster import checkpoint, command_line, config, run
-from deepcluster.evaluate import EvalConfig, evaluate
+from deepcluster.eval_config import EvalConfig
+from deepcluster.evaluate import evaluate
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gallery_html import Pages, data_uri
 from deepcluster.visualization.gallery_members import ORDERS, Members, choose_members, in_order

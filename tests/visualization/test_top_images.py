@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from picture_context import context, network
 from PIL import Image
 from tiny import CARD, images
-from picture_context import context, network
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 _N_TRIES = 10  # torchvision: RandomResizedCrop.get_params tries so often, then takes the central crop
+_STRIP = 16  # times as long as wide: beyond it only the part that is kept is resized
 _GRID = 512  # cells of the ratio's distribution
 
 
@@ -45,6 +46,8 @@ def draw_boxes(
 
 def square(images: Tensor, resize: int, size: int) -> Tensor:
     """uint8 (..., C, h, w): the short side to `resize`, then the central square of `size`; uint8."""
+    if _is_strip(*images.shape[-2:]):
+        return _square_of_strip(images, resize, size).round().clamp(0, 255).to(torch.uint8)
     resized: Tensor = TF.resize(images, [resize], antialias=True)
     cropped: Tensor = TF.center_crop(resized, [size, size])
     return cropped
@@ -53,12 +56,39 @@ def square(images: Tensor, resize: int, size: int) -> Tensor:
 def central_crop(images: Tensor, resize: int, size: int) -> Tensor:
     """Like :func:`square` for float (B, C, H, W), without rounding to 8 bits in between."""
     height, width = images.shape[2:]
+    if _is_strip(height, width):
+        return _square_of_strip(images, resize, size)
     short = min(height, width)
     if short != resize:
         target = [resize if side == short else int(resize * side / short) for side in (height, width)]
         images = F.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
     cropped: Tensor = TF.center_crop(images, [size, size])
     return cropped
+
+
+def _is_strip(height: int, width: int) -> bool:
+    """Whether an image is so long that most of it would be resized in order to be cut away."""
+    return max(height, width) > _STRIP * min(height, width)
+
+
+def _square_of_strip(images: Tensor, resize: int, size: int) -> Tensor:
+    """:func:`central_crop` of (..., C, H, W) without the rest of the resized image: by its weights, float32."""
+    short = min(images.shape[-2:])
+    pixels = images.float()
+    for axis in (-2, -1):
+        side = images.shape[axis]
+        resized = resize if side == short else int(resize * side / short)  # torchvision: resize
+        first = round((resized - size) / 2)  # torchvision: center_crop
+        scale = side / resized
+        centres = (first + torch.arange(size, device=images.device) + 0.5) * scale
+        reach = max(scale, 1.0)
+        start = max(0, int(centres[0] - reach))
+        near = torch.arange(start, min(side, int(centres[-1] + reach) + 1), device=images.device)
+        weights = (1 - (near + 0.5 - centres[:, None]).abs() / reach).clamp(min=0)
+        weights = weights / weights.sum(1, keepdim=True)
+        part = pixels.narrow(axis, start, len(near))
+        pixels = weights @ part if axis == -2 else part @ weights.mT
+    return pixels
 
 
 def crop(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -> Tensor:

@@ -29,9 +29,10 @@ _N_PROBED = 64
 def load_parquet(settings: Data, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
-    Files: DIR/*.parquet or DIR/data/*.parquet, named train-*, test-* (or validation-*, val-*); if no name
-    begins so, all are for training. Columns: an image (struct of bytes and path, or plain bytes), optionally
-    an integer label.
+    Files: DIR/*.parquet, DIR/data/*.parquet, or those of the only folder in DIR that has some (the hub's
+    DIR/CONFIG/*.parquet), named train-*, test-* (or validation-*, val-*); if no name begins so, all are for
+    training. Columns: an image (struct of bytes and path, or plain bytes), optionally a label: an integer, or
+    text, whose classes are sorted.
 
     Raises:
         FileNotFoundError: if data.root is missing or holds no tables.
@@ -58,7 +59,8 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
             f"data.memory_gb={settings.memory_gb:g}; "
             "raise it, or unpack the images and use data.source=folder"
         )
-    samples, labels, classes = _rows(tables, split, column)
+    everything = tables + [_open(file) for other in files if other != split for file in files[other]]
+    samples, labels, classes = _rows(tables, everything, split, column)
     chosen = evenly_spaced(n_rows, settings.limit)
     rows = torch.tensor(chosen, dtype=torch.int64)
     images = EncodedImages(
@@ -80,8 +82,18 @@ def _files(settings: Data) -> dict[str, list[Path]]:
     root = Path(settings.root).expanduser()
     files = sorted(root.glob("[!.]*.parquet")) or sorted((root / "data").glob("[!.]*.parquet"))
     if not files:
+        files = sorted(root.glob("[!.]*/[!.]*.parquet"))
+        folders = sorted({file.parent for file in files})
+        if len(folders) > 1:
+            raise ValueError(
+                f"data.root={root} has .parquet files in several folders: {', '.join(f.name for f in folders)}; "
+                f"choose one, as in data.root={folders[0]}"
+            )
+    if not files:
         what = "has no .parquet files" if root.is_dir() else "is not a folder"
-        raise FileNotFoundError(f"data.root={root} {what}; looked for {root}/*.parquet and {root}/data/*.parquet")
+        raise FileNotFoundError(
+            f"data.root={root} {what}; looked for {root}/*.parquet, {root}/data/*.parquet and {root}/*/*.parquet"
+        )
     found: dict[str, list[Path]] = {}
     for split, prefixes in SPLIT_PREFIXES.items():
         groups = ([file for file in files if file.name.startswith(prefix)] for prefix in prefixes)
@@ -123,8 +135,15 @@ def _column_bytes(table: Any, leaf: str) -> int:
     return sum(column.total_uncompressed_size for column in columns if column.path_in_schema == leaf)
 
 
-def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor | None, list[str] | None]:
-    """Identities, labels (-1: none) and the labels' names of all rows; the bytes are not read."""
+def _rows(
+    tables: list[Any], everything: list[Any], split: str, column: str
+) -> tuple[list[str], Tensor | None, list[str] | None]:
+    """Identities, labels (-1: none) and the labels' names of all rows; the bytes are not read.
+
+    Args:
+        tables: the split's files.
+        everything: those of both splits, which share their classes.
+    """
     schema = tables[0].schema_arrow
     n_rows = sum(table.metadata.num_rows for table in tables)
     if n_rows == 0:
@@ -140,13 +159,19 @@ def _rows(tables: list[Any], split: str, column: str) -> tuple[list[str], Tensor
             samples = [str(path) for path in paths]
     named = [name for name in _LABEL_COLUMNS if name in schema.names]
     label = next((name for name in named if pa.types.is_integer(schema.field(name).type)), None)
-    if label is None:
-        if named:
-            kind = schema.field(named[0]).type
-            _log.warning("column %s of the %s files is %s; only integers are used as labels", named[0], split, kind)
-        return samples, None, None
-    values = [_integers(table, label) for table in tables]
-    return samples, torch.from_numpy(np.concatenate(values).astype(np.int64)), _class_names(schema, label)
+    if label is not None:
+        values = [_integers(table, label) for table in tables]
+        return samples, torch.from_numpy(np.concatenate(values).astype(np.int64)), _class_names(schema, label)
+    label = next((name for name in named if _is_text(schema.field(name).type)), None)
+    if label is not None:
+        classes = sorted({name for table in everything for name in _texts(table, label) if name is not None})
+        numbers = {name: number for number, name in enumerate(classes)}
+        found = [-1 if name is None else numbers[name] for table in tables for name in _texts(table, label)]
+        return samples, torch.tensor(found, dtype=torch.int64), classes
+    if named:
+        kind = schema.field(named[0]).type
+        _log.warning("column %s of the %s files is %s; only integers and text are labels", named[0], split, kind)
+    return samples, None, None
 
 
 def _integers(table: Any, label: str) -> Any:
@@ -154,6 +179,19 @@ def _integers(table: Any, label: str) -> Any:
     if label not in table.schema_arrow.names:
         return np.full(table.metadata.num_rows, -1)
     return pc.fill_null(table.read([label]).column(label).cast(pa.int64()), -1).to_numpy()
+
+
+def _is_text(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _texts(table: Any, label: str) -> list[str | None]:
+    """The labels of one file that has them as text, None where there is none."""
+    if label not in table.schema_arrow.names:
+        return [None] * table.metadata.num_rows
+    texts: list[str | None] = table.read([label]).column(label).cast(pa.string()).to_pylist()
+    return texts
 
 
 def _class_names(schema: Any, label: str) -> list[str] | None:

@@ -194,8 +194,7 @@ class ReassignCallback(pl.Callback):
         assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
         self._add_seconds(seconds)
         numbers = describe(assignment, previous, self.labels, self.nmi_average)
-        if self.folder is not None and distributed.rank() == 0:
-            write_assignment(self.folder, "final", self.version + 1, assignment)
+        self._write("final", self.version + 1, assignment)
         self.assignment = assignment
         self.n_repaired += assignment.n_repaired
         self.n_merged += assignment.n_merged
@@ -208,8 +207,7 @@ class ReassignCallback(pl.Callback):
         numbers = distributed.on_rank_zero(
             "comparison", lambda: describe(assignment, previous, self.labels, self.nmi_average)
         )
-        if self.folder is not None and distributed.rank() == 0:
-            write_assignment(self.folder, f"epoch_{epoch:05d}", epoch, assignment)
+        self._write(f"epoch_{epoch:05d}", epoch, assignment)
         self.assignment, self.version = assignment, epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
         self.n_repaired += assignment.n_repaired
@@ -222,6 +220,13 @@ class ReassignCallback(pl.Callback):
         self.latest |= {f"time/{name}": value for name, value in seconds.items()}
         for logger in trainer.loggers:
             logger.log_metrics({**self.latest, "epoch": epoch}, step=trainer.global_step)
+
+    def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
+        folder = self.folder
+        if folder is not None:  # a full disk on rank 0 is told to all: the others would wait for it
+            distributed.on_rank_zero(
+                "writing the assignment", lambda: write_assignment(folder, name, epoch, assignment)
+            )
 
     def _deliver(self, module: DeepClusterModule) -> None:
         assert self.assignment is not None

@@ -1,0 +1,132 @@
+"""configs/eval.yaml, typed, and what of it does not go together. Next: evaluate.py."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from deepcluster import recognise
+from deepcluster.config import TrainConfig, typed
+from deepcluster.config import load as load_config
+from deepcluster.data.settings import Data
+from deepcluster.evaluation.context import Evaluator
+from deepcluster.initialise import Init
+from deepcluster.targets import check_target
+from deepcluster.training.features import Extraction
+
+
+@dataclass(kw_only=True)
+class EvalConfig:
+    """configs/eval.yaml, typed.
+
+    Args:
+        ckpt: the network: a run's folder or any file of weights (recognise.py). Without one, evaluations that need
+            none measure untrained networks of `arch`.
+        data: the images; None: those of the checkpoint's run.
+        arch: without ckpt, the architecture; with one, what data=folder brings along, which is not looked at.
+        init: without ckpt, how weights start; None: at random.
+        evaluation: what to do.
+        extraction: how features are computed.
+        logger: who is told besides results.json.
+        seed: of all that is drawn.
+        output_dir: where results go; None: a new folder under runs/.
+    """
+
+    ckpt: str | None = None
+    data: Data | None = None
+    arch: dict[str, Any] | None = None
+    init: Init | None = None
+    evaluation: Evaluator = MISSING
+    extraction: Extraction = field(default_factory=Extraction)
+    logger: dict[str, Any] = field(default_factory=dict)
+    seed: int = 1
+    output_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        name = f"evaluation={self.evaluation.kind}"
+        if self.ckpt is not None:
+            return
+        if self.evaluation.needs_checkpoint:
+            raise ValueError(f"{name} needs a network: add ckpt=RUN_OR_FILE, a run's folder or a file of weights")
+        for group, value in (("arch", self.arch), ("data", self.data)):
+            if value is None:
+                raise ValueError(f"{name} without a checkpoint measures untrained networks: add {group}=OPTION")
+        assert self.arch is not None
+        check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
+
+
+def schema() -> DictConfig:
+    """EvalConfig for Hydra, which can change `data.KEY` only where there is a `data`; see :func:`with_images`."""
+    node: DictConfig = OmegaConf.structured(EvalConfig)
+    node.data = OmegaConf.structured(Data)
+    return node
+
+
+def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
+    """Refuse to choose what a checkpoint decides, and a view of no images.
+
+    Raises:
+        ValueError: naming the override.
+    """
+    groups = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
+    for override, group in zip(overrides, groups, strict=True):
+        if config.ckpt is not None and group in ("arch", "init", "view"):
+            raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
+        if group == "view" and "data" not in groups:
+            raise ValueError(f"{override}: choose the images too, as in data=OPTION {override}")
+
+
+def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config with the images that the command line means: those of data=OPTION, else those of the run.
+
+    Args:
+        cfg: composed.
+        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` changes what the run's config says.
+
+    Raises:
+        ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
+    """
+    typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    if "data" in typed_keys:
+        return cfg
+    changes = [key for key in typed_keys if key.startswith("data.")]
+    data, ckpt = None, OmegaConf.select(cfg, "ckpt")
+    if changes and ckpt is not None:
+        path = recognise.find(ckpt)
+        run = run_folder(path)
+        if run is None:
+            raise ValueError(
+                f"{path} lies outside a run's folder, so its images are unknown and {changes[0]} changes none: "
+                f"say which, as in data=OPTION {changes[0]}={typed_keys[changes[0]]}"
+            )
+        data = load_config(run / "config.yaml").data
+        for key in changes:
+            OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), merge=False)
+    cfg.data = data
+    return cfg
+
+
+def run_folder(path: Path) -> Path | None:
+    """The folder of the run that a checkpoint file belongs to, None if it lies in none."""
+    folder = path.parent.parent
+    return folder if (folder / "config.yaml").is_file() else None
+
+
+def data_of_run(path: Path, *, needed: bool) -> Data | None:
+    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder.
+
+    Raises:
+        ValueError: if they are needed, and the run's config is of another version.
+    """
+    run = run_folder(path)
+    if run is None:
+        return None
+    try:
+        stored = typed(load_config(run / "config.yaml"))
+    except ValueError:
+        if needed:
+            raise
+        return None
+    assert isinstance(stored, TrainConfig)
+    return stored.data
