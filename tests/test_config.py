@@ -197,7 +197,7 @@ REFUSED = [
     ("evaluation.nmi_average=mean", ["evaluation.nmi_average", "arithmetic, geometric", "mean"]),
     ("clustering=pic clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),
     ("clustering=pic +clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),
-    ("experiment=cifar10 clustering=pic", ["experiment/cifar10", "clustering.k", "finds K itself"]),
+    ("experiment=cifar10 clustering=pic", ["experiment/cifar10.yaml without clustering.k", "finds K itself"]),
     ("clustering=pic clustering.sigma=0", ["clustering.sigma", "above 0", "0.0"]),
     ("clustering=pic clustering.alpha=1", ["clustering.alpha", "between 0 and 1", "1.0"]),
     ("clustering=pic clustering.arithmetic=float16", ["clustering.arithmetic", "float64, float32", "float16"]),
@@ -243,6 +243,16 @@ def test_what_is_not_possible_is_refused_in_one_line_that_helps(typed: str, name
     said = refusal(*typed.split(" "))
     assert "\n" not in said
     assert not [name for name in named if name not in said], said
+
+
+def test_an_experiment_is_combined_with_another_clustering_as_the_refusal_says(tmp_path: Path) -> None:
+    text = (CONFIGS / "experiment" / "cifar10.yaml").read_text()
+    assert "clustering:\n  k: 1000\n" in text
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "cifar10_copy.yaml").write_text(text.replace("clustering:\n  k: 1000\n", ""))
+    found = composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=cifar10_copy", "clustering=pic")
+    settings = config.settings(found)
+    assert settings.clustering == PIC() and settings.reduction.dim == 256
 
 
 def test_null_lets_a_logger_decide() -> None:

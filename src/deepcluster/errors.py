@@ -53,7 +53,7 @@ def sentence(error: BaseException) -> str:
         if isinstance(cause, Exception):
             return sentence(cause)
         if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # a file's, which Hydra names
-            return f"{str(error).partition(':')[0]}: {_unknown_key(error.__context__)}"
+            return _unknown_key_of_file(str(error).partition(":")[0], error.__context__)
         lines = [line.strip() for line in str(error).splitlines()]
         told = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
         return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: config.run_folder
@@ -74,6 +74,20 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     if not meant and isinstance(parent, DictConfig) and "_target_" in parent:
         return f"there is no key {key} yet; +{key}=VALUE gives it to {parent['_target_']}"
     return f"there is no key {key}" + (meant or f"; {group or 'the config'} has {', '.join(known)}")
+
+
+def _unknown_key_of_file(told: str, error: OmegaConfBaseException) -> str:
+    """The same where a config file sets it; Hydra merges files before any override, so none can take it back.
+
+    Args:
+        told: Hydra's "In 'GROUP/NAME'".
+    """
+    said, file = f"{told}: {_unknown_key(error)}", told.partition("'")[2].rstrip("'")
+    group, _, name = file.rpartition("/")
+    key = str(error.full_key)
+    if group and key.rpartition(".")[2] in getattr(OmegaConf.get_type(error.parent_node), "ABSENT", {}):
+        said += f". To combine them copy configs/{file}.yaml without {key} and choose the copy: {group}={name}_copy"
+    return said
 
 
 def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:

@@ -361,6 +361,7 @@ def _figures(numbers: dict[str, float]) -> dict[str, float | None]:
     names = ["knn_accuracy", "linear_probe_accuracy", "linear_probe_lr", "nmi_labels", "nmi_previous"]
     names += [
         "clusters_used",
+        "n_repaired",
         "largest_share",
         "entropy",
         "purity",

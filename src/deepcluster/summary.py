@@ -28,6 +28,8 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     for title, name, form in ROWS:
         before, after = summary["untrained"][name], summary["trained"][name]
         cells = [form.format(value) if value is not None else "-" for value in (before, after)]
+        if name == "clusters_used":  # which repairing makes K
+            cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, ("untrained", "trained"), strict=True)]
         table.add_row(title, *cells)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
@@ -58,6 +60,12 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         del advice["compare K"]
     for number, (aim, command) in enumerate(advice.items()):
         console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
+
+
+def _repaired(figures: dict[str, Any]) -> str:
+    """How many of the clusters had ended empty, if any."""
+    n_repaired = figures.get("n_repaired") or 0
+    return f" ({n_repaired:.0f} were empty)" if n_repaired else ""
 
 
 def argument(key: str, path: Path) -> str:

@@ -1,0 +1,40 @@
+"""The table at the end of a run, as a person reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.config import TrainConfig
+from deepcluster.summary import ROWS, print_summary
+
+
+def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: 0.5 for _, name, _ in ROWS} | {"clusters_used": 100.0}
+    return {
+        "untrained": figures | {"n_repaired": untrained},
+        "trained": figures | {"n_repaired": trained},
+        "epochs": 3,
+        "k": 100,
+        "merged_clusters": 0,
+        "n_images": 5000,
+        "seconds": dict.fromkeys(("features", "reduction", "clustering", "training"), 1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("untrained", "trained", "cells"),
+    [
+        (0.0, 7.0, ["100", "100 (7 were empty)"]),
+        (None, 0.0, ["100", "100"]),
+        (3.0, None, ["100 (3 were empty)", "100"]),
+    ],
+)
+def test_clusters_that_had_ended_empty_are_told_beside_those_used(
+    untrained: float | None, trained: float | None, cells: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TrainConfig(clustering=KMeans(k=100), trainer={"max_epochs": 3})
+    print_summary(summary(untrained, trained), Path("run"), settings)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "clusters used" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == cells
