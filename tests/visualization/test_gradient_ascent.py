@@ -74,17 +74,6 @@ def test_what_would_give_other_images_is_drawn_anew(tmp_path: Path, climbed: lis
     assert len(climbed) == 6
 
 
-def test_a_silent_channel_with_a_negative_weight_of_batch_norm_finds_its_answer(tmp_path: Path) -> None:
-    net = network()
-    norm = net.features.conv1[1]
-    with torch.no_grad():
-        norm.weight.fill_(-1.0)
-        norm.bias.fill_(-1.0)
-    settings = GradientAscent(stage="conv1", channels=[0, 1], n_steps=30)
-    results = settings.run(context(tmp_path, images(2), net))
-    assert results["conv1_silent"] == 0
-
-
 def test_official_has_its_own_size_and_noise(tmp_path: Path) -> None:
     settings = GradientAscent(recipe="official", stage="conv1", channels=[1], n_steps=1)
     settings.run(context(tmp_path, images(2), network()))

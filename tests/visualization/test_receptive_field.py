@@ -49,7 +49,7 @@ class Skewed(nn.Sequential):
             nn.ReLU(),
             nn.AvgPool2d(2),
             nn.Conv2d(2, 2, 3, padding="same"),
-            nn.Conv2d(2, 2, (2, 4), padding="same"),
+            nn.Conv2d(2, 2, (1, 3), padding="same"),
         )
 
 
@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Callable[[], Backbone], list[str], int]] = {
         80,
     ),
     "ResNet-18 for small images": (lambda: resnet("resnet18", 1, 20), ["layer1", "layer2"], 20),
-    "ResNet-50": (lambda: resnet("resnet50", 1, 72, small_images=False), ["layer2"], 72),
+    "ResNet-50": (lambda: resnet("resnet50", 1, 40, small_images=False), ["layer1"], 40),
     "timm's ResNet-D": (lambda: timm_backbone("resnet10t", 1, 48), ["layer2"], 48),
     "dilated, oblong": (skewed, ["conv1"], 24),
 }

@@ -96,7 +96,7 @@ def _windows(layer: nn.Module) -> list[tuple[int, int, int, int]]:
     if isinstance(layer, PatchCode):
         return [(layer.patch_size, 1, 0, 1)] * 2
     kernel, stride, dilation = (_pair(getattr(layer, name, 1)) for name in ("kernel_size", "stride", "dilation"))
-    padding = layer.padding
+    padding: Any = layer.padding
     if isinstance(padding, str):  # nn.Conv2d's names: as many outputs as pixels, or no padding
         padding = tuple((k - 1) * d // 2 if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True))
     return list(zip(kernel, stride, _pair(padding), dilation, strict=True))
