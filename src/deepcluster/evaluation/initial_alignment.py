@@ -126,12 +126,12 @@ class InitialAlignment(Evaluator):
             labels = None
         if labels is None:
             context.progress.say("there are no labels of two classes: no NMI, only the scores that need none")
-        pixels = self._pixels(context, images, rows) if self.label_free else None
         seeds = [context.seed + number for number in range(self.n_seeds)]
         files = SeedFiles(context.folder)
         done = [seed for seed in seeds if files.has(seed)]
         if done:
             context.progress.say(f"{len(done)} of {len(seeds)} seeds are in {context.folder} already")
+        pixels = self._pixels(context, images, rows) if self.label_free and len(done) < len(seeds) else None
         with context.progress.bar("initial alignment", len(seeds), "seed") as advance:
             advance(len(done))
             for seed in seeds:
