@@ -34,6 +34,7 @@ def clustered(folder: Path, k: int = 6) -> tuple[EvaluationContext, Assignment, 
     run = folder / "run"
     write_samples(run / "assignments", TRAIN.samples)
     stored = context(folder, TRAIN, TEST, assignment=assignment, path=run / "checkpoints" / "last.ckpt")
+    stored.run_data = stored.data
     return stored, assignment, reduction.apply(x), reduction.apply(features(bare, TEST))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering import metrics
 from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.clusters import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 
 
@@ -34,12 +35,7 @@ class Assign(Evaluator):
         Raises:
             ValueError: if the file holds no clusters.
         """
-        assignment, images = context.stored.assignment, context.train_images
-        if assignment is None:
-            raise ValueError(
-                f"{context.stored.path} ({context.stored.format}) holds no clusters; "
-                "give a run's folder, or a checkpoint of ours that was saved after the first clustering"
-            )
+        assignment, images = stored_assignment(context), context.train_images
         clusters = torch.empty(len(images), dtype=torch.int64)
         source = context.source(images, convolutional=False)
         with context.progress.bar("assign", len(images), "img") as advance:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import nearest_centroid
-from deepcluster.clustering.history import same_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.clusters import own_labels
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.seeding import mix
 from deepcluster.training.features import collect
@@ -101,10 +101,10 @@ class ClusterQuality(Evaluator):
             return {}
         clusters = [nearest_centroid(part.x, assignment.centroids) for part in parts]
         found: dict[str, float] = {}
-        run_folder = context.stored.path.parent.parent
-        if same_samples(run_folder, context.train_images.samples) and len(assignment.labels) == len(clusters[0]):
-            found["own_train_nearest_share"] = float((clusters[0] == assignment.labels).double().mean())
-            clusters[0] = assignment.labels
+        own = own_labels(context, context.train_images)
+        if own is not None:
+            found["own_train_nearest_share"] = float((clusters[0] == own).double().mean())
+            clusters[0] = own
         else:
             context.progress.say("these are not the images that the run learned from: each to its nearest centroid")
         return found | self._qualities("own", parts, clusters, assignment.k)
