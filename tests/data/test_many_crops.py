@@ -7,7 +7,8 @@ from voc_folder import red_and_train
 
 from deepcluster.data.crops import draw_boxes
 from deepcluster.data.loader import feature_batches, random_batches
-from deepcluster.data.many_crops import RandomCrops, TenCrops
+from deepcluster.data.many_crops import RandomCrops
+from deepcluster.data.probe_views import TenCropView
 from deepcluster.data.views import N_DRAWS, TrainView, draw
 from deepcluster.data.voc import read_split
 
@@ -26,7 +27,7 @@ def test_random_crops_are_those_of_the_training_view(images, workers):
     batches = list(random_batches(images, many, torch.arange(7), 3, workers, seed=5))
     assert [batch.images.shape for batch in batches] == [(3, 3, 3, 8, 8), (3, 3, 3, 8, 8), (1, 3, 3, 8, 8)]
     for batch in batches:
-        shown = many(batch.images, batch.draws).view(len(batch.indices), 3, 3, 8, 8)
+        shown = many(batch.images, batch.draws)
         for row, i in enumerate(batch.indices.tolist()):
             for number in range(3):
                 draws = batch.draws[row, number * N_DRAWS : (number + 1) * N_DRAWS]
@@ -38,9 +39,9 @@ def test_random_crops_are_those_of_the_training_view(images, workers):
 
 
 def test_fixed_crops_are_torchvisions_of_the_whole_width(images):
-    view = TenCrops(8, 10, mean=MEAN, std=STD)
+    view = TenCropView(8, 10, MEAN, STD, on_files=True)
     (batch,) = feature_batches(images, view, torch.arange(2), 2, 0)
-    shown = view(batch.images).view(2, 10, 3, 8, 8)
+    shown = view(batch.images)
     resized = TF.resize(images.read(1), [10], antialias=True)
     assert resized.shape == (3, 10, 13)
     for crop, expected in zip(shown[1], TF.ten_crop(resized, [8, 8]), strict=True):

@@ -1,4 +1,4 @@
-"""Several crops of each image file, for tests that add up what a network says of them. Used by voc07.py.
+"""Several random crops of each image file, for tests that add up what a network says of them. Used by voc07.py.
 
 They are cut in the workers, so that a file is decoded once.
 """
@@ -8,8 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import draw_boxes
-from deepcluster.data.ten_crops import ten_crops
-from deepcluster.data.views import N_DRAWS, FeatureView, TrainView
+from deepcluster.data.views import N_DRAWS, TrainView
 
 
 class RandomCrops(TrainView):
@@ -45,21 +44,5 @@ class RandomCrops(TrainView):
         return torch.stack(crops)
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 (B, n, C, S, S) to float32 (B n, C, S, S)."""
-        return self._normalise(images.flatten(0, 1))
-
-
-class TenCrops(FeatureView):
-    """Short side to `resize`, then the ten fixed crops: uint8 (10, C, S, S) in the workers."""
-
-    def __init__(self, size: int, resize: int, *, mean: list[float], std: list[float]) -> None:
-        super().__init__(size, resize, mean, std, on_files=True)
-
-    def crop_file(self, image: Tensor) -> Tensor:
-        """One image uint8 (C, h, w) to (10, C, S, S)."""
-        resized: Tensor = TF.resize(image, [self.resize], antialias=True)
-        return ten_crops(resized[None], self.size)[0]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (B, 10, C, S, S) to float32 (B 10, C, S, S)."""
-        return self._normalise(images.flatten(0, 1))
+        """uint8 (B, n, C, S, S) to float32 of that shape."""
+        return self._normalise(images)

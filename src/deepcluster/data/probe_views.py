@@ -70,9 +70,6 @@ class TenCropView(FeatureView):
         resized: Tensor = TF.resize(image, [self.resize], antialias=True)
         return ten_crops(resized[None], self.size)[0]
 
-    def crop_shape(self, n_channels: int) -> tuple[int, ...]:
-        return (N_CROPS, n_channels, self.size, self.size)
-
     def _resized(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         short = min(height, width)

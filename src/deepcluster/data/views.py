@@ -38,10 +38,6 @@ class _View:
         self._mean = 255 * torch.tensor(mean).view(-1, 1, 1)
         self._std = 255 * torch.tensor(std).view(-1, 1, 1)
 
-    def crop_shape(self, n_channels: int) -> tuple[int, ...]:
-        """The shape of what `crop_file` gives."""
-        return (n_channels, self.size, self.size)
-
     def _normalise(self, images: Tensor) -> Tensor:
         if self._mean.device != images.device:
             self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)

@@ -14,7 +14,8 @@ from torch import Tensor
 from deepcluster.atomic import write_atomically
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.loader import feature_batches, n_workers, random_batches
-from deepcluster.data.many_crops import RandomCrops, TenCrops
+from deepcluster.data.many_crops import RandomCrops
+from deepcluster.data.probe_views import TenCropView
 from deepcluster.data.settings import Data
 from deepcluster.data.views import TrainView
 from deepcluster.data.voc import VocSplit, read_splits
@@ -83,7 +84,7 @@ class Voc07(Evaluator):
             size, training.crop_scale, training.crop_ratio, training.flip, mean=mean, std=std, on_files=True
         )
         if self.test_crops == "fixed":
-            test_view: TenCrops | RandomCrops = TenCrops(size, resize, mean=mean, std=std)
+            test_view: TenCropView | RandomCrops = TenCropView(size, resize, mean, std, on_files=True)
         else:
             test_view = RandomCrops(
                 N_CROPS, size, training.crop_scale, training.crop_ratio, training.flip, mean=mean, std=std
@@ -123,11 +124,11 @@ class Voc07(Evaluator):
 
 @torch.inference_mode()
 def summed_logits(
-    classifier: Classifier, split: VocSplit, view: TenCrops | RandomCrops, workers: int, context: EvaluationContext
+    classifier: Classifier, split: VocSplit, view: TenCropView | RandomCrops, workers: int, context: EvaluationContext
 ) -> Tensor:
     """Logits (N, C) of a split's images, summed over each image's crops."""
     indices = torch.arange(len(split.images))
-    if isinstance(view, TenCrops):
+    if isinstance(view, TenCropView):
         batches = feature_batches(split.images, view, indices, TEST_BATCH, workers)
     else:
         seed = mix(context.seed, "voc07", "test")
@@ -136,8 +137,8 @@ def summed_logits(
     with context.progress.bar("test", len(indices), "img") as advance:
         for batch in batches:
             images = batch.images.to(context.device, non_blocking=True)
-            crops = view(images) if isinstance(view, TenCrops) else view(images, batch.draws)
-            logits = classifier(crops).view(len(batch.indices), -1, len(split.classes))
+            crops = view(images) if isinstance(view, TenCropView) else view(images, batch.draws)
+            logits = classifier(crops.flatten(0, 1)).view(len(batch.indices), -1, len(split.classes))
             scores[batch.indices] = logits.sum(1).float().cpu()
             advance(len(batch.indices))
     return scores
