@@ -66,7 +66,7 @@ def test_thinning_keeps_the_point_nearest_to_each_cells_middle():
 def test_a_mosaic_shows_every_thumbnail_whole(tmp_path):
     pictures = [torch.full((3, 8, 8), value, dtype=torch.uint8) for value in (10, 20, 30)]
     embedding_charts.mosaic(pictures, [(5, 2), (5, 3), (7, 2)], tmp_path / "mosaic.png")
-    shown = np.array(Image.open(tmp_path / "mosaic.png"))
+    shown = np.array(Image.open(tmp_path / "mosaic.png").convert("RGB"))
     factor = round(embedding_charts.LEAST_PIXELS / (3 * 8))
     assert [int((shown[..., 0] == value).sum()) for value in (10, 20, 30)] == [(8 * factor) ** 2] * 3
     assert shown[factor + 1, factor + 1, 0] == 10 and shown[-factor - 2, factor + 1, 0] == 30

@@ -129,5 +129,8 @@ def mosaic(pictures: list[Tensor], cells: list[tuple[int, int]], path: Path) -> 
         y, x = factor + (row - top) * pitch, factor + (column - left) * pitch
         canvas[:, y : y + factor * size, x : x + factor * size] = magnified(picture, factor)
     content = io.BytesIO()
-    Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy()).save(content, format="PNG", optimize=True)
+    whole = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+    if torch.equal(canvas[0], canvas[1]) and torch.equal(canvas[0], canvas[2]):
+        whole = whole.convert("L")  # half the bytes
+    whole.save(content, format="PNG", optimize=True)
     write_atomically(path, content.getvalue())

@@ -23,6 +23,7 @@ from deepcluster.visualization.thumbnails import thumbnail_size, thumbnails
 FORMATS = ("html", "png")
 SPLITS = ("train", "test")
 PER_SHEET = 20  # clusters on a PNG
+ON_SHEET = 64  # pixels of a thumbnail there, at most: photographs as PNG are large
 
 
 @dataclass(kw_only=True)
@@ -134,14 +135,15 @@ class Gallery(Evaluator):
         n_shown = sum(len(cluster.shown) for cluster in shown)
         with context.progress.bar("thumbnails", n_shown * len(self.formats), "img") as advance:
 
-            def pictures(indices: list[int]) -> dict[int, Tensor]:
+            def pictures(indices: list[int], side: int = size) -> dict[int, Tensor]:
                 chosen = torch.tensor(indices)
-                return {i: picture.clone() for i, picture in thumbnails(context, images, chosen, size, advance)}
+                return {i: picture.clone() for i, picture in thumbnails(context, images, chosen, side, advance)}
 
             if "png" in self.formats:
                 for page, start in enumerate(range(0, len(shown), PER_SHEET)):
                     rows = shown[start : start + PER_SHEET]
-                    content = sheet(rows, pictures([i for c in rows for i in c.shown]), names, self.n_members)
+                    small = pictures([i for c in rows for i in c.shown], min(size, ON_SHEET))
+                    content = sheet(rows, small, names, self.n_members)
                     write_atomically(context.folder / f"clusters_{page + 1:03d}.png", content)
                 context.progress.say(f"pictures   {context.folder / 'clusters_001.png'} (of {page + 1})")
             if "html" in self.formats:
@@ -165,7 +167,7 @@ class Gallery(Evaluator):
             facts=[
                 f"{len(images):,} images; {origin_told}{part}",
                 f"Network: {context.stored.path.parent.parent.name or context.stored.path.name}, "
-                f"{context.stored.epoch} epochs. Distances are to the centroid, in the space that was clustered.",
+                f"epochs trained: {context.stored.epoch}. Distances: to the centroid, in the space that was clustered.",
             ],
             shown=shown,
             order=self.order,
