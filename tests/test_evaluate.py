@@ -53,3 +53,27 @@ def test_a_draw_does_not_depend_on_those_before(tmp_path: Path) -> None:
     new_backbone(arch, in_channels=1, image_size=32, seed=6)
     again = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path: Path) -> None:
+    """The config of another version hinders neither pictures of weights nor images that are named."""
+    typed = [
+        "data=fashion_mnist_mini",
+        "data.limit=50",
+        "clustering.k=4",
+        "reduction.dim=3",
+        "evaluation.enabled=false",
+    ]
+    run_folder = tmp_path / "run"
+    run.train(config.settings(compose("train", [*typed, "arch=lenet5_bn", "trainer.max_epochs=0"])), run_folder)
+    file = run_folder / "config.yaml"
+    file.write_text(file.read_text() + "of_another_version: 1\n")
+
+    def evaluated(*more: str) -> dict[str, object]:
+        words = [f"ckpt={run_folder}", *more]
+        return evaluate(command_line._eval_settings(compose("eval", words), words), tmp_path)
+
+    evaluated("evaluation=first_filters")
+    assert evaluated("evaluation=assign", "data=fashion_mnist_mini", "data.limit=7")["n_images"] == 7
+    with pytest.raises(ValueError, match=r"not the config of a run of this version.*say data=\.\.\. as well"):
+        evaluated("evaluation=assign")

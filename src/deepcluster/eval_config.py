@@ -113,20 +113,18 @@ def run_folder(path: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
-def data_of_run(path: Path, *, needed: bool) -> Data | None:
-    """The images that the checkpoint's run learned from; None if the file does not lie in a run's folder.
+def data_of_run(path: Path) -> Data:
+    """The images that the checkpoint's run learned from.
 
     Raises:
-        ValueError: if they are needed, and the run's config is of another version.
+        ValueError: if the file does not lie in a run's folder, or the run's config is of another version.
     """
     run = run_folder(path)
     if run is None:
-        return None
+        raise ValueError(f"{path} lies outside a run's folder, so its images are unknown: say data=... as well")
     try:
         stored = typed(load_config(run / "config.yaml"))
-    except ValueError:
-        if needed:
-            raise
-        return None
+    except ValueError as error:
+        raise ValueError(f"{error}; say data=... as well, to name the images yourself") from error
     assert isinstance(stored, TrainConfig)
     return stored.data

@@ -55,11 +55,17 @@ def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> Eval
     stored = recognise.load(config.ckpt)
     card = stored.card
     assert card is not None
-    run_data = data_of_run(stored.path, needed=config.data is None)
+    run_data, unknown = None, ""
+    try:
+        run_data = data_of_run(stored.path)
+    except ValueError as error:  # of no matter to those that need no images, or were told which
+        unknown = str(error)
     data = config.data or copy(run_data)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
-    return _context(config, folder, progress, weights.build_backbone(stored), stored, data, run_data=run_data)
+    context = _context(config, folder, progress, weights.build_backbone(stored), stored, data)
+    context.run_data, context.images_unknown = run_data, unknown
+    return context
 
 
 def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:
@@ -100,8 +106,6 @@ def _context(
     backbone: Backbone,
     stored: Weights,
     data: Data | None,
-    *,
-    run_data: Data | None = None,
 ) -> EvaluationContext:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return EvaluationContext(
@@ -114,5 +118,4 @@ def _context(
         progress=progress,
         device=device,
         dtype=choose_precision("auto", device).extraction,
-        run_data=run_data,
     )

@@ -62,7 +62,8 @@ class EvaluationContext:
         dtype: of the convolutions of a feature pass.
         untrained: without a checkpoint, the networks that can be drawn; `backbone` is then one before its init, and
             `stored` holds no more than the card.
-        run_data: the images that the file's run learned from; None if it does not lie in a run's folder.
+        run_data: the images that the file's run learned from; None if they are unknown.
+        images_unknown: why `data_settings` is None, and what to do.
     """
 
     backbone: Backbone
@@ -76,6 +77,7 @@ class EvaluationContext:
     dtype: torch.dtype = torch.float32
     untrained: Untrained | None = None
     run_data: Data | None = None
+    images_unknown: str = "the images are unknown: say data=... as well"
 
     @property
     def card(self) -> dict[str, Any]:
@@ -91,9 +93,7 @@ class EvaluationContext:
             ValueError: if they are not known.
         """
         if self.data_settings is None:
-            raise ValueError(
-                f"{self.stored.path} lies outside a run's folder, so its images are unknown: say data=... as well"
-            )
+            raise ValueError(self.images_unknown)
         return self.data_settings
 
     @cached_property
