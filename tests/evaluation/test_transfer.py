@@ -20,7 +20,7 @@ SHORT = {"epochs": 4, "min_steps": 0, "batch_size": 16}
 
 def test_fine_tuning_learns_the_labels(tmp_path: Path) -> None:
     results = Transfer(epochs=25, min_steps=0, batch_size=16).run(tiny_context.context(tmp_path))
-    assert results["n_labels"] == 64 and results["epochs"] == 25
+    assert results["n_labels"] == 64 and results["transfer_epochs"] == 25
     assert results["transfer_accuracy"] > 0.8  # chance is 0.25
     assert "transfer_top5_accuracy" not in results  # four classes
 

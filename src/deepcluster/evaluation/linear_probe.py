@@ -1,5 +1,6 @@
 """How much a straight line can read from features: a linear probe. Next: knn.py, which needs no training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -67,9 +68,17 @@ class ProbeResult:
 
 
 def fit_probe(
-    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, settings: LinearProbe, seed: int
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    settings: LinearProbe,
+    seed: int,
+    advance: Callable[[int], object] = lambda n: None,
 ) -> ProbeResult:
     """Train on (N, M) features with labels (N,), test on others; runs on the features' device.
+
+    `advance` is called with 1 after each epoch, of which there are 2 x settings.epochs if there is a choice of rates.
 
     Raises:
         ValueError: if features and labels do not fit together, or an image has no label.
@@ -86,11 +95,11 @@ def fit_probe(
         if n_held_out == len(train_x):
             raise ValueError(f"a probe needs at least 2 labelled training images, there are {len(train_x)}")
         held, kept = order[:n_held_out], order[n_held_out:]
-        lines = SoftmaxRegressions(train_x, train_y, kept, n_classes, rates, settings, generator)
+        lines = SoftmaxRegressions(train_x, train_y, kept, n_classes, rates, settings, generator, advance)
         held_out_accuracies = lines.accuracies(train_x[held], train_y[held])
         rates = [rates[held_out_accuracies.index(max(held_out_accuracies))]]
     everything = torch.arange(len(train_x), device=train_x.device)
-    line = SoftmaxRegressions(train_x, train_y, everything, n_classes, rates, settings, generator)
+    line = SoftmaxRegressions(train_x, train_y, everything, n_classes, rates, settings, generator, advance)
     weight, bias = line.folded(0)
     return ProbeResult(
         accuracy=line.accuracies(test_x, test_y)[0],

@@ -121,10 +121,11 @@ def _probe_stage(
     train_y = split.train.labels[split.train_indices].to(context.device)
     test_y = split.test.labels[split.test_indices].to(context.device)
     results: list[StageResult] = []
-    with context.progress.bar(f"probe of {stage.name}", n_seeds, "seed") as advance:
+    n_epochs = n_seeds * settings.epochs * (2 if len(settings.learning_rates) > 1 else 1)
+    with context.progress.bar(f"probe of {stage.name}", n_epochs, "epoch") as advance:
         for number in range(n_seeds):
             seed = mix(context.seed, "probe", number) if number else mix(context.seed, "probe")
-            found = fit_probe(features.train_x, train_y, features.test_x, test_y, settings, seed=seed)
+            found = fit_probe(features.train_x, train_y, features.test_x, test_y, settings, seed, advance)
             if number == 0:
                 StageClassifier(
                     stage=stage,
@@ -143,7 +144,6 @@ def _probe_stage(
                     held_out_accuracy=max(found.held_out_accuracies, default=None),
                 )
             )
-            advance(1)
     return results
 
 

@@ -1,5 +1,6 @@
 """Softmax regressions on standardised features, several learning rates at once. linear_probe.py asks for them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -32,6 +33,7 @@ class SoftmaxRegressions:
         rates: the L learning rates.
         settings: epochs, batch size, weight decay.
         generator: of the batches' order.
+        advance: called with 1 after each epoch.
     """
 
     @torch.no_grad()
@@ -44,6 +46,7 @@ class SoftmaxRegressions:
         rates: list[float],
         settings: Training,
         generator: torch.Generator,
+        advance: Callable[[int], object] = lambda n: None,
     ) -> None:
         self.n_rates, self.n_classes = len(rates), n_classes
         self.mean, self.scale = _moments(x, rows)
@@ -74,6 +77,7 @@ class SoftmaxRegressions:
                 self.weight.sub_(weight_momentum * now)
                 self.bias.sub_(bias_momentum * now)
                 step += 1
+            advance(1)
 
     @torch.no_grad()
     def accuracies(self, x: Tensor, y: Tensor) -> list[float]:

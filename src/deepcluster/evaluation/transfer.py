@@ -112,7 +112,7 @@ class Transfer(Evaluator):
         """Fine-tune; writes finetuned.ckpt, which ckpt= and init=weights read, and transfer.csv, epoch by epoch.
 
         Returns:
-            n_labels, epochs, transfer_accuracy; with at least 10 classes transfer_top5_accuracy; with
+            n_labels, transfer_epochs, transfer_accuracy; with at least 10 classes transfer_top5_accuracy; with
             compare_scratch the same of the fresh network as scratch_...; with several seeds means, and their
             deviations as ..._std.
 
@@ -139,7 +139,7 @@ class Transfer(Evaluator):
                     self._save(context, network, split, len(history))
                 context.progress.say(f"{_title(start, number):24} {history[-1]['accuracy']:.1%}")
         write_csv(context.folder / "transfer.csv", histories)
-        results: dict[str, float] = {"n_labels": len(indices), "epochs": len(histories["transfer", 0])}
+        results: dict[str, float] = {"n_labels": len(indices), "transfer_epochs": len(histories["transfer", 0])}
         for start in starts:
             results |= _summary(start, [histories[start, number][-1] for number in range(self.n_seeds)])
         return results
