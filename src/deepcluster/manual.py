@@ -5,6 +5,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from deepcluster.evaluation.context import Evaluator
+
 WIDTH = 110
 # Where the class that does the work stands tells what comes out of it.
 ROOMS = {"deepcluster.evaluation.": "numbers", "deepcluster.visualization.": "pictures"}
@@ -48,10 +50,11 @@ def _makes(file: Path, kinds: dict[str, type]) -> str:
         base = None if other is None else file.with_name(f"{other[1]}.yaml")
         return KINDS[0] if base is None or base == file or not base.is_file() else _makes(base, kinds)
     kind = named[1]
-    module = kinds[kind].__module__ if kind in kinds else ""
-    if kind in FILES:
+    if kind in FILES or kind not in kinds:
         return "files"
-    return next((makes for room, makes in ROOMS.items() if module.startswith(room)), "files")
+    # Numbers that a class of the other room only draws as well are numbers.
+    modules = [parent.__module__ for parent in kinds[kind].__mro__ if parent is not Evaluator]
+    return next((makes for room, makes in ROOMS.items() if any(m.startswith(room) for m in modules)), "files")
 
 
 def config_folder(sources: Any) -> Path:
