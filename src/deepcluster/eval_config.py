@@ -15,6 +15,8 @@ from deepcluster.initialise import Init
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 
+OF_NETWORK = ("data.size", "data.resize", "data.n_channels")  # its input; a checkpoint tells them
+
 
 @dataclass(kw_only=True)
 class EvalConfig:
@@ -64,17 +66,15 @@ def schema() -> DictConfig:
 
 
 def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
-    """Refuse to choose what a checkpoint decides, and a view of no images.
+    """Refuse to choose what a checkpoint decides.
 
     Raises:
         ValueError: naming the override.
     """
-    groups = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
-    for override, group in zip(overrides, groups, strict=True):
-        if config.ckpt is not None and group in ("arch", "init", "view"):
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if config.ckpt is not None and (key.partition(".")[0] in ("arch", "init", "view") or key in OF_NETWORK):
             raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
-        if group == "view" and "data" not in groups:
-            raise ValueError(f"{override}: choose the images too, as in data=OPTION {override}")
 
 
 def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:

@@ -52,7 +52,7 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={more}",
         "new images": f"python eval.py {ckpt} evaluation=assign data=folder data.root=DIR",
         "your own images": "python train.py data=folder data.root=DIR",
-        "compare K": "python train.py -m clustering.k=50,100,200",
+        "compare K": "python train.py -m clustering.k=25,50,100",
     }
     if more == 0:  # the network was measured as it starts
         del advice["train on"]
