@@ -1,11 +1,12 @@
 """Which stored clusters a run may go on from."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from deepcluster.checkpoint import Checkpoint, check_same_clusters, read
+from deepcluster.checkpoint import Checkpoint, check_same_clusters, find, read
 from deepcluster.clustering.assignment import Assignment
 
 
@@ -70,3 +71,19 @@ def test_a_file_with_changed_bytes_is_read_or_named(as_zip: bool, tmp_path: Path
 def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "x.pth.tar")
+
+
+@pytest.mark.parametrize(("final", "last", "found"), [(9, 9, "final"), (9, 12, "last"), (9, None, "final")])
+def test_a_run_is_its_final_network_unless_it_is_trained_on(
+    final: int, last: int | None, found: str, tmp_path: Path
+) -> None:
+    """Also in a copy, whose files may be of any time and order."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    torch.save({"epoch": final, "w": torch.zeros(3)}, folder / "final.ckpt")
+    if last is not None:
+        torch.save({"epoch": last, "w": torch.zeros(3)}, folder / "last.ckpt")
+        os.utime(folder / ("last.ckpt" if found == "final" else "final.ckpt"), (2e9, 2e9))
+    assert find(tmp_path) == folder / f"{found}.ckpt"
+    (folder / "final.ckpt").write_bytes(b"damaged")  # whoever reads it says so
+    assert find(tmp_path).name == "final.ckpt"

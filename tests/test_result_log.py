@@ -1,5 +1,6 @@
 """An evaluation's numbers reach the logger: TensorBoard's file, and Weights & Biases without an account."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def offline_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+def written(file: Path, last: bytes) -> bytes:
+    """The file's content, once it holds what was logged last: wandb's own process writes it, also after finish()."""
+    until = time.monotonic() + 60
+    while last not in (content := file.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return content
+
+
 def test_csv_is_results_json_and_nothing_else(tmp_path: Path) -> None:
     assert open_logger(settings("csv").logger, None, tmp_path, None, Progress(bars=False)) is None
     assert not list(tmp_path.iterdir())
@@ -67,7 +76,7 @@ def test_tensorboard_holds_each_number_at_the_networks_epoch(tmp_path: Path) -> 
 def test_wandb_has_a_run_of_its_own_for_a_file_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log("wandb", tmp_path, None)
     (file,) = offline_files(tmp_path)
-    content = file.read_bytes()
+    content = written(file, b"eval/knn_accuracy")
     assert b"eval/knn_accuracy" in content and b"0.625" in content
     assert b"\x04eval" in content, "job_type: a string of 4 bytes in the run's record"
     assert (tmp_path / "wandb_id").read_text() in file.name
@@ -85,7 +94,7 @@ def test_wandb_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> Non
     log("wandb", folder, run)
     (file,) = offline_files(folder)
     assert file.name == "run-abc123.wandb" and not offline_files(run)
-    content = file.read_bytes()
+    content = written(file, b"eval/knn_accuracy")
     assert b"eval/knn_accuracy" in content and b"mine" in content
     assert b"ckpt" not in content and b"\x04eval" not in content, "the run's config and job type stay as they were"
     assert not (folder / "wandb_id").exists()

@@ -51,15 +51,24 @@ def find(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        found = [
-            file for file in (path / "checkpoints" / "final.ckpt", path / "checkpoints" / "last.ckpt") if file.is_file()
-        ]
-        if found:  # final.ckpt is older in a run that is being trained on
-            return max(found, key=lambda file: file.stat().st_mtime)
+        final, last = (path / "checkpoints" / name for name in ("final.ckpt", "last.ckpt"))
+        if final.is_file() and last.is_file():  # final.ckpt is of fewer epochs in a run that is being trained on
+            return last if _epoch(last) > _epoch(final) >= 0 else final
+        for file in (final, last):
+            if file.is_file():
+                return file
         raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
     return path
+
+
+def _epoch(file: Path) -> int:
+    """The number of its last epoch, without reading the tensors; -1 if the file is damaged, as `read` will say."""
+    try:
+        return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+    except Exception:
+        return -1
 
 
 def load(path: str | Path) -> Checkpoint:
