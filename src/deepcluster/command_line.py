@@ -81,7 +81,7 @@ def train(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with _told(folder), _held(folder), _own_process_group(overrides, folder):
+    with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder):
         summary = run.train(_train_settings(cfg, overrides), folder)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
@@ -91,7 +91,7 @@ def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
     folder, failed = Path(hydra_cfg.runtime.output_dir), True
-    with _told(folder):
+    with _told(folder, _how_to_repeat):
         try:
             evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
             failed = False
@@ -115,7 +115,7 @@ def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
     """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
     try:
         yield
@@ -129,11 +129,21 @@ def _told(folder: Path) -> Iterator[None]:
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
-        saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        resume = f"; continue with: python train.py {argument('resume', folder)}"
-        print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
+        print(f"\nstopped{how_to_go_on(folder)}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
+
+
+def _how_to_resume(folder: Path) -> str:
+    """Of train.py."""
+    saved = (folder / "checkpoints" / "last.ckpt").is_file()
+    resume = f"; continue with: python train.py {argument('resume', folder)}"
+    return resume if saved else ", before its first checkpoint"
+
+
+def _how_to_repeat(folder: Path) -> str:
+    """Of eval.py, whose long evaluations keep what is done."""
+    return f"; the same command with {argument('output_dir', folder)} uses what is done there, as far as it was kept"
 
 
 class CheckConfig(Callback):
