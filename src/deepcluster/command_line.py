@@ -58,7 +58,8 @@ def start(main: Callable[[], Any]) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
-    sys.argv = [sys.argv[0], *flags, *(word for word in sys.argv[1:] if word not in flags)]
+    words = [word for word in sys.argv[1:] if word not in flags]
+    sys.argv = [sys.argv[0], *flags, *(left_to_jobs(words) if flags else words)]
     try:
         main()
     except JobFailed:
@@ -74,6 +75,30 @@ def start(main: Callable[[], Any]) -> None:
         key = next((name for name in typed if "." in name), "GROUP.KEY")
         group = key.partition(".")[0]
         refuse(ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE"))
+
+
+def left_to_jobs(words: list[str]) -> list[str]:
+    """The words of a sweep, with KEY=VALUE of a group that is swept as KEY=choice(VALUE), which means the same.
+
+    Hydra composes a config before the jobs' without what is swept, and would look for the key of
+    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the evaluation that is the default.
+    """
+    parser = OverridesParser.create()
+    try:
+        parsed = {word: parser.parse_override(word) for word in words if "=" in word and word[0] != "-"}
+    except HydraException:  # Hydra tells it
+        return words
+    swept = {override.get_key_element() for override in parsed.values() if override.is_sweep_override()}
+
+    def left(word: str) -> str:
+        key, _, value = word.partition("=")
+        override = parsed.get(word)
+        if override is None or not value or override.is_sweep_override() or override.is_delete():
+            return word
+        group, dot, _ = override.get_key_element().lstrip("+").partition(".")
+        return f"{key}=choice({value})" if dot and group in swept else word
+
+    return [left(word) for word in words]
 
 
 def train(cfg: DictConfig) -> float | None:
