@@ -58,7 +58,8 @@ def start(main: Callable[[], Any]) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
-    sys.argv = [sys.argv[0], *flags, *(word for word in sys.argv[1:] if word not in flags)]
+    words = [word for word in sys.argv[1:] if word not in flags]
+    sys.argv = [sys.argv[0], *flags, *(left_to_jobs(words) if flags else words)]
     try:
         main()
     except JobFailed:
@@ -76,12 +77,36 @@ def start(main: Callable[[], Any]) -> None:
         refuse(ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE"))
 
 
+def left_to_jobs(words: list[str]) -> list[str]:
+    """The words of a sweep, with KEY=VALUE of a group that is swept as KEY=choice(VALUE), which means the same.
+
+    Hydra composes a config before the jobs' without what is swept, and would look for the key of
+    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the evaluation that is the default.
+    """
+    parser = OverridesParser.create()
+    try:
+        parsed = {word: parser.parse_override(word) for word in words if "=" in word and word[0] != "-"}
+    except HydraException:  # Hydra tells it
+        return words
+    swept = {override.get_key_element() for override in parsed.values() if override.is_sweep_override()}
+
+    def left(word: str) -> str:
+        key, _, value = word.partition("=")
+        override = parsed.get(word)
+        if override is None or not value or override.is_sweep_override() or override.is_delete():
+            return word
+        group, dot, _ = override.get_key_element().lstrip("+").partition(".")
+        return f"{key}=choice({value})" if dot and group in swept else word
+
+    return [left(word) for word in words]
+
+
 def train(cfg: DictConfig) -> float | None:
     """One run of train.py. In a sweep a failure is raised, in a single run it is one line and exit status 1."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with _told(folder), _held(folder), _own_process_group(overrides, folder):
+    with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder):
         summary = run.train(_train_settings(cfg, overrides), folder)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
@@ -91,7 +116,7 @@ def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
     folder, failed = Path(hydra_cfg.runtime.output_dir), True
-    with _told(folder):
+    with _told(folder, _how_to_repeat):
         try:
             evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
             failed = False
@@ -115,7 +140,7 @@ def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
     """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
     try:
         yield
@@ -129,11 +154,21 @@ def _told(folder: Path) -> Iterator[None]:
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
-        saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        resume = f"; continue with: python train.py {argument('resume', folder)}"
-        print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
+        print(f"\nstopped{how_to_go_on(folder)}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
+
+
+def _how_to_resume(folder: Path) -> str:
+    """Of train.py."""
+    saved = (folder / "checkpoints" / "last.ckpt").is_file()
+    resume = f"; continue with: python train.py {argument('resume', folder)}"
+    return resume if saved else ", before its first checkpoint"
+
+
+def _how_to_repeat(folder: Path) -> str:
+    """Of eval.py, whose long evaluations keep what is done."""
+    return f"; the same command with {argument('output_dir', folder)} uses what is done there, as far as it was kept"
 
 
 class CheckConfig(Callback):

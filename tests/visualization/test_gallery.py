@@ -221,6 +221,25 @@ def test_other_images_get_the_nearest_centroid(finished, tmp_path):
         evaluate(EvalConfig(ckpt=str(finished), evaluation=Gallery(split="test", clusters="own")), tmp_path)
 
 
+def test_a_page_tells_that_a_checkpoint_of_a_run_that_goes_on_has_older_clusters(hydra, tmp_path):
+    folder = tmp_path / "run"
+    small = ["data.limit=60", "arch=lenet5", "reduction.dim=4", "clustering.k=3", "evaluation.enabled=false"]
+    run.train(config.settings(compose("train", [*small, "trainer.max_epochs=1"])), folder)
+    told = "from before the last epoch of training"
+    for file, older in (("last", True), ("final", False)):
+        ckpt = str(folder / "checkpoints" / f"{file}.ckpt")
+        evaluate(EvalConfig(ckpt=ckpt, evaluation=Gallery(formats=["html"], n_members=1)), tmp_path / file)
+        assert (told in (tmp_path / file / "index.html").read_text()) is older
+
+
+def test_no_page_of_an_earlier_call_stays(finished, tmp_path):
+    (tmp_path / "page_of_mine.html").write_text("")
+    for n_clusters in (3, 2):
+        gallery = Gallery(n_clusters=n_clusters, clusters_per_page=1, n_members=1, formats=["html"])
+        evaluate(EvalConfig(ckpt=str(finished), evaluation=gallery), tmp_path)
+    assert {file.name for file in tmp_path.glob("page*")} == {"page_001.html", "page_002.html", "page_of_mine.html"}
+
+
 def test_impossible_settings_are_refused():
     for key, value in (
         ("order", "big"),

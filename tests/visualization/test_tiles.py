@@ -1,9 +1,13 @@
 """Sheets of tiles: where each tile stands, and how large."""
 
+import io
+import time
+from collections.abc import Callable
+
 import torch
 from PIL import Image
 
-from deepcluster.visualization.tiles import GREY, PAPER, as_picture, fitted, padded, sheet
+from deepcluster.visualization.tiles import GREY, PAPER, as_picture, fitted, padded, png, sheet
 
 
 def test_channels_become_grey_colours_or_grey_ones_side_by_side() -> None:
@@ -38,3 +42,22 @@ def test_tiles_stand_in_rows_and_an_empty_cell_is_grey() -> None:
         tiles, ["0", "1", "2", "3"], n_columns=2, title="a title that is wider than all the tiles", row_names="ab"
     )
     assert told.width > picture.width and told.height > picture.height + 2 * 11
+
+
+def test_pictures_of_enlarged_pixels_are_written_fast_and_nearly_as_small() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 60, 80), dtype=torch.uint8, generator=generator)
+    picture = fitted(as_picture(pixels // 16 * 16), 360)
+
+    def optimised() -> bytes:
+        content = io.BytesIO()
+        picture.save(content, format="PNG", optimize=True)
+        return content.getvalue()
+
+    def seconds(write: Callable[[], bytes]) -> float:
+        begin = time.process_time()
+        write()
+        return time.process_time() - begin
+
+    assert len(png(picture)) < 1.25 * len(optimised())
+    assert min(seconds(lambda: png(picture)) for _ in range(3)) < 0.6 * min(seconds(optimised) for _ in range(3))

@@ -10,6 +10,7 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.initial_alignment import InitialAlignment
 from deepcluster.evaluation.seed_files import SeedFiles
 from deepcluster.seeding import generator
+from deepcluster.visualization.charts import save
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Tol's bright: told apart by all eyes
 
@@ -50,7 +51,7 @@ def draw(rows: list[Row], file: Path, *, title: str) -> None:
         raise ImportError(f"pictures need an extra: pip install -e '.[viz]' ({error})") from error
     ks, dims = (list(dict.fromkeys(row[name] for row in rows)) for name in ("k", "dim"))
     width = 0.8 / len(dims)
-    figure = Figure(figsize=(max(4.5, 1.5 + 0.55 * len(ks) * len(dims)), 3.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(4.5, 1.5 + 0.55 * len(ks) * len(dims)), 3.6), layout="constrained")
     axes = figure.subplots()
     for number, dim in enumerate(dims):
         colour = COLOURS[number % len(COLOURS)]
@@ -80,4 +81,4 @@ def draw(rows: list[Row], file: Path, *, title: str) -> None:
     axes.grid(axis="y", alpha=0.3)
     if len(dims) > 1:
         axes.legend(frameon=False, fontsize=9)
-    figure.savefig(file)
+    save(figure, file, dpi=150)

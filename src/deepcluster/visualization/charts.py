@@ -1,6 +1,7 @@
 """Matplotlib figures without pyplot's global state: what all charts here share."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def figure(width: float, height: float) -> Any:
 def save(drawn: Any, path: Path, *, dpi: int = DPI) -> None:
     """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
-    drawn.savefig(content, format="png", dpi=dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class's name: a box stands for the letter
+        drawn.savefig(content, format="png", dpi=dpi)
     write_atomically(path, content.getvalue())
 
 

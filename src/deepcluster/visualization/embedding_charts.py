@@ -1,6 +1,5 @@
 """The pictures of embedding.py: points coloured by cluster or label, and a mosaic of thumbnails."""
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.visualization.charts import UNKNOWN, colours, figure, save
 from deepcluster.visualization.thumbnails import magnified
+from deepcluster.visualization.tiles import save_picture
 
 MOST_NAMED = 40  # classes in a legend; clusters that bear their number
 INCHES = 8.0
@@ -128,9 +127,7 @@ def mosaic(pictures: list[Tensor], cells: list[tuple[int, int]], path: Path) -> 
     for picture, row, column in zip(pictures, rows, columns, strict=True):
         y, x = factor + (row - top) * pitch, factor + (column - left) * pitch
         canvas[:, y : y + factor * size, x : x + factor * size] = magnified(picture, factor)
-    content = io.BytesIO()
     whole = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
     if torch.equal(canvas[0], canvas[1]) and torch.equal(canvas[0], canvas[2]):
         whole = whole.convert("L")  # half the bytes
-    whole.save(content, format="PNG", optimize=True)
-    write_atomically(path, content.getvalue())
+    save_picture(whole, path)

@@ -105,7 +105,9 @@ class Gallery(Evaluator):
         names = None if labels is None else class_names(images, labels)
         write_csv(context.folder / "gallery.csv", images, ordered, names)
         where = origin(seen.own)
-        self._write_pages(context, images, ordered, names, f"{where}; K = {seen.k:,}, {len(found):,} used")
+        self._write_pages(
+            context, images, ordered, names, f"{where}; K = {seen.k:,}, {len(found):,} used{older(context)}"
+        )
         sizes = size_statistics(seen.clusters, seen.k)
         numbers: dict[str, float] = {
             "n_images": len(images),
@@ -119,7 +121,7 @@ class Gallery(Evaluator):
             known = torch.bincount(seen.clusters[labels >= 0], minlength=seen.k)
             right = sum(cluster.purity * int(known[cluster.number]) for cluster in found if cluster.purity is not None)
             numbers["purity"] = right / int(known.sum())
-        context.progress.say(f"{len(images):,} images in {len(found):,} clusters ({where})")
+        context.progress.say(f"{len(images):,} images in {len(found):,} clusters ({where}){older(context)}")
         return numbers
 
     def _write_pages(
@@ -145,6 +147,7 @@ class Gallery(Evaluator):
                     small = pictures([i for c in rows for i in c.shown], min(size, ON_SHEET))
                     content = sheet(rows, small, names, self.n_members)
                     write_atomically(context.folder / f"clusters_{page + 1:03d}.png", content)
+                remove_later(context.folder, "clusters", "png", page + 1)
                 context.progress.say(f"pictures   {context.folder / 'clusters_001.png'} (of {page + 1})")
             if "html" in self.formats:
                 self._write_html(context, images, shown, names, size, pictures, origin_told)
@@ -179,11 +182,30 @@ class Gallery(Evaluator):
         )
         for name, content in pages.write(pictures):
             write_atomically(context.folder / name, content)
+        remove_later(context.folder, "page", "html", 0 if pages.single else len(pages.chunks))
 
     @staticmethod
     def _where(context: EvaluationContext) -> str:
         data = context.data
-        return data.source if data.root is None or data.source != "folder" else Path(data.root).resolve().name
+        named = data.root is not None and data.source in ("folder", "parquet")  # others' name says what they are
+        return Path(str(data.root)).resolve().name if named else data.source
+
+
+def older(context: EvaluationContext) -> str:
+    """What is to be said of clusters that are older than the network, as in a checkpoint of a run that goes on.
+
+    Such checkpoints hold the head; final.ckpt, without, is written after a last clustering.
+    """
+    stale = context.stored.head is not None and context.stored.epoch > 0
+    return "; its centroids are from before the last epoch of training, the distances from after it" if stale else ""
+
+
+def remove_later(folder: Path, name: str, ending: str, n_pages: int) -> None:
+    """Remove NAME_001.ENDING ... after the first `n_pages`, which an earlier call with other settings left there."""
+    for file in folder.glob(f"{name}_*.{ending}"):
+        number = file.stem.removeprefix(f"{name}_")
+        if number.isdecimal() and len(number) >= 3 and int(number) > n_pages:
+            file.unlink()
 
 
 def class_names(images: ImageSet, labels: Tensor) -> dict[int, str]:

@@ -1,13 +1,12 @@
 """The gallery as PNG pages: a row for each cluster, its numbers at the left, its members beside them."""
 
-import io
-
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from deepcluster.visualization.gallery_members import Members
 from deepcluster.visualization.thumbnails import magnified
+from deepcluster.visualization.tiles import png
 
 MARGIN, TEXT, GAP, BETWEEN = 20, 190, 3, 20  # pixels: outside, the numbers' column, between thumbnails, between groups
 LEAST = 56  # side of a thumbnail on the sheet; smaller ones are magnified
@@ -48,9 +47,7 @@ def sheet(clusters: list[Members], pictures: dict[int, Tensor], names: dict[int,
             for column, index in enumerate(members):
                 pixels = magnified(pictures[index], factor).permute(1, 2, 0).contiguous()
                 canvas.paste(Image.fromarray(pixels.to(torch.uint8).numpy()), (start + column * (side + GAP), top))
-    content = io.BytesIO()
-    canvas.save(content, format="PNG", optimize=True)
-    return content.getvalue()
+    return png(canvas)
 
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
