@@ -86,3 +86,12 @@ def test_what_could_not_be_measured_is_null_as_json_has_no_nan(tmp_path: Path, m
     found = evaluate(settings, tmp_path)
     assert found["agreement"] is None and found["n"] == 3
     assert json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail) == found
+
+
+def test_a_stopped_evaluation_is_told_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), command_line._told(tmp_path, again="; the same command goes on"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
+    with pytest.raises(SystemExit), command_line._told(tmp_path):
+        raise KeyboardInterrupt
+    assert "before its first checkpoint" in capsys.readouterr().err

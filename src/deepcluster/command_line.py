@@ -91,7 +91,8 @@ def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
     folder, failed = Path(hydra_cfg.runtime.output_dir), True
-    with _told(folder):
+    whole = Path(hydra_cfg.sweep.dir) if hydra_cfg.mode == RunMode.MULTIRUN else folder
+    with _told(folder, again=f"; the same command with {argument('output_dir', whole)} goes on where it can"):
         try:
             evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
             failed = False
@@ -115,8 +116,12 @@ def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
+def _told(folder: Path, again: str | None = None) -> Iterator[None]:
+    """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM.
+
+    Args:
+        again: how to go on; None: by train.py from the folder's last checkpoint.
+    """
     try:
         yield
     except USER_ERRORS as error:
@@ -129,9 +134,11 @@ def _told(folder: Path) -> Iterator[None]:
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
-        saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        resume = f"; continue with: python train.py {argument('resume', folder)}"
-        print(f"\nstopped{resume if saved else ', before its first checkpoint'}", file=sys.stderr)
+        if again is None:
+            saved = (folder / "checkpoints" / "last.ckpt").is_file()
+            resume = f"; continue with: python train.py {argument('resume', folder)}"
+            again = resume if saved else ", before its first checkpoint"
+        print(f"\nstopped{again}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 
