@@ -77,3 +77,12 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
     assert evaluated("evaluation=assign", "data=fashion_mnist_mini", "data.limit=7")["n_images"] == 7
     with pytest.raises(ValueError, match=r"not the config of a run of this version.*say data=\.\.\. as well"):
         evaluated("evaluation=assign")
+
+
+def test_what_could_not_be_measured_is_null_as_json_has_no_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = [*NETWORK, "evaluation=initial_alignment"]
+    settings = command_line._eval_settings(compose("eval", typed), typed)
+    monkeypatch.setattr(type(settings.evaluation), "run", lambda self, context: {"agreement": float("nan"), "n": 3})
+    found = evaluate(settings, tmp_path)
+    assert found["agreement"] is None and found["n"] == 3
+    assert json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail) == found

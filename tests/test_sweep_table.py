@@ -86,6 +86,12 @@ def test_numbers_are_read_from_either_programs_file(tmp_path: Path) -> None:
     assert numbers_in(tmp_path / "elsewhere") == {}
 
 
+def test_what_was_measured_is_no_number(tmp_path: Path) -> None:
+    """results.json of untrained networks tells the architecture's settings too."""
+    (tmp_path / "results.json").write_text('{"arch": {"hidden": 2048, "sobel": true}, "epochs": 0, "nmi": null}')
+    assert numbers_in(tmp_path) == {"epochs": 0}
+
+
 def test_files_grow_job_by_job_and_the_table_comes_after_the_last_also_if_one_failed(
     tmp_path: Path, capsys: Any
 ) -> None:

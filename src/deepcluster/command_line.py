@@ -116,7 +116,8 @@ def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
     folder, failed = Path(hydra_cfg.runtime.output_dir), True
-    with _told(folder, _how_to_repeat):
+    whole = Path(hydra_cfg.sweep.dir) if hydra_cfg.mode == RunMode.MULTIRUN else folder
+    with _told(folder, lambda _: _how_to_repeat(whole)):
         try:
             evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
             failed = False

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -41,12 +42,19 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     stored = context.stored
     logger = open_logger(config.logger, config, folder, run_folder(stored.path), progress)
     network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
-    results: dict[str, Any] = {**network, "epochs": stored.epoch, **config.evaluation.run(context)}
-    write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+    numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
+    results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
+    content = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / "results.json", content.encode())
     progress.say(f"results    {folder / 'results.json'}")
     if logger is not None:
         log_results(logger, results, epoch=stored.epoch)
     return results
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: what could not be measured is null there."""
+    return value if math.isfinite(value) else None
 
 
 def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:

@@ -102,9 +102,14 @@ def keys_and_values(overrides: list[str]) -> dict[str, str]:
 
 
 def numbers_in(folder: Path) -> dict[str, float]:
-    """The numbers of a job's results.json or summary.json; those of groups are called GROUP/NAME."""
+    """The numbers of a job's results.json, or of its summary.json, where those of groups are called GROUP/NAME."""
     file = next((folder / name for name in RESULT_FILES if (folder / name).is_file()), None)
-    return {} if file is None else _flat(json.loads(file.read_text()), "")
+    if file is None:
+        return {}
+    content = json.loads(file.read_text())
+    if file.name == "results.json":  # its one group, arch, says what was measured
+        content = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    return _flat(content, "")
 
 
 def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
@@ -112,7 +117,7 @@ def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
     for name, value in node.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[f"{prefix}{name}"] = value
     return flat
 

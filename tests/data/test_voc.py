@@ -67,6 +67,13 @@ def test_bad_lists_are_refused_by_name(tmp_path):
         read_splits(str(folder), "train", "train", 3)
     with pytest.raises(ValueError, match="takes 5 channels"):
         read_splits(str(folder), None, None, 5)
+    kept = {file: file.read_text() for file in lists.glob("*_val.txt")}
+    for file, text in kept.items():
+        file.write_text(text.replace(" 1\n", " 0\n"))
+    with pytest.raises(ValueError, match="no image of val shows any of the classes"):
+        read_splits(str(folder), "train", "val", 3)
+    for file, text in kept.items():
+        file.write_text(text)
     (lists / "dog_val.txt").write_text("001000 -1\n")
     with pytest.raises(ValueError, match=r"different classes.*: dog"):
         read_splits(str(folder), "train", "val", 3)

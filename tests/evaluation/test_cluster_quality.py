@@ -89,7 +89,7 @@ def test_fresh_clusters_are_as_many_as_classes_on_the_runs_reduction(tmp_path: P
     twin = ClusterQuality(n_seeds=1).run(stored)
     fresh = KMeans(k=4).fit(train_x, seed=mix(1, "cluster_quality", 0)).labels
     assert twin["fresh_train_nmi"] == pytest.approx(normalized_mutual_info_score(TRAIN.labels, fresh))
-    assert twin["fresh_train_nmi_std"] == 0 and found["fresh_train_nmi_std"] >= 0
+    assert "fresh_train_nmi_std" not in twin and found["fresh_train_nmi_std"] >= 0  # one seed tells no deviation
     assert 0.2 < found["fresh_test_one_to_one_accuracy"] <= found["fresh_test_purity"] <= 1
 
 

@@ -81,6 +81,18 @@ def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: py
     assert all((tmp_path / "parts" / n).read_text() == (tmp_path / "whole" / n).read_text() for n in names)
 
 
+def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tmp_path: Path) -> None:
+    two = run(tmp_path / "two", moving(), n_seeds=2)
+    assert "linear_probe_accuracy_std_conv2" in two
+    one = run(tmp_path / "one", moving())
+    assert "linear_probe_accuracy_std_conv2" not in one  # one seed tells no deviation
+    first = (tmp_path / "one/linear_probe_original_0.state").stat().st_mtime_ns
+    assert run(tmp_path / "one", moving(), n_seeds=2) == two
+    with pytest.raises(ValueError, match=r"linear_probe_original_0\.state is the state of a training of other"):
+        run(tmp_path / "one", OriginalProbe(epochs=5, batch_size=20))
+    assert (tmp_path / "one/linear_probe_original_0.state").stat().st_mtime_ns == first
+
+
 def test_a_stage_is_trained_as_if_alone(tmp_path: Path) -> None:
     both, alone = run(tmp_path / "both", moving(), stages="all"), run(tmp_path / "alone", moving(), stages="conv2")
     assert both["linear_probe_accuracy_conv2"] == alone["linear_probe_accuracy_conv2"]

@@ -73,6 +73,17 @@ def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: py
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tmp_path: Path) -> None:
+    both = Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(tmp_path / "both"))
+    folder = tmp_path / "one_by_one"
+    Transfer(**SHORT).run(tiny_context.context(folder))
+    first = (folder / "transfer_0.state").stat().st_mtime_ns
+    assert Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(folder)) == both
+    with pytest.raises(ValueError, match=r"transfer_0\.state is the state of a training of other .* output_dir"):
+        Transfer(**SHORT, label_share=0.5).run(tiny_context.context(folder))
+    assert (folder / "transfer_0.state").stat().st_mtime_ns == first
+
+
 def test_scratch_is_another_start_by_the_same_recipe(tmp_path: Path) -> None:
     results = Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(tmp_path))
     assert {"transfer_accuracy", "transfer_accuracy_std", "scratch_accuracy", "scratch_accuracy_std"} < set(results)

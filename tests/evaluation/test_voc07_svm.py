@@ -122,6 +122,8 @@ def test_red_is_found_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert results["map_area_shots_4_mean"] == pytest.approx(np.mean(means), abs=1e-6)
     assert results["map_area_shots_4_std"] == pytest.approx(np.std(means, ddof=1), abs=1e-6)
     assert {"map_11_point", "map_area", "map_step", "map_official"} <= results.keys()
+    once = Voc07Svm(root=str(tmp_path), shots=[4], n_samples=1, num_workers=0).run(first)
+    assert "map_area_shots_4_mean" in once and "map_area_shots_4_std" not in once  # one draw tells no deviation
 
     state = tmp_path / "out/voc07_svm.json"
     stored = json.loads(state.read_text())

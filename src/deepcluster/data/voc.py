@@ -137,6 +137,11 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
             f"{len(shared):,} images are in {train} and in {test}, first {min(shared)}: "
             "a test on images that were learned from says nothing; choose train and val, or trainval and test"
         )
+    if not bool((tested.labels == PRESENT).any()):
+        raise ValueError(
+            f"no image of {test} shows any of the classes, so nothing can be measured: the lists *_{test}.txt in "
+            f"{folder / LISTS} have no line that ends in 1"
+        )
     if learned.classes != tested.classes:
         differ = sorted(set(learned.classes) ^ set(tested.classes))
         raise ValueError(f"{train} and {test} have lists of different classes in {folder / LISTS}: {', '.join(differ)}")

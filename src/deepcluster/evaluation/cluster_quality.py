@@ -63,9 +63,9 @@ class ClusterQuality(Evaluator):
 
         Returns:
             n_train and n_test, the images with a label; for each of own_train, own_test, fresh_train, fresh_test what
-            :func:`quality` gives (own_train_nmi ...), of the fresh ones the mean over seeds, and with `_std` its
-            deviation; own_train_nearest_share, fresh_k. What cannot be had (no clusters in the file, no labelled test
-            images) is left out.
+            :func:`quality` gives (own_train_nmi ...), of the fresh ones the mean over seeds, and of several with
+            `_std` its deviation; own_train_nearest_share, fresh_k. What cannot be had (no clusters in the file, no
+            labelled test images) is left out.
 
         Raises:
             ValueError: if there are no labels of two classes, or fewer images than clusters.
@@ -123,7 +123,8 @@ class ClusterQuality(Evaluator):
         for name in runs[0]:
             values = [run[name] for run in runs]
             found[name] = statistics.fmean(values)
-            found[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            if len(values) > 1:
+                found[f"{name}_std"] = statistics.stdev(values)
         return found
 
     def _qualities(self, whose: str, parts: list["Part"], clusters: list[Tensor], k: int) -> dict[str, float]:

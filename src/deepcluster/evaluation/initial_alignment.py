@@ -146,7 +146,7 @@ class InitialAlignment(Evaluator):
         one = collect(context.source(images, convolutional=self.layer == "last_stage"), rows[:1])
         for k in self.k:
             if k > len(rows):
-                raise ValueError(f"evaluation.k={k} needs at least that many images, there are {len(rows)}")
+                raise ValueError(f"evaluation.k={k} needs at least that many images, there are {len(rows)}; lower it")
         for dim in self.dim:
             if dim is not None and dim > min(one.shape[1], len(rows)):
                 raise ValueError(

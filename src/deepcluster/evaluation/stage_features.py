@@ -30,7 +30,7 @@ def grouped(stages: Sequence[Stage], n_images: int, memory_gb: float) -> list[li
         if size > room:
             raise ValueError(
                 f"evaluation.memory_gb={memory_gb:g} is too little: {n_images:,} images x {stage.n_features} numbers "
-                f"of {stage.name} take {size / 1e9:.1f} GB; raise it, lower evaluation.max_images or "
+                f"of {stage.name} take {size / 1e9:.2g} GB; raise it, lower evaluation.max_images or "
                 "evaluation.max_features, or set evaluation.protocol=original, which keeps none"
             )
         if used + size > room:

@@ -53,7 +53,7 @@ class Supervised:
         train: images to learn from.
         view: how they are cropped.
         test: called after an epoch; its numbers go into the history.
-        file: of the state; one of another fingerprint is written over.
+        file: of the state.
         fingerprint: of all that decides the result (same_work.py).
         title: for the progress bar.
         autocast: type in which to compute, or None for float32.
@@ -83,7 +83,7 @@ class Supervised:
             One row per epoch: epoch (from 1), loss and what `test` gave.
 
         Raises:
-            ValueError: if the loss is not finite.
+            ValueError: if the loss is not finite, or the file is the state of another training.
         """
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -164,10 +164,13 @@ class Supervised:
         try:
             state: dict[str, Any] = torch.load(self.file, map_location=self.device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
-            state = {}  # damaged, as the atomic write never leaves it
-        if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
-            self.progress.say(f"{self.file.name} is of other weights, images or settings: it is written anew")
+            self.progress.say(f"{self.file.name} is damaged: it is written anew")  # the atomic write leaves no such
             return []
+        if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
+            raise ValueError(
+                f"{self.file} is the state of a training of other weights, images or settings; choose another "
+                "output_dir, or repeat the call that made it"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         history: list[dict[str, float]] = state["history"]

@@ -5,7 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -122,7 +122,7 @@ class Transfer(Evaluator):
         if not any(parameter.requires_grad for parameter in context.backbone.parameters()):
             raise ValueError("this network has nothing that gradients train; read it with evaluation=linear_probe")
         split = probe_split(context, max_images=self.max_images, test_share=self.test_share)
-        same = fingerprint(context, self)
+        same = fingerprint(context, replace(self, n_seeds=1, compare_scratch=False))  # each training has its own file
         starts = ["transfer", *(["scratch"] if self.compare_scratch else [])]
         histories: dict[tuple[str, int], list[dict[str, float]]] = {}
         for number in range(self.n_seeds):

@@ -73,7 +73,7 @@ class Voc07Svm(Evaluator):
 
         Returns:
             n_train, n_test; map_RULE of :data:`RULES` with all images (Goyal et al. give map_area); for each number
-            of shots map_area_shots_N_mean and _std (over samples, n - 1), and the same of map_11_point.
+            of shots map_area_shots_N_mean and _std (over samples, n - 1; not of one), and the same of map_11_point.
 
         Raises:
             FileNotFoundError, ValueError: if the folder, the network and the settings do not fit.
@@ -192,10 +192,12 @@ class Voc07Svm(Evaluator):
                 for rule in ("11_point", "area"):
                     values = [draw[f"map_{rule}"] for draw in draws]
                     results[f"map_{rule}_shots_{shots}_mean"] = statistics.mean(values)
-                    results[f"map_{rule}_shots_{shots}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+                    if len(values) > 1:
+                        results[f"map_{rule}_shots_{shots}_std"] = statistics.stdev(values)
+                spread = results.get(f"map_area_shots_{shots}_std")
                 context.progress.say(
                     f"{shots:>3} positives of each class   mAP (area) {results[f'map_area_shots_{shots}_mean']:6.1%}"
-                    f" ± {results[f'map_area_shots_{shots}_std']:.1%} over {len(draws)} draws"
+                    + (" of one draw" if spread is None else f" ± {spread:.1%} over {len(draws)} draws")
                 )
         if n_open:
             context.progress.say(
