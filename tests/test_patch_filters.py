@@ -10,6 +10,7 @@ from reference.coates import normalised, zca
 from torch import nn
 from torchvision.io import write_png
 
+from deepcluster.clustering.kmeans_torch import lloyd_from_noise
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.views import FeatureView
 from deepcluster.initialise import RandomInit
@@ -256,3 +257,24 @@ def test_timm_networks_get_filters_too() -> None:
     before = first_layer(net, torch.zeros(1, 3, 64, 64))[1].weight.detach().clone()
     conv, _ = started(net, edges(size=64))
     assert conv.weight.shape == before.shape and not torch.allclose(conv.weight.detach(), before)
+
+
+def test_k_means_from_noise_is_the_plain_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randn(3000, 6, generator=generator)
+    patches[0] = 60.0  # one far from all others
+    k, n_iter, seed = 12, 15, 4
+    found = lloyd_from_noise(patches, k, n_iter=n_iter, seed=seed)
+    x = patches.double().numpy()
+    c = 0.1 * torch.randn(k, 6, generator=torch.Generator().manual_seed(seed)).double().numpy()
+    for _ in range(n_iter):
+        labels = ((x[:, None] - c[None]) ** 2).sum(2).argmin(1)
+        c = np.array([x[labels == i].mean(0) if (labels == i).any() else np.zeros(6) for i in range(k)])
+    np.testing.assert_allclose(found.numpy(), c, atol=1e-4)
+    lengths = lloyd_from_noise(patches, k, n_iter=3, seed=seed, spherical=True).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(k))
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"init.start must be one of images, noise, got zeros"):
+        KMeansPatchesInit(start="zeros")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.kmeans_torch import lloyd_from_noise
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.threads import n_cores
@@ -27,6 +28,7 @@ from deepcluster.seeding import generator, mix
 IMAGES_PER_BATCH = 64
 # Grey levels squared. The least contrast of whole grey levels, one pixel of 11x11x3 by one level, has 0.0027.
 FLAT = 0.001
+STARTS = ("images", "noise")
 
 
 @dataclass(kw_only=True)
@@ -47,6 +49,8 @@ class KMeansPatchesInit(Init):
         fold: false: the centroids are the filters, as the papers show them. true: filters that answer to patches as
             the centroids do to whitened ones; they whiten too, and so weigh fine detail more.
         n_iter: iterations of k-means.
+        start: of k-means: "images", random patches; "noise", small noise around 0, as in the code of the 2011 paper: it
+            takes about 50 iterations, and no outlier starts as a centroid.
         spherical: keep centroids on the unit sphere, as in Coates and Ng 2012.
     """
 
@@ -59,9 +63,12 @@ class KMeansPatchesInit(Init):
     epsilon: float = 0.1  # Coates et al. 2011
     fold: bool = False
     n_iter: int = 10  # Coates and Ng 2012: 10 iterations are usually enough
+    start: str = "images"
     spherical: bool = False
 
     def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            raise ValueError(f"init.start must be one of {', '.join(STARTS)}, got {self.start}")
         for name in ("n_patches", "n_images", "n_iter"):
             if getattr(self, name) < 1:
                 raise ValueError(f"init.{name} must be at least 1, got {getattr(self, name)}")
@@ -168,8 +175,10 @@ class KMeansPatchesInit(Init):
         return torch.cat(parts)
 
     def _centroids(self, whitened: Tensor, k: int, seed: int) -> Tensor:
-        kmeans = KMeans(k=k, n_iter=self.n_iter, spherical=self.spherical)
-        return kmeans.fit(whitened, seed=mix(seed, "patches", "k-means")).centroids
+        seed = mix(seed, "patches", "k-means")
+        if self.start == "noise":
+            return lloyd_from_noise(whitened, k, n_iter=self.n_iter, seed=seed, spherical=self.spherical)
+        return KMeans(k=k, n_iter=self.n_iter, spherical=self.spherical).fit(whitened, seed=seed).centroids
 
     def _source(self, patches: Tensor, images: ImageSet) -> str:
         return f"from {len(patches):,} patches of {min(self.n_images, len(images)):,} images"

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, sum_dtype
 
 PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
+NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee 2011
 
 
 @torch.no_grad()
@@ -46,20 +47,40 @@ def lloyd(
 
 
 @torch.no_grad()
+def lloyd_from_noise(features: Tensor, k: int, *, n_iter: int, seed: int, spherical: bool = False) -> Tensor:
+    """Centroids (K, P) that start as small normal noise around 0, for whitened patches (Coates, Ng and Lee 2011).
+
+    A patch far from all others does not become a centroid by being drawn at the start. A cluster that is empty has
+    its centroid at 0 until it is the nearest of some, as in their code.
+    """
+    centroids = NOISE * torch.randn(k, features.shape[1], generator=torch.Generator().manual_seed(seed))
+    centroids = centroids.to(features.device)
+    for _ in range(n_iter):
+        if spherical:
+            centroids = normalize(centroids, dim=1)
+        centroids, _ = means(features, nearest_centroid(features, centroids), k)
+    return normalize(centroids, dim=1) if spherical else centroids
+
+
+@torch.no_grad()
 def update(features: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
-    """The mean of every cluster's members (K, P); empty clusters take half of a populated one.
+    """The mean of every cluster's members (K, P); empty clusters take half of a populated one."""
+    return split_into_empty(*means(features, labels, len(centroids)))
+
+
+def means(features: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The mean of every cluster's members (K, P), 0 of an empty one, and the clusters' sizes (K,).
 
     Sums are float64 (where there is one): on GPUs the order of additions varies from run to run, and float64
     rounds that away.
     """
     dtype = sum_dtype(features.device)
-    sums = torch.zeros(centroids.shape, dtype=dtype, device=features.device)
+    sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=features.device)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
         sums.index_add_(0, labels[block], features[block].to(dtype))
-    sizes = torch.bincount(labels, minlength=len(centroids))
-    means = (sums / sizes.clamp_min(1)[:, None]).float()
-    return split_into_empty(means, sizes)
+    sizes = torch.bincount(labels, minlength=k)
+    return (sums / sizes.clamp_min(1)[:, None]).float(), sizes
 
 
 def split_into_empty(centroids: Tensor, sizes: Tensor) -> Tensor:
