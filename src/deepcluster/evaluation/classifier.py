@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepcluster import checkpoint
 from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.stages import Pooling, Stage
 from deepcluster.models.backbone import Backbone
@@ -72,12 +73,7 @@ def load_classifier(file: str | Path) -> StageClassifier:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged or something else.
     """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # whatever torch's reader makes of a stranger's bytes
-        raise ValueError(f"{file} is cut short, damaged, or holds more than tensors: it is not loaded") from error
+    content = checkpoint.read(Path(file))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{file} is no classifier that evaluation=linear_probe saved")
     pooling = Pooling.from_state(content["pooling"])

@@ -8,8 +8,9 @@ from torch.nn.functional import normalize
 
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.region_features import BLOCK, Item, RegionFeatures, weights_key
+from deepcluster.evaluation.region_features import BLOCK, Item, RegionFeatures
 from deepcluster.evaluation.rmac import aggregate
+from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.inference import inference_copy
 
@@ -30,7 +31,7 @@ def region_features(context: EvaluationContext, stage: str, levels: int) -> Regi
         levels=levels,
         folder=context.folder / "regions",
         device=context.device,
-        weights=weights_key(network),
+        weights=weights_digest(network),
     )
 
 

@@ -5,7 +5,6 @@ named by all that its content depends on, the weights and each image's size and 
 the same settings reads it, and one with others finds nothing.
 """
 
-import hashlib
 import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepcluster.atomic import write_atomically
 from deepcluster.data.cache import fingerprint
@@ -57,7 +56,7 @@ class RegionFeatures:
         levels: of R-MAC's regions.
         folder: where blocks are kept.
         device: where the network computes.
-        weights: a hash of the network's weights (:func:`weights_key`).
+        weights: a hash of the network's weights (same_work.py).
     """
 
     network: Backbone
@@ -152,15 +151,6 @@ class RegionFeatures:
         facts = (LAW, self.weights, self.stage, self.mean, self.std, self.levels, str(self.network.compute_dtype), size)
         boxes = [box for _, box in part]
         return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
-
-
-def weights_key(network: nn.Module) -> str:
-    """A hash of a network's weights and of what it is made of."""
-    digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _ahead(

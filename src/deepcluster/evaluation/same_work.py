@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
@@ -18,8 +19,13 @@ def fingerprint(context: EvaluationContext, settings: Any, *parts: object) -> st
     plain = Data()
     data = replace(context.data, **{name: getattr(plain, name) for name in ANY_VALUE})
     told = (asdict(settings), asdict(data), context.card, context.seed, str(context.dtype), parts)
-    digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
-    for name, value in context.backbone.state_dict().items():
-        digest.update(name.encode())
+    return hashlib.blake2b(repr((*told, weights_digest(context.backbone))).encode(), digest_size=16).hexdigest()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """A hash of a network's weights and of what it is made of; 32 hexadecimal digits."""
+    digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

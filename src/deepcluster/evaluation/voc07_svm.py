@@ -24,8 +24,8 @@ from deepcluster.data.voc import VocSplit, read_splits
 from deepcluster.evaluation.average_precision import RULES, class_average_precisions, means
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.linear_svm import FloatArray, LinearSvm, svm_scores, unit_rows
+from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.evaluation.voc07 import report
-from deepcluster.evaluation.voc07_training import network_digest
 from deepcluster.models.backbone import pool_maps
 from deepcluster.models.inference import inference_copy
 from deepcluster.seeding import generator, mix
@@ -85,7 +85,7 @@ class Voc07Svm(Evaluator):
         done = Done(
             context,
             {
-                "network": network_digest(context.backbone),
+                "network": weights_digest(context.backbone),
                 "train_split": learned.name,
                 "test_split": tested.name,
                 "n_train": len(learned.images),

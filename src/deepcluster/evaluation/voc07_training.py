@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deepcluster import checkpoint
 from deepcluster.atomic import write_atomically
 from deepcluster.data.loader import Batch, EpochLoader
 from deepcluster.data.views import TrainView
 from deepcluster.data.voc import VocSplit
 from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
 from deepcluster.seeding import generator, mix
 
@@ -249,21 +251,12 @@ def _tell(loss: float, done: int, settings: FineTuning, progress: Teller) -> Non
     progress.say(f"iteration {done:>6,}  loss {loss:.3f}  lr {settings.rate(done - 1):.2g}")
 
 
-def network_digest(backbone: Backbone) -> str:
-    """A fingerprint of the weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _identity(backbone: Backbone, split: VocSplit, settings: FineTuning, seed: int) -> dict[str, Any]:
     """What a training is: all that decides its weights, but for how far it goes and how often it is written."""
     fixed = {name: value for name, value in vars(settings).items() if name not in ("n_iterations", "state_every")}
     values = {name: list(value) if isinstance(value, tuple | list) else value for name, value in fixed.items()}
     images = hashlib.blake2b("\n".join(split.images.samples).encode(), digest_size=8).hexdigest()
-    return {"network": network_digest(backbone), "train_split": split.name, "images": images, "seed": seed, **values}
+    return {"network": weights_digest(backbone), "train_split": split.name, "images": images, "seed": seed, **values}
 
 
 def _resume(
@@ -272,7 +265,7 @@ def _resume(
     """Load the state if there is one; how many iterations it has behind it."""
     if not file.is_file():
         return 0
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = checkpoint.read(file)
     differ = [name for name in identity if state["identity"].get(name) != identity[name]]
     if differ:
         name = differ[0]

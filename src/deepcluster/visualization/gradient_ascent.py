@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
 from deepcluster.seeding import mix
 from deepcluster.visualization.ascent import (
@@ -192,11 +193,16 @@ class GradientAscent(Evaluator):
     def _fingerprint(self, backbone: Backbone, stage: str, size: int, context: EvaluationContext) -> str:
         """Eight letters that change with anything that changes the images, so that only equal ones are taken up."""
         card = {name: context.card[name] for name in ("mean", "std")}
-        digest = hashlib.blake2b(repr((asdict(self.resolved()), self.recipe, stage, size, context.seed, card)).encode())
-        for name, value in backbone.features.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:8]
+        told = (
+            asdict(self.resolved()),
+            self.recipe,
+            stage,
+            size,
+            context.seed,
+            card,
+            weights_digest(backbone.features),
+        )
+        return hashlib.blake2b(repr(told).encode()).hexdigest()[:8]
 
 
 def _file(folder: Path, channel: int) -> Path:
