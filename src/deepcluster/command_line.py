@@ -5,10 +5,12 @@ import itertools
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed
 from dotenv import load_dotenv
@@ -29,11 +31,12 @@ from deepcluster import config, distributed, eval_config, evaluate, manual, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
+from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
 from deepcluster.summary import argument
 from deepcluster.training import wandb_log
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
+USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException, ProcessLost)
 
 
 class JobFailed(Exception):
@@ -106,8 +109,9 @@ def train(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder):
-        summary = run.train(_train_settings(cfg, overrides), folder)
+    first = FirstFailure(folder)
+    with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder), first.one_speaks():
+        summary = run.train(_train_settings(cfg, overrides), folder, first.follow)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
 
@@ -116,6 +120,13 @@ def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
     folder, failed = Path(hydra_cfg.runtime.output_dir), True
+    if distributed.starter() is not None and distributed.n_started() > 1:
+        _refuse_on_all(
+            ValueError(
+                f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py is one: start "
+                "it with python eval.py ..."
+            )
+        )
     whole = Path(hydra_cfg.sweep.dir) if hydra_cfg.mode == RunMode.MULTIRUN else folder
     with _told(folder, lambda _: _how_to_repeat(whole)):
         try:
@@ -143,21 +154,43 @@ def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
 @contextmanager
 def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
     """Tell a failure in one line, keep its traceback in the folder; tell how to go on after Ctrl-C or SIGTERM."""
+    number = distributed.rank_at_start()
     try:
         yield
+    except FailedElsewhere as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise JobFailed(str(error)) from error
+        raise SystemExit(_status_of_failure()) from None
     except USER_ERRORS as error:
         where = write_traceback(error, folder)
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
             raise JobFailed(sentence(error)) from error
-        refuse(error, note=where)
+        print(f"\nerror: {f'process {number}: ' if number else ''}{sentence(error)}\n{where}", file=sys.stderr)
+        raise SystemExit(_status_of_failure()) from None
+    except Exception:
+        if number == 0:
+            raise
+        traceback.print_exc()
+        raise SystemExit(_status_of_failure()) from None
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
+        if number:  # the first process tells it
+            raise SystemExit(1) from None
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
         print(f"\nstopped{how_to_go_on(folder)}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
+
+
+def _status_of_failure() -> int:
+    """1, but 0 of a process that Lightning has started.
+
+    Lightning kills the first process, and with it a whole sweep, within 5 s after one of its children has ended with
+    another status. The first process learns it from first_failure.py and ends with 1.
+    """
+    return 0 if distributed.has_starter() and distributed.starter() is None else 1
 
 
 def _how_to_resume(folder: Path) -> str:
@@ -180,19 +213,29 @@ class CheckConfig(Callback):
         try:
             _check(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
         except Exception as error:  # Hydra would only warn of it and go on
-            refuse(error)
+            _refuse_on_all(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose every job's config and turn it into settings."""
         job: list[str] = []
         try:
+            if distributed.starter() == "torchrun" and distributed.n_started() > 1:
+                raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
             for job in expand(list(config.hydra.overrides.task)):
                 if any(override.startswith("resume=") for override in job):
                     raise ValueError("resume= continues one run in its folder; leave out -m")
                 name = config.hydra.job.config_name
                 _check(compose(name, overrides=job, return_hydra_config=True), job, name)
         except Exception as error:
-            refuse(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
+            _refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
+
+
+def _refuse_on_all(error: Exception, head: str = "") -> NoReturn:
+    """What every process finds wrong is told by the first."""
+    if not distributed.is_main_process():
+        time.sleep(3)  # torchrun ends all when one has ended, and the first shall have spoken
+        raise SystemExit(1)
+    refuse(error, head)
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
@@ -238,7 +281,9 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
 
     Lightning starts the others of a DDP run with this process's ``sys.argv`` (ECOSYSTEM.md, Hydra).
     """
-    argv, was_child, failed = sys.argv, "LOCAL_RANK" in os.environ, True
+    argv, failed = sys.argv, True
+    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    before = {name: os.environ.get(name) for name in names}
     sys.argv = [argv[0], *overrides, f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
     try:
         yield
@@ -248,6 +293,6 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
         wandb_log.finish(failed=failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        if not was_child:
-            for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        for name, value in before.items():
+            if value is None:
                 os.environ.pop(name, None)

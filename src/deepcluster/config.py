@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from deepcluster import distributed
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
@@ -33,6 +34,7 @@ from deepcluster.patch_filters import KMeansPatchesInit
 from deepcluster.targets import check_target
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
+from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.curves import Curves
@@ -98,7 +100,13 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "gallery": Gallery,
     },
 }
-MACHINE = ("accelerator", "devices", "strategy", "num_nodes")  # what resume=RUN trainer=OPTION takes of the option
+MACHINE = (
+    "accelerator",
+    "devices",
+    "strategy",
+    "num_nodes",
+    TIMEOUT_KEY,
+)  # what resume=RUN trainer=OPTION takes of the option
 
 
 @dataclass(kw_only=True)
@@ -167,12 +175,13 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
         return resume
     if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
-    if output_dir is not None and (Path(output_dir) / "config.yaml").is_file():
+    # Of several processes only the first asks: it may have begun the run when the others come here.
+    if output_dir and (Path(output_dir) / "config.yaml").is_file() and distributed.is_main_process():
         raise ValueError(
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
             "or choose another folder"
         )
-    return output_dir or default
+    return output_dir or distributed.agreed(default)
 
 
 def file_name(text: str) -> str:
@@ -190,7 +199,9 @@ def settings(cfg: DictConfig) -> TrainConfig:
     assert isinstance(config, TrainConfig)
     check_kinds(config, OPTIONS)
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
-    check_target(config.trainer, "trainer", supplied=TRAINER_OWNED)
+    of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
+    check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
+    check_processes(config.trainer)
     check_logger(config.logger)
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:

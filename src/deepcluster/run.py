@@ -5,7 +5,6 @@ train.py calls `train`. Each step here is one call; what it does stands in its o
 
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from deepcluster.training.csv_log import EpochCSV
 from deepcluster.training.features import FeaturePass, feature_pass
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.precision import Precision, choose_precision, set_matmul_precision
+from deepcluster.training.processes import FollowChildren, check_start, for_lightning, n_processes
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
@@ -63,8 +63,11 @@ class Parts:
     progress: Progress
 
 
-def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
+def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | None = None) -> dict[str, Any]:
     """Run DeepCluster in `folder`, from the start or from the folder's last checkpoint.
+
+    Args:
+        follow: called with the processes that Lightning has started, if any; to watch over them.
 
     Returns:
         The content of summary.json.
@@ -78,6 +81,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         raise ValueError(  # a sweep's jobs come here; config.run_folder has told it to a single run
             f"{folder} already holds a run; continue it with {argument('resume', folder)}, or choose another output_dir"
         )
+    named = config.output_dir is not None or config.resume is not None
+    check_start(config.trainer, choose_device(config.trainer), folder_is_named=named)
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
     parts = prepare(config, resuming=resuming)
@@ -101,7 +106,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         seed=config.seed,
         nmi_average=config.evaluation.nmi_average,
     )
-    trainer = _trainer(config, parts, reassign, folder)
+    trainer = _trainer(config, parts, reassign, folder, [] if follow is None else [FollowChildren(follow)])
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
@@ -204,8 +209,8 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
     precision = choose_precision(config.trainer["precision"], device)
     set_matmul_precision(device)
     backbone = backbone.to(memory_format=torch.channels_last)
-    devices = config.trainer["devices"]
-    num_workers = n_workers(config.data, images, devices if isinstance(devices, int) and devices > 0 else 1)
+    n = n_processes(config.trainer)
+    num_workers = n_workers(config.data, images, n // int(config.trainer.get("num_nodes", 1)))
 
     def view(of: ImageSet) -> FeatureView:
         return feature_view(config.data, of, mean, std)
@@ -221,7 +226,15 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         f"network    {name}: {n_parameters / 1e6:.1f} M parameters, {images.n_channels}x{size}x{size} -> "
         f"{backbone.feature_dim} features"
     )
-    progress.say(f"clustering {config.clustering.describe(device)}")
+    where_clustered = ""
+    if n > 1:
+        shares, why = config.clustering.shares(len(images), config.reduction.output_dim(backbone.feature_dim))
+        where_clustered = f", on {f'all {n} processes, each with its share' if shares else 'the first process'} ({why})"
+        progress.say(
+            f"processes  {n}, each with batches of {config.data.batch_size}: steps of "
+            f"{n * config.data.batch_size} images"
+        )
+    progress.say(f"clustering {config.clustering.describe(device)}{where_clustered}")
     progress.say(f"precision  {precision.trainer} on {device.type}: {precision.reason}")
     for path, reason in images.skipped[:5]:
         progress.say(f"left out   {path}: {reason}")
@@ -257,7 +270,7 @@ def choose_device(trainer: dict[str, Any]) -> torch.device:
     """The device that Lightning will train on, asked before there is a Trainer."""
     accelerator = trainer.get("accelerator", "auto")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", distributed.local_rank())
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
@@ -308,7 +321,9 @@ def _probe_source(
     return source
 
 
-def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, folder: Path) -> pl.Trainer:
+def _trainer(
+    config: TrainConfig, parts: Parts, reassign: ReassignCallback, folder: Path, more: list[pl.Callback]
+) -> pl.Trainer:
     loggers: list[Any] = [EpochCSV(folder / "metrics.csv")]
     if config.logger:
         if config.logger["_target_"].endswith("WandbLogger"):
@@ -316,6 +331,7 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
         else:
             loggers.append(build(config.logger, "logger", save_dir=str(folder)))
     callbacks: list[pl.Callback] = [
+        *more,
         reassign,
         EpochReport(reassign, parts.progress),
         LastCheckpoint(
@@ -328,7 +344,7 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
         callbacks.append(TrainingBar())
     try:
         trainer: pl.Trainer = build(
-            {**config.trainer, "precision": parts.precision.trainer},
+            {**for_lightning(config.trainer), "precision": parts.precision.trainer},
             "trainer",
             callbacks=callbacks,
             logger=loggers,

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepcluster.clustering.kmeans_torch import PERTURBATION
 from deepcluster.clustering.processor import openblas_core, vendor_and_flags
 
 ALL_POINTS = 10_000_000  # original: clustering.py, run_kmeans, max_points_per_centroid
+SPLIT_SEED = 1234  # faiss, Clustering.cpp, split_clusters
 GPU_SCRATCH_BYTES = 256 * 2**20  # faiss's default is 18 % of the GPU's memory, which the training needs
 
 
@@ -81,3 +83,48 @@ def flat_index(faiss: ModuleType, features: Tensor) -> Any:
     config = faiss.GpuIndexFlatConfig()
     config.device = features.device.index or 0
     return faiss.GpuIndexFlatL2(resources, features.shape[1], config)
+
+
+def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:
+    """The images that faiss starts from (K,), and those that it iterates on (None: all), as :func:`lloyd` has them.
+
+    faiss draws them inside; where the images are shared out, all processes must know (faiss, Clustering.cpp).
+    """
+    seed, n_sample = seed % 2**31, k * (max_points_per_centroid or ALL_POINTS)
+    sample = _permutation(n_images, seed)[:n_sample] if n_images > n_sample else None
+    n = n_images if sample is None else n_sample
+    starts = torch.arange(k) if n == k else _permutation(n, seed + 1)[:k]  # n = k: faiss copies the images
+    return (starts if sample is None else sample[starts]), sample
+
+
+def _permutation(n: int, seed: int) -> Tensor:
+    faiss = load_faiss()
+    order: np.ndarray[Any, np.dtype[np.int32]] = np.empty(n, dtype=np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), n, seed)
+    return torch.from_numpy(order).long()
+
+
+def split_into_empty(centroids: Tensor, sizes: Tensor) -> Tensor:
+    """Every empty cluster becomes half of a populated one, drawn by size, as faiss does it inside its iterations.
+
+    Args:
+        centroids: (K, P).
+        sizes: (K,) int64.
+    """
+    counts = sizes.cpu().double().numpy().copy()
+    empty = np.flatnonzero(counts == 0)
+    if len(empty) == 0:
+        return centroids
+    centroids, k, n = centroids.clone(), len(counts), counts.sum()
+    signs = torch.ones(centroids.shape[1], device=centroids.device)
+    signs[1::2] = -1
+    draws = load_faiss().RandomGenerator(SPLIT_SEED)
+    for new in empty.tolist():
+        old = 0
+        while not draws.rand_float() < np.float32((counts[old] - 1.0) / (n - k)):
+            old = (old + 1) % k
+        centroids[new] = centroids[old] * (1 + PERTURBATION * signs)
+        centroids[old] *= 1 - PERTURBATION * signs
+        counts[new] = counts[old] / 2
+        counts[old] -= counts[new]
+    return centroids

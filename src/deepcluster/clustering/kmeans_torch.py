@@ -27,13 +27,10 @@ def lloyd(
 
     The start is k random images, as in faiss.
     """
-    # Drawn on the CPU, so that the start is the same on every device.
-    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed)).to(features.device)
-    if max_points_per_centroid is not None and len(features) > k * max_points_per_centroid:
-        features = features[order[: k * max_points_per_centroid]]
-        centroids = features[:k].clone()
-    else:
-        centroids = features[order[:k]]
+    starts, sample = draw(len(features), k, seed, max_points_per_centroid)
+    centroids = features[starts.to(features.device)]
+    if sample is not None:
+        features = features[sample.to(features.device)]
     if spherical:
         centroids = normalize(centroids, dim=1)
     for iteration in range(n_iter):
@@ -44,6 +41,15 @@ def lloyd(
         if progress is not None:
             progress(iteration + 1)
     return centroids
+
+
+def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:
+    """The images that :func:`lloyd` starts from (K,), and those that it iterates on (None: all)."""
+    # Drawn on the CPU, so that the start is the same on every device.
+    order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
+    if max_points_per_centroid is not None and n_images > k * max_points_per_centroid:
+        return order[:k], order[: k * max_points_per_centroid]
+    return order[:k], None
 
 
 @torch.no_grad()

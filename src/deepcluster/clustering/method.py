@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.moments import check_finite
+from deepcluster.clustering.ranks import Ranks
 
 
 @dataclass(kw_only=True)
@@ -86,5 +87,31 @@ class Clustering:
 
         Raises:
             ValueError: if there are too few images, or a feature is NaN or infinite.
+        """
+        raise NotImplementedError
+
+    def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
+        """Whether several processes each keep their share of the features (N, P) and cluster together, and why.
+
+        If not, the features are gathered and one process calls :meth:`fit`.
+        """
+        return False, f"{self.kind} needs all features in one place"
+
+    def fit_share(
+        self,
+        rows: Tensor,
+        *,
+        n_images: int,
+        ranks: Ranks,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Assignment:
+        """:meth:`fit` by G processes together; each calls it and gets the assignment of all N images.
+
+        Args:
+            rows: this process's rows (n, P): the images ``[rank::G]``.
+            n_images: N.
+            ranks: what the processes offer.
         """
         raise NotImplementedError

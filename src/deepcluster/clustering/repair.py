@@ -1,6 +1,7 @@
 """Empty clusters take half of the largest one, or go: every one of the K is used. kmeans.py ends with this."""
 
 import heapq
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,6 +27,27 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
     Raises:
         ValueError: if N < K.
     """
+    return repair_with(
+        labels,
+        centroids,
+        halves=lambda indices: _halves(features, indices),
+        mean=lambda indices: features[indices].mean(dim=0, dtype=sum_dtype(features.device)),
+    )
+
+
+def repair_with(
+    labels: Tensor,
+    centroids: Tensor,
+    *,
+    halves: Callable[[Tensor], tuple[Tensor, Tensor]],
+    mean: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor, int]:
+    """:func:`repair_empty` where the features are elsewhere, as with several processes (kmeans_parallel.py).
+
+    Args:
+        halves: images (M,) in ascending order -> the two halves of them.
+        mean: images (M,) -> the mean (P,) of their features.
+    """
     k = len(centroids)
     if len(labels) < k:
         raise ValueError(f"{len(labels)} images cannot fill {k} clusters")
@@ -40,11 +62,10 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
     heapq.heapify(largest_first)  # ties: the lower cluster first
     for new in empty:
         _, old = heapq.heappop(largest_first)
-        halves = _halves(features, members[old])
-        for cluster, indices in zip((old, new), halves, strict=True):
+        for cluster, indices in zip((old, new), halves(members[old]), strict=True):
             members[cluster] = indices
             labels[indices] = cluster
-            centroids[cluster] = features[indices].mean(dim=0, dtype=sum_dtype(features.device)).to(centroids.dtype)
+            centroids[cluster] = mean(indices).to(centroids.dtype)
             heapq.heappush(largest_first, (-len(indices), cluster))
     return labels, centroids, len(empty)
 

@@ -145,9 +145,12 @@ def reduced_features(
     *,
     buffer_mb: int,
     seed: int,
+    gather: bool = True,
     progress: Progress | None = None,
 ) -> tuple[FittedReduction, Tensor | None]:
     """Features of all N images, reduced: the fitted reduction and (N, P) float32 on rank 0 (elsewhere None).
+
+    Without `gather` every rank keeps its own rows ``[rank::G]``.
 
     Each of the G processes computes the images ``[rank::G]``; the moments are summed over the processes.
     With ``reduction.fit_images`` below N, PCA sees a random sample drawn from `seed`, the same on every rank.
@@ -188,7 +191,7 @@ def reduced_features(
                 reduced[indices // n_ranks] = fitted.apply(features.float()).cpu()
             if progress is not None:
                 progress(len(indices))
-    return fitted, distributed.gather_interleaved(reduced, n_images)
+    return fitted, distributed.gather_interleaved(reduced, n_images) if gather else reduced
 
 
 def _pca_sample(mine: Tensor, n_images: int, fit_images: int | None, seed: int) -> Tensor:

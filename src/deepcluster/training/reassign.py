@@ -18,6 +18,7 @@ from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_assignment
 from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
@@ -69,6 +70,7 @@ class Clusterer:
             ValueError: on one rank if its part fails; RuntimeError on the others.
         """
         distributed.broadcast_buffers(backbone)
+        shares = distributed.world_size() > 1 and self.shares(backbone)[0]
         source = feature_pass(
             backbone,
             self.images,
@@ -85,23 +87,45 @@ class Clusterer:
                 self.reduction,
                 buffer_mb=self.extraction.buffer_mb,
                 seed=mix(self.seed, moment, "reduction"),
+                gather=not shares,
                 progress=advance,
             )
         seconds = dict(source.seconds)
 
-        def cluster() -> dict[str, Any]:
-            assert reduced is not None  # rank 0 has gathered them
+        def cluster() -> Assignment:
+            assert reduced is not None  # rank 0 has gathered them, or every rank has kept its own
+            seed = mix(self.seed, moment, "k-means")
             with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
-                return self.clustering.fit(
-                    reduced,
-                    seed=mix(self.seed, moment, "k-means"),
-                    device=device,
-                    progress=lambda done, total: advance(1),
-                ).state_dict()
+
+                def progress(done: int, total: int) -> None:
+                    advance(1)
+
+                if not shares:
+                    return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
+                return self.clustering.fit_share(
+                    reduced, n_images=len(self.images), ranks=_ranks(), seed=seed, device=device, progress=progress
+                )
 
         with timed(seconds, "clustering_s"):
-            assignment = Assignment.from_state_dict(distributed.on_rank_zero("clustering", cluster))
+            if shares:
+                assignment = cluster()
+            else:
+                state = distributed.on_rank_zero("clustering", lambda: cluster().state_dict())
+                assignment = Assignment.from_state_dict(state)
         return dataclasses.replace(assignment, reduction=fitted), seconds
+
+    def shares(self, backbone: Backbone) -> tuple[bool, str]:
+        """Whether several processes cluster together, each with its share of the features, and why."""
+        return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
+
+
+def _ranks() -> Ranks:
+    return Ranks(
+        rank=distributed.rank(),
+        size=distributed.world_size(),
+        sum=distributed.sum_over_ranks,
+        together=distributed.shared_failure,
+    )
 
 
 class ReassignCallback(pl.Callback):

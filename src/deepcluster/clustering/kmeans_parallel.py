@@ -1,0 +1,223 @@
+"""Lloyd's k-means over G processes: each keeps its share of the images, sums and counts are added up.
+
+What kmeans.py does with all images in one process, here in parts; both end in the same assignment, up to the order in
+which floats are added. Which of the two is done `KMeans.shares` decides, from sizes.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from deepcluster.clustering import kmeans_faiss, kmeans_torch
+from deepcluster.clustering.assignment import (
+    ROWS_PER_BLOCK,
+    Assignment,
+    nearest_centroid,
+    squared_distance,
+    sum_dtype,
+)
+from deepcluster.clustering.moments import check_finite
+from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.repair import repair_with, squeeze_empty
+
+Nearest = Callable[[Tensor], Tensor]  # rows (B, P) -> the nearest centroid of each (B,)
+
+
+class Share:
+    """One process's images: the rows ``[rank::G]`` of the reduced features (N, P).
+
+    Args:
+        rows: (n, P) of any float type; they are read as float32, a block at a time.
+        n_images: N, of all processes.
+    """
+
+    def __init__(self, rows: Tensor, n_images: int, ranks: Ranks) -> None:
+        assert len(rows) == len(range(ranks.rank, n_images, ranks.size))
+        self.rows = rows
+        self.n_images = n_images
+        self.dim = rows.shape[1]
+        self.ranks = ranks
+        self.device = rows.device
+
+    def check(self) -> None:
+        """Refuse values that are not finite, on every process.
+
+        Raises:
+            ValueError: with the number of bad rows and the first of them, on the process that has them.
+        """
+        with self.ranks.together("k-means"):
+            for start, block in self.blocks():
+                check_finite(block, first_row=start)
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """The rows as float32, and where each block starts."""
+        for start in range(0, len(self.rows), ROWS_PER_BLOCK):
+            yield start, self.rows[start : start + ROWS_PER_BLOCK].float()
+
+    def chosen(self, images: Tensor | None) -> "Share":
+        """The share of these images (M,), of which all processes together have M; None: of all."""
+        if images is None:
+            return self
+        share = Share.__new__(Share)
+        share.__dict__ |= self.__dict__
+        mine = images[images % self.ranks.size == self.ranks.rank] // self.ranks.size
+        share.rows = self.rows[mine.sort().values.to(self.device)]
+        share.n_images = len(images)
+        return share
+
+    def fetch(self, images: Tensor) -> Tensor:
+        """The rows (M, P) float32 of these images, wherever they are; the same on every process."""
+        return self.ranks.summed(lambda: [self._filled(images, lambda rows: rows, (self.dim,))])[0]
+
+    def mean(self, images: Tensor) -> Tensor:
+        """The mean (P,) float32 of these images."""
+        dtype = sum_dtype(self.device)
+        local = self._local(images)[1]
+        total = self.ranks.summed(lambda: [self.rows[local].float().sum(dim=0, dtype=dtype)])[0]
+        return (total / len(images)).float()
+
+    def halves(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Two halves of these images, by rank along the direction mean -> farthest; see repair.py."""
+        mean = self.mean(images)
+        farthest = self._farthest(images, mean) - mean
+        along = self.ranks.summed(
+            lambda: [self._filled(images, lambda rows: ((rows - mean) * farthest).sum(dim=1), ())]
+        )[0]
+        order = torch.argsort(along.cpu(), stable=True)
+        half = (len(images) + 1) // 2
+        return images[order[:half]], images[order[half:]]
+
+    def _farthest(self, images: Tensor, mean: Tensor) -> Tensor:
+        """The row (P,) that is farthest from the mean, the first of several; each process offers its own."""
+
+        def offer() -> list[Tensor]:
+            offers = torch.zeros(self.ranks.size, 2 + self.dim, dtype=sum_dtype(self.device), device=self.device)
+            places, local = self._local(images)
+            offers[self.ranks.rank, 0] = -1.0
+            if len(local) > 0:
+                rows = self.rows[local].float()
+                best, at = (rows - mean).square().sum(dim=1).max(dim=0)
+                offers[self.ranks.rank, 0], offers[self.ranks.rank, 1] = best, places[at]
+                offers[self.ranks.rank, 2:] = rows[at]
+            return [offers]
+
+        offers = self.ranks.summed(offer)[0]
+        best = offers[offers[:, 0] == offers[:, 0].max()]
+        return best[best[:, 1].argmin(), 2:].float()
+
+    def _local(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of these images (M,) those that are here: their places in 0..M-1, and their rows."""
+        places = torch.nonzero(images % self.ranks.size == self.ranks.rank).flatten()
+        return places.to(self.device), (images[places] // self.ranks.size).to(self.device)
+
+    def _filled(self, images: Tensor, of: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+        """`of` the rows that are here at their places in (M, ...), zeros elsewhere."""
+        places, local = self._local(images)
+        filled = torch.zeros(len(images), *shape, device=self.device)
+        filled[places] = of(self.rows[local].float())
+        return filled
+
+
+@torch.no_grad()
+def lloyd(
+    share: Share,
+    k: int,
+    *,
+    engine: str,
+    n_iter: int,
+    seed: int,
+    spherical: bool = False,
+    max_points_per_centroid: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Centroids (K, P) after n_iter iterations, the same on every process; start and splits are the engine's.
+
+    Args:
+        share: this process's images, on the device that computes.
+        engine: "faiss" or "torch".
+    """
+    of_engine = kmeans_faiss if engine == "faiss" else kmeans_torch
+    starts, sample = of_engine.draw(share.n_images, k, seed, max_points_per_centroid)
+    centroids = share.fetch(starts)
+    if spherical:
+        centroids = normalize(centroids, dim=1)
+    chosen = share.chosen(sample)
+    if engine == "faiss" and chosen.n_images == k:  # faiss copies the images
+        n_iter = 0
+    for iteration in range(n_iter):
+        nearest = _nearest(engine, centroids)
+        sums, sizes = share.ranks.summed(lambda: _sums(chosen, nearest, k))  # noqa: B023  # called at once
+        means = (sums / sizes.clamp_min(1)[:, None]).float()
+        centroids = of_engine.split_into_empty(means, sizes.long())
+        if spherical:
+            centroids = normalize(centroids, dim=1)
+        if progress is not None:
+            progress(iteration + 1)
+    return centroids
+
+
+@torch.no_grad()
+def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
+    """All N images to their nearest centroid, empty clusters seen to, objective; the same on every process."""
+    k, ranks = len(centroids), share.ranks
+    mine = slice(ranks.rank, None, ranks.size)
+
+    def nearest() -> list[Tensor]:
+        # What travels: one byte an image, or four. The others' places are 0, so sums are the labels.
+        labels = torch.zeros(share.n_images, dtype=torch.uint8 if k <= 256 else torch.int32)
+        parts = [nearest_centroid(block, centroids).cpu() for _, block in share.blocks()]
+        if parts:
+            labels[mine] = torch.cat(parts).to(labels.dtype)
+        return [labels]
+
+    labels = ranks.summed(nearest)[0].long()
+    n_repaired = n_squeezed = 0
+    if empty == "squeeze":
+        labels, centroids, n_squeezed = squeeze_empty(labels, centroids.cpu())
+    else:
+        labels, centroids, n_repaired = repair_with(labels, centroids, halves=share.halves, mean=share.mean)
+    if spherical and n_repaired > 0:
+        centroids = normalize(centroids, dim=1)
+    centroids = centroids.to(share.device)
+
+    def objective() -> list[Tensor]:
+        local = labels[mine].to(share.device)
+        parts = [squared_distance(rows, local[at : at + len(rows)], centroids) for at, rows in share.blocks()]
+        return [torch.tensor([sum(parts)], dtype=sum_dtype(share.device))]
+
+    return Assignment(
+        labels=labels,
+        k=len(centroids),
+        objective=ranks.summed(objective)[0].item(),
+        centroids=centroids.cpu(),
+        n_repaired=n_repaired,
+        n_squeezed=n_squeezed,
+    )
+
+
+def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
+    """Sums (K, P) and counts (K,) of the share's images by cluster; float64, see kmeans_torch.means."""
+    dtype = sum_dtype(share.device)
+    sums = torch.zeros(k, share.dim, dtype=dtype, device=share.device)
+    sizes = torch.zeros(k, dtype=dtype, device=share.device)
+    for _, block in share.blocks():
+        labels = nearest(block)
+        sums.index_add_(0, labels, block.to(dtype))
+        sizes += torch.bincount(labels, minlength=k)
+    return [sums, sizes]
+
+
+def _nearest(engine: str, centroids: Tensor) -> Nearest:
+    if engine == "torch":
+        return lambda block: nearest_centroid(block, centroids)
+    faiss = kmeans_faiss.load_faiss()
+    index = kmeans_faiss.flat_index(faiss, centroids)
+    index.add(centroids.cpu().numpy())
+
+    def nearest(block: Tensor) -> Tensor:
+        found = index.search(block.cpu().numpy(), 1)[1]
+        return torch.from_numpy(found).flatten().to(block.device)
+
+    return nearest

@@ -1,0 +1,38 @@
+"""What G processes offer to an algorithm that runs on all of them: reassign.py gives it to kmeans_parallel.py."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+def _own(tensors: list[Tensor]) -> list[Tensor]:
+    return tensors
+
+
+def _alone(what: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(kw_only=True)
+class Ranks:
+    """What the G processes offer; this room knows no process group.
+
+    Args:
+        rank: this process's number, 0 to G - 1.
+        size: G.
+        sum: gives each of the tensors summed over the processes, on every process.
+        together: wraps local work; if it fails on one process, it raises on all.
+    """
+
+    rank: int = 0
+    size: int = 1
+    sum: Callable[[list[Tensor]], list[Tensor]] = _own
+    together: Callable[[str], AbstractContextManager[None]] = _alone
+
+    def summed(self, work: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """What the work gives on each process, summed over them."""
+        with self.together("k-means"):
+            mine = work()
+        return self.sum(mine)
