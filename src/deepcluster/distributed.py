@@ -75,7 +75,7 @@ def agreed(name: str) -> str:
         job = f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', '0')}"
         return f"{name.rpartition('/')[0]}/{job}".lstrip("/")
     if starter() == "torchrun" and n_started() > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        store = dist.TCPStore(
+        store = dist.TCPStore(  # type: ignore[attr-defined]  # there, but not in __all__
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5)
         )
         key = f"deepcluster/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{re.sub('[0-9]', '', name)}"

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepcluster import distributed
+from deepcluster.summary import argument
 
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1
@@ -108,8 +109,8 @@ class FirstFailure:
         killed = [(i, child.poll()) for i, child in enumerate(self.children, start=1)]
         for number, status in killed:
             if status:
-                return _obituary(f"process {number}", status)
-        return _obituary("another process of this run", None)
+                return self._obituary(f"process {number}", status)
+        return self._obituary("another process of this run", None)
 
     def _watch(self) -> None:
         """In a thread of its own: end this process if another has failed and this one does not notice."""
@@ -120,7 +121,7 @@ class FirstFailure:
                 status = child.poll()
                 # Lightning ends this process, without a word, within 5 s of it: so it is told now.
                 if status and self.claim(f"process {number} has ended with {status}"):
-                    print(f"\nerror: {_obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
+                    print(f"\nerror: {self._obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
             if orphan or (distributed.n_started() > 1 and self.told() is not None):
                 if not self._ended.wait(PATIENCE_S):
                     for child in self.children:
@@ -129,9 +130,11 @@ class FirstFailure:
                     os._exit(1)
                 return
 
-
-def _obituary(who: str, status: int | None) -> str:
-    how = "has ended without a word"
-    if status is not None and status < 0:
-        how = f"was killed ({signal.Signals(-status).name})"
-    return f"{who} {how}; the system does so when memory runs out. The run can be resumed from its last checkpoint"
+    def _obituary(self, who: str, status: int | None) -> str:
+        how = "has ended without a word"
+        if status is not None and status < 0:
+            how = f"was killed ({signal.Signals(-status).name})"
+        folder = self.file.parent
+        saved = (folder / "checkpoints" / "last.ckpt").is_file()
+        go_on = f"; continue with: python train.py {argument('resume', folder)}" if saved else ""
+        return f"{who} {how}, as when memory runs out{go_on}"

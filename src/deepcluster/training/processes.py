@@ -28,7 +28,7 @@ def check_processes(trainer: dict[str, Any]) -> None:
     minutes = trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES)
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
         raise ValueError(
-            f"trainer.{TIMEOUT_KEY} must be a number above 0 (minutes that processes wait for each other), got {minutes}"
+            f"trainer.{TIMEOUT_KEY} must be above 0, got {minutes}: the minutes that processes wait for each other"
         )
     strategy = trainer.get("strategy", "auto")
     if strategy not in STRATEGIES:
