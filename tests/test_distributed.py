@@ -1,34 +1,36 @@
-"""Two processes act as one: same assignment, same order, and no rank waits for one that failed."""
+"""Two or four processes act as one: same assignment, same order, and no rank waits for one that failed."""
 
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 import torch
 
 from deepcluster import distributed
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.models.lenet import LeNet5
 
 pytestmark = pytest.mark.ddp
-SCRIPT = Path(__file__).parent / "two_processes.py"
+SCRIPT = Path(__file__).parent / "one_of_several.py"
 
 
-def start(case: str, folder: Path) -> list[subprocess.CompletedProcess[str]]:
-    """Run two_processes.py on ranks 0 and 1; a rank that waits for ever fails the test."""
+def start(case: str, folder: Path, size: int = 2) -> list[subprocess.CompletedProcess[str]]:
+    """Run one_of_several.py on `size` ranks; a rank that waits for ever fails the test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = []
-    for rank in range(2):
+    for rank in range(size):
         env = dict(
             os.environ,
             RANK=str(rank),
             LOCAL_RANK=str(rank),
-            WORLD_SIZE="2",
+            WORLD_SIZE=str(size),
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(port),
             OMP_NUM_THREADS="1",
@@ -55,16 +57,35 @@ def test_one_process_needs_no_process_group() -> None:
         raise KeyError("own error")
 
 
-def test_two_processes_cluster_like_one(tmp_path: Path) -> None:
-    finished = start("assign", tmp_path)
-    assert [p.returncode for p in finished] == [0, 0], finished[0].stderr + finished[1].stderr
-    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-    assert torch.equal(results[0], results[1])
+def results(finished: list[subprocess.CompletedProcess[str]], folder: Path) -> list[dict[str, Any]]:
+    """What each rank has written; all must have ended well."""
+    assert not any(p.returncode for p in finished), "".join(p.stderr for p in finished)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(len(finished))]
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_cluster_like_one(size: int, tmp_path: Path) -> None:
+    found = results(start("assign", tmp_path, size), tmp_path)
+    for parallel in ("gather", "shares"):
+        assert all(torch.equal(rank[parallel], found[0][parallel]) for rank in found)
     torch.manual_seed(0)
     backbone = LeNet5(1, 16, batch_norm=True)
     clusterer = tiny.build(tmp_path / "alone").reassign.clusterer
     alone, _ = clusterer.assign(backbone, device=torch.device("cpu"), moment="epoch 0")
-    assert (results[0] == alone.labels).float().mean() > 0.98  # up to the order in which floats are added
+    for labels in found[0].values():
+        assert (labels == alone.labels).float().mean() > 0.98  # up to the order in which floats are added
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_kmeans_on_shares_equals_kmeans_in_one_process(size: int, tmp_path: Path) -> None:
+    features = torch.randn(1001, 16, generator=torch.Generator().manual_seed(3))  # neither 2 nor 4 divides 1001
+    torch.save(features, tmp_path / "features.pt")
+    found = results(start("kmeans", tmp_path, size), tmp_path)
+    for backend in ("faiss", "torch"):
+        alone = KMeans(k=30, n_iter=8, backend=backend).fit(features, seed=5)
+        for rank in found:
+            assert torch.equal(rank[backend]["labels"].long(), alone.labels)
+            torch.testing.assert_close(rank[backend]["centroids"], alone.centroids, atol=1e-5, rtol=0)
 
 
 def test_a_failing_rank_is_named_on_the_other(tmp_path: Path) -> None:
@@ -79,19 +100,19 @@ def test_a_full_disk_on_rank_0_ends_both(tmp_path: Path) -> None:
     assert "rank 0" in finished[1].stdout and "No space left on device" in finished[1].stdout
 
 
-@pytest.mark.parametrize("case", ["fit", "fit_pic"])
-def test_two_processes_train_on_halves_of_the_same_epoch(case: str, tmp_path: Path) -> None:
-    finished = start(case, tmp_path)
-    assert [p.returncode for p in finished] == [0, 0], finished[0].stderr + finished[1].stderr
-    seen = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-    for epoch in (0, 1):
-        expected = seen[0]["expected"][epoch]
-        assert torch.equal(seen[0]["indices"][epoch], expected[0::2])
-        assert torch.equal(seen[1]["indices"][epoch], expected[1::2])
-    assert torch.equal(seen[0]["weight"], seen[1]["weight"])
-    assert torch.equal(seen[0]["head"], seen[1]["head"])
+@pytest.mark.parametrize(
+    ("case", "size"), [("fit", 2), ("fit_pic", 2), pytest.param("fit_odd", 4, marks=pytest.mark.slow)]
+)
+def test_several_processes_train_on_parts_of_the_same_epoch(case: str, size: int, tmp_path: Path) -> None:
+    seen = results(start(case, tmp_path, size), tmp_path)
     in_use, k = seen[0]["k"]
-    assert in_use == k[-1] and seen[1]["k"] == (in_use, k)
+    for rank, mine in enumerate(seen):
+        for epoch in (0, 1):
+            expected = seen[0]["expected"][epoch]
+            assert torch.equal(mine["indices"][epoch], expected[rank::size][: len(expected) // size])
+        assert torch.equal(mine["weight"], seen[0]["weight"])
+        assert torch.equal(mine["head"], seen[0]["head"])
+        assert in_use == k[-1] and mine["k"] == (in_use, k)
     n_rows = len(seen[0]["head"])
     assert in_use < n_rows if case == "fit_pic" else in_use == n_rows
 
@@ -104,3 +125,29 @@ def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     assert [p.returncode for p in resumed] == [0, 0], resumed[0].stderr + resumed[1].stderr
     whole, halves = (torch.load(tmp_path / run / "rank0.pt", weights_only=True) for run in ("whole", "halves"))
     assert torch.equal(whole["weight"], halves["weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4)])
+def test_another_number_of_processes_goes_on_within_the_epoch(before: int, after: int, tmp_path: Path) -> None:
+    killed = start("fit_killed", tmp_path, before)  # after two batches of epoch 1
+    assert all("Killed" in p.stderr for p in killed)
+    resumed = start("fit_resumed", tmp_path, after)
+    seen = results(resumed, tmp_path)
+    n_shown = 2 * tiny.BATCH * before
+    rest = seen[0]["expected"][1][n_shown:]
+    for rank, mine in enumerate(seen):
+        assert list(mine["indices"]) == [1] and mine["epochs"] == 2
+        assert torch.equal(mine["indices"][1], rest[rank::after])
+        assert torch.equal(mine["weight"], seen[0]["weight"])
+    assert f"within epoch 2 after {n_shown} of {tiny.N_IMAGES} images" in resumed[0].stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_another_number_of_processes_goes_on_after_an_epoch(before: int, after: int, tmp_path: Path) -> None:
+    start("fit_one", tmp_path, before)
+    seen = results(start("fit_resumed", tmp_path, after), tmp_path)
+    for rank, mine in enumerate(seen):
+        assert list(mine["indices"]) == [1] and mine["epochs"] == 2
+        assert torch.equal(mine["indices"][1], seen[0]["expected"][1][rank::after])

@@ -26,6 +26,7 @@ from deepcluster.training.features import Extraction
 from deepcluster.training.module import DeepClusterModule, Optimizer
 from deepcluster.training.progress import Progress
 from deepcluster.training.reassign import Clusterer, ReassignCallback
+from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.schedule import Schedule
 
 N_IMAGES, K, BATCH = 96, 6, 16
@@ -170,7 +171,12 @@ def build(
             "accelerator": "cpu",
             "devices": 1,
             "logger": False,
-            "callbacks": [reassign, LastCheckpoint(folder, every_n_steps=every_n_steps), seen],
+            "callbacks": [
+                reassign,
+                OtherProcesses(n_per_epoch=reassign.n_images_per_epoch, batch_size=BATCH, progress=Progress()),
+                LastCheckpoint(folder, every_n_steps=every_n_steps),
+                seen,
+            ],
             "plugins": [AtomicCheckpointIO()],
             "enable_progress_bar": False,
             "enable_model_summary": False,

@@ -43,6 +43,7 @@ from deepcluster.training.processes import FollowChildren, check_start, for_ligh
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
+from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.wandb_log import wandb_logger
 
 
@@ -333,6 +334,9 @@ def _trainer(
     callbacks: list[pl.Callback] = [
         *more,
         reassign,
+        OtherProcesses(
+            n_per_epoch=reassign.n_images_per_epoch, batch_size=config.data.batch_size, progress=parts.progress
+        ),
         EpochReport(reassign, parts.progress),
         LastCheckpoint(
             folder,

@@ -115,7 +115,13 @@ def test_a_resumed_epoch_goes_on_where_it_was(workers, persistent, done):
     resumed = loader(memory(), Epochs(23, start=4), workers=workers, persistent=persistent)
     resumed.load_state_dict(state)
     assert equal(list(resumed), epochs[0][done:])
-    assert resumed.state_dict() == {"epoch": 4, "batches_done": 5, "n_batches": 5, "world_size": 1}
+    assert resumed.state_dict() == {
+        "epoch": 4,
+        "batches_done": 5,
+        "n_batches": 5,
+        "world_size": 1,
+        "images_before": 0,
+    }
     assert equal(list(resumed), epochs[1])
 
 
@@ -268,12 +274,50 @@ def test_training_batches_of_files_go_through_the_view(on_disk):
         assert train(batch.images, batch.draws).isfinite().all()
 
 
-@pytest.mark.parametrize("done", [2, 5])  # 5 batches are a whole epoch of this loader, and half of one of the other
-def test_a_position_within_an_epoch_is_refused_by_another_number_of_processes(done):
-    resumed = loader(memory(), Epochs(23, start=4))
-    assert len(resumed) == 5
-    with pytest.raises(ValueError, match=r"saved within an epoch by 2 processes.*trainer\.devices=2"):
-        resumed.load_state_dict({"epoch": 4, "batches_done": done, "n_batches": 10, "world_size": 2})
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (2, 4), (3, 2), (1, 2, 4, 1)])
+def test_an_epoch_goes_on_with_other_numbers_of_processes_at_the_same_image(sizes):
+    n = 97
+    seen, state = [], None
+    for stage, size in enumerate(sizes):
+        ranks = [loader(memory(n), Epochs(n, start=4), n=n, rank=rank, world_size=size) for rank in range(size)]
+        for one in ranks:
+            if state is not None:
+                one.load_state_dict(state)
+        last_stage = stage == len(sizes) - 1
+        running = [iter(one) for one in ranks]
+        while True:
+            batches = [next(one, None) for one in running]
+            if batches[0] is None:
+                break
+            seen += [batch.indices for batch in batches]
+            if not last_stage:  # killed after one batch
+                break
+        state = ranks[0].state_dict()
+        assert all(one.state_dict() == state for one in ranks)
+    assert state["batches_done"] == state["n_batches"]  # for Lightning the epoch is over
+    shown = torch.cat(seen)
+    assert len(shown.unique()) == len(shown)  # none twice
+    left_out = n - len(shown)
+    assert left_out < sum(sizes)  # less than one per process and change: ranks show equally many
+
+
+def test_another_number_of_processes_goes_on_after_the_images_that_were_shown():
+    state = {"epoch": 4, "batches_done": 2, "n_batches": 5, "world_size": 1}  # images 0 to 9 of 23 in the order
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(4))
+    for rank in range(2):
+        resumed = loader(memory(), Epochs(23, start=4), rank=rank, world_size=2)
+        resumed.load_state_dict(state)
+        shown = torch.cat([batch.indices for batch in resumed])
+        assert torch.equal(shown, order[10:][rank::2][:6])
+        following = torch.cat([batch.indices for batch in resumed])
+        assert len(following) == 11  # the next epoch is a whole one
+
+
+def test_when_too_few_images_are_left_for_all_processes_a_few_come_twice():
+    state = {"epoch": 4, "batches_done": 4, "n_batches": 5, "world_size": 1}  # 3 of 23 are left
+    resumed = loader(memory(), Epochs(23, start=4), rank=3, world_size=4)
+    resumed.load_state_dict(state)
+    assert len(list(resumed)) == 1
 
 
 def test_at_an_epochs_end_another_number_of_processes_may_go_on():

@@ -33,6 +33,15 @@ NETWORKS: dict[str, tuple[Callable[[], Backbone], int, int, bool]] = {  # builde
 }
 
 
+def test_synchronised_batch_norm_is_folded_too() -> None:
+    backbone, images = trained("alexnet")
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(backbone))
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in synchronised.modules())
+    folded = inference_copy(synchronised, channels_last=True)
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in folded.modules())
+    torch.testing.assert_close(folded(images), inference_copy(backbone, channels_last=True)(images), atol=0, rtol=0)
+
+
 def trained(name: str) -> tuple[Backbone, torch.Tensor]:
     """A network whose BatchNorm has seen images and moved its scales, and images to compare on."""
     build, channels, size, _ = NETWORKS[name]

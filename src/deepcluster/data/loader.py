@@ -122,7 +122,8 @@ class EpochLoader:
         self.world_size = world_size
         self.epoch = -1
         self.batches_done = 0
-        self._restored: tuple[int, int] | None = None
+        self.images_before = 0
+        self._restored: tuple[int, int, int] | None = None
         self._plan = _Plan()
         self._loader: _Loader | None = _data_loader(images, view, self._plan, num_workers, persistent_workers)
 
@@ -137,49 +138,79 @@ class EpochLoader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, indices = self.before_epoch()
         assert len(indices) == self.n_per_epoch, f"expected {self.n_per_epoch} indices, got {len(indices)}"
-        requests = self._requests(epoch, indices)
-        done = 0
+        self.images_before = done = 0
         if self._restored is not None:
+            stored, images_before, batches_done = self._restored
             # A checkpoint at an epoch's last batch leads on to the next epoch, which starts at its beginning.
-            done = self._restored[1] % len(requests) if self._restored[0] in (epoch, -1) else 0
+            if stored in (epoch, -1) and batches_done < len(self):
+                self.images_before, done = images_before, batches_done
             self._restored = None
-        self.epoch, self.batches_done = epoch, done
-        self._plan.requests = requests[done:]
+        requests = self._requests(epoch, indices)
+        first = len(self) - len(requests)  # 0, unless another number of processes began this epoch
+        self.epoch, self.batches_done = epoch, max(first, done)
+        self._plan.requests = requests[self.batches_done - first :]
         assert self._loader is not None, "the loader is closed"
         for batch in _batches(self._loader, self.images):
             self.batches_done += 1
             yield batch
 
     def _requests(self, epoch: int, indices: Tensor) -> list[Request]:
-        mine = indices[self.rank :: self.world_size][: self.n_per_epoch // self.world_size]
+        rest = indices[self.images_before :]
+        mine = rest[self.rank :: self.world_size][: len(rest) // self.world_size]
+        cuts = _rest_cuts(len(rest), self.batch_size, self.world_size, whole=self.images_before == 0)
+        first = len(self) - len(cuts)
         return [
             Request(mine[start:stop], mix(self.seed, "crops", epoch, number, self.rank))
-            for number, (start, stop) in enumerate(_cuts(len(mine), self.batch_size))
+            for number, (start, stop) in enumerate(cuts, start=first)
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the data stands: the epoch, and how many of its batches were given out on each rank."""
+        """Where the data stands: the epoch, and how many of its batches were given out on each rank.
+
+        `images_before`: how many images of the epoch another number of processes has shown before.
+        """
         return {
             "epoch": self.epoch,
             "batches_done": self.batches_done,
             "n_batches": len(self),
             "world_size": self.world_size,
+            "images_before": self.images_before,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next epoch to start, if it is the saved one, goes on after the batches that were done.
+        """The next epoch to start, if it is the saved one, goes on after the images that were shown."""
+        state = moved(state, self.n_per_epoch, self.batch_size, self.world_size)
+        self.images_before = int(state.get("images_before", 0))
+        self.epoch, self.batches_done = int(state.get("epoch", -1)), int(state["batches_done"])
+        self._restored = (self.epoch, self.images_before, self.batches_done)
 
-        Raises:
-            ValueError: if it was saved within an epoch by another number of processes.
-        """
-        stored = state.get("world_size", self.world_size)
-        if stored != self.world_size and state["batches_done"] % state.get("n_batches", len(self)) != 0:
-            raise ValueError(
-                f"the checkpoint was saved within an epoch by {stored} processes, now there are {self.world_size}; "
-                f"resume with trainer.devices={stored}"
-            )
-        self._restored = (int(state.get("epoch", -1)), int(state["batches_done"]))
-        self.epoch, self.batches_done = self._restored
+
+def moved(state: dict[str, Any], n_per_epoch: int, batch_size: int, world_size: int) -> dict[str, Any]:
+    """A loader's state as another number of processes goes on from it: the same images are done.
+
+    After b batches, G processes with every G-th image each have shown the first images of the epoch's order, without
+    a gap. What is left is dealt out anew. Batches are counted so that the last one is the epoch's last.
+
+    Args:
+        state: of :meth:`EpochLoader.state_dict`.
+        world_size: the new number of processes.
+    """
+    old_size = state.get("world_size", world_size)
+    if old_size == world_size:
+        return state
+    n_batches = len(_cuts(n_per_epoch // world_size, batch_size))
+    new = {**state, "n_batches": n_batches, "world_size": world_size, "images_before": 0, "batches_done": n_batches}
+    if state["batches_done"] >= state["n_batches"]:  # the epoch is done
+        return new
+    before = state.get("images_before", 0)
+    cuts = _rest_cuts(n_per_epoch - before, batch_size, old_size, whole=before == 0)
+    n_shown = state["batches_done"] - (state["n_batches"] - len(cuts))
+    new["images_before"] = before + (old_size * cuts[n_shown - 1][1] if n_shown > 0 else 0)
+    # At least one batch is left, though a few images come twice: Lightning would else begin the epoch again.
+    new["images_before"] = max(0, min(new["images_before"], n_per_epoch - 2 * world_size))
+    left = _rest_cuts(n_per_epoch - new["images_before"], batch_size, world_size, whole=new["images_before"] == 0)
+    new["batches_done"] = n_batches - len(left)
+    return new
 
 
 def feature_batches(
@@ -217,6 +248,12 @@ def n_workers(settings: Data, images: ImageSet, n_processes: int = 1) -> int:
     if isinstance(images, MemoryImages):
         return 0
     return max(1, min(8, n_cores() // n_processes))
+
+
+def _rest_cuts(n_images: int, batch_size: int, world_size: int, *, whole: bool) -> list[tuple[int, int]]:
+    """The batches of each of G processes in what an epoch has left; a single image each is left out (BatchNorm)."""
+    n = n_images // world_size
+    return _cuts(n, batch_size) if whole or n > 1 else []
 
 
 def _cuts(n: int, batch_size: int) -> list[tuple[int, int]]:

@@ -53,7 +53,8 @@ def fold_batch_norm(network: nn.Module) -> int:
         for conv_name, norm_name in _pairs(parent):
             conv, norm = getattr(parent, conv_name), getattr(parent, norm_name)
             # Exact types: a subclass may do more, such as timm's BatchNorm that contains the activation.
-            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.running_mean is not None:
+            foldable = type(conv) is nn.Conv2d and type(norm) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+            if foldable and norm.running_mean is not None:
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, norm_name, nn.Identity())
                 n_folded += 1

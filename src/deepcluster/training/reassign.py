@@ -103,7 +103,12 @@ class Clusterer:
                 if not shares:
                     return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
                 return self.clustering.fit_share(
-                    reduced, n_images=len(self.images), ranks=_ranks(), seed=seed, device=device, progress=progress
+                    reduced,
+                    n_images=len(self.images),
+                    ranks=process_ranks(),
+                    seed=seed,
+                    device=device,
+                    progress=progress,
                 )
 
         with timed(seconds, "clustering_s"):
@@ -119,7 +124,8 @@ class Clusterer:
         return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
 
 
-def _ranks() -> Ranks:
+def process_ranks() -> Ranks:
+    """The process group, as algorithms of `clustering` take it."""
     return Ranks(
         rank=distributed.rank(),
         size=distributed.world_size(),

@@ -45,7 +45,7 @@ def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: boo
 
     module = stage_module(backbone, stage)
     # exact types: timm has BatchNorms that contain the activation
-    kinds = (nn.Conv2d, nn.BatchNorm2d) if normalised else (nn.Conv2d,)
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm) if normalised else (nn.Conv2d,)
     layers = [] if module is None else [layer for layer in module.modules() if type(layer) in kinds]
     hooks = [layer.register_forward_hook(take) for layer in layers]
     try:

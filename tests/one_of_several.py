@@ -1,5 +1,6 @@
-"""What one of two processes does in tests/test_distributed.py: python two_processes.py CASE FOLDER."""
+"""What one of several processes does in tests/test_distributed.py: python one_of_several.py CASE FOLDER."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import tiny
 
 from deepcluster import distributed
 from deepcluster.clustering.history import read_assignments
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.models.lenet import LeNet5
 from deepcluster.seeding import generator
+from deepcluster.training.reassign import process_ranks
+from deepcluster.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 
@@ -26,8 +30,26 @@ def assign(folder: Path) -> None:
     backbone = LeNet5(1, 16, batch_norm=True)
     if distributed.rank() == 1:  # BatchNorm's statistics differ between ranks; rank 0's must be used on both
         backbone.features[0][1].running_mean += 3
-    assignment, _ = tiny.build(folder / "two").reassign.clusterer.assign(backbone, device=CPU, moment="epoch 0")
-    torch.save(assignment.labels, folder / f"rank{distributed.rank()}.pt")
+    found = {}
+    for parallel in ("gather", "shares"):
+        kmeans = KMeans(k=tiny.K, n_iter=5, parallel=parallel)
+        clusterer = tiny.build(folder / "several", clustering=kmeans).reassign.clusterer
+        found[parallel] = clusterer.assign(backbone, device=CPU, moment="epoch 0")[0].labels
+    torch.save(found, folder / f"rank{distributed.rank()}.pt")
+
+
+def kmeans(folder: Path) -> None:
+    """k-means on shares of the features that the test has written, by both engines."""
+    torch.distributed.init_process_group("gloo")
+    features = torch.load(folder / "features.pt", weights_only=True)
+    rank, size = distributed.rank(), distributed.world_size()
+    found = {}
+    for backend in ("faiss", "torch"):
+        settings = KMeans(k=30, n_iter=8, backend=backend)
+        rows = features[rank::size]
+        fitted = settings.fit_share(rows, n_images=len(features), ranks=process_ranks(), seed=5)
+        found[backend] = fitted.state_dict()
+    torch.save(found, folder / f"rank{rank}.pt")
 
 
 def fail(folder: Path) -> None:
@@ -70,18 +92,26 @@ def fit(
     kill_after: tuple[int, int] | None = None,
     resume: bool = False,
     clustering: Clustering | None = None,
+    schedule: Schedule | None = None,
+    max_epochs: int = 2,
 ) -> None:
-    trainer: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_nodes": 1}
+    trainer: dict[str, Any] = {"strategy": "ddp", "devices": int(os.environ["WORLD_SIZE"]), "num_nodes": 1}
     run = tiny.build(
-        folder, max_epochs=2, trainer=trainer, kill_after=kill_after, every_n_steps=1, clustering=clustering
+        folder,
+        max_epochs=max_epochs,
+        trainer=trainer,
+        kill_after=kill_after,
+        every_n_steps=1,
+        clustering=clustering,
+        schedule=schedule,
     )
     run.fit(resume=resume)
     history = read_assignments(folder)
     expected = []
-    for epoch in (0, 1):
+    for epoch in range(max_epochs):
         labels = torch.from_numpy(history.labels[history.epochs.index(epoch)])
         draw = generator(run.reassign.seed, "sampler", epoch)
-        expected.append(run.reassign.sampler.indices(labels, history.k[epoch], tiny.N_IMAGES, draw))
+        expected.append(run.reassign.sampler.indices(labels, history.k[epoch], run.reassign.n_images_per_epoch, draw))
     epochs = sorted({epoch for epoch, *_ in run.seen.batches})
     torch.save(
         {
@@ -89,6 +119,7 @@ def fit(
             "expected": expected,
             "head": run.module.head.linear.weight.detach(),
             "k": (run.module.head.n_active, history.k),
+            "epochs": run.trainer.current_epoch,
             "weight": run.module.backbone.features[0][0].weight.detach(),
         },
         folder / f"rank{run.trainer.global_rank}.pt",
@@ -102,7 +133,11 @@ if __name__ == "__main__":
         fit(folder, kill_after=(1, 1))
     elif case == "fit_pic":
         fit(folder, clustering=PIC(n_neighbours=2))
+    elif case == "fit_odd":  # 95 images in each epoch
+        fit(folder, schedule=Schedule(epochs=0.99))
+    elif case == "fit_one":
+        fit(folder, max_epochs=1)
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:
-        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk}[case](folder)
+        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk, "kmeans": kmeans}[case](folder)

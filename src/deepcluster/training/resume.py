@@ -1,0 +1,71 @@
+"""A checkpoint of some processes goes on with another number of them: the same images are seen, none twice.
+
+With the same number a resume is exact (DESIGN.md, contract 7). With another one the steps take more or fewer images,
+so the weights come out otherwise; the epoch goes on at the image where it stood. Lightning counts batches, and is told
+here how many of the new, larger or smaller ones are done.
+"""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+
+from deepcluster.data.loader import moved
+from deepcluster.training.progress import Progress
+
+
+class OtherProcesses(pl.Callback):
+    """Rewrites a checkpoint, as it is read, for the number of processes that there are now.
+
+    Args:
+        n_per_epoch: images drawn per epoch over all processes.
+        batch_size: of each process.
+    """
+
+    def __init__(self, *, n_per_epoch: int, batch_size: int, progress: Progress) -> None:
+        self.n_per_epoch = n_per_epoch
+        self.batch_size = batch_size
+        self.progress = progress
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
+        if not loaders or loaders[0].get("world_size", trainer.world_size) == trainer.world_size:
+            return
+        before = loaders[0]
+        state = moved(before, self.n_per_epoch, self.batch_size, trainer.world_size)
+        checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = [state]
+        steps = [max(1, math.ceil(s["n_batches"] / trainer.accumulate_grad_batches)) for s in (before, state)]
+        count_again(checkpoint, state["batches_done"], steps_ratio=steps[1] / steps[0])
+        total = trainer.world_size * self.batch_size
+        where = f", within epoch {state['epoch'] + 1} after {state['images_before']:,} of {self.n_per_epoch:,} images"
+        self.progress.say(
+            f"processes  {trainer.world_size} in place of {before['world_size']}: steps of {total} images from here on"
+            + (where if state["images_before"] else "")
+        )
+
+
+def count_again(checkpoint: dict[str, Any], batches_done: int, *, steps_ratio: float) -> None:
+    """Set Lightning's counts within the epoch, and a cosine's steps, to batches of another size; in place.
+
+    Args:
+        batches_done: of the epoch, in the new counting.
+        steps_ratio: new steps per epoch / old ones.
+    """
+    counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    shift = batches_done - counts["ready"]
+    for name in counts:  # what is started and not completed stays so
+        counts[name] += shift
+    optimizers = checkpoint.get("optimizer_states", [])
+    for scheduler, optimizer in zip(checkpoint.get("lr_schedulers", []), optimizers, strict=False):
+        if "T_max" not in scheduler:
+            continue
+        scheduler["T_max"] = round(scheduler["T_max"] * steps_ratio)
+        scheduler["last_epoch"] = min(scheduler["T_max"], round(scheduler["last_epoch"] * steps_ratio))
+        scheduler["_step_count"] = scheduler["last_epoch"] + 1
+        share = (1 + math.cos(math.pi * scheduler["last_epoch"] / scheduler["T_max"])) / 2
+        rates = [base * share for base in scheduler["base_lrs"]]
+        scheduler["_last_lr"] = rates
+        for group, rate in zip(optimizer["param_groups"], rates, strict=True):
+            group["lr"] = rate

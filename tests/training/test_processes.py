@@ -1,0 +1,91 @@
+"""How many processes there are, how long they wait, and what is refused before they start."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deepcluster.training.processes import check_processes, check_start, for_lightning, n_processes
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "n"),
+    [
+        ({"devices": 1}, 1),
+        ({"devices": 3}, 3),
+        ({"devices": "2"}, 2),
+        ({"devices": [0, 2]}, 2),
+        ({"devices": "0,1,3"}, 3),
+        ({"devices": 4, "num_nodes": 2}, 8),
+    ],
+)
+def test_processes_are_devices_times_nodes(trainer: dict[str, Any], n: int) -> None:
+    assert n_processes(trainer) == n
+
+
+def test_the_time_out_reaches_the_process_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import tiny
+
+    class Reached(Exception):
+        pass
+
+    seen: dict[str, Any] = {}
+
+    def init_process_group(*args: Any, **options: Any) -> None:
+        seen.update(options)
+        raise Reached
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", init_process_group)
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "29999"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # so that Lightning starts no process
+    trainer = for_lightning({"devices": 1, "strategy": "ddp", "timeout_minutes": 95.5})
+    assert "timeout_minutes" not in trainer
+    with pytest.raises(Reached):
+        tiny.build(tmp_path, trainer=trainer).fit()
+    assert seen["timeout"] == timedelta(minutes=95.5)
+
+
+def test_processes_wait_for_hours_by_default_and_one_process_has_no_strategy() -> None:
+    assert for_lightning({"devices": 2})["strategy"]._timeout == timedelta(hours=4)  # also trainer=default
+    assert for_lightning({"devices": 1, "strategy": "auto"}) == {"devices": 1, "strategy": "auto"}
+
+
+@pytest.mark.parametrize("minutes", [0, -1, "long", True, float("inf"), None])
+def test_a_time_out_that_is_none_is_refused(minutes: Any) -> None:
+    with pytest.raises(ValueError, match=r"trainer.timeout_minutes must be above 0, got"):
+        check_processes({"timeout_minutes": minutes})
+
+
+def test_strategies_that_lose_the_assignment_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer.strategy must be one of auto, ddp, .*, got ddp_spawn"):
+        check_processes({"strategy": "ddp_spawn"})
+
+
+def test_synchronised_batch_norm_needs_gpus() -> None:
+    settings = {"devices": 2, "sync_batchnorm": True}
+    with pytest.raises(ValueError, match="sync_batchnorm=true works on GPUs only"):
+        check_start(settings, CPU, folder_is_named=True)
+    check_start(settings, CUDA, folder_is_named=True)
+    check_start({**settings, "devices": 1}, CPU, folder_is_named=True)  # one process has no others
+
+
+def test_what_torchrun_has_started_must_be_what_the_trainer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=r"torchrun has started 4 processes, .*make 1; set trainer.devices=4"):
+        check_start({"devices": 1}, CPU, folder_is_named=False)
+    with pytest.raises(ValueError, match=r"make 2; set trainer.devices=2"):
+        check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=False)
+    check_start({"devices": 2, "num_nodes": 2}, CPU, folder_is_named=False)
+
+
+def test_nodes_must_agree_on_the_folder() -> None:
+    with pytest.raises(ValueError, match=r"trainer.num_nodes=2 needs output_dir=FOLDER"):
+        check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=False)
+    check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=True)
