@@ -51,6 +51,9 @@ MAY_CHANGE_ON_RESUME = (
     "data.num_workers",
     "data.persistent_workers",
     "data.on_broken",
+    "extraction.store",
+    "extraction.memory_gb",
+    "extraction.scratch",
     "checkpoint",
 )
 # Arguments of the Trainer that the run sets itself.

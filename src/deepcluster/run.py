@@ -3,9 +3,11 @@
 train.py calls `train`. Each step here is one call; what it does stands in its own room.
 """
 
+import dataclasses
 import json
 import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -80,7 +82,9 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         )
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
-    parts = prepare(config, resuming=resuming)
+    parts = prepare(config, resuming=resuming, folder=folder)
+    kept_as = str(parts.clusterer.storage.dtype).removeprefix("torch.")
+    config = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, store_dtype=kept_as))
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
@@ -170,8 +174,12 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
+def prepare(config: TrainConfig, *, resuming: bool = False, folder: Path | None = None) -> Parts:
     """Load the images, build the network and check that all fits, with a line about each.
+
+    Args:
+        resuming: the weights come from a checkpoint.
+        folder: of the run, where reduced features that are more than memory go; None: the system's for such files.
 
     Raises:
         ValueError: see :func:`train`.
@@ -192,6 +200,12 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         "std": std,
     }
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
+    storage = config.extraction.storage(
+        len(images),
+        config.reduction.output_dim(backbone.feature_dim),
+        unit_length=config.reduction.l2,
+        folder=folder or Path(tempfile.gettempdir()),
+    )
     if config.trainer["max_epochs"] > 0 and not any(p.requires_grad for p in backbone.parameters()):
         raise ValueError(
             f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
@@ -236,6 +250,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         seed=config.seed,
         dtype=precision.extraction,
         num_workers=num_workers,
+        storage=storage,
         progress=progress,
     )
     return Parts(

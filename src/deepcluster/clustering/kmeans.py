@@ -22,6 +22,7 @@ __all__ = ["KMeans", "choose_backend", "repair_empty"]
 
 EMPTY = ["repair", "squeeze"]
 BACKENDS = ["auto", "faiss", "torch"]
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the features may take
 REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
 
 
@@ -100,8 +101,11 @@ class KMeans(Clustering):
     ) -> Assignment:
         """Cluster features (N, P): the same features, seed, backend and device give the same assignment.
 
+        Beside the features it takes the memory of the images that are iterated on, in float32 (none if these are all
+        and stored so), of blocks, and of some 40 bytes an image.
+
         Args:
-            features: (N, P) float32, reduced.
+            features: (N, P) float32 or float16, reduced; perhaps mapped from a file.
             seed: chooses the first centroids (and the images, with max_points_per_centroid).
             device: where the products are taken.
             progress: called with (iterations done, iterations in all) after each.
@@ -115,19 +119,22 @@ class KMeans(Clustering):
         features, device = self.checked(features), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         lloyd = kmeans_faiss.lloyd if backend == "faiss" else kmeans_torch.lloyd
-        on_device = features.to(device if backend == "torch" or device.type == "cuda" else "cpu")
+        if backend == "faiss" and device.type != "cuda":
+            device = torch.device("cpu")
+        features = _nearer(features, device)
         best: Assignment | None = None
         for redo in range(self.n_redo):
             centroids = lloyd(
-                on_device,
+                features,
                 self.k,
+                device=device,
                 n_iter=self.n_iter,
                 seed=seed + redo * REDO_SEED_STEP,
                 spherical=self.spherical,
                 max_points_per_centroid=self.max_points_per_centroid,
                 progress=_shifted(progress, redo * self.n_iter, self.n_redo * self.n_iter),
             )
-            found = self._assign(on_device, centroids)
+            found = self._assign(features, centroids)
             if best is None or found.objective < best.objective:
                 best = found
         assert best is not None
@@ -151,6 +158,15 @@ class KMeans(Clustering):
             n_repaired=n_repaired,
             n_squeezed=n_squeezed,
         )
+
+
+def _nearer(features: Tensor, device: torch.device) -> Tensor:
+    """On the device if they and what is computed from them fit there, else where they are: in blocks the same comes out."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if features.device != device and features.numel() * features.element_size() > DEVICE_SHARE * free:
+            return features
+    return features.to(device)
 
 
 def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, sum_dtype
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, rows, sum_dtype
 
 PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
 NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee 2011
@@ -22,18 +22,21 @@ def lloyd(
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
     progress: Callable[[int], None] | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Centroids (K, P) after n_iter iterations on features (N, P), float32; both on one device.
+    """Centroids (K, P), float32, after n_iter iterations on features (N, P), float32 or float16.
 
-    The start is k random images, as in faiss.
+    The start is k random images, as in faiss. The centroids are on `device` (None: where the features are); features
+    elsewhere are brought there in blocks.
     """
+    device = features.device if device is None else device
     # Drawn on the CPU, so that the start is the same on every device.
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed)).to(features.device)
     if max_points_per_centroid is not None and len(features) > k * max_points_per_centroid:
-        features = features[order[: k * max_points_per_centroid]]
-        centroids = features[:k].clone()
+        features = features[order[: k * max_points_per_centroid]].to(device)
+        centroids = rows(features, slice(k), device).clone()
     else:
-        centroids = features[order[:k]]
+        centroids = rows(features, order[:k], device)
     if spherical:
         centroids = normalize(centroids, dim=1)
     for iteration in range(n_iter):
@@ -65,21 +68,22 @@ def lloyd_from_noise(features: Tensor, k: int, *, n_iter: int, seed: int, spheri
 @torch.no_grad()
 def update(features: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
     """The mean of every cluster's members (K, P); empty clusters take half of a populated one."""
-    return split_into_empty(*means(features, labels, len(centroids)))
+    return split_into_empty(*means(features, labels, len(centroids), centroids.device))
 
 
-def means(features: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def means(features: Tensor, labels: Tensor, k: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """The mean of every cluster's members (K, P), 0 of an empty one, and the clusters' sizes (K,).
 
     Sums are float64 (where there is one): on GPUs the order of additions varies from run to run, and float64
-    rounds that away.
+    rounds that away. They are taken, and given back, on `device` (None: where the features are).
     """
-    dtype = sum_dtype(features.device)
-    sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=features.device)
+    device = features.device if device is None else device
+    dtype = sum_dtype(device)
+    sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=device)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        sums.index_add_(0, labels[block], features[block].to(dtype))
-    sizes = torch.bincount(labels, minlength=k)
+        sums.index_add_(0, labels[block].to(device), features[block].to(device).to(dtype))
+    sizes = torch.bincount(labels, minlength=k).to(device)
     return (sums / sizes.clamp_min(1)[:, None]).float(), sizes
 
 

@@ -137,7 +137,7 @@ class PIC(Clustering):
         Raises:
             ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights vanish.
         """
-        features, device = self.checked(features), torch.device(device)
+        features, device = self.checked(features).float(), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         n_done = 0
 
