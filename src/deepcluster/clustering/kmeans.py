@@ -161,7 +161,7 @@ class KMeans(Clustering):
 
 
 def _nearer(features: Tensor, device: torch.device) -> Tensor:
-    """On the device if they and what is computed from them fit there, else where they are: in blocks the same comes out."""
+    """On the device if there is room, else where they are, from where blocks go there: the same comes out."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if features.device != device and features.numel() * features.element_size() > DEVICE_SHARE * free:

@@ -18,8 +18,8 @@ from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
-from deepcluster.models.backbone import Backbone
 from deepcluster.machine import free_memory, size
+from deepcluster.models.backbone import Backbone
 from deepcluster.models.inference import inference_copy
 from deepcluster.seeding import generator
 from deepcluster.training.storage import DTYPES, STORES, Storage, choose
@@ -182,7 +182,7 @@ def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = No
             n_bytes, free = 4 * len(indices) * features.shape[1:].numel(), free_memory()
             if n_bytes > free:
                 raise ValueError(
-                    f"{len(indices):,} images x {features.shape[1:].numel():,} features in float32 are {size(n_bytes)}, "
+                    f"{len(indices):,} images x {features.shape[1:].numel():,} float32 features are {size(n_bytes)}, "
                     f"{size(free)} are free; measure fewer with evaluation.max_images or data.limit, or another stage"
                 )
             collected = torch.empty(len(indices), *features.shape[1:])
