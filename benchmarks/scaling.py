@@ -30,7 +30,8 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = [
     "n", "k", "p", "dtype", "on_disk", "store_mb", "features_s", "reduction_s", "clustering_s", "compare_s",
-    "rss_before_mb", "anonymous_before_mb", "peak_rss_mb", "peak_anonymous_mb", "clusters_used", "nmi_textures", "threads",
+    "rss_before_mb", "anonymous_before_mb", "peak_rss_mb", "peak_anonymous_mb", "clusters_used", "nmi_textures",
+    "threads",
 ]  # fmt: skip
 N_TEXTURES, SIDE, ROOM = 5_000, 32, 8  # ROOM: by how much an image may be shifted
 # LeNet with two strides: 512 features of a 32 px image, at a cost that does not hide the clustering's
@@ -267,15 +268,16 @@ def main() -> None:
     one.add_argument("k", type=int)
     for each in (measuring, one):
         each.add_argument("--scratch", type=Path, default=Path("."), help="folder for reduced features on disk")
-        each.add_argument("overrides", nargs="*", help="as for train.py")
     drawing = tasks.add_parser("plot", help="draw the csv")
     drawing.add_argument("csv", type=Path)
     drawing.add_argument("picture", type=Path)
-    arguments = parser.parse_args()
+    words, overrides = sys.argv[1:], []
+    if "--" in words:
+        words, overrides = words[: words.index("--")], words[words.index("--") + 1 :]
+    arguments = parser.parse_args(words)
     if arguments.task == "plot":
         plot(arguments.csv, arguments.picture)
         return
-    overrides = [word for word in arguments.overrides if word != "--"]
     if arguments.task == "one":
         print(json.dumps(reassign(arguments.n, arguments.k, arguments.scratch.resolve(), overrides)))
     else:

@@ -5,9 +5,7 @@ import heapq
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.assignment import sum_dtype
-
-NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32
+from deepcluster.clustering.assignment import NUMBERS_PER_BLOCK, sum_dtype
 
 
 @torch.no_grad()
