@@ -55,6 +55,7 @@ MAY_CHANGE_ON_RESUME = (
     "extraction.memory_gb",
     "extraction.scratch",
     "checkpoint",
+    "estimate",
 )
 # Arguments of the Trainer that the run sets itself.
 TRAINER_OWNED = (
@@ -141,6 +142,7 @@ class TrainConfig:
     trainer: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
+    estimate: bool = False
     output_dir: str | None = None
     resume: str | None = None
 
@@ -345,5 +347,5 @@ def _check_cosine(stored: DictConfig, planned: int) -> None:
 def save(config: TrainConfig, folder: Path) -> None:
     """Write the resolved config into the run's folder; its presence marks the folder as a run's."""
     plain = OmegaConf.structured(config)
-    plain.resume = None
+    plain.resume, plain.estimate = None, False
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())

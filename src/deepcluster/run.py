@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster import checkpoint, distributed
+from deepcluster import checkpoint, costs, distributed, estimate
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
@@ -33,6 +33,7 @@ from deepcluster.data.views import FeatureView, TrainView, feature_view, train_v
 from deepcluster.evaluation.assign import write_clusters
 from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
 from deepcluster.initialise import new_backbone
+from deepcluster.machine import free_disk, free_memory
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.summary import argument, print_summary
@@ -106,6 +107,9 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         nmi_average=config.evaluation.nmi_average,
     )
     trainer = _trainer(config, parts, reassign, folder)
+    tell_needs(config, parts, folder, epochs_done=stored.epoch if resuming else 0)
+    if config.estimate:
+        return {}
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
@@ -266,6 +270,30 @@ def prepare(config: TrainConfig, *, resuming: bool = False, folder: Path | None 
         num_workers=num_workers,
         progress=progress,
     )
+
+
+def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
+    """Say what the run will need, and refuse one that this machine has no room for.
+
+    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
+
+    Raises:
+        ValueError: if memory or disk will not do.
+    """
+    if not distributed.is_main_process():
+        return
+    is_long = len(parts.images) >= estimate.MEASURED_FROM and epochs_done == 0
+    n_test = 0 if parts.test_images is None else len(parts.test_images)
+    sizes = estimate.sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
+    measured = costs.measure(config, parts) if config.estimate or is_long else None
+    needed = estimate.memory(sizes, measured, on_gpu=parts.device.type == "cuda")
+    spent = None if measured is None else estimate.seconds(sizes, measured)
+    free, disk = free_memory(), free_disk(folder)
+    if measured is not None:
+        stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
+        for line in (stored, *estimate.lines(sizes, needed, spent, config, free=free, disk=disk)):
+            parts.progress.say(f"estimate   {line}")
+    estimate.check(sizes, needed, config, free=free, disk=disk, folder=str(folder))
 
 
 def choose_device(trainer: dict[str, Any]) -> torch.device:

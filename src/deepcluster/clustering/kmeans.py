@@ -75,6 +75,14 @@ class KMeans(Clustering):
     def capacity(self, n_images: int) -> int:
         return self.k
 
+    def n_iterated(self, n_images: int) -> int:
+        return (
+            n_images if self.max_points_per_centroid is None else min(n_images, self.k * self.max_points_per_centroid)
+        )
+
+    def distances(self, n_images: int) -> float:
+        return float(self.k) * self.n_redo * (self.n_iterated(n_images) * self.n_iter + n_images)
+
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
         return f"K = {self.k}, {backend} ({why})"

@@ -68,6 +68,14 @@ class Clustering:
         """One line for the start of a run: what will be done, by which engine and why."""
         raise NotImplementedError
 
+    def n_iterated(self, n_images: int) -> int:
+        """How many of so many images are iterated on; fewer than all are copied for that."""
+        return n_images
+
+    def distances(self, n_images: int) -> float:
+        """How many distances :meth:`fit` takes of so many images, with which its time grows."""
+        raise NotImplementedError
+
     def fit(
         self,
         features: Tensor,
