@@ -101,7 +101,8 @@ def _training(config: "TrainConfig", parts: "Parts") -> tuple[int, float]:
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 logits = head(backbone(images))
-            functional.cross_entropy(logits.float(), batch.indices.to(device) % head.capacity).backward()
+            loss = functional.cross_entropy(logits.float(), batch.indices.to(device) % head.capacity)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             yield batch.indices

@@ -46,6 +46,7 @@ from deepcluster.training.precision import Precision, choose_precision, set_matm
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
+from deepcluster.training.storage import Storage
 from deepcluster.training.wandb_log import wandb_logger
 
 
@@ -289,8 +290,10 @@ def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: 
     needed = estimate.memory(sizes, measured, on_gpu=parts.device.type == "cuda")
     spent = None if measured is None else estimate.seconds(sizes, measured)
     free, disk = free_memory(), free_disk(folder)
+    stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
+    if measured is None and parts.clusterer.storage != Storage():
+        parts.progress.say(f"clustering {stored}")
     if measured is not None:
-        stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
         for line in (stored, *estimate.lines(sizes, needed, spent, config, free=free, disk=disk)):
             parts.progress.say(f"estimate   {line}")
     estimate.check(sizes, needed, config, free=free, disk=disk, folder=str(folder))
