@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -12,11 +13,18 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: if it cannot be written, for example when the disk is full; names the file.
     """
+    with opened_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def opened_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, piece by piece, that becomes `path` at the end; see :func:`write_atomically`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")  # one name, so that a kill's left-over is overwritten
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -53,7 +53,11 @@ MAY_CHANGE_ON_RESUME = (
     "data.num_workers",
     "data.persistent_workers",
     "data.on_broken",
+    "extraction.store",
+    "extraction.memory_gb",
+    "extraction.scratch",
     "checkpoint",
+    "estimate",
 )
 # Arguments of the Trainer that the run sets itself.
 TRAINER_OWNED = (
@@ -146,6 +150,7 @@ class TrainConfig:
     trainer: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
+    estimate: bool = False
     output_dir: str | None = None
     resume: str | None = None
 
@@ -353,5 +358,5 @@ def _check_cosine(stored: DictConfig, planned: int) -> None:
 def save(config: TrainConfig, folder: Path) -> None:
     """Write the resolved config into the run's folder; its presence marks the folder as a run's."""
     plain = OmegaConf.structured(config)
-    plain.resume = None
+    plain.resume, plain.estimate = None, False
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())

@@ -3,8 +3,11 @@
 train.py calls `train`. Each step here is one call; what it does stands in its own room.
 """
 
+import dataclasses
 import json
 import logging
+import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -16,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster import checkpoint, distributed
+from deepcluster import checkpoint, costs, distributed, estimate
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
@@ -30,6 +33,7 @@ from deepcluster.data.views import FeatureView, TrainView, feature_view, train_v
 from deepcluster.evaluation.assign import write_clusters
 from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
 from deepcluster.initialise import new_backbone
+from deepcluster.machine import free_disk, free_memory
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.summary import argument, print_summary
@@ -43,7 +47,7 @@ from deepcluster.training.processes import FollowChildren, check_start, for_ligh
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
-from deepcluster.training.resume import OtherProcesses
+from deepcluster.training.storage import Storage
 from deepcluster.training.wandb_log import wandb_logger
 
 
@@ -86,7 +90,9 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
     check_start(config.trainer, choose_device(config.trainer), folder_is_named=named)
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
-    parts = prepare(config, resuming=resuming)
+    parts = prepare(config, resuming=resuming, folder=folder)
+    kept_as = str(parts.clusterer.storage.dtype).removeprefix("torch.")
+    config = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, store_dtype=kept_as))
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
@@ -108,6 +114,9 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
         nmi_average=config.evaluation.nmi_average,
     )
     trainer = _trainer(config, parts, reassign, folder, [] if follow is None else [FollowChildren(follow)])
+    tell_needs(config, parts, folder, epochs_done=stored.epoch if resuming else 0)
+    if config.estimate:
+        return {}
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
@@ -176,8 +185,12 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
     return summary
 
 
-def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
+def prepare(config: TrainConfig, *, resuming: bool = False, folder: Path | None = None) -> Parts:
     """Load the images, build the network and check that all fits, with a line about each.
+
+    Args:
+        resuming: the weights come from a checkpoint.
+        folder: of the run, where reduced features that are more than memory go; None: the system's for such files.
 
     Raises:
         ValueError: see :func:`train`.
@@ -198,6 +211,12 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         "std": std,
     }
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
+    storage = config.extraction.storage(
+        len(images),
+        config.reduction.output_dim(backbone.feature_dim),
+        unit_length=config.reduction.l2,
+        folder=folder or Path(tempfile.gettempdir()),
+    )
     if config.trainer["max_epochs"] > 0 and not any(p.requires_grad for p in backbone.parameters()):
         raise ValueError(
             f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
@@ -250,6 +269,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         seed=config.seed,
         dtype=precision.extraction,
         num_workers=num_workers,
+        storage=storage,
         progress=progress,
     )
     return Parts(
@@ -265,6 +285,32 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
         num_workers=num_workers,
         progress=progress,
     )
+
+
+def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
+    """Say what the run will need, and refuse one that this machine has no room for.
+
+    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
+
+    Raises:
+        ValueError: if memory or disk will not do.
+    """
+    if not distributed.is_main_process():
+        return
+    is_long = len(parts.images) >= estimate.MEASURED_FROM and epochs_done == 0
+    n_test = 0 if parts.test_images is None else len(parts.test_images)
+    sizes = estimate.sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
+    measured = costs.measure(config, parts) if config.estimate or is_long else None
+    needed = estimate.memory(sizes, measured, on_gpu=parts.device.type == "cuda")
+    spent = None if measured is None else estimate.seconds(sizes, measured)
+    free, disk = free_memory(), free_disk(folder)
+    stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
+    if measured is None and parts.clusterer.storage != Storage():
+        parts.progress.say(f"clustering {stored}")
+    if measured is not None:
+        for line in (stored, *estimate.lines(sizes, needed, spent, config, free=free, disk=disk)):
+            parts.progress.say(f"estimate   {line}")
+    estimate.check(sizes, needed, config, free=free, disk=disk, folder=str(folder))
 
 
 def choose_device(trainer: dict[str, Any]) -> torch.device:

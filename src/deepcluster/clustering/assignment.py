@@ -10,7 +10,9 @@ from deepcluster.clustering.processor import float32_products
 from deepcluster.clustering.reduction import FittedReduction
 
 SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
+NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows, which few centroids would else let grow
 ROWS_PER_BLOCK = 16_384
+DTYPES = (torch.float32, torch.float16)  # that features may be stored in; they are computed with in float32
 
 
 @dataclass(kw_only=True)
@@ -103,17 +105,17 @@ class Assignment:
 
 @torch.no_grad()
 def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
-    """The nearest centroid of each row, by squared distance: (N, P), (K, P) -> (N,) int64.
+    """The nearest centroid of each row, by squared distance: (N, P), (K, P) -> (N,) int64, where the rows are.
 
-    |x - c|^2 is smallest where x.c - |c|^2 / 2 is largest: one product per block.
+    |x - c|^2 is smallest where x.c - |c|^2 / 2 is largest: one product per block. Blocks of rows are brought to the
+    centroids' device and to float32, so features may be float16, mapped from a file, or more than a GPU holds.
     """
-    features = features.float()
     offset = -0.5 * centroids.square().sum(dim=1)
-    block = max(1, SCORES_PER_BLOCK // len(centroids))
+    block = max(1, min(SCORES_PER_BLOCK // len(centroids), NUMBERS_PER_BLOCK // centroids.shape[1]))
     labels = torch.empty(len(features), dtype=torch.int64, device=features.device)
-    with float32_products(features.device):
+    with float32_products(centroids.device):
         for start in range(0, len(features), block):
-            scores = torch.addmm(offset, features[start : start + block], centroids.T)
+            scores = torch.addmm(offset, rows(features, slice(start, start + block), centroids.device), centroids.T)
             # torch.max, not argmax: the same index, up to twice as fast (SPEED.md 5)
             labels[start : start + block] = torch.max(scores, dim=1).indices
     return labels
@@ -122,12 +124,17 @@ def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
 @torch.no_grad()
 def squared_distance(features: Tensor, labels: Tensor, centroids: Tensor) -> float:
     """The objective: sum over the images of |x - centroid of its label|^2, summed in float64."""
-    total = 0.0
+    total, device = 0.0, centroids.device
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        distances = (features[block] - centroids[labels[block]]).square()
-        total += distances.sum(dtype=sum_dtype(features.device)).item()
+        distances = (rows(features, block, device) - centroids[labels[block].to(device)]).square()
+        total += distances.sum(dtype=sum_dtype(device)).item()
     return total
+
+
+def rows(features: Tensor, which: slice | Tensor, device: torch.device) -> Tensor:
+    """These rows in float32 on the device: how a block of stored features becomes numbers to compute with."""
+    return features[which].to(device, torch.float32)
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:

@@ -10,10 +10,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +67,17 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
     """
     path = Path(folder) / SAMPLES
     if path.exists():
-        _check_same(path, _read_samples(path), samples)
+        _check_same(path, samples)
         return
-    are_indices = all(sample == str(index) for index, sample in enumerate(samples))
-    lines = [json.dumps({"n": len(samples), "listed": not are_indices})]
-    if not are_indices:
-        lines += [json.dumps(sample) for sample in samples]
-    _write(path, gzip.compress("\n".join([*lines, ""]).encode("ascii"), mtime=0))
+    is_listed = any(sample != str(index) for index, sample in enumerate(samples))
+
+    def write(file: BinaryIO) -> None:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+            packed.write((json.dumps({"n": len(samples), "listed": is_listed}) + "\n").encode("ascii"))
+            for sample in samples if is_listed else ():
+                packed.write((json.dumps(sample) + "\n").encode("ascii"))
+
+    _write(path, write)
 
 
 def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
@@ -83,7 +87,9 @@ def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
         ValueError: if the run's list is damaged.
     """
     path = Path(run_folder) / FOLDER / SAMPLES
-    return path.is_file() and _read_samples(path) == list(samples)
+    if not path.is_file() or _n_samples(path) != len(samples):
+        return False
+    return all(before == now for before, now in zip(_stored(path), samples, strict=True))
 
 
 def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:
@@ -97,7 +103,7 @@ def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assi
         objective=np.float64(assignment.objective),
         epoch=np.int64(epoch),
     )
-    _write(Path(folder) / f"{name}.npz", content.getvalue())
+    _write(Path(folder) / f"{name}.npz", lambda file: file.write(content.getbuffer()))
 
 
 def read_assignments(run_folder: str | Path, name: str | None = None) -> AssignmentHistory:
@@ -141,15 +147,34 @@ def read_assignments(run_folder: str | Path, name: str | None = None) -> Assignm
 
 
 def _read_samples(path: Path) -> list[str]:
+    return list(_stored(path))
+
+
+def _n_samples(path: Path) -> int:
+    """How many there are, by the first line."""
     try:
-        header, *lines = gzip.decompress(path.read_bytes()).decode("ascii").split("\n")[:-1]
-        n, is_listed = json.loads(header)["n"], json.loads(header)["listed"]
-        samples = [json.loads(line) for line in lines] if is_listed else [str(index) for index in range(n)]
-        if len(samples) != n:
-            raise ValueError(f"{len(samples)} samples of {n}")
+        with gzip.open(path, "rb") as lines:
+            return int(json.loads(lines.readline())["n"])
     except CUT as error:
         raise ValueError(f"{path} is cut or damaged ({error})") from error
-    return samples
+
+
+def _stored(path: Path) -> Iterator[str]:
+    """The identities, one after the other: of millions a list would take more than the file."""
+    try:
+        with gzip.open(path, "rb") as lines:
+            header = json.loads(lines.readline())
+            if not header["listed"]:
+                yield from (str(index) for index in range(header["n"]))
+                return
+            n_read = 0
+            for line in lines:
+                yield json.loads(line)
+                n_read += 1
+            if n_read != header["n"]:
+                raise ValueError(f"{n_read} samples of {header['n']}")
+    except CUT as error:
+        raise ValueError(f"{path} is cut or damaged ({error})") from error
 
 
 def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
@@ -164,27 +189,28 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
     return {"labels": labels, "k": k, "objective": objective, "epoch": epoch}
 
 
-def _check_same(path: Path, before: Sequence[str], now: Sequence[str]) -> None:
-    for index, (old, new) in enumerate(zip(before, now, strict=False)):
+def _check_same(path: Path, now: Sequence[str]) -> None:
+    for index, (old, new) in enumerate(zip(_stored(path), now, strict=False)):
         if old != new:
             raise ValueError(
                 f"the images are not those of {path}: number {index} was {old!r} and is {new!r}; "
                 "a resumed run must see the same images, start a new run for others"
             )
-    if len(before) != len(now):
+    n_before = _n_samples(path)
+    if n_before != len(now):
         raise ValueError(
-            f"the images are not those of {path}: there were {len(before)} and are {len(now)}; "
+            f"the images are not those of {path}: there were {n_before} and are {len(now)}; "
             "a resumed run must see the same images, start a new run for others"
         )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write atomically: after a kill there is the old file, the new one or none, never a cut one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

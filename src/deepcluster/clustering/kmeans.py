@@ -29,6 +29,7 @@ PARALLEL = ["auto", "gather", "shares"]
 # hundredth. By facts and the same for any number of processes, so that 2 and 4 do the same sums.
 SHARED_FROM_PRODUCTS = 2e9  # N x K x P
 SHARED_FROM_BYTES = 2**28  # of the reduced features, which one process would have to hold
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the features may take
 REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
 
 
@@ -86,6 +87,14 @@ class KMeans(Clustering):
     def capacity(self, n_images: int) -> int:
         return self.k
 
+    def n_iterated(self, n_images: int) -> int:
+        return (
+            n_images if self.max_points_per_centroid is None else min(n_images, self.k * self.max_points_per_centroid)
+        )
+
+    def distances(self, n_images: int) -> float:
+        return float(self.k) * self.n_redo * (self.n_iterated(n_images) * self.n_iter + n_images)
+
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
         return f"K = {self.k}, {backend} ({why})"
@@ -112,8 +121,11 @@ class KMeans(Clustering):
     ) -> Assignment:
         """Cluster features (N, P): the same features, seed, backend and device give the same assignment.
 
+        Beside the features it takes the memory of the images that are iterated on, in float32 (none if these are all
+        and stored so), of blocks, and of some 40 bytes an image.
+
         Args:
-            features: (N, P) float32, reduced.
+            features: (N, P) float32 or float16, reduced; perhaps mapped from a file.
             seed: chooses the first centroids (and the images, with max_points_per_centroid).
             device: where the products are taken.
             progress: called with (iterations done, iterations in all) after each.
@@ -127,19 +139,22 @@ class KMeans(Clustering):
         features, device = self.checked(features), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         lloyd = kmeans_faiss.lloyd if backend == "faiss" else kmeans_torch.lloyd
-        on_device = features.to(device if backend == "torch" or device.type == "cuda" else "cpu")
+        if backend == "faiss" and device.type != "cuda":
+            device = torch.device("cpu")
+        features = _nearer(features, device)
         best: Assignment | None = None
         for redo in range(self.n_redo):
             centroids = lloyd(
-                on_device,
+                features,
                 self.k,
+                device=device,
                 n_iter=self.n_iter,
                 seed=seed + redo * REDO_SEED_STEP,
                 spherical=self.spherical,
                 max_points_per_centroid=self.max_points_per_centroid,
                 progress=_shifted(progress, redo * self.n_iter, self.n_redo * self.n_iter),
             )
-            found = self._assign(on_device, centroids)
+            found = self._assign(features, centroids)
             if best is None or found.objective < best.objective:
                 best = found
         assert best is not None
@@ -208,6 +223,15 @@ class KMeans(Clustering):
             n_repaired=n_repaired,
             n_squeezed=n_squeezed,
         )
+
+
+def _nearer(features: Tensor, device: torch.device) -> Tensor:
+    """On the device if there is room, else where they are, from where blocks go there: the same comes out."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if features.device != device and features.numel() * features.element_size() > DEVICE_SHARE * free:
+            return features
+    return features.to(device)
 
 
 def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:

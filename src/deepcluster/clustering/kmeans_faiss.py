@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK
 from deepcluster.clustering.kmeans_torch import PERTURBATION
 from deepcluster.clustering.processor import openblas_core, vendor_and_flags
 
@@ -46,43 +47,64 @@ def lloyd(
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
     progress: Callable[[int], None] | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Centroids (K, P) after n_iter iterations on features (N, P), float32; both on one device.
+    """Centroids (K, P), float32, on `device` (None: that of the features), after n_iter iterations on features (N, P).
 
     faiss is asked for one iteration at a time, each starting from the last one's centroids, so that progress
     can be told. This gives the centroids of n_iter at once (a test checks it), with the early stop of faiss
     >= 1.14 off, as in 2018. Inside the iterations faiss fills an empty cluster with a perturbed copy of a
     populated centroid.
+
+    A subsample is taken once and in float32. All images are iterated on where they are, without a copy: float16 by
+    faiss's codec, which decodes them in blocks.
     """
     faiss = load_faiss()
-    rows = features.cpu().numpy()
-    index = flat_index(faiss, features)
+    device = features.device if device is None else device
+    _, sample = draw(len(features), k, seed, max_points_per_centroid)
+    if sample is not None:
+        features = _subsample(features, sample)
+    numbers = features.cpu().numpy()
+    index = flat_index(faiss, features.shape[1], device)
+    codec = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16)
     centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None
     for iteration in range(n_iter):
         clustering = faiss.Clustering(features.shape[1], k)
         clustering.niter = 1
         clustering.seed = seed % 2**31  # a C int
         clustering.spherical = spherical
-        clustering.max_points_per_centroid = max_points_per_centroid or ALL_POINTS
+        clustering.max_points_per_centroid = ALL_POINTS
         clustering.min_points_per_centroid = 1  # only a warning hangs on it
         if centroids is not None:
             faiss.copy_array_to_vector(centroids.ravel(), clustering.centroids)
-        clustering.train(rows, index)
+        if numbers.dtype == np.float16:
+            clustering.train_encoded(numbers.view(np.uint8), codec, index)
+        else:
+            clustering.train(numbers, index)
         centroids = faiss.vector_to_array(clustering.centroids).reshape(k, features.shape[1])
         if progress is not None:
             progress(iteration + 1)
-    return torch.from_numpy(centroids).to(features.device)
+    return torch.from_numpy(centroids).to(device)
 
 
-def flat_index(faiss: ModuleType, features: Tensor) -> Any:
-    """An exact index by squared distance, empty, where the features are."""
-    if features.device.type != "cuda":
-        return faiss.IndexFlatL2(features.shape[1])
+def _subsample(features: Tensor, chosen: Tensor) -> Tensor:
+    """The images (M,) that are chosen, in their order, float32, copied in blocks."""
+    sample = torch.empty(len(chosen), features.shape[1])
+    for start in range(0, len(chosen), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
+        sample[block] = features[chosen[block].to(features.device)].cpu()
+    return sample
+
+
+def flat_index(faiss: ModuleType, dim: int, device: torch.device) -> Any:
+    """An exact index by squared distance, empty, on the device."""
+    if device.type != "cuda":
+        return faiss.IndexFlatL2(dim)
     resources = faiss.StandardGpuResources()  # the index keeps it alive
     resources.setTempMemory(GPU_SCRATCH_BYTES)
     config = faiss.GpuIndexFlatConfig()
-    config.device = features.device.index or 0
-    return faiss.GpuIndexFlatL2(resources, features.shape[1], config)
+    config.device = device.index or 0
+    return faiss.GpuIndexFlatL2(resources, dim, config)
 
 
 def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:

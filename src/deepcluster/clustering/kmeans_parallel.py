@@ -213,7 +213,7 @@ def _nearest(engine: str, centroids: Tensor) -> Nearest:
     if engine == "torch":
         return lambda block: nearest_centroid(block, centroids)
     faiss = kmeans_faiss.load_faiss()
-    index = kmeans_faiss.flat_index(faiss, centroids)
+    index = kmeans_faiss.flat_index(faiss, centroids.shape[1], centroids.device)
     index.add(centroids.cpu().numpy())
 
     def nearest(block: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, sum_dtype
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, rows, sum_dtype
 
 PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
 NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee 2011
@@ -22,15 +22,18 @@ def lloyd(
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
     progress: Callable[[int], None] | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Centroids (K, P) after n_iter iterations on features (N, P), float32; both on one device.
+    """Centroids (K, P), float32, after n_iter iterations on features (N, P), float32 or float16.
 
-    The start is k random images, as in faiss.
+    The start is k random images, as in faiss. The centroids are on `device` (None: where the features are); features
+    elsewhere are brought there in blocks.
     """
+    device = features.device if device is None else device
     starts, sample = draw(len(features), k, seed, max_points_per_centroid)
-    centroids = features[starts.to(features.device)]
+    centroids = rows(features, starts.to(features.device), device)
     if sample is not None:
-        features = features[sample.to(features.device)]
+        features = features[sample.to(features.device)].to(device)
     if spherical:
         centroids = normalize(centroids, dim=1)
     for iteration in range(n_iter):
@@ -71,21 +74,22 @@ def lloyd_from_noise(features: Tensor, k: int, *, n_iter: int, seed: int, spheri
 @torch.no_grad()
 def update(features: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
     """The mean of every cluster's members (K, P); empty clusters take half of a populated one."""
-    return split_into_empty(*means(features, labels, len(centroids)))
+    return split_into_empty(*means(features, labels, len(centroids), centroids.device))
 
 
-def means(features: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def means(features: Tensor, labels: Tensor, k: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """The mean of every cluster's members (K, P), 0 of an empty one, and the clusters' sizes (K,).
 
     Sums are float64 (where there is one): on GPUs the order of additions varies from run to run, and float64
-    rounds that away.
+    rounds that away. They are taken, and given back, on `device` (None: where the features are).
     """
-    dtype = sum_dtype(features.device)
-    sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=features.device)
+    device = features.device if device is None else device
+    dtype = sum_dtype(device)
+    sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=device)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        sums.index_add_(0, labels[block], features[block].to(dtype))
-    sizes = torch.bincount(labels, minlength=k)
+        sums.index_add_(0, labels[block].to(device), features[block].to(device).to(dtype))
+    sizes = torch.bincount(labels, minlength=k).to(device)
     return (sums / sizes.clamp_min(1)[:, None]).float(), sizes
 
 

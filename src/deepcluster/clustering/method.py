@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.assignment import DTYPES, Assignment
 from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.ranks import Ranks
 
@@ -46,7 +46,9 @@ class Clustering:
         raise NotImplementedError
 
     def checked(self, features: Tensor) -> Tensor:
-        """Features (N, P) as :meth:`fit` works on them: float32, contiguous, without a gradient.
+        """Features (N, P) as :meth:`fit` works on them: float32 or float16, contiguous, without a gradient.
+
+        What is so already is not copied, so that features as large as the memory can be clustered.
 
         Raises:
             ValueError: if they are no matrix, too few, or one is NaN or infinite.
@@ -54,7 +56,8 @@ class Clustering:
         if features.ndim != 2:
             raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
         self.check(len(features))
-        features = features.detach().float().contiguous()
+        features = features.detach()
+        features = (features if features.dtype in DTYPES else features.float()).contiguous()
         check_finite(features)
         return features
 
@@ -66,6 +69,14 @@ class Clustering:
         """One line for the start of a run: what will be done, by which engine and why."""
         raise NotImplementedError
 
+    def n_iterated(self, n_images: int) -> int:
+        """How many of so many images are iterated on; fewer than all are copied for that."""
+        return n_images
+
+    def distances(self, n_images: int) -> float:
+        """How many distances :meth:`fit` takes of so many images, with which its time grows."""
+        raise NotImplementedError
+
     def fit(
         self,
         features: Tensor,
@@ -74,7 +85,7 @@ class Clustering:
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> Assignment:
-        """Cluster features (N, P), float32: the same features, seed and device give the same assignment.
+        """Cluster features (N, P), float32 or float16: the same features, seed and device give the same assignment.
 
         Args:
             features: (N, P), reduced.

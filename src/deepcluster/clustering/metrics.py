@@ -11,6 +11,8 @@ from torch import Tensor
 
 AVERAGES = ("arithmetic", "geometric")  # of the two entropies that NMI divides by
 LARGEST_EXACT_MATCHING = 5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
+SMALL_TABLE = 2**20  # cells that are counted densely, however few the images
+CELLS_AT_ONCE = 2**16  # that the greedy matching looks at
 LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; AMI's expected value takes minutes above
 
 
@@ -61,8 +63,11 @@ def mean_pairwise_nmi(labelings: Tensor, average: str = "arithmetic") -> float:
     entropies = [_entropy(torch.from_numpy(np.bincount(row))) for row in rows]
     total = 0.0
     for i, j in itertools.combinations(range(len(rows)), 2):
-        # A pair is counted in one pass: thousands of pairs are compared, and nmi() sorts each anew.
-        counts = np.bincount(rows[i] * sizes[j] + rows[j])
+        # A pair is counted in one pass: thousands of pairs are compared, and nmi() sorts each anew. Where the table
+        # of all cells would be larger than the labelings, sorting takes less.
+        cells = rows[i] * sizes[j] + rows[j]
+        is_small = sizes[i] * sizes[j] <= max(len(cells), SMALL_TABLE)
+        counts = np.bincount(cells) if is_small else np.unique(cells, return_counts=True)[1]
         total += _normalised(entropies[i], entropies[j], _entropy(torch.from_numpy(counts)), average)
     return total / (len(rows) * (len(rows) - 1) / 2)
 
@@ -154,14 +159,17 @@ def _best_matching(rows: Tensor, columns: Tensor, counts: Tensor, n_rows: int, n
 def _greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> int:
     order = torch.argsort(counts, descending=True, stable=True)
     n_matched = 0
-    taken_rows: set[int] = set()
-    taken_columns: set[int] = set()
-    cells = zip(rows[order].tolist(), columns[order].tolist(), counts[order].tolist(), strict=True)
-    for row, column, count in cells:
-        if row not in taken_rows and column not in taken_columns:
-            taken_rows.add(row)
-            taken_columns.add(column)
-            n_matched += count
+    taken_rows = np.zeros(int(rows.max()) + 1, dtype=bool)
+    taken_columns = np.zeros(int(columns.max()) + 1, dtype=bool)
+    for part in torch.split(order, CELLS_AT_ONCE):  # millions of cells as lists would take gigabytes
+        row_part, column_part = rows[part].numpy(), columns[part].numpy()
+        open_ = np.flatnonzero(~(taken_rows[row_part] | taken_columns[column_part]))
+        counted = counts[part].numpy()[open_].tolist()
+        cells = zip(row_part[open_].tolist(), column_part[open_].tolist(), counted, strict=True)
+        for row, column, count in cells:
+            if not (taken_rows[row] or taken_columns[column]):
+                taken_rows[row] = taken_columns[column] = True
+                n_matched += count
     return n_matched
 
 
@@ -191,17 +199,18 @@ def label_metrics(clusters: Tensor, labels: Tensor, average: str = "arithmetic")
 
     Returns:
         nmi_labels, ami_labels (absent when clusters x classes > 1e6), ari_labels, purity,
-        one_to_one_accuracy; empty when no image has a label.
+        one_to_one_accuracy (absent when clusters and classes are more than 5000 each); empty when no image has a
+        label.
     """
     known = labels.cpu() >= 0
     clusters, labels = clusters.cpu()[known], labels.cpu()[known]
     if len(labels) == 0:
         return {}
     metrics = {"nmi_labels": nmi(clusters, labels, average)}
-    if len(torch.unique(clusters)) * len(torch.unique(labels)) <= LARGEST_AMI_TABLE:
+    n_clusters, n_classes = len(torch.unique(clusters)), len(torch.unique(labels))
+    if n_clusters * n_classes <= LARGEST_AMI_TABLE:
         metrics["ami_labels"] = ami(clusters, labels)
-    return metrics | {
-        "ari_labels": ari(clusters, labels),
-        "purity": purity(labels, clusters),
-        "one_to_one_accuracy": one_to_one_accuracy(labels, clusters),
-    }
+    metrics |= {"ari_labels": ari(clusters, labels), "purity": purity(labels, clusters)}
+    if min(n_clusters, n_classes) <= LARGEST_EXACT_MATCHING:
+        metrics["one_to_one_accuracy"] = one_to_one_accuracy(labels, clusters)
+    return metrics

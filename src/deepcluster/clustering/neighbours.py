@@ -59,7 +59,7 @@ def nearest_neighbours(
 
 
 def _faiss_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
-    index = flat_index(load_faiss(), features)
+    index = flat_index(load_faiss(), features.shape[1], features.device)
     index.add(features.cpu().numpy())
 
     def search(queries: Tensor, n: int) -> Indices:

@@ -96,6 +96,9 @@ class PIC(Clustering):
         likely = max(n_images // IMAGES_PER_CLUSTER, min(n_images // 2, SMALL_HEAD))
         return max(1, min(likely, LARGEST_HEAD))
 
+    def distances(self, n_images: int) -> float:
+        return float(n_images) ** 2
+
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
         return f"power iteration on {self.n_neighbours} neighbours, found by {backend} ({why}); it finds K itself"
@@ -137,7 +140,7 @@ class PIC(Clustering):
         Raises:
             ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights vanish.
         """
-        features, device = self.checked(features), torch.device(device)
+        features, device = self.checked(features).float(), torch.device(device)
         backend, _ = choose_backend(self.backend, device)
         n_done = 0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.assignment import sum_dtype
+from deepcluster.clustering.assignment import NUMBERS_PER_BLOCK, sum_dtype
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
         labels,
         centroids,
         halves=lambda indices: _halves(features, indices),
-        mean=lambda indices: features[indices].mean(dim=0, dtype=sum_dtype(features.device)),
+        mean=lambda indices: _mean(features, indices, sum_dtype(centroids.device)),
     )
 
 
@@ -65,7 +65,7 @@ def repair_with(
         for cluster, indices in zip((old, new), halves(members[old]), strict=True):
             members[cluster] = indices
             labels[indices] = cluster
-            centroids[cluster] = mean(indices).to(centroids.dtype)
+            centroids[cluster] = mean(indices).to(centroids)
             heapq.heappush(largest_first, (-len(indices), cluster))
     return labels, centroids, len(empty)
 
@@ -89,11 +89,29 @@ def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, in
 
 
 def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of the rows at indices, by rank along the direction mean -> farthest row."""
-    rows = features[indices]
-    centred = rows - rows.mean(dim=0)
-    farthest = centred[centred.square().sum(dim=1).argmax()]
+    """Two halves of the rows at indices, by rank along the direction mean -> farthest row; in blocks.
+
+    The largest cluster of a network that sees all images alike is nearly all of them.
+    """
+    mean = _mean(features, indices, torch.float32)
+    blocks = torch.split(indices, _block(features))
+    lengths = torch.cat([(features[block].float() - mean).square().sum(dim=1) for block in blocks])
+    farthest = features[indices[lengths.argmax()]].float() - mean
     # a sum, not a matrix product: its rounding does not depend on the precision that is set
-    order = torch.argsort((centred * farthest).sum(dim=1), stable=True)
+    along = torch.cat([((features[block].float() - mean) * farthest).sum(dim=1) for block in blocks])
+    order = torch.argsort(along, stable=True)
     half = (len(indices) + 1) // 2
     return indices[order[:half]], indices[order[half:]]
+
+
+def _mean(features: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mean (P,) of the rows at indices, added in `dtype`; of one block it is exactly torch's."""
+    mean = torch.zeros(features.shape[1], dtype=dtype, device=features.device)
+    for block in torch.split(indices, _block(features)):
+        mean += features[block].float().mean(dim=0, dtype=dtype) * (len(block) / len(indices))
+    return mean
+
+
+def _block(features: Tensor) -> int:
+    """Rows at a time."""
+    return max(1, NUMBERS_PER_BLOCK // features.shape[1])

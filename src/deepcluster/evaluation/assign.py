@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
+from deepcluster.atomic import opened_atomically
 from deepcluster.clustering import metrics
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
+
+ROWS_AT_ONCE = 65_536
 
 
 @dataclass(kw_only=True)
@@ -52,16 +54,20 @@ class Assign(Evaluator):
 
 def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
     """clusters.csv: one line per image with its identity, its cluster and, where known, its label."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    labelled = images.labels is not None
-    writer.writerow(["sample", "cluster", *(["label"] if labelled else [])])
-    names = images.classes
-    for i, (sample, cluster) in enumerate(zip(images.samples, clusters.tolist(), strict=True)):
-        row: list[Any] = [sample, cluster]
-        if images.labels is not None:
-            label = int(images.labels[i])
-            row.append("" if label < 0 else names[label] if names else label)
-        writer.writerow(row)
-    # A file name need not be UTF-8; its bytes come back as they are.
-    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    assert len(images.samples) == len(clusters)
+    names, header = images.classes, ["sample", "cluster", *([] if images.labels is None else ["label"])]
+    with opened_atomically(path) as file:
+        # A file name need not be UTF-8; its bytes come back as they are.
+        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        for start in range(0, len(clusters), ROWS_AT_ONCE):
+            block = clusters[start : start + ROWS_AT_ONCE].tolist()
+            labels = None if images.labels is None else images.labels[start : start + ROWS_AT_ONCE].tolist()
+            for i, cluster in enumerate(block):
+                row: list[Any] = [images.samples[start + i], cluster]
+                if labels is not None:
+                    row.append("" if labels[i] < 0 else names[labels[i]] if names else labels[i])
+                writer.writerow(row)
+        text.flush()
+        text.detach()  # opened_atomically closes the file

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
+from deepcluster.machine import free_memory, size
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.inference import inference_copy
 from deepcluster.seeding import generator
+from deepcluster.training.storage import DTYPES, STORES, Storage, choose
 
 Progress = Callable[[int], None]
 
@@ -31,16 +34,55 @@ class Extraction:
     Args:
         batch_size: images per forward pass (memory and speed only, never the result's meaning).
         buffer_mb: raw features kept in memory until PCA is fitted. What does not fit is computed twice.
+        store: where the reduced features are kept while they are clustered: "memory", "disk" (a mapped file, which
+            is gone afterwards), or "auto": in memory where they fit, else on disk.
+        store_dtype: "float32", "float16" (half the room), or "auto": float16 only where float32 does not fit and
+            rows have length 1 (reduction.l2). What was chosen stands in the run's config.yaml, so that a resumed run
+            keeps it.
+        memory_gb: memory (1e9 bytes) that reduced features may take; null: half of what is free.
+        scratch: folder for the mapped file, on a fast disk; null: the run's.
     """
 
     batch_size: int = 256
     buffer_mb: int = 512
+    store: str = "auto"
+    store_dtype: str = "auto"
+    memory_gb: float | None = None
+    scratch: str | None = None
 
     def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("store", self.store, STORES),
+            ("store_dtype", self.store_dtype, ("auto", *DTYPES)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"extraction.{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if self.memory_gb is not None and not self.memory_gb > 0:
+            raise ValueError(
+                f"extraction.memory_gb must be above 0 (or null: half of what is free), got {self.memory_gb}"
+            )
         if self.batch_size < 1:
             raise ValueError(f"extraction.batch_size must be at least 1, got {self.batch_size}")
         if self.buffer_mb < 0:
             raise ValueError(f"extraction.buffer_mb must be at least 0, got {self.buffer_mb}; 0 keeps nothing")
+
+    def storage(self, n: int, dim: int, *, unit_length: bool, folder: Path) -> Storage:
+        """How n rows of `dim` reduced features will be kept; the file goes into `folder` if scratch is null.
+
+        Raises:
+            ValueError: if there is no room for them, or no folder `scratch`.
+        """
+        if self.scratch is not None and not Path(self.scratch).is_dir():
+            raise ValueError(f"extraction.scratch={self.scratch}: there is no such folder; make it, or name another")
+        return choose(
+            self.store,
+            self.store_dtype,
+            n=n,
+            dim=dim,
+            unit_length=unit_length,
+            memory_gb=self.memory_gb,
+            folder=folder if self.scratch is None else Path(self.scratch),
+        )
 
 
 @dataclass(kw_only=True)
@@ -129,13 +171,26 @@ def feature_pass(
 
 
 def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = None) -> Tensor:
-    """Features of the named images as one (len(indices), M) float32 matrix: for probes, which need it whole."""
-    blocks = []
+    """Features of the named images as one (len(indices), M) float32 matrix: for probes, which need it whole.
+
+    Raises:
+        ValueError: after the first batch, if there is no memory for all.
+    """
+    collected, n_done = torch.empty(0), 0
     for found, features in source.stream(indices):
-        blocks.append(features.float().cpu())
+        if n_done == 0:
+            n_bytes, free = 4 * len(indices) * features.shape[1:].numel(), free_memory()
+            if n_bytes > free:
+                raise ValueError(
+                    f"{len(indices):,} images x {features.shape[1:].numel():,} float32 features are {size(n_bytes)}, "
+                    f"{size(free)} are free; measure fewer with evaluation.max_images or data.limit, or another stage"
+                )
+            collected = torch.empty(len(indices), *features.shape[1:])
+        collected[n_done : n_done + len(found)] = features
+        n_done += len(found)
         if progress is not None:
             progress(len(found))
-    return torch.cat(blocks)
+    return collected
 
 
 def reduced_features(
@@ -147,8 +202,11 @@ def reduced_features(
     seed: int,
     gather: bool = True,
     progress: Progress | None = None,
+    storage: Storage | None = None,
 ) -> tuple[FittedReduction, Tensor | None]:
-    """Features of all N images, reduced: the fitted reduction and (N, P) float32 on rank 0 (elsewhere None).
+    """Features of all N images, reduced: the fitted reduction and (N, P) on rank 0 (elsewhere None).
+
+    They are kept as `storage` says (None: float32 in memory).
 
     Without `gather` every rank keeps its own rows ``[rank::G]``.
 
@@ -181,14 +239,20 @@ def reduced_features(
             moments = Moments.from_sums(distributed.sum_over_ranks(moments.as_sums()))
     with distributed.shared_failure("PCA"), timed(source.seconds, "reduction_s"):
         fitted = reduction.fit(moments)
-        reduced = torch.empty(len(mine), reduction.output_dim(feature_dim))
+        storage = storage or Storage()
+        reduced = storage.allocate(len(mine), reduction.output_dim(feature_dim))
+
+        def put(indices: Tensor, features: Tensor) -> None:
+            rows = fitted.apply(features.to(source.device).float())
+            storage.check(rows)
+            reduced[indices // n_ranks] = rows.to(reduced.dtype).cpu()
+
         while kept:  # popped, so that the buffer shrinks while the result grows
-            indices, features = kept.pop()
-            reduced[indices // n_ranks] = fitted.apply(features.to(source.device).float()).cpu()
+            put(*kept.pop())
     with distributed.shared_failure("feature extraction"):
         for indices, features in source.stream(mine[~done[mine]]):
             with timed(source.seconds, "reduction_s"):
-                reduced[indices // n_ranks] = fitted.apply(features.float()).cpu()
+                put(indices, features)
             if progress is not None:
                 progress(len(indices))
     return fitted, distributed.gather_interleaved(reduced, n_images) if gather else reduced

@@ -29,6 +29,7 @@ from deepcluster.training.features import Extraction, feature_pass, reduced_feat
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.progress import Progress
 from deepcluster.training.schedule import Schedule
+from deepcluster.training.storage import Storage
 
 
 @dataclass(kw_only=True)
@@ -44,6 +45,7 @@ class Clusterer:
             in the original.
         dtype: in which features are computed.
         num_workers: processes that read images.
+        storage: where the reduced features are kept; rank 0's counts.
     """
 
     images: ImageSet
@@ -54,6 +56,7 @@ class Clusterer:
     seed: int
     dtype: torch.dtype = torch.float32
     num_workers: int = 0
+    storage: Storage = field(default_factory=Storage)
     progress: Progress = field(default_factory=Progress)
 
     def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
@@ -89,6 +92,7 @@ class Clusterer:
                 seed=mix(self.seed, moment, "reduction"),
                 gather=not shares,
                 progress=advance,
+                storage=distributed.on_rank_zero("the choice of a storage", lambda: self.storage),
             )
         seconds = dict(source.seconds)
 

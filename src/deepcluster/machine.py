@@ -1,0 +1,70 @@
+"""What this machine has free: memory and disk, in bytes. A leaf: estimate.py and training/storage.py ask it."""
+
+import os
+import shutil
+from pathlib import Path
+
+GB = 1e9
+# A container's limit and what it uses, in both versions of Linux's control groups; without these it would be the
+# machine's memory, and the kernel would end the run.
+CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+
+
+def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that can be taken without swapping; half of the machine's where nothing tells."""
+    free = []
+    try:
+        lines = (proc / "meminfo").read_text().splitlines()
+        free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, StopIteration):
+        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32)
+    for limit, used, stat, cache in CGROUPS:
+        try:
+            most, taken = int((cgroup / limit).read_text()), int((cgroup / used).read_text())
+            numbers = dict(line.split() for line in (cgroup / stat).read_text().splitlines())
+            free.append(most - taken + int(numbers[cache]))  # the file cache gives way
+        except (OSError, ValueError, KeyError):  # "max", or no such group
+            continue
+    return max(0, min(free))
+
+
+def used_memory() -> int:
+    """What this process holds now (resident); 0 where it cannot be asked."""
+    return _status("VmRSS")
+
+
+def peak_memory() -> int:
+    """The most that this process has held since :func:`forget_peak`, or since its start; 0 where it cannot be asked."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> None:
+    """Start the peak anew, where the kernel lets us."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that can be written in the folder, or in the nearest of those above it that exists."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def size(n_bytes: float) -> str:
+    """Bytes as people read them."""
+    return f"{n_bytes / GB:,.1f} GB" if n_bytes >= GB / 10 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def _status(name: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)

@@ -1,0 +1,171 @@
+"""Where the reduced features (N, P) of one reassignment are kept: memory or a mapped file, float32 or float16.
+
+features.py fills what is made here, the clustering reads it in blocks, reassign.py lets it go.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepcluster.machine import free_disk, free_memory, size
+
+STORES = ("auto", "memory", "disk")
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+SHARE = 0.5  # of the free memory that reduced features may take: the clustering and the training need theirs
+LARGEST_HALF = 65_504.0  # float16
+SUFFIX = ".features"
+
+
+@dataclass(kw_only=True)
+class Storage:
+    """How reduced features are kept, decided.
+
+    Args:
+        dtype: float32, or float16, in half the room. Whitened rows of length 1 lose by it far less than k-means'
+            random start decides: docs/scaling.md has the figures.
+        folder: where a mapped file is made; None: they are in memory.
+    """
+
+    dtype: torch.dtype = torch.float32
+    folder: Path | None = None
+
+    def n_bytes(self, n: int, dim: int) -> int:
+        """Room for n rows of `dim` numbers."""
+        return n * dim * self.dtype.itemsize
+
+    def describe(self, n: int, dim: int) -> str:
+        """One line for the start of a run."""
+        where = "in memory" if self.folder is None else f"in a file mapped from {self.folder}"
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{n:,} x {dim} reduced features in {kind}, {size(self.n_bytes(n, dim))}, {where}"
+
+    def allocate(self, n: int, dim: int) -> Tensor:
+        """An (n, dim) tensor to fill.
+
+        A mapped file loses its name at once, where the system allows it: the room on the disk is then free again as
+        soon as nobody holds the tensor, also after a kill. What a kill leaves elsewhere goes at the next start.
+
+        Raises:
+            OSError: if the disk has no room: now, for a full disk would end the process when it is written to.
+        """
+        if self.folder is None or n == 0:
+            return torch.empty(n, dim, dtype=self.dtype)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_left_over(self.folder)
+        file = self.folder / f".{socket.gethostname()}-{os.getpid()}{SUFFIX}"
+        n_bytes = self.n_bytes(n, dim)
+        try:
+            _reserve(file, n_bytes)
+            mapped = torch.from_file(str(file), shared=True, size=n * dim, dtype=self.dtype)
+        except OSError as error:
+            told = f"{error.strerror} for {size(n_bytes)} of reduced features; free some, or set extraction.scratch=DIR"
+            raise OSError(error.errno, told, str(self.folder)) from error
+        finally:
+            _unlink(file)
+        return mapped.view(n, dim)
+
+    def check(self, features: Tensor) -> None:
+        """Refuse reduced features that float16 cannot hold.
+
+        Raises:
+            ValueError: naming the way out.
+        """
+        if self.dtype == torch.float16 and float(features.abs().max()) > LARGEST_HALF:
+            raise ValueError(
+                f"extraction.store_dtype=float16 holds numbers up to {LARGEST_HALF:,.0f}, a reduced feature is "
+                f"{float(features.abs().max()):,.0f}; set extraction.store_dtype=float32, or reduction.l2=true"
+            )
+
+
+def choose(
+    store: str,
+    store_dtype: str,
+    *,
+    n: int,
+    dim: int,
+    unit_length: bool,
+    memory_gb: float | None,
+    folder: Path,
+) -> Storage:
+    """Decide by size: float32 in memory if it fits, else float16 in memory, else a mapped file.
+
+    Args:
+        store: auto, memory or disk.
+        store_dtype: auto, float32 or float16.
+        n, dim: N images, P numbers each.
+        unit_length: rows have length 1, so that float16 serves; others are not made float16 unasked.
+        memory_gb: room for them in memory; None: half of what is free.
+        folder: for the file.
+
+    Raises:
+        ValueError: if neither memory nor disk has the room; names the keys and the way out.
+    """
+    free = free_memory()
+    room = SHARE * free if memory_gb is None else memory_gb * 1e9
+    wanted = list(DTYPES) if store_dtype == "auto" else [store_dtype]
+    if not unit_length and store_dtype == "auto":
+        wanted = ["float32"]
+    if store != "disk":
+        for name in wanted:
+            storage = Storage(dtype=DTYPES[name])
+            if storage.n_bytes(n, dim) <= room:
+                return storage
+    if store == "memory":
+        least = Storage(dtype=DTYPES[wanted[-1]])
+        limit = (
+            f"half of the {size(free)} that are free" if memory_gb is None else f"extraction.memory_gb={memory_gb:g}"
+        )
+        raise ValueError(
+            f"extraction.store=memory: {least.describe(n, dim)}, are more than {limit}; set extraction.store=disk, "
+            "or lower reduction.dim" + ("" if memory_gb is None else ", or raise extraction.memory_gb")
+        )
+    # What a person asks to be on disk keeps its digits; what had to go there is read faster in half the room.
+    storage = Storage(dtype=DTYPES[wanted[0 if store == "disk" else -1]], folder=folder)
+    there = free_disk(folder)
+    if storage.n_bytes(n, dim) > there:
+        raise ValueError(
+            f"{storage.describe(n, dim)}, where {size(there)} are free; free some, name another folder with "
+            "extraction.scratch=DIR, or lower reduction.dim"
+        )
+    return storage
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the files that processes of this machine left here which are no more."""
+    host = socket.gethostname()
+    for file in folder.glob(f".{host}-*{SUFFIX}"):
+        pid = file.name.removeprefix(f".{host}-").removesuffix(SUFFIX)
+        if pid.isdigit() and not _lives(int(pid)):
+            _unlink(file)
+
+
+def _reserve(file: Path, n_bytes: int) -> None:
+    """Make the file and take its room on the disk."""
+    with file.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, n_bytes)
+        else:
+            zeros = bytes(2**20)
+            for start in range(0, n_bytes, len(zeros)):
+                stream.write(zeros[: n_bytes - start])
+
+
+def _unlink(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:  # a system that does not let go of mapped files: remove_left_over does it next time
+        return
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

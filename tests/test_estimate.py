@@ -1,0 +1,182 @@
+"""The estimate: its arithmetic by hand, its refusals, and that it changes nothing."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from deepcluster import command_line, config, costs, estimate, run
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.pic import PIC
+from deepcluster.config import TrainConfig
+from deepcluster.estimate import Costs, Sizes
+from deepcluster.training.storage import Storage
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
+COSTS = Costs(
+    image_s=0.001,
+    moments_s=0.0002,
+    fit_s=3.0,
+    apply_s=0.0001,
+    distance_s=1e-9,
+    step_s=0.5,
+    extraction_bytes=10**8,
+    training_bytes=2 * 10**8,
+    probed=1000,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
+
+
+def settings(*overrides: str) -> TrainConfig:
+    return config.settings(compose("train", [*SMALL, *overrides]))
+
+
+def sizes(**changes: Any) -> Sizes:
+    plain = Sizes(
+        n=100_000,
+        feature_dim=4096,
+        dim=256,
+        k=1000,
+        n_fit=50_000,
+        n_twice=20_000,
+        n_iterated=100_000,
+        distances=1000.0 * 100_000 * 21,
+        n_reassignments=4,
+        n_epochs=3,
+        steps_per_epoch=200,
+        n_measured=(50_000, 10_000),
+        n_shared=1,
+        stored_bytes=100_000 * 256 * 4,
+        disk_bytes=1e9,
+        buffer_bytes=500 * 2**20,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def test_seconds_by_hand() -> None:
+    spent = estimate.seconds(sizes(), COSTS)
+    assert spent.features == pytest.approx(120)  # 100,000 images, 20,000 of them twice
+    assert spent.reduction == pytest.approx(10 + 3 + 10)
+    assert spent.clustering == pytest.approx(2.1e9 * 256 * 1e-9)
+    assert spent.epoch == pytest.approx(100)
+    assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100)
+
+
+def test_memory_by_hand() -> None:
+    needed = estimate.memory(sizes(), COSTS, on_gpu=False)
+    assert needed["extraction"] == 500 * 2**20 + 102_400_000 + 24 * 4096**2 + 10**8
+    assert needed["evaluation"] == 4 * 1000 * 110_000 + 10**8
+    sampled = estimate.memory(sizes(n_iterated=30_000), COSTS, on_gpu=False)
+    assert sampled["clustering"] - needed["clustering"] == 30_000 * 256 * 4  # the copy of the sample
+    on_disk = estimate.memory(sizes(stored_bytes=0), COSTS, on_gpu=False)
+    assert needed["clustering"] - on_disk["clustering"] == 102_400_000
+    on_gpu = estimate.memory(sizes(), COSTS, on_gpu=True)
+    assert needed["training"] - on_gpu["training"] == 2 * 10**8
+
+
+def test_distances_are_counted_as_they_are_taken() -> None:
+    assert KMeans(k=10, n_iter=20).distances(1000) == 10 * (1000 * 20 + 1000)
+    sampled = KMeans(k=10, n_iter=20, n_redo=3, max_points_per_centroid=7)
+    assert sampled.distances(1000) == 3 * 10 * (70 * 20 + 1000) and sampled.n_iterated(1000) == 70
+    assert sampled.n_iterated(50) == 50
+    assert PIC().distances(1000) == 10**6
+
+
+@pytest.mark.parametrize(
+    ("needed", "told"),
+    [
+        ({"clustering": 9e9, "training": 1e9}, r"clustering needs about 9.0 GB.*8.0 GB are free; set extraction.store"),
+        ({"extraction": 9e9}, r"extraction needs about 9.0 GB .*extraction.buffer_mb=512 or extraction.batch_size"),
+        ({"training": 9e9}, r"training needs about 9.0 GB .*; lower data.batch_size=64"),
+        ({"evaluation": 9e9}, r"evaluation needs .*; lower evaluation.max_images=50000, or set evaluation.enabled=fal"),
+    ],
+)
+def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        estimate.check(sizes(), needed, settings(), free=8 * 10**9, disk=10**12, folder="runs")
+    estimate.check(sizes(), needed, settings(), free=9 * 10**9, disk=10**12, folder="runs")
+
+
+def test_too_little_disk_is_told() -> None:
+    with pytest.raises(ValueError, match=r"need about 1.0 GB, 0.5 GB are free in runs; .*another output_dir"):
+        estimate.check(sizes(), {"training": 1.0}, settings(), free=10**9, disk=5 * 10**8, folder="runs")
+
+
+def test_a_subsample_is_advised_where_it_saves_much() -> None:
+    large = sizes(n=10**6, n_iterated=10**6, distances=1000.0 * 10**6 * 21)
+    spent = estimate.seconds(large, COSTS)
+    advice = estimate._advice(large, spent, settings())
+    assert len(advice) == 1 and "256 would iterate on 256,000 of the 1,000,000 images" in advice[0]
+    share = (256_000 * 20 + 10**6) / (10**6 * 21)
+    assert f"clustering {estimate.clock(share * spent.clustering)} in place" in advice[0]
+    fast = dataclasses.replace(COSTS, distance_s=1e-12)
+    assert not estimate._advice(large, estimate.seconds(large, fast), settings())
+    assert not estimate._advice(sizes(), estimate.seconds(sizes(), COSTS), settings())  # 256,000 are all
+
+
+def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
+    chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "data.batch_size=64")
+    parts = run.prepare(chosen)
+    found = estimate.sizes(chosen, parts, n_test=200)
+    assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)
+    assert (found.n_fit, found.n_twice, found.buffer_bytes) == (200, 200, 0)
+    assert found.n_reassignments == 2 + 2 + 1  # epochs 0 and 2, the untrained network twice, the end
+    assert (found.n_epochs, found.steps_per_epoch, found.n_measured) == (3, 4, (200, 200))
+    assert found.stored_bytes == 200 * 8 * 4
+    later = estimate.sizes(chosen, parts, epochs_done=2, n_test=200)
+    assert (later.n_epochs, later.n_reassignments) == (1, 2)
+
+
+def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is measured changes neither the weights nor the random numbers that a run draws."""
+    assert run.train(settings("estimate=true"), tmp_path / "a") == {}
+    assert not (tmp_path / "a").exists()
+    told = capsys.readouterr().out
+    assert "6 reassignments and 3 epochs" in told and "200 x 8 reduced features in float32" in told
+    plain = run.train(settings(), tmp_path / "b")
+    assert "estimate   " not in capsys.readouterr().out  # not worth its seconds
+    monkeypatch.setattr(estimate, "MEASURED_FROM", 100)
+    measured = run.train(settings(), tmp_path / "c")
+    assert "estimate   extraction" in capsys.readouterr().out
+    assert measured["trained"] == plain["trained"] and measured["untrained"] == plain["untrained"]
+    clusters = [(tmp_path / name / "clusters.csv").read_bytes() for name in "bc"]
+    assert clusters[0] == clusters[1]
+
+
+def test_measuring_leaves_the_network_and_the_random_state() -> None:
+    chosen = settings()
+    parts = run.prepare(chosen)
+    before = {name: value.clone() for name, value in parts.backbone.state_dict().items()}
+    state, mode = torch.random.get_rng_state(), parts.backbone.training
+    found = costs.measure(chosen, parts)
+    assert all(torch.equal(value, before[name]) for name, value in parts.backbone.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state) and parts.backbone.training is mode
+    assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0
+    assert found.probed == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
+
+
+def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Less memory on the day of the resume must not change the numbers."""
+    chosen = settings("extraction.store=disk", "extraction.store_dtype=float16", "trainer.max_epochs=1")
+    run.train(chosen, tmp_path)
+    assert "200 x 8 reduced features in float16, 0 MB, in a file mapped from" in capsys.readouterr().out
+    auto = tmp_path / "auto"
+    run.train(settings("trainer.max_epochs=1"), auto)
+    assert config.load(auto / "config.yaml").extraction.store_dtype == "float32"
+    cfg = compose("train", [f"resume={auto}", "extraction.store=disk"])
+    again = config.settings(config.resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
+    storage = again.extraction.storage(10, 2, unit_length=True, folder=tmp_path)
+    assert storage == Storage(folder=tmp_path)
