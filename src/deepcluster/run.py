@@ -6,7 +6,6 @@ train.py calls `train`. Each step here is one call; what it does stands in its o
 import dataclasses
 import json
 import logging
-import os
 import tempfile
 import time
 import warnings
@@ -47,6 +46,7 @@ from deepcluster.training.processes import FollowChildren, check_start, for_ligh
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
+from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.storage import Storage
 from deepcluster.training.wandb_log import wandb_logger
 
