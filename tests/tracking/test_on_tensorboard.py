@@ -16,7 +16,9 @@ SIZES = torch.tensor([1, 2, 2, 3, 5, 6, 9, 10, 10])
 
 
 def events(folder: Path) -> Any:
-    found = accumulator.EventAccumulator(str(folder / "tensorboard"), {"tensors": 0, "images": 0, "scalars": 0})
+    found = accumulator.EventAccumulator(
+        str(folder / "tensorboard"), dict.fromkeys(("tensors", "images", "scalars", "histograms"), 0)
+    )
     return found.Reload()
 
 

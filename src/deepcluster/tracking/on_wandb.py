@@ -3,6 +3,7 @@
 import netrc
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,14 @@ class WandbRecorder:
         self.run.summary.update(numbers)
 
     def close(self, status: str) -> None:
-        self.run.finish(exit_code=EXIT_CODES[status] if self.is_own else 0)
+        import wandb
+
+        try:
+            self.run.finish(exit_code=EXIT_CODES[status] if self.is_own else 0)
+        except Exception:  # its process has died: the next job of a sweep needs a new one
+            with suppress(Exception):
+                wandb.teardown()
+            raise
 
 
 def _table(table: Table) -> Any:
