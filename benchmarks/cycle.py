@@ -44,6 +44,7 @@ from deepcluster.data.threads import n_cores
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.seeding import generator
+from deepcluster.tracking.logger import Logger
 from deepcluster.training.features import feature_pass, timed
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
@@ -297,7 +298,7 @@ def read_config(overrides: list[str]) -> TrainConfig:
     configuration.register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = configuration.settings(compose("train", overrides))
-    return dataclasses.replace(config, trainer={**config.trainer, "max_epochs": 1}, logger={})
+    return dataclasses.replace(config, trainer={**config.trainer, "max_epochs": 1}, logger=Logger())
 
 
 def machine() -> str:

@@ -17,6 +17,8 @@ from deepcluster.clustering.pic import PIC
 from deepcluster.data.settings import Data
 from deepcluster.errors import sentence
 from deepcluster.summary import argument
+from deepcluster.tracking.on_tensorboard import TensorBoard
+from deepcluster.tracking.on_wandb import Wandb
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NEEDS = {  # what an option cannot do without
@@ -63,8 +65,8 @@ def refusal(*overrides: str) -> str:
 
 @pytest.mark.parametrize("option", itertools.chain.from_iterable(map(options, TRAIN_GROUPS)))
 def test_every_option_composes_and_is_accepted(option: str) -> None:
-    if option == "arch=timm":
-        pytest.importorskip("timm")
+    if option in ("arch=timm", "logger=mlflow", "logger=tensorboard"):
+        pytest.importorskip(option.partition("=")[2])
     config.settings(composed(option, *NEEDS.get(option, [])))
 
 
@@ -235,7 +237,13 @@ REFUSED = [
     ("arch._target_=deepcluster.models.lenet.LeNet6", ["arch._target_", "LeNet6"]),
     ("arch._target_=deepcluster.models.backbone.math", ["arch._target_", "cannot be called"]),
     ("trainer._target_=builtins.open", ["trainer._target_", "pytorch_lightning."]),
-    ("+logger._target_=pytorch_lightning.Trainer", ["logger._target_", "pytorch_lightning.loggers."]),
+    ("+logger._target_=builtins.open", ["no key logger._target_"]),
+    # loggers
+    ("logger=wandb logger.pictures_every=-1", ["logger.pictures_every", "0 for none", "-1"]),
+    ("logger=tensorboard logger.n_members=0", ["logger.n_members", "1 to 100"]),
+    ("logger=wandb logger.assignments=every", ["logger.assignments", "last, all, none", "every"]),
+    ("logger=mlflow logger.project=''", ["logger.project"]),
+    ("logger.kind=wandb", ["logger.kind=wandb", "logger=OPTION"]),
 ]
 
 
@@ -257,7 +265,8 @@ def test_an_experiment_is_combined_with_another_clustering_as_the_refusal_says(t
 
 
 def test_null_lets_a_logger_decide() -> None:
-    assert config.settings(composed("logger=wandb")).logger["offline"] is None
+    logger = config.settings(composed("logger=wandb")).logger
+    assert isinstance(logger, Wandb) and logger.offline is None
 
 
 @pytest.mark.parametrize(
@@ -351,7 +360,7 @@ def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> 
     settings = resume(stored, *changed, "data.root=elsewhere", "+trainer.log_every_n_steps=7")
     assert settings.trainer["max_epochs"] == 9 and settings.trainer["log_every_n_steps"] == 7
     assert settings.data.num_workers == 2 and settings.data.root == "elsewhere"
-    assert settings.logger["name"] == "tensorboard" and settings.checkpoint.every_n_steps == 5
+    assert settings.logger == TensorBoard() and settings.checkpoint.every_n_steps == 5
     assert settings.clustering.k == 7
 
 

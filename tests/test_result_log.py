@@ -1,16 +1,17 @@
-"""An evaluation's numbers reach the logger: TensorBoard's file, and Weights & Biases without an account."""
+"""An evaluation's numbers reach the logger: TensorBoard's file, MLflow, and Weights & Biases without an account."""
 
-import time
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from wandb_file import OfflineRun
 
-from deepcluster import command_line, config
+from deepcluster import command_line
 from deepcluster.eval_config import EvalConfig
-from deepcluster.result_log import log_results, open_logger
-from deepcluster.training import wandb_log
+from deepcluster.result_log import log_results, result_log
+from deepcluster.tracking.recorder import MEMORY, Place, remember
 from deepcluster.training.progress import Progress
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -24,13 +25,10 @@ def hydra() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("wandb")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    yield
-    wandb_log.finish(failed=False)
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def settings(name: str, *more: str) -> EvalConfig:
@@ -39,27 +37,18 @@ def settings(name: str, *more: str) -> EvalConfig:
 
 
 def log(name: str, folder: Path, run: Path | None) -> None:
-    typed = settings(name)
-    logger = open_logger(typed.logger, typed, folder, run, Progress(bars=False))
-    assert logger is not None
-    log_results(logger, RESULTS, epoch=3)
-    wandb_log.finish(failed=False)
+    with result_log(settings(name), folder, run, Progress(bars=False)) as recorder:
+        assert recorder is not None
+        log_results(recorder, RESULTS, epoch=3)
 
 
-def offline_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
-
-
-def written(file: Path, last: bytes) -> bytes:
-    """The file's content, once it holds what was logged last: wandb's own process writes it, also after finish()."""
-    until = time.monotonic() + 60
-    while last not in (content := file.read_bytes()) and time.monotonic() < until:
-        time.sleep(0.1)
-    return content
+def offline_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("wandb/offline-run-*"))
 
 
 def test_csv_is_results_json_and_nothing_else(tmp_path: Path) -> None:
-    assert open_logger(settings("csv").logger, None, tmp_path, None, Progress(bars=False)) is None
+    with result_log(settings("csv"), tmp_path, None, Progress(bars=False)) as recorder:
+        assert recorder is None
     assert not list(tmp_path.iterdir())
 
 
@@ -72,29 +61,52 @@ def test_tensorboard_holds_each_number_at_the_networks_epoch(tmp_path: Path) -> 
     assert [event.value for event in events.Scalars("eval/epochs")] == [3.0]
 
 
-@pytest.mark.usefixtures("offline")
 def test_wandb_has_a_run_of_its_own_for_a_file_of_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log("wandb", tmp_path, None)
-    (file,) = offline_files(tmp_path)
-    content = written(file, b"eval/knn_accuracy")
-    assert b"eval/knn_accuracy" in content and b"0.625" in content
-    assert b"\x04eval" in content, "job_type: a string of 4 bytes in the run's record"
-    assert (tmp_path / "wandb_id").read_text() in file.name
+    (folder,) = offline_folders(tmp_path)
+    run = OfflineRun(folder)
+    assert (run.summary["eval/knn_accuracy"], run.summary["eval/epochs"]) == (0.625, 3.0)
+    assert run.run.job_type == "eval" and run.config["ckpt"] == "run" and run.config["evaluation"]["kind"]
+    assert run.run.run_id == json.loads((tmp_path / MEMORY).read_text())["wandb"]["id"]
     assert "wandb sync" in capsys.readouterr().out
     log("wandb", tmp_path, None)  # the same folder again is the same run
-    assert len({found.name for found in offline_files(tmp_path)}) == 1
+    assert {OfflineRun(found).run.run_id for found in offline_folders(tmp_path)} == {run.run.run_id}
 
 
-@pytest.mark.usefixtures("offline")
 def test_wandb_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> None:
-    run, folder = tmp_path / "run", tmp_path / "evaluated"
-    config.save(config.settings(compose("train", overrides=["logger=wandb", "logger.project=mine"])), run)
-    (run / "wandb_id").write_text("abc123")
-    folder.mkdir()
-    log("wandb", folder, run)
-    (file,) = offline_files(folder)
-    assert file.name == "run-abc123.wandb" and not offline_files(run)
-    content = written(file, b"eval/knn_accuracy")
-    assert b"eval/knn_accuracy" in content and b"mine" in content
-    assert b"ckpt" not in content and b"\x04eval" not in content, "the run's config and job type stay as they were"
-    assert not (folder / "wandb_id").exists()
+    of_run, folder = tmp_path / "run", tmp_path / "evaluated"
+    remember(of_run, "wandb", id="abc123", project="mine", entity=None, step=9)
+    log("wandb", folder, of_run)
+    assert not offline_folders(of_run) and not (folder / MEMORY).exists()
+    run = OfflineRun(offline_folders(folder)[0])
+    assert (run.run.run_id, run.run.project, run.run.resume) == ("abc123", "mine", True)
+    assert run.summary["eval/knn_accuracy"] == 0.625
+    # what the run says of itself stays as it was
+    assert run.config.keys() <= {"_wandb"} and not run.run.job_type and not run.run.display_name and not run.history
+
+
+def test_an_evaluation_that_fails_does_not_make_its_run_a_failed_one(tmp_path: Path) -> None:
+    remember(tmp_path / "run", "wandb", id="abc123", project="mine", entity=None)
+    for name, of_run in (("other", tmp_path / "run"), ("own", None)):
+        with (
+            pytest.raises(ValueError),
+            result_log(settings("wandb"), tmp_path / name, of_run, Progress(bars=False)),
+        ):
+            raise ValueError("no test images")
+    codes = [OfflineRun(offline_folders(tmp_path / name)[0]).of("exit")[0].exit_code for name in ("other", "own")]
+    assert codes == [0, 1]
+
+
+def test_mlflow_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    trained = settings("mlflow").logger
+    recorder = trained.open(Place(folder=tmp_path / "run", config={"a": 1}, say=print))
+    assert recorder is not None
+    recorder.close("finished")
+    log("mlflow", tmp_path / "elsewhere" / "evaluated", tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / MEMORY).read_text())["mlflow"]
+    client = mlflow.MlflowClient(stored["uri"])
+    (event,) = client.get_metric_history(stored["id"], "eval/knn_accuracy")
+    assert (event.step, event.value) == (3, 0.625)
+    run = client.get_run(stored["id"])
+    assert run.info.status == "FINISHED" and run.data.params == {"a": "1"}

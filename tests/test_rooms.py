@@ -14,7 +14,8 @@ ALLOWED = {
     "models": set(),
     "data": {"clustering.assignment"},
     "distributed": set(),
-    "training": {"clustering", "models", "data", "distributed"},
+    "tracking": set(),
+    "training": {"clustering", "models", "data", "distributed", "tracking"},
     "evaluation": {
         "clustering",
         "models",

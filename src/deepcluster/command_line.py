@@ -33,7 +33,7 @@ from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
 from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
 from deepcluster.summary import argument
-from deepcluster.training import wandb_log
+from deepcluster.tracking.logger import Logger
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException, ProcessLost)
@@ -111,7 +111,9 @@ def train(cfg: DictConfig) -> float | None:
     overrides = list(hydra_cfg.overrides.task)
     first = FirstFailure(folder)
     with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder), first.one_speaks():
-        summary = run.train(_train_settings(cfg, overrides), folder, first.follow)
+        settings = _train_settings(cfg, overrides)
+        _call(settings.logger, folder)
+        summary = run.train(settings, folder, first.follow)
     accuracy = summary["trained"]["knn_accuracy"] if summary else None
     return None if accuracy is None else float(accuracy)
 
@@ -119,7 +121,7 @@ def train(cfg: DictConfig) -> float | None:
 def measure(cfg: DictConfig) -> None:
     """One run of eval.py."""
     hydra_cfg = HydraConfig.get()
-    folder, failed = Path(hydra_cfg.runtime.output_dir), True
+    folder = Path(hydra_cfg.runtime.output_dir)
     if distributed.starter() is not None and distributed.n_started() > 1:
         _refuse_on_all(
             ValueError(
@@ -129,11 +131,21 @@ def measure(cfg: DictConfig) -> None:
         )
     whole = Path(hydra_cfg.sweep.dir) if hydra_cfg.mode == RunMode.MULTIRUN else folder
     with _told(folder, lambda _: _how_to_repeat(whole)):
-        try:
-            evaluate.evaluate(_eval_settings(cfg, list(hydra_cfg.overrides.task)), folder)
-            failed = False
-        finally:
-            wandb_log.finish(failed=failed)
+        settings = _eval_settings(cfg, list(hydra_cfg.overrides.task))
+        _call(settings.logger, folder)
+        evaluate.evaluate(settings, folder)
+
+
+def _call(logger: Logger, folder: Path) -> None:
+    """Name the run for its logger: by its folder, in a sweep by what differs among the jobs and the sweep's folder."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        logger.call(folder.resolve().name, None)
+        return
+    untold = (*hydra_cfg.job.config.override_dirname.exclude_keys, "logger")
+    told = [word for word in hydra_cfg.overrides.task if word.partition("=")[0].partition(".")[0] != "logger"]
+    told = [word for word in told if word.partition("=")[0] not in untold]
+    logger.call(" ".join(told) or folder.resolve().name, Path(hydra_cfg.sweep.dir).resolve().name)
 
 
 def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
@@ -143,8 +155,8 @@ def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig
 def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     settings = config.typed(eval_config.with_images(cfg, overrides))
     assert isinstance(settings, EvalConfig)
-    config.check_kinds(settings, config.EVAL_OPTIONS)
-    config.check_logger(settings.logger)
+    config.check_kinds(settings, {**config.EVAL_OPTIONS, "logger": config.OPTIONS["logger"]})
+    settings.logger.check()
     if settings.init is not None:
         config.check_kinds(settings, {"init": config.OPTIONS["init"]})
     eval_config.check_chosen(settings, overrides)
@@ -281,16 +293,14 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
 
     Lightning starts the others of a DDP run with this process's ``sys.argv`` (ECOSYSTEM.md, Hydra).
     """
-    argv, failed = sys.argv, True
+    argv = sys.argv
     names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
     sys.argv = [argv[0], *overrides, f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
     try:
         yield
-        failed = False
     finally:
         sys.argv = argv
-        wandb_log.finish(failed=failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name, value in before.items():

@@ -32,6 +32,10 @@ from deepcluster.export import Export
 from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
 from deepcluster.patch_filters import KMeansPatchesInit
 from deepcluster.targets import check_target
+from deepcluster.tracking.logger import Logger
+from deepcluster.tracking.on_mlflow import MLflow
+from deepcluster.tracking.on_tensorboard import TensorBoard
+from deepcluster.tracking.on_wandb import Wandb
 from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
@@ -80,6 +84,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "kmeans_patches": KMeansPatchesInit,
     },
     "clustering": {"kmeans": KMeans, "pic": PIC},
+    "logger": {"csv": Logger, "wandb": Wandb, "mlflow": MLflow, "tensorboard": TensorBoard},
 }
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -148,7 +153,7 @@ class TrainConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpointing = field(default_factory=Checkpointing)
     trainer: dict[str, Any] = field(default_factory=dict)
-    logger: dict[str, Any] = field(default_factory=dict)
+    logger: Logger = field(default_factory=Logger)
     seed: int = 1
     estimate: bool = False
     output_dir: str | None = None
@@ -207,7 +212,7 @@ def settings(cfg: DictConfig) -> TrainConfig:
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
     check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
     check_processes(config.trainer)
-    check_logger(config.logger)
+    config.logger.check()
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
@@ -221,17 +226,6 @@ def settings(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config
-
-
-def check_logger(logger: dict[str, Any]) -> None:
-    """Refuse a logger that does not exist or arguments that it does not take; {} logs to files only.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    if logger:
-        given = {name: value for name, value in logger.items() if value is not None}  # null: decided by itself
-        check_target(given, "logger", supplied=("save_dir",))
 
 
 def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:

@@ -13,6 +13,7 @@ from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import Evaluator
 from deepcluster.initialise import Init
 from deepcluster.targets import check_target
+from deepcluster.tracking.logger import Logger
 from deepcluster.training.features import Extraction
 
 OF_NETWORK = ("data.size", "data.resize", "data.n_channels")  # its input; a checkpoint tells them
@@ -41,7 +42,7 @@ class EvalConfig:
     init: Init | None = None
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
-    logger: dict[str, Any] = field(default_factory=dict)
+    logger: Logger = field(default_factory=Logger)
     seed: int = 1
     output_dir: str | None = None
 

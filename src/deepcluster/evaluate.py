@@ -20,7 +20,7 @@ from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.initialise import RandomInit, new_backbone
 from deepcluster.models.backbone import Backbone
 from deepcluster.recognise import Weights
-from deepcluster.result_log import log_results, open_logger
+from deepcluster.result_log import log_results, result_log
 from deepcluster.training.precision import choose_precision
 from deepcluster.training.progress import Progress
 
@@ -40,15 +40,15 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         _of_checkpoint(config, folder, progress) if config.ckpt is not None else _of_arch(config, folder, progress)
     )
     stored = context.stored
-    logger = open_logger(config.logger, config, folder, run_folder(stored.path), progress)
-    network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
-    numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
-    results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
-    content = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / "results.json", content.encode())
-    progress.say(f"results    {folder / 'results.json'}")
-    if logger is not None:
-        log_results(logger, results, epoch=stored.epoch)
+    with result_log(config, folder, run_folder(stored.path), progress) as recorder:
+        network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
+        numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
+        results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
+        content = json.dumps(results, indent=2, allow_nan=False) + "\n"
+        write_atomically(folder / "results.json", content.encode())
+        progress.say(f"results    {folder / 'results.json'}")
+        if recorder is not None:
+            log_results(recorder, results, epoch=stored.epoch)
     return results
 
 

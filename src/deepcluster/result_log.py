@@ -1,55 +1,49 @@
 """An evaluation's numbers to the logger, as eval/NAME: evaluate.py opens it before the work and logs after it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
-
-from deepcluster.config import load
-from deepcluster.targets import build
+from deepcluster.eval_config import EvalConfig
+from deepcluster.tracking.recorder import Place, Recorder
 from deepcluster.training.progress import Progress
-from deepcluster.training.wandb_log import wandb_of_evaluation
 
 
-def open_logger(
-    settings: dict[str, Any], config: Any, folder: Path, run: Path | None, progress: Progress
-) -> Logger | None:
-    """The group's logger, or None where results.json is all.
+@contextmanager
+def result_log(config: EvalConfig, folder: Path, run: Path | None, progress: Progress) -> Iterator[Recorder | None]:
+    """The logger, opened, or None where results.json is all; closed with how the evaluation ended.
 
     Args:
-        settings: the group `logger`; {} of logger=csv.
-        config: of the evaluation; a new run of Weights & Biases shows it.
+        config: a new run of the logger shows it.
         folder: where the logger writes.
-        run: the folder of the run whose checkpoint is evaluated, if there is one.
+        run: the folder of the run whose checkpoint is evaluated, if there is one; what was trained with the same
+            logger is continued there.
         progress: is told where the numbers can be seen.
 
     Raises:
-        ImportError: if the logger's library is not installed.
+        ValueError: if the logger cannot be reached.
     """
-    if not settings:
-        return None
-    if not settings["_target_"].endswith("WandbLogger"):
-        logger: Logger = build(settings, "logger", save_dir=str(folder))
-        return logger
-    if run is not None:
-        of_run = load(run / "config.yaml").logger
-        settings = {**settings, **{key: of_run[key] for key in ("project", "entity") if of_run.get(key) is not None}}
-    of_wandb: Logger = wandb_of_evaluation(settings, config, folder, run, progress)
-    return of_wandb
+    place = Place(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=run)
+    recorder = config.logger.open(place)
+    status = "failed"
+    try:
+        yield recorder
+        status = "finished"
+    except (KeyboardInterrupt, SystemExit):
+        status = "stopped"
+        raise
+    finally:
+        if recorder is not None:
+            recorder.close(status)
 
 
-def log_results(logger: Logger, results: dict[str, Any], *, epoch: int) -> None:
+def log_results(recorder: Recorder, results: dict[str, Any], *, epoch: int) -> None:
     """Log the numbers among results.json's values.
 
-    Weights & Biases takes them as the run's summary: they belong to the finished network, and rows that a second
-    process adds to a run's history would have to continue the first one's steps.
-
     Args:
-        epoch: epochs that the evaluated network was trained; the step.
+        epoch: epochs that the evaluated network was trained; the x axis.
     """
     numbers = {f"eval/{name}": float(value) for name, value in results.items() if isinstance(value, int | float)}
-    if isinstance(logger, WandbLogger):
-        logger.experiment.summary.update(numbers)
-    else:
-        logger.log_metrics(numbers, step=epoch)
-    logger.finalize("success")
+    recorder.summary(numbers, epoch)

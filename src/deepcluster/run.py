@@ -10,12 +10,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from deepcluster import checkpoint, costs, distributed, estimate
@@ -35,20 +37,22 @@ from deepcluster.initialise import new_backbone
 from deepcluster.machine import free_disk, free_memory
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.summary import argument, print_summary
+from deepcluster.summary import argument, figures_table, print_summary
 from deepcluster.targets import build
+from deepcluster.tracking.logger import Pictured
+from deepcluster.tracking.recorder import Place
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
-from deepcluster.training.csv_log import EpochCSV
 from deepcluster.training.features import FeaturePass, feature_pass
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.precision import Precision, choose_precision, set_matmul_precision
 from deepcluster.training.processes import FollowChildren, check_start, for_lightning, n_processes
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
+from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport
 from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.storage import Storage
-from deepcluster.training.wandb_log import wandb_logger
+from deepcluster.visualization.clusters_picture import clusters_picture
 
 
 @dataclass(kw_only=True)
@@ -80,6 +84,11 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
     Raises:
         ValueError: if a setting, the data or a checkpoint does not fit; FileNotFoundError if data is missing.
     """
+    with ExitStack() as ends:  # what must end however the run does
+        return _train(config, folder, ends, follow)
+
+
+def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[[Any], None] | None) -> dict[str, Any]:
     started = time.perf_counter()
     _quiet()
     if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
@@ -104,6 +113,10 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
                 f"{folder} has trained; raise it, or leave it out"
             )
         parts.progress.say(f"resuming after epoch {stored.epoch} from {last}")
+    tell_needs(config, parts, folder, epochs_done=stored.epoch if resuming else 0)
+    if config.estimate:
+        return {}
+    record = ends.enter_context(_recording(config, parts, folder))
     reassign = ReassignCallback(
         clusterer=parts.clusterer,
         schedule=config.reassign,
@@ -112,11 +125,10 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
         folder=folder / "assignments",
         seed=config.seed,
         nmi_average=config.evaluation.nmi_average,
+        record=record,
     )
-    trainer = _trainer(config, parts, reassign, folder, [] if follow is None else [FollowChildren(follow)])
-    tell_needs(config, parts, folder, epochs_done=stored.epoch if resuming else 0)
-    if config.estimate:
-        return {}
+    follower = [] if follow is None else [FollowChildren(follow)]
+    trainer = _trainer(config, parts, reassign, record, folder, follower)
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
@@ -178,9 +190,9 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
-    for logger in trainer.loggers:
-        if not isinstance(logger, EpochCSV):
-            logger.log_metrics({f"final/{k}": v for k, v in summary["trained"].items() if v is not None})
+    figures = [("final", trained), ("untrained", untrained)]
+    numbers = {f"{who}/{name}": value for who, of in figures for name, value in of.items()}
+    record.ended(trainer.current_epoch, assignment, numbers, figures_table(summary))
     print_summary(summary, folder, config)
     return summary
 
@@ -368,22 +380,47 @@ def _probe_source(
     return source
 
 
+def _recording(config: TrainConfig, parts: Parts, folder: Path) -> AbstractContextManager[RunRecord]:
+    """metrics.csv and the chosen logger."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
+    settings["folder"] = str(folder.resolve())
+
+    def picture(assignment: Assignment, title: str) -> Image:
+        assert isinstance(config.logger, Pictured)
+        return clusters_picture(
+            parts.images,
+            parts.card,
+            assignment,
+            n_clusters=config.logger.n_clusters,
+            n_members=config.logger.n_members,
+            seed=config.seed,
+            title=title,
+        )
+
+    return recording(
+        config.logger,
+        Place(folder=folder, config=settings, say=parts.progress.say),
+        picture=picture,
+        labels=parts.images.labels,
+        classes=parts.images.classes,
+    )
+
+
 def _trainer(
-    config: TrainConfig, parts: Parts, reassign: ReassignCallback, folder: Path, more: list[pl.Callback]
+    config: TrainConfig,
+    parts: Parts,
+    reassign: ReassignCallback,
+    record: RunRecord,
+    folder: Path,
+    more: list[pl.Callback],
 ) -> pl.Trainer:
-    loggers: list[Any] = [EpochCSV(folder / "metrics.csv")]
-    if config.logger:
-        if config.logger["_target_"].endswith("WandbLogger"):
-            loggers.append(wandb_logger(config.logger, config, folder, parts.progress))
-        else:
-            loggers.append(build(config.logger, "logger", save_dir=str(folder)))
     callbacks: list[pl.Callback] = [
         *more,
         reassign,
         OtherProcesses(
             n_per_epoch=reassign.n_images_per_epoch, batch_size=config.data.batch_size, progress=parts.progress
         ),
-        EpochReport(reassign, parts.progress),
+        EpochReport(reassign, parts.progress, record),
         LastCheckpoint(
             folder,
             every_n_epochs=config.checkpoint.every_n_epochs,
@@ -397,7 +434,7 @@ def _trainer(
             {**for_lightning(config.trainer), "precision": parts.precision.trainer},
             "trainer",
             callbacks=callbacks,
-            logger=loggers,
+            logger=False,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=parts.progress.bars,
             enable_checkpointing=True,

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Printed
 
 from deepcluster.config import TrainConfig
+from deepcluster.tracking.recorder import Table
 
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
@@ -21,7 +22,7 @@ ROWS = [
 def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) -> None:
     """The table at the end of a run: each figure beside that of the untrained network, and what to do next."""
     found = "" if config.clustering.k_is_fixed else f" found by {config.clustering.kind}"
-    table = Table(title=f"DeepCluster on {config.data.source}, {summary['epochs']} epochs, K = {summary['k']}{found}")
+    table = Printed(title=f"DeepCluster on {config.data.source}, {summary['epochs']} epochs, K = {summary['k']}{found}")
     table.add_column("")
     table.add_column("untrained", justify="right")
     table.add_column("trained", justify="right", style="bold")
@@ -60,6 +61,14 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
         del advice["compare K"]
     for number, (aim, command) in enumerate(advice.items()):
         console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
+
+
+def figures_table(summary: dict[str, Any]) -> Table:
+    """The figures of the printed table as numbers, for loggers."""
+    rows: list[list[str | int | float | None]] = [
+        [title, summary["untrained"][name], summary["trained"][name]] for title, name, _ in ROWS
+    ]
+    return Table(columns=["", "untrained", "trained"], rows=rows)
 
 
 def _repaired(figures: dict[str, Any]) -> str:

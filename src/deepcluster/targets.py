@@ -13,7 +13,6 @@ from typing import Any
 ALLOWED = {
     "arch": "deepcluster.models.",
     "trainer": "pytorch_lightning.",
-    "logger": "pytorch_lightning.loggers.",
 }
 
 

@@ -106,14 +106,20 @@ def majority_classes(labels_true: Tensor, clusters: Tensor, k: int) -> Tensor:
         labels_true: (N,), -1 for images without one, which do not count.
         clusters: (N,) in 0..k-1.
     """
+    return label_shares(labels_true, clusters, k)[0]
+
+
+def label_shares(labels_true: Tensor, clusters: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """:func:`majority_classes`, and the share (k,) of each cluster's labelled images that has it, 0 without any."""
     known = labels_true.cpu() >= 0
     labels, clusters = labels_true.cpu()[known].long(), clusters.cpu()[known].long()
     if len(labels) == 0:
-        return torch.full((k,), -1)
+        return torch.full((k,), -1), torch.zeros(k, dtype=torch.float64)
     n_classes = int(labels.max()) + 1
     table = torch.bincount(clusters * n_classes + labels, minlength=k * n_classes).view(k, n_classes)
     most = table.max(dim=1)
-    return torch.where(most.values > 0, most.indices, -1)
+    shares = most.values.double() / table.sum(dim=1).clamp_min(1)
+    return torch.where(most.values > 0, most.indices, -1), shares
 
 
 def many_to_one_accuracy(labels_true: Tensor, clusters: Tensor, classes: Tensor) -> float:

@@ -28,6 +28,7 @@ from deepcluster.seeding import generator, mix
 from deepcluster.training.features import Extraction, feature_pass, reduced_features, timed
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.progress import Progress
+from deepcluster.training.record import RunRecord
 from deepcluster.training.schedule import Schedule
 from deepcluster.training.storage import Storage
 
@@ -153,6 +154,7 @@ class ReassignCallback(pl.Callback):
         folder: where each assignment is written, or None.
         seed: of the run.
         nmi_average: of NMI, see clustering/metrics.py.
+        record: is told of each reassignment.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class ReassignCallback(pl.Callback):
         folder: Path | None,
         seed: int,
         nmi_average: str = "arithmetic",
+        record: RunRecord | None = None,
     ) -> None:
         self.clusterer = clusterer
         self.schedule = schedule
@@ -173,6 +176,7 @@ class ReassignCallback(pl.Callback):
         self.folder = folder
         self.seed = seed
         self.nmi_average = nmi_average
+        self.record = record or RunRecord()
         # Before the first reassignment: what run.py sets for its NMI to compare with, if anything.
         self.assignment: Assignment | None = None
         self.version = -1  # the epoch whose reassignment is in force
@@ -252,8 +256,7 @@ class ReassignCallback(pl.Callback):
             trainer.optimizers[0].state.pop(parameter, None)  # what it remembers is of other clusters
         self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
         self.latest |= {f"time/{name}": value for name, value in seconds.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics({**self.latest, "epoch": epoch}, step=trainer.global_step)
+        self.record.reassigned(epoch, self.latest, assignment, len(self.nmi_previous))
 
     def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
         folder = self.folder

@@ -1,20 +1,22 @@
-"""At the end of each epoch: its numbers to the loggers, one line to the person. After it the checkpoint is written."""
+"""At the end of each epoch: its numbers to the record, one line to the person. After it the checkpoint is written."""
 
 import pytorch_lightning as pl
 
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.progress import Progress
 from deepcluster.training.reassign import ReassignCallback
+from deepcluster.training.record import RunRecord
 
 
 class EpochReport(pl.Callback):
-    """At the end of each epoch: the epoch's numbers to the loggers and one line to the terminal.
+    """At the end of each epoch: the epoch's numbers to the record and one line to the terminal.
 
     Written before the checkpoint of the epoch, so that a run killed just after it misses no line.
     """
 
-    def __init__(self, reassign: ReassignCallback, progress: Progress) -> None:
+    def __init__(self, reassign: ReassignCallback, progress: Progress, record: RunRecord) -> None:
         self.reassign = reassign
+        self.record = record
         self.progress = progress
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -23,8 +25,7 @@ class EpochReport(pl.Callback):
         numbers["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         numbers["time/training_s"] = self.reassign.epoch_training_s
         pl_module.log_dict(numbers, logger=False)  # for callbacks that monitor a value
-        for logger in trainer.loggers:
-            logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, step=trainer.global_step)
+        self.record.epoch_ended(trainer.current_epoch, numbers)
         reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
         self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))
 

@@ -162,7 +162,7 @@ class Embedding(Evaluator):
             embedding_charts.by_label(plane, sample.labels.numpy(), names, f"{what}, coloured by label", files[-1])
         if self.thumbnails:
             places = embedding_charts.thin(plane, self.thumbnails)
-            size = thumbnail_size(context, images, 48)
+            size = thumbnail_size(images, 48)
             kept = sample.indices[torch.tensor([row for row, _, _ in places])]
             with context.progress.bar("thumbnails", len(kept), "img") as advance:
                 pictures = [picture for _, picture in thumbnails(context, images, kept, size, advance)]

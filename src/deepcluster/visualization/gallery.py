@@ -133,7 +133,7 @@ class Gallery(Evaluator):
         origin_told: str,
     ) -> None:
         shown = ordered if self.n_clusters is None else ordered[: self.n_clusters]
-        size = thumbnail_size(context, images, self.thumbnail)
+        size = thumbnail_size(images, self.thumbnail)
         n_shown = sum(len(cluster.shown) for cluster in shown)
         with context.progress.bar("thumbnails", n_shown * len(self.formats), "img") as advance:
 

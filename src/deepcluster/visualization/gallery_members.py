@@ -26,7 +26,7 @@ class Members:
     Args:
         number: as the run counts clusters, from 0.
         size: images in it.
-        mean_distance: of its images to the centroid, in the reduced space.
+        mean_distance: of its images to the centroid, in the reduced space; NaN where it was not measured.
         nearest: from the nearest on.
         farthest: from the farthest on; none that is among the nearest.
         random: of the others, drawn at random.
@@ -83,6 +83,44 @@ def choose_members(
                 mean_distance=float(distances[members].double().mean()),
                 nearest=nearest.tolist(),
                 farthest=farthest.tolist(),
+                random=drawn.tolist(),
+                majority=classes[0][0] if classes else None,
+                purity=classes[0][1] if classes else None,
+                classes=classes[:5],
+            )
+        )
+    return found
+
+
+def spread_members(
+    clusters: Tensor, labels: Tensor | None, *, k: int, n_clusters: int, n_members: int, seed: int
+) -> list[Members]:
+    """Some clusters, evenly from the largest to the smallest, with random members: what needs no distances.
+
+    Args:
+        clusters: (N,) int64 in 0..k-1.
+        labels: (N,) int64, -1 without; or None.
+        n_clusters: all of them if there are no more.
+        n_members: of each, as far as there are.
+        seed: of the members.
+    """
+    sizes = torch.bincount(clusters, minlength=k)
+    by_size = torch.argsort(sizes, descending=True, stable=True)
+    by_size = by_size[sizes[by_size] > 0]
+    n_shown = min(n_clusters, len(by_size))
+    places = [round(i * (len(by_size) - 1) / max(1, n_shown - 1)) for i in range(n_shown)]
+    found = []
+    for number in by_size[places].tolist():
+        members = torch.nonzero(clusters == number).flatten()
+        drawn = members[torch.randperm(len(members), generator=generator(seed, "members", number))[:n_members]]
+        classes = [] if labels is None else _shares(labels[members])
+        found.append(
+            Members(
+                number=number,
+                size=len(members),
+                mean_distance=float("nan"),
+                nearest=[],
+                farthest=[],
                 random=drawn.tolist(),
                 majority=classes[0][0] if classes else None,
                 purity=classes[0][1] if classes else None,

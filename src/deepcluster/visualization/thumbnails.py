@@ -1,6 +1,7 @@
 """Small pictures of images, cropped as the network sees them: for galleries, mosaics and contact sheets."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from deepcluster.evaluation.context import EvaluationContext
 BATCH = 64
 
 
-def thumbnail_size(context: EvaluationContext, images: ImageSet, largest: int) -> int:
+def thumbnail_size(images: ImageSet, largest: int) -> int:
     """Side of the thumbnails in pixels: `largest`, or that of the images in memory if they are smaller."""
     if isinstance(images, MemoryImages):
         height, width = images.images.shape[2:]
@@ -34,9 +35,22 @@ def thumbnails(
     Raises:
         BrokenImage: if an image cannot be decoded and is not to be skipped.
     """
-    scale = context.card["resize"] / context.card["image_size"]
-    view = FeatureView(size, max(size, round(size * scale)), context.card["mean"], context.card["std"], on_files=True)
     num_workers = 0 if isinstance(images, MemoryImages) else context.source(images).num_workers
+    yield from small_pictures(images, indices, size, card=context.card, num_workers=num_workers, advance=advance)
+
+
+def small_pictures(
+    images: ImageSet,
+    indices: Tensor,
+    size: int,
+    *,
+    card: dict[str, Any],
+    num_workers: int = 0,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Iterator[tuple[int, Tensor]]:
+    """:func:`thumbnails` for the network that `card` describes."""
+    scale = card["resize"] / card["image_size"]
+    view = FeatureView(size, max(size, round(size * scale)), card["mean"], card["std"], on_files=True)
     alpha = has_alpha(images)
     for batch in feature_batches(images, view, indices, BATCH, num_workers):
         for index, picture in zip(batch.indices.tolist(), batch.images, strict=True):

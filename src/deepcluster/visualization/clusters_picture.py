@@ -1,0 +1,62 @@
+"""Some clusters of one assignment as one picture, cheap enough for every reassignment: a logger shows it."""
+
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.data.images import ImageSet
+from deepcluster.visualization.gallery_members import Members, spread_members
+from deepcluster.visualization.thumbnails import small_pictures, thumbnail_size
+from deepcluster.visualization.tiles import as_picture, fitted, sheet
+
+LARGEST = 64  # pixels of a thumbnail's side
+SHOWN = 56  # smaller ones are enlarged to about this
+
+
+def clusters_picture(
+    images: ImageSet,
+    card: dict[str, Any],
+    assignment: Assignment,
+    *,
+    n_clusters: int,
+    n_members: int,
+    seed: int,
+    title: str,
+) -> Image:
+    """A row for each of some clusters, from the largest to the smallest, with random members.
+
+    Random, not the nearest to the centroid: these would look purer than the cluster is.
+
+    Args:
+        card: describes the network's input: resize, image_size, mean, std.
+        title: what and when.
+
+    Raises:
+        BrokenImage: if an image cannot be decoded and is not to be skipped.
+    """
+    labels = images.labels
+    rows = spread_members(
+        assignment.labels, labels, k=assignment.k, n_clusters=n_clusters, n_members=n_members, seed=seed
+    )
+    wanted = torch.tensor([index for row in rows for index in row.random])
+    side = thumbnail_size(images, LARGEST)
+    # In this process: for so few images workers would take longer to start.
+    pictures = dict(small_pictures(images, wanted, side, card=card))
+    tiles = [
+        fitted(as_picture(pictures[row.random[i]]), SHOWN) if i < len(row.random) else None
+        for row in rows
+        for i in range(n_members)
+    ]
+    told = f"{title}: random members of {len(rows)} of {assignment.k:,} clusters, from the largest to the smallest"
+    names = [_named(row, images.classes) for row in rows]
+    return sheet(tiles, [""] * len(tiles), n_columns=n_members, title=told, row_names=names)
+
+
+def _named(row: Members, classes: list[str] | None) -> str:
+    """A cluster's number, size and, with labels, its commonest class."""
+    said = f"{row.number}: {row.size:,} image{'' if row.size == 1 else 's'}"
+    if row.majority is None or row.purity is None:
+        return said
+    return f"{said}, {row.purity:.0%} {classes[row.majority] if classes else row.majority}"

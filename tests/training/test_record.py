@@ -1,0 +1,228 @@
+"""A run's record: each moment once, also over a resume; a logger that fails costs nothing; the best and the tables."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.tracking.logger import Logger, Tracked
+from deepcluster.tracking.recorder import Place, Recorder, Row, Table
+from deepcluster.training.csv_log import EpochCSV
+from deepcluster.training.progress import Progress
+from deepcluster.training.record import RunRecord, recording
+from deepcluster.training.report import EpochReport
+
+LABELS = torch.tensor([0, 0, 1, 1, 1, -1])
+CLUSTERS = Assignment(labels=torch.tensor([1, 1, 0, 0, 1, 0]), k=2, objective=1.0, centroids=torch.zeros(2, 1))
+FIGURES = Table(columns=["", "untrained", "trained"], rows=[["k-NN", 0.5, 0.75]])
+
+
+@dataclass
+class Heard(Recorder):
+    """A logger that keeps what it is told, and fails when asked to."""
+
+    rows: list[Row] = field(default_factory=list)
+    kept: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    fails: bool = False
+
+    def row(self, row: Row) -> None:
+        if self.fails:
+            raise ConnectionError("the server is gone\nwith details")
+        self.rows.append(row)
+
+    def files(self, kind: str, name: str, paths: list[Path]) -> None:
+        assert all(path.is_file() for path in paths)
+        self.kept.append((kind, name, [path.name for path in paths]))
+
+    def summary(self, numbers: dict[str, float], epoch: int) -> None:
+        self.figures |= numbers
+
+    def close(self, status: str) -> None:
+        if self.fails:
+            raise ConnectionError("still gone")
+        self.ended.append(status)
+
+
+@dataclass(kw_only=True)
+class Settings(Tracked):
+    heard: Any = None
+
+    def open(self, place: Place) -> Recorder:
+        found: Heard = self.heard
+        return found
+
+
+def draw(assignment: Assignment, title: str) -> Image.Image:
+    return Image.new("RGB", (4, 4))
+
+
+def opened(folder: Path, heard: Heard | None = None, said: list[str] | None = None, **settings: Any) -> RunRecord:
+    (folder / "assignments").mkdir(parents=True, exist_ok=True)
+    for name in ("samples.jsonl.gz", "epoch_00000.npz", "epoch_00001.npz", "final.npz"):
+        (folder / "assignments" / name).touch()
+    (folder / "clusters.csv").touch()
+    return RunRecord(
+        EpochCSV(folder / "metrics.csv"),
+        folder=folder,
+        logger=Settings(kind="heard", **settings),
+        recorder=Heard() if heard is None else heard,
+        picture=draw,
+        labels=LABELS,
+        classes=["cat", "dog"],
+        say=[].append if said is None else said.append,
+    )
+
+
+def epoch(record: RunRecord, number: int, loss: float = 1.0) -> None:
+    record.reassigned(number, {"cluster/k": 2.0}, CLUSTERS, number + 1)
+    record.epoch_ended(number, {"train/loss": loss})
+
+
+def test_a_moment_is_logged_once_also_when_a_resumed_run_repeats_it(tmp_path: Path) -> None:
+    first, second = Heard(), Heard()
+    record = opened(tmp_path, first)
+    epoch(record, 0)
+    record.reassigned(1, {"cluster/k": 2.0}, CLUSTERS, 2)  # killed in epoch 1, whose clustering is repeated
+    record = opened(tmp_path, second)
+    epoch(record, 1)
+    record.ended(2, CLUSTERS, {}, FIGURES)
+    epoch(opened(tmp_path, second), 2)  # trained on
+    steps = [[row.step for row in heard.rows] for heard in (first, second)]
+    assert steps == [[1, 2, 4], [5, 6, 7, 8]]
+    assert [row.epoch for row in second.rows] == [1, 2, 2, 2]
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
+def test_a_logger_that_fails_is_told_once_and_given_what_it_missed(tmp_path: Path) -> None:
+    heard, said = Heard(), []
+    record = opened(tmp_path, heard, said)
+    heard.fails = True
+    epoch(record, 0)
+    assert said == ["heard      failed (the server is gone); the run goes on, metrics.csv has its numbers"]
+    heard.fails = False
+    epoch(record, 1)
+    assert [row.step for row in heard.rows] == [1, 2, 4, 5]
+    assert heard.rows[0].numbers == {"cluster/k": 2.0} and said[1:] == ["heard      answers again"]
+    assert [row.picture is None for row in heard.rows] == [True, True, False, True]  # pictures do not wait in memory
+
+
+def test_a_logger_that_cannot_even_be_closed_ends_no_run(tmp_path: Path) -> None:
+    record = opened(tmp_path, Heard(fails=True))
+    record.close("finished")
+
+
+def test_a_picture_that_fails_costs_no_numbers(tmp_path: Path) -> None:
+    record = opened(tmp_path, heard := Heard(), said := [])
+    record.picture = lambda assignment, title: 1 / 0  # type: ignore[assignment,return-value]
+    epoch(record, 0)
+    assert [row.numbers for row in heard.rows] == [{"cluster/k": 2.0}, {"train/loss": 1.0}] and "division" in said[0]
+
+
+def test_a_full_disk_for_metrics_csv_is_not_passed_over(tmp_path: Path) -> None:
+    record = opened(tmp_path)
+    assert record.csv is not None
+    record.csv.path = tmp_path / "metrics.csv" / "impossible"
+    (tmp_path / "metrics.csv").touch()
+    with pytest.raises(OSError):
+        epoch(record, 0)
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(0, [False] * 4), (1, [True] * 4), (3, [True, False, False, True])], ids=str
+)
+def test_pictures_come_at_every_nth_reassignment(tmp_path: Path, every: int, expected: list[bool]) -> None:
+    record = opened(tmp_path, heard := Heard(), pictures_every=every)
+    for number in range(4):
+        epoch(record, number)
+    assert [row.picture is not None for row in heard.rows if row.sizes is not None] == expected
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [("none", []), ("last", ["final"]), ("all", ["epoch_00000", "epoch_00001", "final"])],
+)
+def test_the_assignments_that_are_kept(tmp_path: Path, assignments: str, expected: list[str]) -> None:
+    record = opened(tmp_path, heard := Heard(), assignments=assignments)
+    epoch(record, 0)
+    epoch(record, 1)
+    record.ended(2, CLUSTERS, {}, FIGURES)
+    assert [(kind, name) for kind, name, _ in heard.kept] == [("assignment", name) for name in expected]
+    if expected:
+        assert heard.kept[-1][2] == ["samples.jsonl.gz", "final.npz", "clusters.csv"]
+
+
+def test_the_end_tells_figures_the_best_epochs_and_tables(tmp_path: Path) -> None:
+    epoch(opened(tmp_path), 0, loss=0.25)  # by the process before
+    record = opened(tmp_path, heard := Heard())
+    epoch(record, 1, loss=0.5)
+    record.ended(2, CLUSTERS, {"final/knn_accuracy": 0.75}, FIGURES)
+    assert heard.figures == {"final/knn_accuracy": 0.75, "best/train/loss": 0.25}
+    tables = heard.rows[-1].tables
+    assert tables["figures"] is FIGURES
+    assert tables["clusters"].columns == ["cluster", "images", "share", "class", "class_share"]
+    # cluster 1 has labels 0, 0, 1; cluster 0 has 1, 1 and one unknown
+    assert tables["clusters"].rows == [[0, 3, 0.5, "dog", 1.0], [1, 3, 0.5, "cat", pytest.approx(2 / 3)]]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "finished"), (ValueError("no"), "failed"), (KeyboardInterrupt(), "stopped")], ids=str
+)
+def test_the_logger_learns_how_the_run_ended(tmp_path: Path, error: BaseException | None, status: str) -> None:
+    settings = Settings(kind="heard", heard=(heard := Heard()))
+    place = Place(folder=tmp_path, config={}, say=print)
+
+    def run() -> None:
+        with recording(settings, place, picture=draw, labels=None, classes=None):
+            if error is not None:
+                raise error
+
+    if error is None:
+        run()
+    else:
+        with pytest.raises(type(error)):
+            run()
+    assert heard.ended == [status]
+
+
+@pytest.mark.parametrize("variable", ["LOCAL_RANK", "RANK"])
+def test_only_the_main_process_tells_anybody(tmp_path: Path, monkeypatch: Any, variable: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    settings = Settings(kind="heard", heard=(heard := Heard()))
+    with recording(
+        settings, Place(folder=tmp_path, config={}, say=print), picture=draw, labels=None, classes=None
+    ) as r:
+        epoch(r, 0)
+        r.ended(1, CLUSTERS, {}, FIGURES)
+    assert (heard.rows, heard.ended, list(tmp_path.iterdir())) == ([], [], [])
+
+
+def test_a_loop_tells_its_record_what_metrics_csv_holds(tmp_path: Path) -> None:
+    heard = Heard()
+    run = tiny.build(tmp_path, max_epochs=2)
+    record = RunRecord(
+        EpochCSV(tmp_path / "metrics.csv"), folder=tmp_path, logger=Settings(kind="heard"), recorder=heard, picture=draw
+    )
+    run.reassign.record = record
+    run.trainer.callbacks.append(EpochReport(run.reassign, Progress(bars=False), record))  # type: ignore[attr-defined]
+    run.fit()
+    assert [(row.epoch, row.sizes is not None) for row in heard.rows] == [(0, True), (0, False), (1, True), (1, False)]
+    assert [int(row.sizes.sum()) for row in heard.rows if row.sizes is not None] == [tiny.N_IMAGES] * 2
+    told: dict[int, dict[str, float]] = {0: {}, 1: {}}
+    for row in heard.rows:
+        told[row.epoch] |= row.numbers
+    with (tmp_path / "metrics.csv").open() as file:
+        written = {int(row.pop("epoch")): {k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)}
+    assert told == written and {"train/loss", "cluster/objective", "time/features_s"} <= told[0].keys()
+
+
+def test_the_plain_logger_draws_and_keeps_nothing() -> None:
+    assert not Logger().draws(1) and not Logger().keeps(last=True) and not Logger().keeps_checkpoint()
