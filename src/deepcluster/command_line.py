@@ -1,6 +1,7 @@
 """Between Hydra and run.py: from overrides to settings, clear errors, sweeps checked before their first job."""
 
 import copy
+import errno
 import itertools
 import os
 import signal
@@ -25,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, eval_config, evaluate, manual, run
+from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run
 from deepcluster.atomic import held
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
@@ -34,6 +35,8 @@ from deepcluster.training import wandb_log
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JobFailed(Exception):
@@ -147,6 +150,8 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
         yield
     except USER_ERRORS as error:
         where = write_traceback(error, folder)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and "Make room" not in str(error):
+            where = f"make room{how_to_go_on(folder)}\n{where}".rstrip()
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
             raise JobFailed(sentence(error)) from error
@@ -162,9 +167,11 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
 
 def _how_to_resume(folder: Path) -> str:
     """Of train.py."""
-    saved = (folder / "checkpoints" / "last.ckpt").is_file()
-    resume = f"; continue with: python train.py {argument('resume', folder)}"
-    return resume if saved else ", before its first checkpoint"
+    resume = f"python train.py {argument('resume', folder)}"
+    if resuming.checkpoints(folder):
+        return f"; continue with: {resume}"
+    begun = (folder / "config.yaml").is_file()
+    return ", before its first checkpoint" + (f"; begin again with: {resume}" if begun else "")
 
 
 def _how_to_repeat(folder: Path) -> str:

@@ -17,11 +17,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster import checkpoint, distributed
+from deepcluster import checkpoint, distributed, resuming
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.config import TrainConfig, check_sizes, save
+from deepcluster.config import TrainConfig, check_sizes, save, what_is_learned
 from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
@@ -44,6 +44,8 @@ from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
 from deepcluster.training.wandb_log import wandb_logger
+
+UNTRAINED = "untrained.json"  # in the run's folder
 
 
 @dataclass(kw_only=True)
@@ -78,20 +80,28 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         raise ValueError(  # a sweep's jobs come here; config.run_folder has told it to a single run
             f"{folder} already holds a run; continue it with {argument('resume', folder)}, or choose another output_dir"
         )
-    last = folder / "checkpoints" / "last.ckpt"
-    resuming = last.is_file()
-    parts = prepare(config, resuming=resuming)
-    if resuming:
-        stored = checkpoint.load(last)
-        checkpoint.check_same_network(stored.card, parts.card, last)
-        capacity = config.clustering.capacity(len(parts.images))
-        checkpoint.check_same_clusters(stored, capacity, k_is_fixed=config.clustering.k_is_fixed)
+    goes_on = bool(resuming.checkpoints(folder))
+    figures = resuming.untrained_figures(folder / UNTRAINED) if goes_on else None
+    # The weights of a run that goes on come from its checkpoint, unless the untrained network is measured again.
+    parts = prepare(config, initialise=not goes_on or (figures is None and _measures_untrained(config)))
+    stored = None
+    if goes_on:
+        this_run = resuming.ThisRun(
+            card=parts.card,
+            settings=what_is_learned(config),
+            n_images=len(parts.images),
+            capacity=config.clustering.capacity(len(parts.images)),
+            k_is_fixed=config.clustering.k_is_fixed,
+        )
+        stored = resuming.choose(folder, this_run, parts.progress.say)
         if config.trainer["max_epochs"] < stored.epoch:
             raise ValueError(
                 f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
                 f"{folder} has trained; raise it, or leave it out"
             )
-        parts.progress.say(f"resuming after epoch {stored.epoch} from {last}")
+        parts.progress.say(f"resuming after epoch {stored.epoch} from {stored.path}")
+    elif config.resume is not None:
+        parts.progress.say(f"{folder} has no checkpoint yet: beginning again")
     reassign = ReassignCallback(
         clusterer=parts.clusterer,
         schedule=config.reassign,
@@ -106,10 +116,12 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
         save(config, folder)
+        if stored is not None:
+            resuming.put_aside(folder, stored.path)
     split = None
     if config.evaluation.enabled and distributed.is_main_process():
         split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
-    untrained, reassign.assignment = _untrained(config, parts, split, folder, resuming=resuming)
+    untrained, reassign.assignment = (figures, None) if figures else _untrained(config, parts, split, folder)
 
     module = DeepClusterModule(
         parts.backbone,
@@ -129,7 +141,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
         before_epoch=lambda: reassign.prepare(trainer),
     )
     if config.trainer["max_epochs"] > 0:
-        trainer.fit(module, datamodule=batches, ckpt_path=str(last) if resuming else None, weights_only=True)
+        goes_on_from = None if stored is None else str(stored.path)
+        trainer.fit(module, datamodule=batches, ckpt_path=goes_on_from, weights_only=True)
 
     device = trainer.strategy.root_device
     assignment, final = reassign.final(module.backbone, device=device)
@@ -170,8 +183,11 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
+def prepare(config: TrainConfig, *, initialise: bool = True) -> Parts:
     """Load the images, build the network and check that all fits, with a line about each.
+
+    Args:
+        initialise: let the group `init` change the weights.
 
     Raises:
         ValueError: see :func:`train`.
@@ -197,7 +213,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Parts:
             f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
             "change; set trainer.max_epochs=0 to measure it as it starts"
         )
-    if not resuming:
+    if initialise:
         for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
             progress.say(f"init       {line}")
     device = choose_device(config.trainer)
@@ -263,22 +279,21 @@ def choose_device(trainer: dict[str, Any]) -> torch.device:
     return torch.device("cpu")
 
 
+def _measures_untrained(config: TrainConfig) -> bool:
+    """Whether there is something to compare with; of 0 epochs what is measured at the end is the untrained network."""
+    return config.evaluation.enabled and config.evaluation.untrained and config.trainer["max_epochs"] > 0
+
+
 def _untrained(
-    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path, *, resuming: bool
+    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path
 ) -> tuple[dict[str, float], Assignment | None]:
     """Figures of the network before training, and its assignment, with which the first epoch's is compared.
 
     The first epoch clusters the same features with another seed, so the first NMI tells how much two clusterings
-    of an untrained network agree.
+    of an untrained network agree. In a run that goes on the checkpoint's assignment takes its place.
     """
-    file = folder / "untrained.json"
-    if not (config.evaluation.enabled and config.evaluation.untrained and distributed.is_main_process()):
+    if not (_measures_untrained(config) and distributed.is_main_process()):
         return {}, None
-    if config.trainer["max_epochs"] == 0:  # what is measured at the end is the untrained network
-        return {}, None
-    if resuming and file.is_file():
-        numbers: dict[str, float] = json.loads(file.read_text())
-        return numbers, None  # the assignments are in the checkpoint
     parts.progress.say("measuring the untrained network")
     baseline, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
     second, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained again")
@@ -286,7 +301,7 @@ def _untrained(
     if split is not None:
         source = _probe_source(config, parts, parts.backbone, parts.device)
         numbers |= measure(split, source, config.evaluation, seed=config.seed)
-    write_atomically(file, json.dumps(numbers, indent=2).encode())
+    write_atomically(folder / UNTRAINED, json.dumps(numbers, indent=2).encode())
     return numbers, baseline
 
 
@@ -322,6 +337,7 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
             folder,
             every_n_epochs=config.checkpoint.every_n_epochs,
             every_n_steps=config.checkpoint.every_n_steps,
+            entries={checkpoint.SETTINGS: what_is_learned(config)},
         ),
     ]
     if parts.progress.bars:
@@ -332,7 +348,7 @@ def _trainer(config: TrainConfig, parts: Parts, reassign: ReassignCallback, fold
             "trainer",
             callbacks=callbacks,
             logger=loggers,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(keep_previous=config.checkpoint.keep_previous)],
             enable_progress_bar=parts.progress.bars,
             enable_checkpointing=True,
             enable_model_summary=False,
