@@ -73,8 +73,9 @@ def write(settings: Data, name: str, key: str, entry: dict[str, Any], *, of_root
 
 def _remove_left_overs(path: Path) -> None:
     """Parts that a killed process left; several processes may be writing one entry now, each its own part."""
-    for part in path.parent.glob(f"{path.name}?*"):
-        if part.stat().st_mtime < time.time() - _LEFT_OVER_S:
+    for name in os.listdir(path.parent):
+        part = path.parent / name
+        if name.startswith(path.name) and part != path and part.stat().st_mtime < time.time() - _LEFT_OVER_S:
             part.unlink(missing_ok=True)
 
 
