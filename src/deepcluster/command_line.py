@@ -28,6 +28,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run
 from deepcluster.atomic import held
+from deepcluster.data.loader import worker_died
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
 from deepcluster.summary import argument
@@ -156,6 +157,12 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
             raise JobFailed(sentence(error)) from error
         refuse(error, note=where)
+    except RuntimeError as error:
+        died = worker_died(error)
+        if died is None:
+            raise
+        write_traceback(error, folder)
+        refuse(died, note=f"stopped{how_to_go_on(folder)}")
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
