@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from deepcluster import numpy_scalars
+from deepcluster.atomic import damage
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
 
 CARD = "deepcluster"  # the checkpoint's key of the network's description
+SETTINGS = "settings"  # its key of what cannot change in a resumed run
 
 
 @dataclass(kw_only=True)
@@ -32,6 +34,7 @@ class Checkpoint:
         capacity: the most clusters that its head has room for, or None without a head.
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
+        settings: of its run, by their full names, those that cannot change in a resumed one; None if it tells none.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Checkpoint:
     capacity: int | None
     epoch: int
     head: tuple[Tensor, Tensor] | None = None
+    settings: dict[str, Any] | None = None
 
 
 def find(path: str | Path) -> Path:
@@ -51,10 +55,10 @@ def find(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        final, last = (path / "checkpoints" / name for name in ("final.ckpt", "last.ckpt"))
+        final, last, previous = (path / "checkpoints" / f"{name}.ckpt" for name in ("final", "last", "previous"))
         if final.is_file() and last.is_file():  # final.ckpt is of fewer epochs in a run that is being trained on
             return last if _epoch(last) > _epoch(final) >= 0 else final
-        for file in (final, last):
+        for file in (final, last, previous):
             if file.is_file():
                 return file
         raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
@@ -88,11 +92,13 @@ def load(path: str | Path) -> Checkpoint:
 def read(file: Path) -> Any:
     """What torch.save wrote, of whatever program; only tensors and plain values, so no code of the file runs.
 
-    Numbers of numpy become Python's.
+    Numbers of numpy become Python's. All bytes are compared with their checksums first, where the file has such.
 
     Raises:
         ValueError: if the file is damaged or holds more than that.
     """
+    if (why := damage(file)) is not None:
+        raise ValueError(f"{file} is cut short or damaged ({why})")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
             warnings.filterwarnings("ignore", message="pickle_load_args")  # encoding is heeded all the same
@@ -105,8 +111,8 @@ def read(file: Path) -> Any:
     except Exception as error:  # of damaged bytes torch's reader makes any: AssertionError, IndexError, struct.error
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk's; those of torch's reader name no file
-        why = str(error).splitlines() or ["it ends too early"]
-        raise ValueError(f"{file} is cut short or damaged ({why[0]})") from error
+        lines = str(error).splitlines() or ["it ends too early"]
+        raise ValueError(f"{file} is cut short or damaged ({lines[0]})") from error
 
 
 def is_ours(content: Any) -> bool:
@@ -133,6 +139,7 @@ def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
         capacity=capacity,
         epoch=int(content["epoch"]) + 1,
         head=head,
+        settings=content.get(SETTINGS),
     )
 
 
@@ -175,6 +182,24 @@ def check_same_clusters(stored: Checkpoint, capacity: int, *, k_is_fixed: bool) 
             f"{stored.path} holds {k} clusters with room for {stored.capacity or k}, this run's "
             f"clustering.max_k has room for {capacity}; {way_out}"
         )
+
+
+def check_same_run(stored: Checkpoint, settings: dict[str, Any]) -> None:
+    """Refuse the checkpoint of a run that learned something else.
+
+    Args:
+        settings: this run's, see :class:`Checkpoint`; what only one of the two knows is not compared.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    for key in (stored.settings or {}).keys() & settings.keys():
+        assert stored.settings is not None
+        if stored.settings[key] != settings[key]:
+            raise ValueError(
+                f"{stored.path} is of another run: its {key} is {stored.settings[key]}, this run's is {settings[key]}; "
+                "put the run's own checkpoint back, or start a new run"
+            )
 
 
 def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -1,6 +1,7 @@
 """Between Hydra and run.py: from overrides to settings, clear errors, sweeps checked before their first job."""
 
 import copy
+import errno
 import itertools
 import os
 import signal
@@ -27,8 +28,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, eval_config, evaluate, manual, run
+from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run
 from deepcluster.atomic import held
+from deepcluster.data.loader import worker_died
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
 from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
@@ -37,6 +39,8 @@ from deepcluster.tracking.logger import Logger
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException, ProcessLost)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JobFailed(Exception):
@@ -175,15 +179,22 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
         raise SystemExit(_status_of_failure()) from None
     except USER_ERRORS as error:
         where = write_traceback(error, folder)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and "Make room" not in str(error):
+            where = f"make room{how_to_go_on(folder)}\n{where}".rstrip()
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
             print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
             raise JobFailed(sentence(error)) from error
-        print(f"\nerror: {f'process {number}: ' if number else ''}{sentence(error)}\n{where}", file=sys.stderr)
+        _speak(sentence(error), where, number)
         raise SystemExit(_status_of_failure()) from None
-    except Exception:
-        if number == 0:
+    except Exception as error:
+        died = worker_died(error) if isinstance(error, RuntimeError) else None
+        if died is not None:
+            write_traceback(error, folder)
+            _speak(sentence(died), f"stopped{how_to_go_on(folder)}", number)
+        elif number == 0:
             raise
-        traceback.print_exc()
+        else:
+            traceback.print_exc()
         raise SystemExit(_status_of_failure()) from None
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         if number:  # the first process tells it
@@ -194,6 +205,10 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
         print(f"\nstopped{how_to_go_on(folder)}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
+
+
+def _speak(error: str, note: str, number: int) -> None:
+    print(f"\nerror: {f'process {number}: ' if number else ''}{error}\n{note}", file=sys.stderr)
 
 
 def _status_of_failure() -> int:
@@ -207,9 +222,11 @@ def _status_of_failure() -> int:
 
 def _how_to_resume(folder: Path) -> str:
     """Of train.py."""
-    saved = (folder / "checkpoints" / "last.ckpt").is_file()
-    resume = f"; continue with: python train.py {argument('resume', folder)}"
-    return resume if saved else ", before its first checkpoint"
+    resume = f"python train.py {argument('resume', folder)}"
+    if resuming.checkpoints(folder):
+        return f"; continue with: {resume}"
+    begun = (folder / "config.yaml").is_file()
+    return ", before its first checkpoint" + (f"; begin again with: {resume}" if begun else "")
 
 
 def _how_to_repeat(folder: Path) -> str:

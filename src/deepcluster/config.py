@@ -60,6 +60,7 @@ MAY_CHANGE_ON_RESUME = (
     "extraction.store",
     "extraction.memory_gb",
     "extraction.scratch",
+    "data.timeout_s",
     "checkpoint",
     "estimate",
 )
@@ -125,10 +126,13 @@ class Checkpointing:
     Args:
         every_n_epochs: epochs between two checkpoints; the last epoch always has one.
         every_n_steps: also within an epoch, for epochs of hours; None does not.
+        keep_previous: keep the one before as checkpoints/previous.ckpt, which a run goes on from when the last one
+            turns out damaged; takes its room on the disk.
     """
 
     every_n_epochs: int = 1
     every_n_steps: int | None = None
+    keep_previous: bool = True
 
     def __post_init__(self) -> None:
         if self.every_n_epochs < 1:
@@ -347,6 +351,20 @@ def _check_cosine(stored: DictConfig, planned: int) -> None:
             f"its rate falls to 0 at epoch {planned}. Start a new run, with init=checkpoint init.path=... to begin "
             "from these weights"
         )
+
+
+def what_is_learned(config: TrainConfig) -> dict[str, Any]:
+    """The settings that cannot change in a resumed run, as plain values by their full names."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    flat = _flat(plain, "")
+    free = (*MAY_CHANGE_ON_RESUME, "output_dir", "resume", "data.cache_dir")
+    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{name}.") for name in free)}
+
+
+def _flat(node: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix[:-1]: node}
+    return {key: value for name, child in node.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
 
 
 def save(config: TrainConfig, folder: Path) -> None:

@@ -20,11 +20,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from deepcluster import checkpoint, costs, distributed, estimate
+from deepcluster import checkpoint, costs, distributed, estimate, resuming
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.config import TrainConfig, check_sizes, save
+from deepcluster.config import TrainConfig, check_sizes, save, what_is_learned
 from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
@@ -53,6 +53,8 @@ from deepcluster.training.report import EpochReport
 from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.storage import Storage
 from deepcluster.visualization.clusters_picture import clusters_picture
+
+UNTRAINED = "untrained.json"  # in the run's folder
 
 
 @dataclass(kw_only=True)
@@ -97,23 +99,32 @@ def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[
         )
     named = config.output_dir is not None or config.resume is not None
     check_start(config.trainer, choose_device(config.trainer), folder_is_named=named)
-    last = folder / "checkpoints" / "last.ckpt"
-    resuming = last.is_file()
-    parts = prepare(config, resuming=resuming, folder=folder)
+    goes_on = bool(resuming.checkpoints(folder))
+    figures = resuming.untrained_figures(folder / UNTRAINED) if goes_on else None
+    # The weights of a run that goes on come from its checkpoint, unless the untrained network is measured again.
+    initialise = not goes_on or (figures is None and _measures_untrained(config))
+    parts = prepare(config, initialise=initialise, folder=folder)
     kept_as = str(parts.clusterer.storage.dtype).removeprefix("torch.")
     config = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, store_dtype=kept_as))
-    if resuming:
-        stored = checkpoint.load(last)
-        checkpoint.check_same_network(stored.card, parts.card, last)
-        capacity = config.clustering.capacity(len(parts.images))
-        checkpoint.check_same_clusters(stored, capacity, k_is_fixed=config.clustering.k_is_fixed)
+    stored = None
+    if goes_on:
+        this_run = resuming.ThisRun(
+            card=parts.card,
+            settings=what_is_learned(config),
+            n_images=len(parts.images),
+            capacity=config.clustering.capacity(len(parts.images)),
+            k_is_fixed=config.clustering.k_is_fixed,
+        )
+        stored = resuming.choose(folder, this_run, parts.progress.say)
         if config.trainer["max_epochs"] < stored.epoch:
             raise ValueError(
                 f"trainer.max_epochs={config.trainer['max_epochs']} is less than the {stored.epoch} epochs that "
                 f"{folder} has trained; raise it, or leave it out"
             )
-        parts.progress.say(f"resuming after epoch {stored.epoch} from {last}")
-    tell_needs(config, parts, folder, epochs_done=stored.epoch if resuming else 0)
+        parts.progress.say(f"resuming after epoch {stored.epoch} from {stored.path}")
+    elif config.resume is not None:
+        parts.progress.say(f"{folder} has no checkpoint yet: beginning again")
+    tell_needs(config, parts, folder, epochs_done=0 if stored is None else stored.epoch)
     if config.estimate:
         return {}
     record = ends.enter_context(_recording(config, parts, folder))
@@ -127,16 +138,18 @@ def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[
         nmi_average=config.evaluation.nmi_average,
         record=record,
     )
-    follower = [] if follow is None else [FollowChildren(follow)]
+    follower: list[pl.Callback] = [] if follow is None else [FollowChildren(follow)]
     trainer = _trainer(config, parts, reassign, record, folder, follower)
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
         save(config, folder)
+        if stored is not None:
+            resuming.put_aside(folder, stored.path)
     split = None
     if config.evaluation.enabled and distributed.is_main_process():
         split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
-    untrained, reassign.assignment = _untrained(config, parts, split, folder, resuming=resuming)
+    untrained, reassign.assignment = (figures, None) if figures else _untrained(config, parts, split, folder)
 
     module = DeepClusterModule(
         parts.backbone,
@@ -156,7 +169,8 @@ def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[
         before_epoch=lambda: reassign.prepare(trainer),
     )
     if config.trainer["max_epochs"] > 0:
-        trainer.fit(module, datamodule=batches, ckpt_path=str(last) if resuming else None, weights_only=True)
+        goes_on_from = None if stored is None else str(stored.path)
+        trainer.fit(module, datamodule=batches, ckpt_path=goes_on_from, weights_only=True)
 
     device = trainer.strategy.root_device
     assignment, final = reassign.final(module.backbone, device=device)
@@ -190,18 +204,18 @@ def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
-    figures = [("final", trained), ("untrained", untrained)]
-    numbers = {f"{who}/{name}": value for who, of in figures for name, value in of.items()}
+    both = [("final", trained), ("untrained", untrained)]
+    numbers = {f"{who}/{name}": value for who, of in both for name, value in of.items()}
     record.ended(trainer.current_epoch, assignment, numbers, figures_table(summary))
     print_summary(summary, folder, config)
     return summary
 
 
-def prepare(config: TrainConfig, *, resuming: bool = False, folder: Path | None = None) -> Parts:
+def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None = None) -> Parts:
     """Load the images, build the network and check that all fits, with a line about each.
 
     Args:
-        resuming: the weights come from a checkpoint.
+        initialise: let the group `init` change the weights.
         folder: of the run, where reduced features that are more than memory go; None: the system's for such files.
 
     Raises:
@@ -234,7 +248,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False, folder: Path | None 
             f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
             "change; set trainer.max_epochs=0 to measure it as it starts"
         )
-    if not resuming:
+    if initialise:
         for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
             progress.say(f"init       {line}")
     device = choose_device(config.trainer)
@@ -335,22 +349,21 @@ def choose_device(trainer: dict[str, Any]) -> torch.device:
     return torch.device("cpu")
 
 
+def _measures_untrained(config: TrainConfig) -> bool:
+    """Whether there is something to compare with; of 0 epochs what is measured at the end is the untrained network."""
+    return config.evaluation.enabled and config.evaluation.untrained and config.trainer["max_epochs"] > 0
+
+
 def _untrained(
-    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path, *, resuming: bool
+    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path
 ) -> tuple[dict[str, float], Assignment | None]:
     """Figures of the network before training, and its assignment, with which the first epoch's is compared.
 
     The first epoch clusters the same features with another seed, so the first NMI tells how much two clusterings
-    of an untrained network agree.
+    of an untrained network agree. In a run that goes on the checkpoint's assignment takes its place.
     """
-    file = folder / "untrained.json"
-    if not (config.evaluation.enabled and config.evaluation.untrained and distributed.is_main_process()):
+    if not (_measures_untrained(config) and distributed.is_main_process()):
         return {}, None
-    if config.trainer["max_epochs"] == 0:  # what is measured at the end is the untrained network
-        return {}, None
-    if resuming and file.is_file():
-        numbers: dict[str, float] = json.loads(file.read_text())
-        return numbers, None  # the assignments are in the checkpoint
     parts.progress.say("measuring the untrained network")
     baseline, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
     second, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained again")
@@ -358,7 +371,7 @@ def _untrained(
     if split is not None:
         source = _probe_source(config, parts, parts.backbone, parts.device)
         numbers |= measure(split, source, config.evaluation, seed=config.seed)
-    write_atomically(file, json.dumps(numbers, indent=2).encode())
+    write_atomically(folder / UNTRAINED, json.dumps(numbers, indent=2).encode())
     return numbers, baseline
 
 
@@ -425,6 +438,7 @@ def _trainer(
             folder,
             every_n_epochs=config.checkpoint.every_n_epochs,
             every_n_steps=config.checkpoint.every_n_steps,
+            entries={checkpoint.SETTINGS: what_is_learned(config)},
         ),
     ]
     if parts.progress.bars:
@@ -435,7 +449,7 @@ def _trainer(
             "trainer",
             callbacks=callbacks,
             logger=False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(keep_previous=config.checkpoint.keep_previous)],
             enable_progress_bar=parts.progress.bars,
             enable_checkpointing=True,
             enable_model_summary=False,

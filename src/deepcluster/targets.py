@@ -8,16 +8,18 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-# Where the thing that a group names may come from. A config may be part of a stranger's checkpoint, and Hydra's own
-# block-list lets builtins.open and torch.load through (ECOSYSTEM.md).
+# Where the thing that a group names may come from, and the class that it must be or give. A config may be part of a
+# stranger's checkpoint, and Hydra's own block-list lets builtins.open and torch.load through (ECOSYSTEM.md). A prefix
+# alone is not enough: modules hold what they import, as pytorch_lightning.core.saving.pl_load does.
 ALLOWED = {
-    "arch": "deepcluster.models.",
-    "trainer": "pytorch_lightning.",
+    "arch": ("deepcluster.models.", "deepcluster.models.backbone.Backbone"),
+    "trainer": ("pytorch_lightning.", "pytorch_lightning.trainer.Trainer"),
 }
+OWN = "_target_"  # the only key of a group that may begin with an underscore
 
 
 def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> None:
-    """Refuse a `_target_` from elsewhere, one that does not exist, and arguments that it does not take.
+    """Refuse a `_target_` from elsewhere or of another kind, one that does not exist, and arguments it does not take.
 
     Args:
         node: the config of one group, with `_target_`.
@@ -27,9 +29,8 @@ def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> N
     Raises:
         ValueError: naming the key, its value, and what would be right.
     """
-    target = node.get("_target_")
-    if not isinstance(target, str) or not target.startswith(ALLOWED[key]):
-        raise ValueError(f"{key}._target_={target} is not allowed; it must start with {ALLOWED[key]}")
+    target = node.get(OWN)
+    _refuse_nested(node, key)
     parameters = inspect.signature(locate(target, key)).parameters
     takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name, value in node.items():
@@ -58,26 +59,57 @@ def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> N
         raise ValueError(f"{key} ({target}) needs a value for {', '.join(missing)}")
 
 
-def locate(target: str, key: str) -> Any:
-    """Import what a `_target_` names.
+def locate(target: Any, key: str) -> Any:
+    """Import what a `_target_` names: a class of the group's kind, or a function that is annotated to give one.
 
     Raises:
-        ValueError: if there is no such thing.
+        ValueError: if it lies elsewhere, there is no such thing, or it is something else.
     """
-    module, _, name = target.rpartition(".")
+    prefix, wanted = ALLOWED[key]
+    if not isinstance(target, str) or not target.startswith(prefix):
+        raise ValueError(f"{key}._target_={target} is not allowed; it must start with {prefix}")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = _imported(target)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
-    if not callable(found):
-        raise ValueError(f"{key}._target_={target} cannot be called; name a class or a function")
+    kind: type = _imported(wanted)
+    if not _gives(found, kind, prefix):
+        raise ValueError(f"{key}._target_={target} is not allowed; name a {kind.__name__}, or what gives one")
     return found
+
+
+def _imported(name: str) -> Any:
+    module, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(module), last)
+
+
+def _gives(found: Any, kind: type, prefix: str) -> bool:
+    """Whether it is a class of this kind, or a function of the allowed place that says it gives one."""
+    if isinstance(found, type):
+        return issubclass(found, kind)
+    if not inspect.isfunction(found) or not found.__module__.startswith(prefix):
+        return False
+    given = typing.get_type_hints(found).get("return")
+    return isinstance(given, type) and issubclass(given, kind)
+
+
+def _refuse_nested(node: dict[str, Any], key: str) -> None:
+    """Nothing within a group is built from a `_target_`, so one that stands there is a mistake or an attack."""
+    for name, value in node.items():
+        if str(name).startswith("_") and name != OWN:
+            raise ValueError(f"{key}.{name} is not allowed; a group names one {OWN} and its arguments")
+        parts = [value]
+        while parts:
+            part = parts.pop()
+            if isinstance(part, dict) and OWN in part:
+                raise ValueError(f"{key}.{name} names a {OWN}, {part[OWN]}; only {key}.{OWN} itself is built")
+            parts += part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else []
 
 
 def build(node: dict[str, Any], key: str, **supplied: Any) -> Any:
     """Call what the group's `_target_` names with the group's values and those that the code supplies."""
     values = {name: value for name, value in node.items() if not name.startswith("_")}
-    return locate(node["_target_"], key)(**{**values, **supplied})
+    return locate(node.get(OWN), key)(**{**values, **supplied})
 
 
 def _fits(value: Any, annotation: Any) -> bool:

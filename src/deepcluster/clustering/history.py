@@ -205,15 +205,19 @@ def _check_same(path: Path, now: Sequence[str]) -> None:
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write atomically: after a kill there is the old file, the new one or none, never a cut one."""
+    """Write atomically: after a kill there is the old file, the new one or none, never a cut one.
+
+    Raises:
+        OSError: if it cannot be written, for example when the disk is full; names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")  # one name, so that a kill's left-over is overwritten
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, f"{error.strerror or error}; {path.name} is as it was before", str(path)) from error

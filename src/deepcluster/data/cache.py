@@ -4,14 +4,17 @@ import hashlib
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from deepcluster.atomic import damage
 from deepcluster.data.settings import Data
 
+_LEFT_OVER_S = 3600.0  # a part that is being written was changed a moment ago
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +41,8 @@ def read(settings: Data, name: str, key: str, *, of_root_only: bool = False) -> 
     if path is None or not path.is_file():
         return None
     try:
+        if (why := damage(path)) is not None:
+            raise ValueError(why)
         entry: dict[str, Any] = torch.load(path, mmap=True, weights_only=True)
     except Exception as error:  # a damaged entry only costs its time: it is made again
         _log.warning("cache entry %s is damaged and will be made again: %s", path, error)
@@ -52,6 +57,7 @@ def write(settings: Data, name: str, key: str, entry: dict[str, Any], *, of_root
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_overs(path)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
                 torch.save({"key": key, **entry}, file)
@@ -63,6 +69,14 @@ def write(settings: Data, name: str, key: str, entry: dict[str, Any], *, of_root
                 raise
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         _log.warning("nothing remembered in %s (%s); the next start takes as long as this one", path, error)
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Parts that a killed process left; several processes may be writing one entry now, each its own part."""
+    for name in os.listdir(path.parent):
+        part = path.parent / name
+        if name.startswith(path.name) and part != path and part.stat().st_mtime < time.time() - _LEFT_OVER_S:
+            part.unlink(missing_ok=True)
 
 
 def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:

@@ -16,6 +16,7 @@ from deepcluster.data.index import EXTENSIONS, HIDDEN, find_images
 from deepcluster.data.paths import Paths
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
+from deepcluster.data.threads import in_threads
 
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "valid")}
 _N_PROBED = 64
@@ -67,7 +68,7 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
     images = FileImages(
         root=root,
         samples=samples,
-        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0]),
+        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0], settings.timeout_s),
         labels=labels,
         classes=classes if labelled else None,
         fingerprint=fingerprint(str(root.resolve()), files_fingerprint),
@@ -135,13 +136,17 @@ def _labels(files: Paths, classes: list[str]) -> Tensor:
     return numbers[torch.from_numpy(files.folder_numbers())]
 
 
-def _probe_channels(folder: Path, files: Paths) -> int:
+def _probe_channels(folder: Path, files: Paths, timeout_s: float | None) -> int:
     """Of evenly spaced images: those of the first array, if there is one; else 1 if all are grey, else 3."""
     n = min(len(files), _N_PROBED)
     probed = [files[i * len(files) // n] for i in range(n)]
+
+    def probe(name: str) -> int:
+        return channels_of(read_file(os.path.join(folder, name)))
+
     for name in sorted(probed, key=lambda name: not name.lower().endswith(".npy")):
         try:
-            n_channels = channels_of(read_file(os.path.join(folder, name)))
+            n_channels = in_threads([name], probe, n_threads=1, timeout_s=timeout_s, name=repr)[0]
         except BrokenImage:
             continue  # the scan reports it
         if n_channels != 1 or name.lower().endswith(".npy"):

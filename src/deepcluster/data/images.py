@@ -64,7 +64,7 @@ class FileImages:
     """Image files under `root`, decoded at each access; `samples` are their posix paths relative to it.
 
     `fingerprint` changes when the files do. `on_broken` is data.on_broken, for images that turn out broken after the
-    scan, and `broken_later` collects these: index -> reason.
+    scan, and `broken_later` collects these: index -> reason. `timeout_s` is data.timeout_s.
     """
 
     root: Path
@@ -76,6 +76,7 @@ class FileImages:
     fingerprint: str = ""
     on_broken: str = "error"
     broken_later: dict[int, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,6 +103,7 @@ class FileImages:
             skipped=self.skipped,
             fingerprint=self.fingerprint,
             on_broken=self.on_broken,
+            timeout_s=self.timeout_s,
         )
 
 
@@ -110,7 +112,7 @@ class EncodedImages:
     """Encoded images (PNG, JPEG, WebP bytes) from a table, held in memory, decoded at each access.
 
     The bytes are fetched by `prepare`, because a set whose decoded images are remembered never needs them.
-    `fingerprint`, `on_broken` and `broken_later` are as in FileImages.
+    `fingerprint`, `on_broken`, `broken_later` and `timeout_s` are as in FileImages.
 
     Args:
         fetch: gives all rows' bytes as one uint8 tensor and the (rows + 1,) offsets into it.
@@ -128,6 +130,7 @@ class EncodedImages:
     encoded: tuple[Tensor, Tensor] | None = None
     on_broken: str = "error"
     broken_later: dict[int, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -161,6 +164,7 @@ class EncodedImages:
             skipped=self.skipped,
             fingerprint=self.fingerprint,
             on_broken=self.on_broken,
+            timeout_s=self.timeout_s,
             encoded=self.encoded,
         )
 

@@ -10,7 +10,6 @@ import mimetypes
 import os
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -22,14 +21,13 @@ from numpy.typing import NDArray
 from deepcluster.data import cache
 from deepcluster.data.paths import Paths
 from deepcluster.data.settings import Data
-from deepcluster.data.threads import n_cores
+from deepcluster.data.threads import in_threads, n_cores
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".npy")
 N_REMEMBERED = 10_000  # fewer files are found again in less time than an index deserves
 _LAW = 2  # of finding and of the entry: raised when the same folders would give other files
 _SETTLED_NS = 2_000_000_000  # a folder that changed so shortly before it was listed may change again in the same tick
 _REPORT_EVERY_S = 10.0
-_CHUNK = 64  # folders per task
 
 HIDDEN = (".", "__MACOSX")
 
@@ -73,7 +71,7 @@ def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
     """
     name, key = f"index-{blake2b(os.fsencode(os.path.abspath(folder)), digest_size=8).hexdigest()}", f"law {_LAW}"
     entry = cache.read(settings, name, key, of_root_only=True)
-    found, n_listed = _walk(folder, {} if entry is None else _remembered(entry))
+    found, n_listed = _walk(folder, {} if entry is None else _remembered(entry), settings.timeout_s)
     others = sum((listed.others for listed in found.values()), Counter[str]())
     if others:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in others.most_common())
@@ -86,29 +84,36 @@ def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
     return _paths(entry), entry["fingerprint"]
 
 
-def _walk(root: str, known: dict[str, _Listed]) -> tuple[dict[str, _Listed], int]:
+def _walk(root: str, known: dict[str, _Listed], timeout_s: float | None) -> tuple[dict[str, _Listed], int]:
     """Every folder below root by its path, and how many had to be listed. Level by level, each in threads."""
     found: dict[str, _Listed] = {}
     n_listed = 0
     started = reported = time.monotonic()
     level = [_Place("", ())]
-    # more threads than cores: on a network disk each waits for its answer
-    with ThreadPoolExecutor(4 * n_cores()) as executor:
-        while level:
-            chunks = [level[i : i + _CHUNK] for i in range(0, len(level), _CHUNK)]
-            below: list[_Place] = []
-            for visited in executor.map(lambda chunk: [_visit(root, place, known) for place in chunk], chunks):
-                for place, identity, folder, is_new in visited:
-                    n_listed += is_new
-                    if folder is not None:
-                        found[place.path] = folder
-                        below += [_Place(f"{place.path}{name}/", (*place.above, identity)) for name in folder.folders]
-                if time.monotonic() - reported > _REPORT_EVERY_S:
-                    reported = time.monotonic()
-                    _log.info(
-                        "looking for images in %s: %s folders, %.0f s", root, f"{len(found):,}", reported - started
-                    )
-            level = below
+
+    def report(n_done: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > _REPORT_EVERY_S:
+            reported = time.monotonic()
+            n_folders = f"{len(found) + n_done:,}"
+            _log.info("looking for images in %s: %s folders, %.0f s", root, n_folders, reported - started)
+
+    while level:
+        below: list[_Place] = []
+        visited = in_threads(
+            level,
+            lambda place: _visit(root, place, known),
+            n_threads=4 * n_cores(),  # more than cores: on a network disk each waits for its answer
+            timeout_s=timeout_s,
+            name=lambda place: f"the folder {os.path.join(root, place.path)}",
+            report=report,
+        )
+        for place, identity, folder, is_new in visited:
+            n_listed += is_new
+            if folder is not None:
+                found[place.path] = folder
+                below += [_Place(f"{place.path}{name}/", (*place.above, identity)) for name in folder.folders]
+        level = below
     return found, n_listed
 
 
@@ -129,13 +134,23 @@ def _visit(root: str, place: _Place, known: dict[str, _Listed]) -> tuple[_Place,
     if old is not None and old.settled and old.changed == status.st_mtime_ns:
         return place, identity, old, False
     with os.scandir(path) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(HIDDEN))
+        seen = [entry for entry in entries if not entry.name.startswith(HIDDEN) and not _is_special(entry)]
+        names = sorted((entry.name, entry.is_dir()) for entry in seen)
     kept = [(name, is_folder) for name, is_folder in names if is_folder or name.lower().endswith(EXTENSIONS)]
     listing = os.fsencode("".join(f"{name}/\0" if is_folder else f"{name}\0" for name, is_folder in kept))
     folders = [name for name, is_folder in kept if is_folder]
     settled = status.st_mtime_ns < now - _SETTLED_NS
     others = Counter(_extension(name) for name, is_folder in names if not is_folder and _is_other_image(name))
     return place, identity, _Listed(status.st_mtime_ns, settled, listing, folders, others), True
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """A pipe, a socket or a device: reading one may never end. (Links are followed, with data.timeout_s.)"""
+    if entry.is_dir() or entry.is_file() or entry.is_symlink():
+        return False
+    if entry.name.lower().endswith(EXTENSIONS):
+        _log.warning("%s is a pipe, a socket or a device and is left out", entry.path)
+    return True
 
 
 def _is_other_image(name: str) -> bool:

@@ -3,18 +3,20 @@
 Next: training looks up pseudo_labels[batch.indices] and calls the view on its own device.
 """
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from deepcluster.data.broken import Broken, note_broken
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
-from deepcluster.data.threads import n_cores
+from deepcluster.data.threads import hung, in_threads, n_cores
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.seeding import mix
 
@@ -51,13 +53,33 @@ class _Plan:
 
 
 class _Reader(Dataset[tuple[Batch, list[Broken]]]):
-    """Request -> Batch, and which of its images are broken and stand there in mid-grey; runs in the workers."""
+    """Request -> Batch, and which of its images are broken and stand there in mid-grey; runs in the workers.
 
-    def __init__(self, images: ImageSet, view: TrainView | FeatureView) -> None:
+    Args:
+        timeout_s: how long a batch may take; the image that is waited for is named.
+    """
+
+    def __init__(
+        self, images: ImageSet, view: TrainView | FeatureView, num_workers: int, timeout_s: float | None
+    ) -> None:
         self.images = images
         self.view = view
+        self.timeout_s = timeout_s
+        self.at = RawArray("q", max(1, num_workers))  # 1 + the image that each worker reads now; 0: none
 
     def __getitem__(self, request: Request) -> tuple[Batch, list[Broken]]:
+        if self.timeout_s is None or get_worker_info() is not None or isinstance(self.images, MemoryImages):
+            return self._read(request)  # in a worker it is the DataLoader that waits
+        name = self.named(range(1))
+        return in_threads([request], self._read, n_threads=1, timeout_s=self.timeout_s, name=lambda _: name())[0]
+
+    def named(self, workers: Iterable[int]) -> Callable[[], str]:
+        """Asked later, the images that workers read then."""
+        return lambda: ", ".join(repr(self.images.samples[self.at[w] - 1]) for w in workers if self.at[w]) or "a batch"
+
+    def _read(self, request: Request) -> tuple[Batch, list[Broken]]:
+        worker = get_worker_info()
+        place = 0 if worker is None else worker.id
         n, view = len(request.indices), self.view
         draws = torch.empty(n, 0)
         if request.seed is not None and isinstance(view, TrainView):
@@ -67,12 +89,14 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
         crops: list[Tensor] = []
         broken: list[Broken] = []
         for i, numbers in zip(request.indices.tolist(), draws, strict=True):
+            self.at[place] = i + 1
             try:
                 image = self.images.read(i)
             except BrokenImage as error:
                 broken.append(Broken(i, error.reason, isinstance(error, UnreadableImage)))
                 # cropped as any other: a view may cut several crops
                 image = torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8)
+            self.at[place] = 0
             crops.append(view.crop_file(image) if isinstance(view, FeatureView) else view.crop_file(image, numbers))
         return Batch(torch.stack(crops), request.indices, draws), broken
 
@@ -235,10 +259,40 @@ def random_batches(
 
 
 def _batches(loader: _Loader, images: ImageSet) -> Iterator[Batch]:
-    for batch, broken in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            batch, broken = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            reader = loader.dataset
+            assert isinstance(reader, _Reader)
+            if reader.timeout_s is not None and "timed out" in str(error):
+                waited_for = reader.named(range(loader.num_workers))()
+                raise TimeoutError(hung(waited_for, reader.timeout_s)) from error
+            raise
         if broken:
             note_broken(images, broken)
         yield batch
+
+
+def worker_died(error: RuntimeError) -> ChildProcessError | None:
+    """What to tell of a reading process that was killed; None of other errors.
+
+    torch notices it by a signal, so its error comes from whatever line runs at that moment.
+    """
+    if not str(error).startswith("DataLoader worker (pid"):
+        return None
+    return ChildProcessError(
+        f"a process that reads images ended: {str(error).splitlines()[0].rstrip('. ')}. Often the system ends one for "
+        "want of memory (data.num_workers=N or data.batch_size=B lower takes less)"
+    )
+
+
+def _end_when_told(worker: int) -> None:
+    """In a worker: SIGTERM ends it, also while it waits for a disk; Lightning's handler, inherited, would wait."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def n_workers(settings: Data, images: ImageSet, n_processes: int = 1) -> int:
@@ -268,12 +322,15 @@ def _data_loader(
 ) -> _Loader:
     if not view.on_files and not isinstance(images, MemoryImages):
         raise ValueError("images on disk differ in size and must be cropped by workers: build the view with on_files")
+    timeout_s: float | None = getattr(images, "timeout_s", None)
     return DataLoader(
-        _Reader(images, view),
+        _Reader(images, view, num_workers, timeout_s),
         batch_size=None,
         sampler=plan,  # with batch_size=None whatever it gives is handed to the reader as it is
         num_workers=num_workers,
         persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=torch.cuda.is_available(),
+        timeout=timeout_s or 0 if num_workers > 0 else 0,
+        worker_init_fn=_end_when_told,
         generator=torch.Generator(),  # the workers' base seed would else be drawn from the global state
     )

@@ -17,7 +17,7 @@ from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
-from deepcluster.data.threads import for_each
+from deepcluster.data.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
 _LAW = 1  # of decoding: raised when the same file would give other pixels, so that no old entry is used
@@ -58,7 +58,7 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
         ValueError: if images are broken (data.on_broken=error), or all of them are, or if
             data.in_memory=always cannot be.
     """
-    images.on_broken = settings.on_broken
+    images.on_broken, images.timeout_s = settings.on_broken, settings.timeout_s
     if check == "none":
         images.prepare()
         return images
@@ -133,7 +133,13 @@ def _read_each(
             if isinstance(error, UnreadableImage):
                 may_heal.append(i)
 
-    for_each(len(chosen), work, title)
+    for_each(
+        len(chosen),
+        work,
+        title,
+        timeout_s=images.timeout_s,
+        name=lambda number: repr(images.samples[chosen[number]]),
+    )
     return broken, bool(may_heal)
 
 
@@ -189,7 +195,9 @@ def _stored_shape(images: FileImages | EncodedImages, settings: Data) -> torch.S
         return torch.Size([images.n_channels, settings.stored_size, settings.stored_size])
     for i in range(len(images)):
         try:
-            return images.read(i).shape
+            return in_threads(
+                [i], images.read, n_threads=1, timeout_s=images.timeout_s, name=lambda i: repr(images.samples[i])
+            )[0].shape
         except BrokenImage:
             continue
     return None

@@ -43,6 +43,8 @@ class Data:
         on_broken: "error" stops when images cannot be decoded. "skip" leaves out those that are found before the
             training (check "all"); one that is met later is shown in mid-grey, so that the set keeps its size, and
             named in the log. A file that is gone stops the run in any case.
+        timeout_s: folder: the longest, in seconds, that one image may take to come from the disk, and a batch from the
+            reading processes; then the run stops and names it. null waits for ever.
         labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
         cache_dir: where scans, decoded sets and statistics of files are remembered; None: the user's cache
             folder ($XDG_CACHE_HOME or ~/.cache, /deepcluster); "none": nothing is remembered.
@@ -76,6 +78,7 @@ class Data:
     stored_size: int | None = None
     check: str = "auto"
     on_broken: str = "error"
+    timeout_s: float | None = 600.0
     labels: str = "auto"
     cache_dir: str | None = None
     n_channels: int | None = None
@@ -108,6 +111,8 @@ class Data:
                 f"data.n_channels={self.n_channels} needs .npy arrays with so many channels (data.source=folder), "
                 f"data.source={self.source} has colours or grey: 1 to 4; leave it out to find it"
             )
+        if self.timeout_s is not None and not 0 < self.timeout_s <= 1e6:
+            raise ValueError(f"data.timeout_s must be in (0, 1e6] seconds or null (no limit), got {self.timeout_s}")
         if not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
         if self.in_memory == "never" and self.source not in FILE_SOURCES:

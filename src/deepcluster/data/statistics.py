@@ -64,7 +64,13 @@ def _read_moments(images: ImageSet, chosen: list[int]) -> Tensor:
                 raise
             good[i] = False
 
-    for_each(len(chosen), work, "measuring mean and standard deviation")
+    for_each(
+        len(chosen),
+        work,
+        "measuring mean and standard deviation",
+        timeout_s=getattr(images, "timeout_s", None),
+        name=lambda i: repr(images.samples[chosen[i]]),
+    )
     if not bool(good.any()):
         raise ValueError(f"none of {len(chosen):,} images can be decoded, so mean and deviation cannot be measured")
     return moments[good]

@@ -1,14 +1,24 @@
-"""Work on many images in threads: decoders release Python's lock. Used by scan.py and statistics.py."""
+"""Work on many images in threads: decoders release Python's lock. What never ends is noticed and named.
 
+Used by scan.py, statistics.py, index.py and loader.py.
+"""
+
+import itertools
 import logging
 import os
+import queue
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 _log = logging.getLogger(__name__)
-_CHUNK = 64  # images per task: small ones take 0.1 ms each, less than handing over a task
 _REPORT_EVERY_S = 30.0
+_LOOK_EVERY_S = 0.5  # for what takes too long
+_STOP_S = 5.0  # how long a failure waits for the other threads
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def n_cores() -> int:
@@ -16,23 +26,110 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def for_each(n: int, work: Callable[[int], None], what: str) -> None:
-    """Call work(0) .. work(n - 1) in threads, in any order; the first exception ends it."""
+def for_each(
+    n: int,
+    work: Callable[[int], None],
+    what: str,
+    *,
+    timeout_s: float | None = None,
+    name: Callable[[int], str] = str,
+) -> None:
+    """Call work(0) .. work(n - 1) in threads, in any order; the first exception ends it.
 
-    def chunk(start: int) -> int:
-        stop = min(start + _CHUNK, n)
-        for i in range(start, stop):
-            work(i)
-        return stop
-
+    Raises:
+        TimeoutError: see :func:`in_threads`.
+    """
     started = reported = time.monotonic()
+
+    def report(n_done: int) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if now - reported > _REPORT_EVERY_S:
+            reported = now
+            _log.info("%s: %s of %s, %.0f/s", what, f"{n_done:,}", f"{n:,}", n_done / (now - started))
+
     # one thread more than cores: while one waits for the disk, the others decode
-    executor = ThreadPoolExecutor(n_cores() + 1)
+    in_threads(range(n), work, n_threads=n_cores() + 1, timeout_s=timeout_s, name=name, report=report)
+
+
+def in_threads(
+    items: Sequence[T],
+    work: Callable[[T], R],
+    *,
+    n_threads: int,
+    timeout_s: float | None,
+    name: Callable[[T], str],
+    report: Callable[[int], None] = lambda n_done: None,
+) -> list[R]:
+    """work(item) of all items, in their order; the first exception ends it.
+
+    The threads do not keep the process alive: one that hangs in a read of a dead disk is left behind.
+
+    Args:
+        timeout_s: the longest that one item may take; None waits for ever.
+        name: what an item is, for the error.
+        report: called now and then with the number of items that are done.
+
+    Raises:
+        TimeoutError: if an item takes longer; names it.
+    """
+    results: list[R | None] = [None] * len(items)
+    numbers, stopped = itertools.count(), threading.Event()  # next() of a count is one step for threads
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    at: dict[int, tuple[int, float]] = {}  # thread -> the item it is at, since when
+
+    def run(thread: int) -> None:
+        try:
+            while (i := next(numbers)) < len(items) and not stopped.is_set():
+                at[thread] = (i, time.monotonic())
+                results[i] = work(items[i])
+            ended.put(None)
+        except BaseException as error:
+            ended.put(error)
+        finally:
+            at.pop(thread, None)
+
+    n_threads = min(n_threads, len(items))
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    n_ended = 0
     try:
-        for done in executor.map(chunk, range(0, n, _CHUNK)):
-            now = time.monotonic()
-            if now - reported > _REPORT_EVERY_S:
-                reported = now
-                _log.info("%s: %s of %s, %.0f/s", what, f"{done:,}", f"{n:,}", done / (now - started))
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        while n_ended < n_threads:
+            try:
+                error = ended.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                report(max((i for i, _ in list(at.values())), default=0))
+                _refuse_hung(list(at.values()), items, timeout_s, name)
+                continue
+            if error is not None:
+                raise error
+            n_ended += 1
+    except TimeoutError:
+        stopped.set()  # and wait for none: they may hang on the same disk
+        raise
+    except BaseException:
+        stopped.set()
+        deadline = time.monotonic() + _STOP_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
+    return results  # type: ignore[return-value]  # all are there
+
+
+def _refuse_hung(
+    at: list[tuple[int, float]], items: Sequence[T], timeout_s: float | None, name: Callable[[T], str]
+) -> None:
+    if timeout_s is None or not at:
+        return
+    i, since = min(at, key=lambda item: item[1])
+    if time.monotonic() - since > timeout_s:
+        raise TimeoutError(hung(name(items[i]), timeout_s))
+
+
+def hung(name: str, timeout_s: float) -> str:
+    """What is said of a read that does not end."""
+    return (
+        f"{name} cannot be read: no answer within data.timeout_s={timeout_s:g} seconds. Look at the disk or network "
+        "that holds it, then start again, or go on with resume=RUN; data.timeout_s=SECONDS waits longer, null for ever"
+    )

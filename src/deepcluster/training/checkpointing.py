@@ -12,9 +12,19 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from deepcluster.atomic import write_atomically
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in the run's folder checkpoints/
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically and reads them with weights_only=True: tensors and plain containers, no code."""
+    """Writes checkpoints atomically and reads them with weights_only=True: tensors and plain containers, no code.
+
+    Args:
+        keep_previous: keep the last.ckpt before as previous.ckpt.
+    """
+
+    def __init__(self, *, keep_previous: bool = True) -> None:
+        super().__init__()
+        self.keep_previous = keep_previous
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -24,19 +34,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: if the disk is full; the checkpoint before is intact, and the message says how to go on.
         """
-        buffer = io.BytesIO()
+        buffer, file = io.BytesIO(), Path(path)
         torch.save(checkpoint, buffer)
+        previous = file.with_name(PREVIOUS) if self.keep_previous and file.name == LAST else None
         try:
-            write_atomically(Path(path), buffer.getbuffer())
+            write_atomically(file, buffer.getbuffer(), previous=previous)
         except OSError as error:
             size_mb = buffer.getbuffer().nbytes / 2**20
-            kept = "the checkpoint before it is intact" if Path(path).exists() else "there is none before it"
+            kept = "the checkpoint before it is intact" if file.exists() else "there is none before it"
             raise OSError(
                 error.errno,
                 f"the checkpoint ({size_mb:.1f} MB) could not be written: {(error.strerror or '').split(';')[0]}; "
                 f"{kept}. "
-                f"Make room and continue with resume={Path(path).parent.parent}",
-                str(path),
+                f"Make room and continue with resume={file.parent.parent}",
+                str(file),
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -51,12 +62,26 @@ class LastCheckpoint(Checkpoint):
         folder: the run's folder.
         every_n_epochs: epochs between checkpoints.
         every_n_steps: additionally within an epoch, for long epochs; None does not.
+        entries: further entries of every checkpoint, plain values.
     """
 
-    def __init__(self, folder: Path, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
-        self.path = folder / "checkpoints" / "last.ckpt"
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        entries: dict[str, Any] | None = None,
+    ) -> None:
+        self.path = folder / "checkpoints" / LAST
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
+        self.entries = entries or {}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint.update(self.entries)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,0 +1,95 @@
+"""Which checkpoint a run goes on from: the last one, or the one before if that is damaged or of another run.
+
+run.py asks before it computes anything. Next: Lightning restores the chosen file.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepcluster import checkpoint
+from deepcluster.checkpoint import Checkpoint
+from deepcluster.training.checkpointing import LAST, PREVIOUS
+
+
+@dataclass(kw_only=True)
+class ThisRun:
+    """What a checkpoint must fit.
+
+    Args:
+        card: the network's description.
+        settings: config.what_is_learned.
+        n_images: N.
+        capacity: the most clusters that its head has room for.
+        k_is_fixed: whether all assignments have exactly so many.
+    """
+
+    card: dict[str, Any]
+    settings: dict[str, Any]
+    n_images: int
+    capacity: int
+    k_is_fixed: bool
+
+    def check(self, stored: Checkpoint) -> None:
+        """Refuse a checkpoint that this run cannot go on from.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        checkpoint.check_same_network(stored.card, self.card, stored.path)
+        checkpoint.check_same_clusters(stored, self.capacity, k_is_fixed=self.k_is_fixed)
+        n_clustered = self.n_images if stored.assignment is None else len(stored.assignment.labels)
+        if n_clustered != self.n_images:
+            raise ValueError(
+                f"{stored.path} clustered {n_clustered} images, data.root now has {self.n_images}; "
+                "resume with the same images, or start a new run"
+            )
+        checkpoint.check_same_run(stored, self.settings)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The run's checkpoints to go on from, the newest first."""
+    files = (folder / "checkpoints" / name for name in (LAST, PREVIOUS))
+    return [file for file in files if file.is_file()]
+
+
+def choose(folder: Path, run: ThisRun, say: Callable[[str], None]) -> Checkpoint:
+    """The newest checkpoint that is whole and this run's; what was refused is said.
+
+    Raises:
+        ValueError: if there is none; why the newest was refused, and what to do.
+    """
+    refused: list[str] = []
+    for file in checkpoints(folder):
+        try:
+            stored = checkpoint.load(file)
+            run.check(stored)
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        for reason in refused:
+            say(f"refused    {reason}")
+        return stored
+    way_out = f"; the one before it: {refused[1]}" if len(refused) > 1 else "; there is no previous.ckpt before it"
+    begin = f"delete {folder / 'checkpoints'} to begin again in this folder"
+    raise ValueError(f"{refused[0]}{way_out}. Put a good one there, or {begin}")
+
+
+def put_aside(folder: Path, chosen: Path) -> None:
+    """Rename a last.ckpt that was refused, so that the next one does not push the good one out of its place."""
+    last = folder / "checkpoints" / LAST
+    if chosen != last and last.is_file():
+        os.replace(last, last.with_name(f"{LAST}.refused"))
+
+
+def untrained_figures(file: Path) -> dict[str, float] | None:
+    """What was measured of the untrained network; None if it is not there or damaged, and must be measured again."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    is_whole = isinstance(content, dict) and all(isinstance(value, int | float) for value in content.values())
+    return content if is_whole and "objective" in content else None
