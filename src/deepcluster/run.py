@@ -43,6 +43,7 @@ from deepcluster.training.precision import Precision, choose_precision, set_matm
 from deepcluster.training.progress import Progress, TrainingBar
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.report import EpochReport
+from deepcluster.training.reuse import UntrainedFeatures, same_images
 from deepcluster.training.wandb_log import wandb_logger
 
 
@@ -63,8 +64,11 @@ class Parts:
     progress: Progress
 
 
-def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
+def train(config: TrainConfig, folder: Path, *, shared: Path | None = None) -> dict[str, Any]:
     """Run DeepCluster in `folder`, from the start or from the folder's last checkpoint.
+
+    Args:
+        shared: a folder where the jobs of a sweep keep what they can share; None: this run is alone.
 
     Returns:
         The content of summary.json.
@@ -81,6 +85,8 @@ def train(config: TrainConfig, folder: Path) -> dict[str, Any]:
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
     parts = prepare(config, resuming=resuming)
+    if not resuming:
+        parts.clusterer.untrained = _untrained_features(config, parts, shared)
     if resuming:
         stored = checkpoint.load(last)
         checkpoint.check_same_network(stored.card, parts.card, last)
@@ -288,6 +294,17 @@ def _untrained(
         numbers |= measure(split, source, config.evaluation, seed=config.seed)
     write_atomically(file, json.dumps(numbers, indent=2).encode())
     return numbers, baseline
+
+
+def _untrained_features(config: TrainConfig, parts: Parts, shared: Path | None) -> UntrainedFeatures:
+    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
+    told = () if shared is None else (same_images(config.data, parts.images), parts.card, config.extraction.batch_size)
+    return UntrainedFeatures(
+        told=(*told, str(parts.precision.extraction), parts.device.type),
+        folder=shared,
+        limit_mb=config.extraction.reuse_mb,
+        progress=parts.progress,
+    )
 
 
 def _probe_source(

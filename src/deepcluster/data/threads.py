@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 _log = logging.getLogger(__name__)
 _CHUNK = 64  # images per task: small ones take 0.1 ms each, less than handing over a task
 _REPORT_EVERY_S = 30.0
+CORES = "DEEPCLUSTER_CORES"  # environment variable, also for the processes that this one starts
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: the system's limit, or its share beside other jobs of a sweep."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, int(os.environ.get(CORES) or allowed))
 
 
 def for_each(n: int, work: Callable[[int], None], what: str) -> None:

@@ -31,16 +31,21 @@ class Extraction:
     Args:
         batch_size: images per forward pass (memory and speed only, never the result's meaning).
         buffer_mb: raw features kept in memory until PCA is fitted. What does not fit is computed twice.
+        reuse_mb: reduced features of the untrained network kept for the first clusterings (in memory) and for other
+            jobs of the same sweep (in its folder), each at most; 0 keeps none. Only where all images fit PCA.
     """
 
     batch_size: int = 256
     buffer_mb: int = 512
+    reuse_mb: int = 1024
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"extraction.batch_size must be at least 1, got {self.batch_size}")
         if self.buffer_mb < 0:
             raise ValueError(f"extraction.buffer_mb must be at least 0, got {self.buffer_mb}; 0 keeps nothing")
+        if self.reuse_mb < 0:
+            raise ValueError(f"extraction.reuse_mb must be at least 0, got {self.reuse_mb}; 0 keeps nothing")
 
 
 @dataclass(kw_only=True)

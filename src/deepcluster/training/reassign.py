@@ -18,7 +18,7 @@ from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_assignment
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.views import FeatureView
@@ -27,6 +27,7 @@ from deepcluster.seeding import generator, mix
 from deepcluster.training.features import Extraction, feature_pass, reduced_features, timed
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.progress import Progress
+from deepcluster.training.reuse import UntrainedFeatures
 from deepcluster.training.schedule import Schedule
 
 
@@ -43,6 +44,7 @@ class Clusterer:
             in the original.
         dtype: in which features are computed.
         num_workers: processes that read images.
+        untrained: keeps the first network's reduced features for the clusterings before it learns; None keeps none.
     """
 
     images: ImageSet
@@ -54,6 +56,7 @@ class Clusterer:
     dtype: torch.dtype = torch.float32
     num_workers: int = 0
     progress: Progress = field(default_factory=Progress)
+    untrained: UntrainedFeatures | None = None
 
     def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
         """Cluster the images by what `backbone` sees in them, on all ranks.
@@ -78,15 +81,23 @@ class Clusterer:
             device=device,
             dtype=self.dtype,
         )
-        with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
-            fitted, reduced = reduced_features(
-                source,
-                backbone.feature_dim,
-                self.reduction,
-                buffer_mb=self.extraction.buffer_mb,
-                seed=mix(self.seed, moment, "reduction"),
-                progress=advance,
-            )
+
+        def compute() -> tuple[FittedReduction, Tensor | None]:
+            with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
+                return reduced_features(
+                    source,
+                    backbone.feature_dim,
+                    self.reduction,
+                    buffer_mb=self.extraction.buffer_mb,
+                    seed=mix(self.seed, moment, "reduction"),
+                    progress=advance,
+                )
+
+        if self.untrained is None:
+            fitted, reduced = compute()
+        else:
+            again = moment.startswith("untrained")  # then the first epoch asks for them once more
+            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=again)
         seconds = dict(source.seconds)
 
         def cluster() -> dict[str, Any]:
