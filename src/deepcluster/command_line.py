@@ -114,7 +114,7 @@ def train(cfg: DictConfig) -> float | None:
         if in_sweep:
             shared = Path(hydra_cfg.sweep.dir) / sweep_jobs.SHARED
             if sweep_jobs.finished(folder, settings):
-                print(f"sweep      done before: {folder}", flush=True)
+                print(f"sweep      job {hydra_cfg.job.num} was done before", flush=True)
                 return _objective(json.loads((folder / "summary.json").read_text()), settings)
             if (folder / "config.yaml").is_file():  # of these settings, or sweep_jobs.job_folder had not chosen it
                 settings.resume = str(folder)

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster import config
@@ -22,6 +24,8 @@ JOB_FILE = "job.json"
 SHARED = ".untrained"  # the sweep's folder of what its jobs share, see training/reuse.py
 RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
 UNTOLD = ("output_dir", "sweep")  # the same for all, and known
+# Options of Hydra's plugins that configs/hydra/GROUP/NAME.yaml stands for: Hydra would take theirs as its schema.
+OWN_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), "sweeper": ("optuna",)}
 # What decides how and where a run is computed or told, not what it finds.
 NO_DIFFERENCE = (
     "output_dir",
@@ -116,6 +120,11 @@ def register() -> None:
     """Make the resolvers known to Hydra, in whichever process composes a job's config."""
     config.register()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    Plugins.instance()  # finds them, and their options
+    store: dict[str, Any] = ConfigStore.instance().repo["hydra"]
+    for group, names in OWN_OPTIONS.items():
+        for name in names:
+            store[group].pop(f"{name}.yaml", None)
 
 
 # Which job of train.py a folder holds --------------------------------------------------------------------------
