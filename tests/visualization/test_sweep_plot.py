@@ -40,6 +40,12 @@ def test_words_stand_beside_each_other_and_a_missing_value_is_the_default() -> N
     assert choose_axes(grid(seed=[1])) is None
 
 
+def test_a_searchs_runs_are_points_without_lines() -> None:
+    search = [Point(values={"clustering.k": str(k), "lr": str(1 / k)}, numbers={}) for k in (5, 9, 17, 40)]
+    axes = choose_axes(search)
+    assert axes is not None and (axes.x, axes.lines, axes.scattered) == ("clustering.k", [], True)
+
+
 def test_runs_that_differ_in_their_seed_are_one_point_with_its_spread() -> None:
     """By hand: accuracies 0, 1, 2 % have mean 1 and standard deviation 1 over n - 1."""
     points = grid(clustering__k=[5, 10], seed=[1, 2, 3])

@@ -46,6 +46,7 @@ class Axes:
         log: on a logarithmic scale.
         lines: keys whose values make a line of their own.
         numeric: whether there is anything between two places.
+        scattered: a search's runs, which share no values: each is a point of its own.
     """
 
     x: str
@@ -54,6 +55,7 @@ class Axes:
     log: bool
     lines: list[str]
     numeric: bool
+    scattered: bool = False
 
 
 def choose_axes(points: list[Point]) -> Axes | None:
@@ -71,7 +73,12 @@ def choose_axes(points: list[Point]) -> Axes | None:
     ticks.sort(key=float)
     places = [float(tick) for tick in ticks]
     log = x != SEED and places[0] > 0 and (x == "clustering.k" or places[-1] >= 8 * places[0])
-    return Axes(x=x, ticks=ticks, places=places, log=log, lines=_without(swept, x), numeric=True)
+    lines = _without(swept, x)
+    n_groups = len({tuple(p.values.get(key) for key in lines) for p in points})
+    scattered = len(points) >= 4 and n_groups > len(points) / 2  # in a grid a line has at least two points
+    if scattered:
+        lines = []
+    return Axes(x=x, ticks=ticks, places=places, log=log, lines=lines, numeric=True, scattered=scattered)
 
 
 def draw(points: list[Point], file: Path) -> bool:
@@ -118,18 +125,32 @@ def _panel(
         axis.axhline(factor * constant, color=UNTRAINED, linestyle="--", linewidth=1.1, zorder=1)
     for group, colour in zip(groups, colours, strict=True):
         own = [p for p in points if _group(p, axes) == group]
-        if constant is None:
+        if constant is None and not axes.scattered:
             places, means, _ = _series(own, axes, f"untrained/{name}", factor)
             axis.plot(places, means, "--", color=colour, linewidth=1.1, alpha=0.8, zorder=2)
+        if axes.scattered:
+            axis.plot(*_scatter(own, axes, f"trained/{name}", factor), "o", color=colour, markersize=4, zorder=4)
+            continue
         places, means, spreads = _series(own, axes, f"trained/{name}", factor)
+        places = _beside(places, axes, number=groups.index(group), n=len(groups))
         style = "-o" if axes.numeric else "o"
         axis.plot(places, means, style, color=colour, linewidth=1.7, markersize=4, zorder=4)
         if any(spreads):
-            low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
-            if axes.numeric:
-                axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0, zorder=3)
-            else:
-                axis.errorbar(places, means, spreads, fmt="none", ecolor=colour, elinewidth=1.2, capsize=3, zorder=3)
+            axis.errorbar(places, means, spreads, fmt="none", ecolor=colour, elinewidth=1.1, capsize=2.5, zorder=3)
+
+
+def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[float]:
+    """The places of one of n lines, so far from the others' that the bars of their spreads do not hide each other."""
+    low, high = axes.places[0], axes.places[-1]
+    step = (number - (n - 1) / 2) * min(0.012, 0.06 / n)
+    if axes.log:
+        return [place * (high / low) ** step for place in places]
+    return [place + step * (high - low) * (1 if axes.numeric else 4) for place in places]
+
+
+def _scatter(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[list[float], list[float]]:
+    known = [p for p in points if name in p.numbers]
+    return [float(p.values[axes.x]) for p in known], [factor * p.numbers[name] for p in known]
 
 
 def _series(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[list[float], list[float], list[float]]:
@@ -158,11 +179,14 @@ def _constant(points: list[Point], axes: Axes, name: str) -> float | None:
 
 
 def _tidy(axis: Any, axes: Axes) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
     if axes.log:
         axis.set_xscale("log")
-    many = len(axes.ticks) > 10
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    many = axes.scattered or len(axes.ticks) > 10
     if not (many and axes.numeric):
         axis.xaxis.set_major_locator(FixedLocator(axes.places))
         axis.set_xticklabels(axes.ticks, rotation=0 if sum(map(len, axes.ticks)) < 36 else 30)
@@ -191,11 +215,14 @@ def _legend(drawn: Any, points: list[Point], axes: Axes, groups: list[tuple[str,
         handles.append(Line2D([], [], color=UNTRAINED, linestyle="--", linewidth=1.1, label="untrained"))
     n_seeds = len({p.values[SEED] for p in points if SEED in p.values}) if axes.x != SEED else 0
     if n_seeds > 1:
-        from matplotlib.patches import Patch
-
-        handles.append(Patch(color=UNTRAINED, alpha=0.2, linewidth=0, label=f"± sd over {n_seeds} seeds"))
+        bar = drawn.axes[0].errorbar([], [], yerr=[], fmt="none", ecolor=UNTRAINED, elinewidth=1.1, capsize=2.5)
+        bar.set_label(f"± sd over {n_seeds} seeds")
+        handles.append(bar)
     if handles:
-        columns = min(len(handles), 6)
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(len(handles), int(12.5 * drawn.get_figwidth() / (longest + 7))))
+        rows = math.ceil(len(handles) / columns)
+        drawn.set_figheight(drawn.get_figheight() + 0.19 * (rows - 1))
         drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL + 0.5)
 
 
