@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from deepcluster import command_line, config
+from deepcluster import command_line, config, sweep_words
 from deepcluster.clustering.pic import PIC
 from deepcluster.data.settings import Data
 from deepcluster.errors import sentence
@@ -113,7 +113,7 @@ ALIGNMENT = "evaluation=initial_alignment"
 )
 def test_a_network_is_the_checkpoints_or_chosen(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:
-        command_line._eval_settings(composed(*typed.split(), name="eval"), typed.split())
+        command_line.eval_settings(composed(*typed.split(), name="eval"), typed.split())
     said = sentence(refused.value)
     assert not [name for name in named if name not in said], said
 
@@ -127,11 +127,11 @@ def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> Non
         "init=kmeans_patches",
         "evaluation.dim=[null,7]",
     ]
-    found = command_line._eval_settings(composed(*typed, name="eval"), typed)
+    found = command_line.eval_settings(composed(*typed, name="eval"), typed)
     assert found.data is not None and found.init is not None and found.arch is not None
     assert (found.data.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
     typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
-    assert command_line._eval_settings(composed(*typed, name="eval"), typed).init is None
+    assert command_line.eval_settings(composed(*typed, name="eval"), typed).init is None
 
 
 def test_the_manual_names_the_defaults() -> None:
@@ -425,12 +425,12 @@ def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
 def test_a_sweep_is_checked_for_the_jobs_that_hydra_will_run(overrides: list[str]) -> None:
     loader = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
     parsed = OverridesParser.create(loader).parse_overrides(overrides)
-    assert command_line.expand(overrides) == BasicSweeper.split_arguments(parsed, None)[0]
+    assert sweep_words.expand(overrides) == BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def test_an_interval_is_refused_because_no_job_could_run_it() -> None:
     with pytest.raises(ValueError, match=r"clustering.k=interval\(1,2\)"):
-        command_line.expand(["clustering.k=interval(1,2)"])
+        sweep_words.expand(["clustering.k=interval(1,2)"])
 
 
 # Paths that can be typed -------------------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
 def evaluated(ckpt: Path, *typed: str) -> Data | None:
     """Which images eval.py reads when this is typed; None: those of the checkpoint's run."""
     overrides = [f"ckpt={ckpt}", *typed]
-    return command_line._eval_settings(composed(*overrides, name="eval"), overrides).data
+    return command_line.eval_settings(composed(*overrides, name="eval"), overrides).data
 
 
 @pytest.fixture

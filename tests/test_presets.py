@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from deepcluster import command_line, config
+from deepcluster import command_line, config, sweep_words
 from deepcluster.models.backbone import Backbone
 from deepcluster.targets import build
 
@@ -258,7 +258,7 @@ def test_one_defect_can_be_left_out() -> None:
 
 
 def test_both_modes_are_one_sweep() -> None:
-    jobs = command_line.expand(["mode=correct,official", "seed=1,2,3", "experiment=deepdive_fmnist"])
+    jobs = sweep_words.expand(["mode=correct,official", "seed=1,2,3", "experiment=deepdive_fmnist"])
     made = [settings(*job) for job in jobs]
     assert [(m.sampler.kind, m.seed) for m in made] == [(k, s) for k in ("uniform", "official") for s in (1, 2, 3)]
     assert {m.optimizer.lr for m in made} == {0.1}

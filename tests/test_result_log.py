@@ -33,7 +33,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(name: str, *more: str) -> EvalConfig:
     typed = ["ckpt=run", f"logger={name}", *more]
-    return command_line._eval_settings(compose("eval", overrides=typed), typed)
+    return command_line.eval_settings(compose("eval", overrides=typed), typed)
 
 
 def log(name: str, folder: Path, run: Path | None) -> None:

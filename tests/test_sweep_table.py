@@ -4,14 +4,12 @@ import csv
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 from rich.console import Console
 
-from deepcluster.sweep_table import Job, SweepTable, differing, numbers_in, tell
+from deepcluster.sweep_jobs import Job, jobs_in, note, numbers_in
+from deepcluster.sweep_table import differing, mean_and_spread, ordered, tell, write
 
 
 def job(number: int, typed: str, evaluation: str | None = None, **rest: Any) -> Job:
@@ -92,36 +90,46 @@ def test_what_was_measured_is_no_number(tmp_path: Path) -> None:
     assert numbers_in(tmp_path) == {"epochs": 0}
 
 
-def test_files_grow_job_by_job_and_the_table_comes_after_the_last_also_if_one_failed(
-    tmp_path: Path, capsys: Any
-) -> None:
-    table = SweepTable()
-    typed = ["ckpt=a,b", "evaluation=knn", "output_dir=sweep"]
-    table.on_multirun_start(OmegaConf.create({"hydra": {"overrides": {"task": typed}}}))
-    for number, ckpt in enumerate("ab"):
-        folder = tmp_path / f"{number}"
+def test_jobs_are_read_from_their_folders_whichever_process_ran_them(tmp_path: Path) -> None:
+    for number, (k, error, ended) in enumerate([("30", None, True), ("4", "no such file", True), ("5", None, False)]):
+        folder = tmp_path / f"{number}_k-{k}"
         folder.mkdir()
-        (folder / "results.json").write_text(json.dumps({"ckpt": ckpt, "accuracy": 0.25}))
-        hydra = {
-            "overrides": {"task": [f"ckpt={ckpt}", *typed[1:]]},
-            "runtime": {"output_dir": str(folder), "choices": {"evaluation": "knn"}},
-            "job": {"num": number},
-            "sweep": {"dir": str(tmp_path)},
-        }
-        done = JobReturn(status=JobStatus.COMPLETED if number == 0 else JobStatus.FAILED)
-        done.return_value = None if number == 0 else ValueError("no such file, as it happens")
-        assert capsys.readouterr().out == ""
-        table.on_job_end(OmegaConf.create({"hydra": hydra}), done)
-        stored = json.loads((tmp_path / "results.json").read_text())
-        assert [job["numbers"] for job in stored] == [{"accuracy": 0.25}, {}][: number + 1]
+        (folder / "summary.json").write_text(json.dumps({"trained": {"knn_accuracy": 0.25}}))
+        note(Job(number=number, folder=str(folder), overrides={"k": k}, error=error, ended=ended))
+    (tmp_path / "9_damaged").mkdir()
+    (tmp_path / "9_damaged" / "job.json").write_text('{"number": 9')
+    found = jobs_in(tmp_path)
+    assert [(job.number, job.done, job.numbers) for job in found] == [
+        (0, True, {"trained/knn_accuracy": 0.25}),
+        (1, False, {}),
+        (2, False, {}),
+    ]
+    write(found, tmp_path)
     with (tmp_path / "results.csv").open(newline="") as file:
-        first, second = csv.DictReader(file)
-    assert (first["ckpt"], first["evaluation"], first["accuracy"], first["error"]) == ("a", "knn", "0.25", "")
-    assert (second["ckpt"], second["accuracy"], second["error"]) == ("b", "", "no such file, as it happens")
-    assert "output_dir" not in first
-    assert "failed     job 1 (ckpt=b): no such file" in capsys.readouterr().out
+        first, second, _ = csv.DictReader(file)
+    assert (first["k"], first["trained/knn_accuracy"], first["error"]) == ("30", "0.25", "")
+    assert (second["k"], second["trained/knn_accuracy"], second["error"]) == ("4", "", "no such file")
+    lines = told(found)
+    assert lines[-3:] == [
+        "failed job 1 (k=4): no such file",
+        f"stopped job 2 (k=5); {tmp_path}/2_k-5",
+        "sweep 1 of 3 jobs done; sweep: results.csv, results.json",
+    ]
 
 
-def test_a_single_run_is_no_sweep(capsys: Any) -> None:
-    SweepTable().on_job_end(SimpleNamespace(hydra=None), JobReturn(status=JobStatus.COMPLETED))  # type: ignore[arg-type]
-    assert capsys.readouterr().out == ""
+def test_jobs_stand_by_the_size_of_their_numbers_and_words_as_they_came() -> None:
+    jobs = [job(i, f"sampler={s} k={k}") for i, (s, k) in enumerate([("uniform", 100), ("uniform", 20), ("all", 3)])]
+    assert [j.number for j in ordered(jobs)] == [1, 0, 2]
+
+
+def test_a_sweep_over_seeds_has_a_row_for_what_differs_in_nothing_else() -> None:
+    """Worked out by hand: 0.2, 0.4 and 0.6 have mean 0.4 and, over n - 1, standard deviation 0.2."""
+    jobs = [
+        job(i, f"k={k} seed={seed}", numbers={"trained/nmi_labels": nmi, "untrained/nmi_labels": nmi / 2})
+        for i, (k, seed, nmi) in enumerate([(5, 1, 0.2), (5, 2, 0.4), (5, 3, 0.6), (9, 1, 0.75)])
+    ]
+    lines = told(jobs)
+    assert lines[7].startswith("k seeds k-NN")
+    assert lines[8:10] == ["5 3 - - 0.400 ± 0.200 (0.200) - -", "9 1 - - 0.750 (0.375) - -"]
+    assert mean_and_spread([0.25, 0.75], "{:.1%}") == "50.0 ± 35.4%"
+    assert not any(line.startswith("over seeds") for line in told(jobs[2:]))  # one seed each

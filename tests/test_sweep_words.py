@@ -1,6 +1,8 @@
 """What is typed for a sweep and what its jobs are told."""
 
-from deepcluster.command_line import expand, left_to_jobs
+from omegaconf import OmegaConf
+
+from deepcluster.sweep_words import candidates, expand, left_to_jobs, words
 
 
 def test_a_key_of_a_group_that_is_swept_is_left_to_the_jobs() -> None:
@@ -16,3 +18,18 @@ def test_a_key_of_a_group_that_is_swept_is_left_to_the_jobs() -> None:
 def test_words_stay_where_no_group_is_swept_or_one_cannot_be_read() -> None:
     for typed in (["evaluation=knn", "evaluation.k=5,10", "evaluation.n=1"], ["a=1,2", "a.b=(", "a.c=1"]):
         assert left_to_jobs(typed) == typed
+
+
+def test_a_search_is_checked_at_each_value_and_at_the_ends_of_intervals() -> None:
+    typed = ["k=tag(log, int(interval(10,50)))", "dim=8,16,32", "seed=1"]
+    assert candidates(typed) == [
+        ["k=10", "dim=8", "seed=1"],
+        ["k=50", "dim=8", "seed=1"],
+        ["k=10", "dim=16", "seed=1"],
+        ["k=10", "dim=32", "seed=1"],
+    ]
+
+
+def test_what_is_typed_takes_the_place_of_what_a_file_gives() -> None:
+    hydra = OmegaConf.create({"sweeper": {"params": {"k": "1,2", "dim": "8,9"}}, "overrides": {"task": ["k=7"]}})
+    assert expand(words(hydra)) == [["k=7", "dim=8"], ["k=7", "dim=9"]]

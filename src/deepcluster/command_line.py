@@ -1,40 +1,42 @@
-"""Between Hydra and run.py: from overrides to settings, clear errors, sweeps checked before their first job."""
+"""Between Hydra and run.py: from overrides to settings, clear errors, and how to go on after a stop.
 
-import copy
+
+sweep_check.py refuses what is not possible before the first job; sweep_end.py tells a sweep's end.
+"""
+
 import errno
-import itertools
+import json
 import os
+import shlex
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed
 from dotenv import load_dotenv
-from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run
+from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run, sweep_end, sweep_jobs
 from deepcluster.atomic import held
 from deepcluster.data.loader import worker_died
 from deepcluster.errors import refuse, sentence, write_traceback
 from deepcluster.eval_config import EvalConfig
 from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
 from deepcluster.summary import argument
+from deepcluster.sweep_words import left_to_jobs
 from deepcluster.tracking.logger import Logger
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
@@ -50,7 +52,7 @@ class JobFailed(Exception):
 def register() -> None:
     """Before ``hydra.main``: the schema, the resolvers, and .env."""
     load_dotenv(Path.cwd() / ".env")
-    config.register()
+    sweep_jobs.register()
     ConfigStore.instance().store(name="eval_schema", node=eval_config.schema())
     OmegaConf.register_new_resolver("evaluations", _evaluations, replace=True)  # of eval.py --help
 
@@ -67,10 +69,15 @@ def start(main: Callable[[], Any]) -> None:
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
     words = [word for word in sys.argv[1:] if word not in flags]
     sys.argv = [sys.argv[0], *flags, *(left_to_jobs(words) if flags else words)]
+    typed = list(sys.argv)
     try:
         main()
     except JobFailed:
         raise SystemExit(1) from None
+    except KeyboardInterrupt:  # while the jobs of a sweep run in other processes
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenExecutor as error:
+        refuse(RuntimeError(f"a process that ran jobs was killed ({_how_it_died(error)}); fewer at once need less"))
     except (*USER_ERRORS, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -82,44 +89,55 @@ def start(main: Callable[[], Any]) -> None:
         key = next((name for name in typed if "." in name), "GROUP.KEY")
         group = key.partition(".")[0]
         refuse(ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE"))
+    finally:
+        sweep_end.tell_open(how_to_go_on=lambda sweep: _same_command(typed, sweep))
 
 
-def left_to_jobs(words: list[str]) -> list[str]:
-    """The words of a sweep, with KEY=VALUE of a group that is swept as KEY=choice(VALUE), which means the same.
+def _how_it_died(error: BrokenExecutor) -> str:
+    return "by the system, for want of memory" if "SIGKILL" in str(error) else "see above"
 
-    Hydra composes a config before the jobs' without what is swept, and would look for the key of
-    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the evaluation that is the default.
-    """
-    parser = OverridesParser.create()
-    try:
-        parsed = {word: parser.parse_override(word) for word in words if "=" in word and word[0] != "-"}
-    except HydraException:  # Hydra tells it
-        return words
-    swept = {override.get_key_element() for override in parsed.values() if override.is_sweep_override()}
 
-    def left(word: str) -> str:
-        key, _, value = word.partition("=")
-        override = parsed.get(word)
-        if override is None or not value or override.is_sweep_override() or override.is_delete():
-            return word
-        group, dot, _ = override.get_key_element().lstrip("+").partition(".")
-        return f"{key}=choice({value})" if dot and group in swept else word
-
-    return [left(word) for word in words]
+def _same_command(typed: list[str], sweep: Path) -> str:
+    """What goes on with a sweep: what was typed, and the sweep's folder."""
+    words = [word for word in typed[1:] if not word.startswith("output_dir=")]
+    return f"python {shlex.join([Path(typed[0]).name, *words])} {argument('output_dir', sweep)}"
 
 
 def train(cfg: DictConfig) -> float | None:
-    """One run of train.py. In a sweep a failure is raised, in a single run it is one line and exit status 1."""
+    """One run of train.py. In a sweep a failure is raised, in a single run it is one line and exit status 1.
+
+    A job of a sweep that was done before, in the same folder, is not repeated; one that was stopped goes on.
+
+    Returns:
+        What a search maximises: the trained network's `objective`, None where it cannot be measured.
+    """
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
+    in_sweep = hydra_cfg.mode == RunMode.MULTIRUN
+    how_to_go_on = _nothing if in_sweep else _how_to_resume  # tell_open says it of the whole sweep
     first = FirstFailure(folder)
-    with _told(folder, _how_to_resume), _held(folder), _own_process_group(overrides, folder), first.one_speaks():
-        settings = _train_settings(cfg, overrides)
+    with _told(folder, how_to_go_on), _held(folder), _own_process_group(overrides, folder), first.one_speaks():
+        settings = train_settings(cfg, overrides)
+        shared = None
+        if in_sweep:
+            shared = Path(hydra_cfg.sweep.dir) / sweep_jobs.SHARED
+            if sweep_jobs.finished(folder, settings):
+                print(f"sweep      job {hydra_cfg.job.num} was done before", flush=True)
+                return _objective(json.loads((folder / "summary.json").read_text()), settings)
+            if (folder / "config.yaml").is_file():  # of these settings, or sweep_jobs.job_folder had not chosen it
+                settings.resume = str(folder)
         _call(settings.logger, folder)
-        summary = run.train(settings, folder, first.follow)
-    accuracy = summary["trained"]["knn_accuracy"] if summary else None
-    return None if accuracy is None else float(accuracy)
+        return _objective(run.train(settings, folder, follow=first.follow, shared=shared), settings)
+
+
+def _objective(summary: dict[str, Any], settings: config.TrainConfig) -> float | None:
+    value = summary["trained"][settings.objective] if summary else None
+    return None if value is None else float(value)
+
+
+def _nothing(_: Path) -> str:
+    return ""
 
 
 def measure(cfg: DictConfig) -> None:
@@ -127,15 +145,15 @@ def measure(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     if distributed.starter() is not None and distributed.n_started() > 1:
-        _refuse_on_all(
+        refuse_on_all(
             ValueError(
                 f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py is one: start "
                 "it with python eval.py ..."
             )
         )
     whole = Path(hydra_cfg.sweep.dir) if hydra_cfg.mode == RunMode.MULTIRUN else folder
-    with _told(folder, lambda _: _how_to_repeat(whole)):
-        settings = _eval_settings(cfg, list(hydra_cfg.overrides.task))
+    with _told(folder, _nothing if whole != folder else _how_to_repeat):
+        settings = eval_settings(cfg, list(hydra_cfg.overrides.task))
         _call(settings.logger, folder)
         evaluate.evaluate(settings, folder)
 
@@ -152,11 +170,11 @@ def _call(logger: Logger, folder: Path) -> None:
     logger.call(" ".join(told) or folder.resolve().name, Path(hydra_cfg.sweep.dir).resolve().name)
 
 
-def _train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
+def train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
     return config.settings(cfg if cfg.resume is None else config.resumed(cfg, overrides))
 
 
-def _eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
+def eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     settings = config.typed(eval_config.with_images(cfg, overrides))
     assert isinstance(settings, EvalConfig)
     config.check_kinds(settings, {**config.EVAL_OPTIONS, "logger": config.OPTIONS["logger"]})
@@ -177,24 +195,21 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(str(error)) from error
         raise SystemExit(_status_of_failure()) from None
-    except USER_ERRORS as error:
-        where = write_traceback(error, folder)
-        if isinstance(error, OSError) and error.errno in NO_ROOM and "Make room" not in str(error):
-            where = f"make room{how_to_go_on(folder)}\n{where}".rstrip()
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
-            print(f"\nerror: {sentence(error)}\n{where}", file=sys.stderr)
-            raise JobFailed(sentence(error)) from error
-        _speak(sentence(error), where, number)
-        raise SystemExit(_status_of_failure()) from None
-    except Exception as error:
-        died = worker_died(error) if isinstance(error, RuntimeError) else None
-        if died is not None:
-            write_traceback(error, folder)
-            _speak(sentence(died), f"stopped{how_to_go_on(folder)}", number)
-        elif number == 0:
+    except Exception as raised:
+        told = _for_the_user(raised)
+        if told is None and number == 0:
             raise
-        else:
+        if told is None:
             traceback.print_exc()
+            raise SystemExit(_status_of_failure()) from None
+        where = write_traceback(raised, folder)
+        if isinstance(told, OSError) and told.errno in NO_ROOM and "Make room" not in str(told):
+            where = f"make room{how_to_go_on(folder)}\n{where}".rstrip()
+        elif told is not raised:
+            where = f"stopped{how_to_go_on(folder)}\n{where}".rstrip()
+        print(f"\nerror: {f'process {number}: ' if number else ''}{sentence(told)}\n{where}", file=sys.stderr)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra goes on with the next job and raises this at the end
+            raise JobFailed(sentence(told)) from raised
         raise SystemExit(_status_of_failure()) from None
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
         if number:  # the first process tells it
@@ -207,8 +222,11 @@ def _told(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 
 
-def _speak(error: str, note: str, number: int) -> None:
-    print(f"\nerror: {f'process {number}: ' if number else ''}{error}\n{note}", file=sys.stderr)
+def _for_the_user(error: Exception) -> Exception | None:
+    """The error as a person can act on it; None if the fault is ours, which keeps its traceback."""
+    if isinstance(error, USER_ERRORS):
+        return error
+    return worker_died(error) if isinstance(error, RuntimeError) else None
 
 
 def _status_of_failure() -> int:
@@ -234,69 +252,12 @@ def _how_to_repeat(folder: Path) -> str:
     return f"; the same command with {argument('output_dir', folder)} uses what is done there, as far as it was kept"
 
 
-class CheckConfig(Callback):
-    """Refuses keys and values that are not possible before there is a folder, and a sweep before its first job."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Turn the one job's config into settings."""
-        try:
-            _check(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
-        except Exception as error:  # Hydra would only warn of it and go on
-            _refuse_on_all(error)
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compose every job's config and turn it into settings."""
-        job: list[str] = []
-        try:
-            if distributed.starter() == "torchrun" and distributed.n_started() > 1:
-                raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
-            for job in expand(list(config.hydra.overrides.task)):
-                if any(override.startswith("resume=") for override in job):
-                    raise ValueError("resume= continues one run in its folder; leave out -m")
-                name = config.hydra.job.config_name
-                _check(compose(name, overrides=job, return_hydra_config=True), job, name)
-        except Exception as error:
-            _refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
-
-
-def _refuse_on_all(error: Exception, head: str = "") -> NoReturn:
+def refuse_on_all(error: Exception, head: str = "") -> NoReturn:
     """What every process finds wrong is told by the first."""
     if not distributed.is_main_process():
         time.sleep(3)  # torchrun ends all when one has ended, and the first shall have spoken
         raise SystemExit(1)
     refuse(error, head)
-
-
-def expand(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep: the product of all values, as Hydra's basic sweeper takes it."""
-    hydra = GlobalHydra.instance().hydra
-    choices: dict[str, list[str]] = {}  # of a key that is given twice the later values count
-    for override in OverridesParser.create(hydra.config_loader if hydra else None).parse_overrides(overrides):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise ValueError(f"{override.input_line}: this sweeper has no intervals; list the values, as in {key}=1,2")
-    return [list(job) for job in itertools.product(*choices.values())]
-
-
-def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> None:
-    """Build one job's settings.
-
-    Raises:
-        Exception: whatever Hydra, OmegaConf or the settings refuse.
-    """
-    job = copy.copy(cfg)
-    with open_dict(job):
-        job.pop("hydra", None)
-    if config_name == "train":
-        if job.resume is not None:
-            config.run_folder(job.resume, None, "")
-        _train_settings(job, overrides)
-    else:
-        _eval_settings(job, overrides)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:
@@ -313,7 +274,8 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
     argv = sys.argv
     names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
-    sys.argv = [argv[0], *overrides, f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
+    one = ["hydra.mode=RUN", f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]  # also of sweep=NAME
+    sys.argv = [argv[0], *overrides, *one]
     try:
         yield
     finally:

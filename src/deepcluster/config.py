@@ -110,6 +110,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "gallery": Gallery,
     },
 }
+OBJECTIVES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels", "nmi_previous")
 MACHINE = (
     "accelerator",
     "devices",
@@ -143,7 +144,12 @@ class Checkpointing:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """configs/train.yaml, typed. Groups of ours are dataclasses beside their owners; others name a `_target_`."""
+    """configs/train.yaml, typed. Groups of ours are dataclasses beside their owners; others name a `_target_`.
+
+    Args:
+        objective: the number of the trained network that a search (hydra/sweeper=optuna) goes by; of these only
+            nmi_previous, NMI with the last assignment, needs no labels.
+    """
 
     data: Data = field(default_factory=Data)
     arch: dict[str, Any] = field(default_factory=dict)
@@ -160,6 +166,7 @@ class TrainConfig:
     logger: Logger = field(default_factory=Logger)
     seed: int = 1
     estimate: bool = False
+    objective: str = "knn_accuracy"
     output_dir: str | None = None
     resume: str | None = None
 
@@ -182,6 +189,10 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
         ValueError: if there is nothing to resume, or output_dir is a file or holds a run.
     """
     if resume is not None:
+        if (Path(resume) / "multirun.yaml").is_file():
+            raise ValueError(
+                f"resume={resume} is a sweep's folder; the sweep's own command with output_dir={resume} goes on with it"
+            )
         if not (Path(resume) / "config.yaml").is_file():
             raise ValueError(
                 f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
@@ -227,6 +238,8 @@ def settings(cfg: DictConfig) -> TrainConfig:
         )
     if config.trainer["precision"] not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
+    if config.objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {config.objective}")
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     return config

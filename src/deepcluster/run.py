@@ -51,6 +51,7 @@ from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport
 from deepcluster.training.resume import OtherProcesses
+from deepcluster.training.reuse import UntrainedFeatures, same_images
 from deepcluster.training.storage import Storage
 from deepcluster.visualization.clusters_picture import clusters_picture
 
@@ -74,11 +75,18 @@ class Parts:
     progress: Progress
 
 
-def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    follow: Callable[[Any], None] | None = None,
+    shared: Path | None = None,
+) -> dict[str, Any]:
     """Run DeepCluster in `folder`, from the start or from the folder's last checkpoint.
 
     Args:
         follow: called with the processes that Lightning has started, if any; to watch over them.
+        shared: a folder where the jobs of a sweep keep what they can share; None: this run is alone.
 
     Returns:
         The content of summary.json.
@@ -87,10 +95,17 @@ def train(config: TrainConfig, folder: Path, follow: Callable[[Any], None] | Non
         ValueError: if a setting, the data or a checkpoint does not fit; FileNotFoundError if data is missing.
     """
     with ExitStack() as ends:  # what must end however the run does
-        return _train(config, folder, ends, follow)
+        return _train(config, folder, ends, follow=follow, shared=shared)
 
 
-def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[[Any], None] | None) -> dict[str, Any]:
+def _train(
+    config: TrainConfig,
+    folder: Path,
+    ends: ExitStack,
+    *,
+    follow: Callable[[Any], None] | None,
+    shared: Path | None,
+) -> dict[str, Any]:
     started = time.perf_counter()
     _quiet()
     if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
@@ -124,6 +139,8 @@ def _train(config: TrainConfig, folder: Path, ends: ExitStack, follow: Callable[
         parts.progress.say(f"resuming after epoch {stored.epoch} from {stored.path}")
     elif config.resume is not None:
         parts.progress.say(f"{folder} has no checkpoint yet: beginning again")
+    if stored is None:
+        parts.clusterer.untrained = _untrained_features(config, parts, shared)
     tell_needs(config, parts, folder, epochs_done=0 if stored is None else stored.epoch)
     if config.estimate:
         return {}
@@ -373,6 +390,17 @@ def _untrained(
         numbers |= measure(split, source, config.evaluation, seed=config.seed)
     write_atomically(folder / UNTRAINED, json.dumps(numbers, indent=2).encode())
     return numbers, baseline
+
+
+def _untrained_features(config: TrainConfig, parts: Parts, shared: Path | None) -> UntrainedFeatures:
+    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
+    told = () if shared is None else (same_images(config.data, parts.images), parts.card, config.extraction.batch_size)
+    return UntrainedFeatures(
+        told=(*told, str(parts.precision.extraction), config.extraction.store_dtype, parts.device.type),
+        folder=shared,
+        limit_mb=config.extraction.reuse_mb,
+        progress=parts.progress,
+    )
 
 
 def _probe_source(

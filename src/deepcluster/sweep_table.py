@@ -1,32 +1,26 @@
-"""A sweep's end, of train.py and of eval.py: one table in the terminal, results.csv and results.json in its folder.
+"""What a sweep found, of train.py and of eval.py: tables in the terminal, results.csv and results.json in its folder.
 
-Hydra calls it after each job (configs/train.yaml and eval.yaml, hydra.callbacks); what the jobs left in their
-folders is all that it reads.
+Jobs in (sweep_jobs.py), text out; sweep_end.py calls it.
 """
 
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, field
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from deepcluster.atomic import write_atomically
-from deepcluster.command_line import expand
-from deepcluster.errors import sentence
 from deepcluster.summary import ROWS
+from deepcluster.sweep_jobs import Job
 
-RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
 ABREAST = 4  # jobs side by side in a terminal
-UNTOLD = ("output_dir",)  # the same for all, and known
 HEADINGS = {  # of summary.py's rows, for narrow columns
     "knn_accuracy": "k-NN",
     "linear_probe_accuracy": "linear probe",
@@ -36,96 +30,33 @@ HEADINGS = {  # of summary.py's rows, for narrow columns
 }
 
 
-@dataclass(kw_only=True)
-class Job:
-    """One job that has ended.
-
-    Args:
-        number: its place in the sweep, from 0.
-        folder: where its files are.
-        overrides: what was typed for it, key -> value.
-        evaluation: eval.py's choice, also where it was not typed; None in train.py.
-        numbers: what it found; {} if it failed.
-        error: why it failed, in a sentence.
-    """
-
-    number: int
-    folder: str
-    overrides: dict[str, str]
-    evaluation: str | None = None
-    numbers: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-
-
-class SweepTable(Callback):
-    """Gathers the jobs' numbers; the files are written after every job, the table is printed after the last."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.n_jobs: int | None = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Count the jobs to come: on_multirun_end is not called if one failed."""
-        self.n_jobs = len(expand(list(config.hydra.overrides.task)))
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Add one job."""
-        if self.n_jobs is None:  # no sweep
-            return
-        hydra = config.hydra
-        folder = Path(hydra.runtime.output_dir)
-        job = Job(
-            number=int(hydra.job.num),
-            folder=str(folder),
-            overrides=keys_and_values(list(hydra.overrides.task)),
-            evaluation=hydra.runtime.choices.get("evaluation"),
-        )
-        if job_return.status == JobStatus.COMPLETED:
-            job.numbers = numbers_in(folder)
-        else:
-            job.error = sentence(job_return._return_value)  # return_value would raise it
-        self.jobs.append(job)
-        write(self.jobs, Path(hydra.sweep.dir))
-        if len(self.jobs) == self.n_jobs:
-            tell(self.jobs, Path(hydra.sweep.dir))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell it now, if a sweeper of another kind ran other jobs than were counted."""
-        if len(self.jobs) != self.n_jobs:
-            tell(self.jobs, Path(config.hydra.sweep.dir))
-
-
-def keys_and_values(overrides: list[str]) -> dict[str, str]:
-    """Overrides as Hydra spells them, without those that a table need not tell."""
-    parted = (override.partition("=") for override in overrides)
-    return {key: value for key, _, value in parted if key not in UNTOLD and not key.startswith("hydra.")}
-
-
-def numbers_in(folder: Path) -> dict[str, float]:
-    """The numbers of a job's results.json, or of its summary.json, where those of groups are called GROUP/NAME."""
-    file = next((folder / name for name in RESULT_FILES if (folder / name).is_file()), None)
-    if file is None:
-        return {}
-    content = json.loads(file.read_text())
-    if file.name == "results.json":  # its one group, arch, says what was measured
-        content = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    return _flat(content, "")
-
-
-def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in node.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def differing(jobs: list[Job]) -> list[str]:
     """The keys whose values are not the same in all jobs, in the order in which they were typed."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
+def ordered(jobs: list[Job]) -> list[Job]:
+    """The jobs by the values of what differs: numbers by size, others as they came first."""
+
+    def rank(key: str) -> dict[str | None, float]:
+        values = list(dict.fromkeys(job.overrides.get(key) for job in jobs))
+        numbers = [number(value) for value in values]
+        known = [n for n in numbers if n is not None]
+        if len(known) == len(values):
+            return dict(zip(values, known, strict=True))
+        return {value: place for place, value in enumerate(values)}
+
+    ranks = {key: rank(key) for key in differing(jobs)}
+    return sorted(jobs, key=lambda job: [ranks[key][job.overrides.get(key)] for key in ranks])
+
+
+def number(value: str | None) -> float | None:
+    """A value that was typed as a number, None if it is none."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
 
 
 def write(jobs: list[Job], folder: Path) -> None:
@@ -143,19 +74,26 @@ def write(jobs: list[Job], folder: Path) -> None:
     write_atomically(folder / "results.json", (json.dumps([asdict(job) for job in jobs], indent=2) + "\n").encode())
 
 
-def tell(jobs: list[Job], folder: Path, console: Console | None = None) -> None:
-    """Print the tables, the failed jobs with their errors, and where the files are."""
+def tell(jobs: list[Job], folder: Path, console: Console | None = None, *, n_jobs: int | None = None) -> None:
+    """Print the tables, the failed and stopped jobs, and where the files are.
+
+    Args:
+        n_jobs: that the sweep was to have; None: those that there are.
+    """
     console = console or Console(highlight=False, soft_wrap=True, markup=False)
-    for table in tables([job for job in jobs if job.error is None], differing(jobs)):
+    for table in tables([job for job in jobs if job.done], differing(jobs)):
         if not console.is_terminal:  # a file has room
             wide = console.options.update(max_width=10_000)
             console.width = max(console.width, Measurement.get(console, wide, table).maximum)
         console.print(table)
-    failed = [job for job in jobs if job.error is not None]
-    for job in failed:
-        console.print(f"failed     job {job.number} ({_what(job, differing(jobs))}): {job.error}")
-    n_done = f"{len(jobs)} jobs" if not failed else f"{len(jobs) - len(failed)} of {len(jobs)} jobs done"
-    console.print(f"sweep      {n_done}; {folder}: results.csv, results.json")
+    for job in jobs:
+        if job.error is not None:
+            console.print(f"failed     job {job.number} ({_what(job, differing(jobs))}): {job.error}")
+        elif not job.ended:
+            console.print(f"stopped    job {job.number} ({_what(job, differing(jobs))}); {job.folder}")
+    n_done, n_all = sum(job.done for job in jobs), max(n_jobs or 0, len(jobs))
+    told = f"{n_done} jobs" if n_done == n_all else f"{n_done} of {n_all} jobs done"
+    console.print(f"sweep      {told}; {folder}: results.csv, results.json")
 
 
 def tables(jobs: list[Job], keys: list[str]) -> list[Table]:
@@ -169,6 +107,8 @@ def tables(jobs: list[Job], keys: list[str]) -> list[Table]:
     runs = [job for job in jobs if job.evaluation is None]
     if runs:
         found.append(_runs(runs, keys))
+        if any(len(same) > 1 for same in over_seeds(runs, keys).values()):
+            found.append(_means(runs, keys))
     for evaluation in dict.fromkeys(job.evaluation for job in jobs if job.evaluation is not None):
         block = [job for job in jobs if job.evaluation == evaluation]
         found += [_block(block[i : i + ABREAST], keys) for i in range(0, len(block), ABREAST)]
@@ -191,6 +131,52 @@ def _runs(jobs: list[Job], keys: list[str]) -> Table:
             cells.append(cell if before is None else f"{cell} ({form.format(before)})")
         table.add_row(*(job.overrides.get(key, "") for key in keys), *cells)
     return table
+
+
+def over_seeds(jobs: Sequence[Job], keys: Sequence[str]) -> dict[tuple[str, ...], list[Job]]:
+    """The jobs that differ in nothing but their seed, by the values of the other keys."""
+    found: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        found.setdefault(tuple(job.overrides.get(key, "") for key in keys if key != "seed"), []).append(job)
+    return found
+
+
+def _means(jobs: list[Job], keys: list[str]) -> Table:
+    """One row for the runs that differ only in their seed: mean ± standard deviation, trained and untrained."""
+    table = Table(title="over seeds: mean ± sd, trained (untrained)", title_justify="left", box=box.SIMPLE_HEAD)
+    for key in keys:
+        if key != "seed":
+            table.add_column(key, overflow="fold")
+    table.add_column("seeds", justify="right")
+    shown = [(name, form) for _, name, form in ROWS if name in HEADINGS]
+    for name, _ in shown:
+        table.add_column(HEADINGS[name], justify="right")
+    for values, same in over_seeds(jobs, keys).items():
+        cells = []
+        for name, form in shown:
+            after, before = (
+                [job.numbers[f"{who}/{name}"] for job in same if f"{who}/{name}" in job.numbers]
+                for who in ("trained", "untrained")
+            )
+            cell = mean_and_spread(after, form)
+            cells.append(f"{cell} ({form.format(statistics.mean(before))})" if before else cell)
+        table.add_row(*values, str(len(same)), *cells)
+    return table
+
+
+def mean_and_spread(values: list[float], form: str) -> str:
+    """The mean ± the standard deviation of a sample (n - 1); without the latter where all are equal, "-" for none.
+
+    >>> mean_and_spread([0.25, 0.75], "{:.1%}")
+    '50.0 ± 35.4%'
+    """
+    if not values:
+        return "-"
+    mean = form.format(statistics.mean(values))
+    if len(values) == 1 or len(set(values)) == 1:
+        return mean
+    spread = form.format(statistics.stdev(values))
+    return f"{mean.removesuffix('%')} ± {spread}"
 
 
 def _block(jobs: list[Job], keys: list[str]) -> Table:

@@ -19,11 +19,13 @@ _STOP_S = 5.0  # how long a failure waits for the other threads
 
 T = TypeVar("T")
 R = TypeVar("R")
+CORES = "DEEPCLUSTER_CORES"  # environment variable, also for the processes that this one starts
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: the system's limit, or its share beside other jobs of a sweep."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, int(os.environ.get(CORES) or allowed))
 
 
 def for_each(

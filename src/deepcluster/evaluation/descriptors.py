@@ -10,8 +10,8 @@ from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.region_features import BLOCK, Item, RegionFeatures
 from deepcluster.evaluation.rmac import aggregate
-from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.digest import weights_digest
 from deepcluster.models.inference import inference_copy
 
 EPSILON = 1e-5  # smallest variance that whitening divides by, relative to the largest; original: 1e-5

@@ -4,11 +4,9 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
-from torch import nn
-
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.models.digest import weights_digest
 
 # What changes how images are read, not which they are.
 ANY_VALUE = ("num_workers", "persistent_workers", "in_memory", "memory_gb", "check", "cache_dir", "on_broken")
@@ -20,12 +18,3 @@ def fingerprint(context: EvaluationContext, settings: Any, *parts: object) -> st
     data = replace(context.data, **{name: getattr(plain, name) for name in ANY_VALUE})
     told = (asdict(settings), asdict(data), context.card, context.seed, str(context.dtype), parts)
     return hashlib.blake2b(repr((*told, weights_digest(context.backbone))).encode(), digest_size=16).hexdigest()
-
-
-def weights_digest(network: nn.Module) -> str:
-    """A hash of a network's weights and of what it is made of; 32 hexadecimal digits."""
-    digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -24,9 +24,9 @@ from deepcluster.data.voc import VocSplit, read_splits
 from deepcluster.evaluation.average_precision import RULES, class_average_precisions, means
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.linear_svm import FloatArray, LinearSvm, svm_scores, unit_rows
-from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.evaluation.voc07 import report
 from deepcluster.models.backbone import pool_maps
+from deepcluster.models.digest import weights_digest
 from deepcluster.models.inference import inference_copy
 from deepcluster.seeding import generator, mix
 from deepcluster.training.features import FeaturePass, collect

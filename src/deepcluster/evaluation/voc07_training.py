@@ -23,8 +23,8 @@ from deepcluster.data.loader import Batch, EpochLoader
 from deepcluster.data.views import TrainView
 from deepcluster.data.voc import VocSplit
 from deepcluster.evaluation.context import Teller
-from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.digest import weights_digest
 from deepcluster.seeding import generator, mix
 
 MODES = ("fc6_8", "all")

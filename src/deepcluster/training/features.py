@@ -41,6 +41,8 @@ class Extraction:
             keeps it.
         memory_gb: memory (1e9 bytes) that reduced features may take; null: half of what is free.
         scratch: folder for the mapped file, on a fast disk; null: the run's.
+        reuse_mb: reduced features of the untrained network kept for the first clusterings (in memory) and for other
+            jobs of the same sweep (in its folder), each at most; 0 keeps none. Only where all images fit PCA.
     """
 
     batch_size: int = 256
@@ -49,6 +51,7 @@ class Extraction:
     store_dtype: str = "auto"
     memory_gb: float | None = None
     scratch: str | None = None
+    reuse_mb: int = 1024
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -65,6 +68,8 @@ class Extraction:
             raise ValueError(f"extraction.batch_size must be at least 1, got {self.batch_size}")
         if self.buffer_mb < 0:
             raise ValueError(f"extraction.buffer_mb must be at least 0, got {self.buffer_mb}; 0 keeps nothing")
+        if self.reuse_mb < 0:
+            raise ValueError(f"extraction.reuse_mb must be at least 0, got {self.reuse_mb}; 0 keeps nothing")
 
     def storage(self, n: int, dim: int, *, unit_length: bool, folder: Path) -> Storage:
         """How n rows of `dim` reduced features will be kept; the file goes into `folder` if scratch is null.

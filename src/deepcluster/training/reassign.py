@@ -19,7 +19,7 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_assignment
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.ranks import Ranks
-from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.views import FeatureView
@@ -29,6 +29,7 @@ from deepcluster.training.features import Extraction, feature_pass, reduced_feat
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.progress import Progress
 from deepcluster.training.record import RunRecord
+from deepcluster.training.reuse import UntrainedFeatures
 from deepcluster.training.schedule import Schedule
 from deepcluster.training.storage import Storage
 
@@ -47,6 +48,7 @@ class Clusterer:
         dtype: in which features are computed.
         num_workers: processes that read images.
         storage: where the reduced features are kept; rank 0's counts.
+        untrained: keeps the first network's reduced features for the clusterings before it learns; None keeps none.
     """
 
     images: ImageSet
@@ -59,6 +61,7 @@ class Clusterer:
     num_workers: int = 0
     storage: Storage = field(default_factory=Storage)
     progress: Progress = field(default_factory=Progress)
+    untrained: UntrainedFeatures | None = None
 
     def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
         """Cluster the images by what `backbone` sees in them, on all ranks.
@@ -84,17 +87,25 @@ class Clusterer:
             device=device,
             dtype=self.dtype,
         )
-        with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
-            fitted, reduced = reduced_features(
-                source,
-                backbone.feature_dim,
-                self.reduction,
-                buffer_mb=self.extraction.buffer_mb,
-                seed=mix(self.seed, moment, "reduction"),
-                gather=not shares,
-                progress=advance,
-                storage=distributed.on_rank_zero("the choice of a storage", lambda: self.storage),
-            )
+
+        def compute() -> tuple[FittedReduction, Tensor | None]:
+            with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
+                return reduced_features(
+                    source,
+                    backbone.feature_dim,
+                    self.reduction,
+                    buffer_mb=self.extraction.buffer_mb,
+                    seed=mix(self.seed, moment, "reduction"),
+                    gather=not shares,
+                    progress=advance,
+                    storage=distributed.on_rank_zero("the choice of a storage", lambda: self.storage),
+                )
+
+        if self.untrained is None:
+            fitted, reduced = compute()
+        else:
+            again = moment.startswith("untrained")  # then the first epoch asks for them once more
+            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=again)
         seconds = dict(source.seconds)
 
         def cluster() -> Assignment:

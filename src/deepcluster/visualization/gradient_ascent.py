@@ -14,8 +14,8 @@ from torch import Tensor
 
 from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.same_work import weights_digest
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.digest import weights_digest
 from deepcluster.seeding import mix
 from deepcluster.visualization.ascent import (
     OFFICIAL,

@@ -1,0 +1,152 @@
+"""A sweep from its first job to its end: each job's note, then one table, one picture, and how to go on.
+
+Hydra calls SweepTable (configs/train.yaml and eval.yaml, hydra.callbacks), for the jobs perhaps in other processes:
+all that is told comes from the notes in the jobs' folders. Again, from a sweep's folder:
+
+    python -m deepcluster.sweep_end SWEEP
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from deepcluster import config as settings
+from deepcluster import sweep_jobs, sweep_process
+from deepcluster.data.threads import n_cores
+from deepcluster.errors import sentence
+from deepcluster.sweep_jobs import Job
+from deepcluster.sweep_table import ordered, tell, write
+from deepcluster.sweep_words import expand, is_search, words
+from deepcluster.visualization.sweep_plot import Point, draw
+
+PICTURE = "sweep.png"
+_open: list["SweepTable"] = []  # the sweep of this process, from its first job on
+
+
+class SweepTable(Callback):
+    """Notes how each job ends; knows what `tell_open` needs at the sweep's end."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.n_jobs: int | None = None  # a search's are not known
+        self.process = os.getpid()
+        self.n_cores = n_cores()
+        self._output = ExitStack()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_output"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process, which has not run train.py: the resolvers of our config files are made known there."""
+        self.__dict__ |= state
+        self._output = ExitStack()
+        sweep_jobs.register()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """From here on the sweep's end is told, whatever it is."""
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.n_jobs = None if is_search(config.hydra) else len(expand(words(config.hydra)))
+        _open[:] = [self]
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note that the job has begun; in a process of its own, keep its lines and its threads apart."""
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        job = _job(config)
+        job.ended = False
+        sweep_jobs.note(job)
+        if self.process == os.getpid():
+            return
+        at_once = sweep_process.jobs_at_once(config.hydra.launcher, self.n_jobs, self.n_cores)
+        if at_once > 1:
+            sweep_process.take_cores(max(1, self.n_cores // at_once))
+        self._output.enter_context(sweep_process.output_in(Path(job.folder)))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Note how it ended; the sweep's files grow with it."""
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        job = _job(config)
+        if job_return.status != JobStatus.COMPLETED:
+            job.error = sentence(job_return._return_value)  # return_value would raise it
+        sweep_jobs.note(job)
+        if self.process == os.getpid():
+            sweep = Path(config.hydra.sweep.dir)
+            write(ordered(sweep_jobs.jobs_in(sweep)), sweep)
+            return
+        self._output.close()
+        how = "done" if job.error is None else f"failed: {job.error}"
+        print(f"job {job.number:<6} {how}; {Path(job.folder) / sweep_process.OUTPUT}", flush=True)
+
+
+def _job(config: DictConfig) -> Job:
+    hydra = config.hydra
+    identity = None
+    if hydra.job.config_name == "train":
+        try:
+            identity = sweep_jobs.identity(OmegaConf.structured(settings.typed(sweep_jobs.without_hydra(config))))
+        except ValueError:  # the job itself will tell it
+            identity = None
+    return Job(
+        number=int(hydra.job.num),
+        folder=str(hydra.runtime.output_dir),
+        overrides=sweep_jobs.keys_and_values(list(hydra.overrides.task)),
+        evaluation=hydra.runtime.choices.get("evaluation"),
+        settings=identity,
+    )
+
+
+def tell_open(how_to_go_on: Callable[[Path], str]) -> None:
+    """Tell the sweep that this process has begun, if any: also after failures and stops.
+
+    Args:
+        how_to_go_on: the command for the jobs that are not done, given the sweep's folder.
+    """
+    while _open:
+        sweep = _open.pop()
+        assert sweep.folder is not None
+        jobs = ordered(sweep_jobs.jobs_in(sweep.folder))
+        if not jobs:
+            continue
+        tell_again(jobs, sweep.folder, n_jobs=sweep.n_jobs)
+        if all(job.done for job in jobs) and len(jobs) >= (sweep.n_jobs or 0):
+            shutil.rmtree(sweep.folder / sweep_jobs.SHARED, ignore_errors=True)
+        else:
+            print(f"go on      {how_to_go_on(sweep.folder)}", flush=True)
+
+
+def tell_again(jobs: list[Job], folder: Path, *, n_jobs: int | None = None) -> None:
+    """The table, the files, and the picture of runs of train.py."""
+    write(jobs, folder)
+    tell(jobs, folder, n_jobs=n_jobs)
+    points = [Point(values=job.overrides, numbers=job.numbers) for job in jobs if job.done and job.evaluation is None]
+    if len(points) < 2:
+        return
+    try:
+        if draw(points, folder / PICTURE):
+            print(f"picture    {folder / PICTURE}", flush=True)
+    except ImportError as error:
+        print(f"no picture: {error}", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Tell a sweep again from its folder."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        raise SystemExit("error: give the folder of one sweep, as in python -m deepcluster.sweep_end SWEEP")
+    jobs = ordered(sweep_jobs.jobs_in(Path(arguments[0])))
+    if not jobs:
+        raise SystemExit(f"error: {arguments[0]} holds no jobs (*/{sweep_jobs.JOB_FILE})")
+    tell_again(jobs, Path(arguments[0]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

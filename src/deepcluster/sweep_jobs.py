@@ -1,0 +1,206 @@
+"""A sweep's folder: which jobs it holds, what each of them is, and how far it got. sweep_table.py tells it.
+
+A job of train.py is its settings: a folder whose config.yaml says the same is the same job, however it was typed and
+whatever its number is. So the same command in the same folder finds its jobs again, in any process.
+"""
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from deepcluster import config
+from deepcluster.atomic import write_atomically
+from deepcluster.evaluation.same_work import ANY_VALUE
+
+JOB_FILE = "job.json"
+SHARED = ".untrained"  # the sweep's folder of what its jobs share, see training/reuse.py
+RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
+UNTOLD = ("output_dir", "sweep")  # the same for all, and known
+# Options of Hydra's plugins that configs/hydra/GROUP/NAME.yaml stands for: Hydra would take theirs as its schema.
+OWN_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), "sweeper": ("optuna",)}
+# What decides how and where a run is computed or told, not what it finds.
+NO_DIFFERENCE = (
+    "output_dir",
+    "resume",
+    "objective",
+    "logger",
+    "checkpoint",
+    "extraction.reuse_mb",
+    *(f"trainer.{name}" for name in config.MACHINE),
+    *(f"data.{name}" for name in ANY_VALUE),
+)
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One job of a sweep.
+
+    Args:
+        number: its place in the sweep, from 0.
+        folder: where its files are.
+        overrides: what was typed for it, key -> value.
+        evaluation: eval.py's choice, also where it was not typed; None in train.py.
+        numbers: what it found; {} if it failed.
+        error: why it failed, in a sentence.
+        ended: whether it is done or has failed; False: it runs, or was stopped.
+        settings: what decides its result, as a hash; None for eval.py and for settings that are refused.
+    """
+
+    number: int
+    folder: str
+    overrides: dict[str, str]
+    evaluation: str | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    ended: bool = True
+    settings: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it came to its end without an error."""
+        return self.ended and self.error is None
+
+
+def note(job: Job) -> None:
+    """Keep the job's state in its folder, for whichever process tells the sweep."""
+    stored = {key: value for key, value in asdict(job).items() if key not in ("folder", "numbers")}
+    write_atomically(Path(job.folder) / JOB_FILE, (json.dumps(stored, indent=2) + "\n").encode())
+
+
+def jobs_in(sweep: Path) -> list[Job]:
+    """All jobs that the sweep's folder holds, by number; a damaged note is left out."""
+    found = []
+    for file in sweep.glob(f"*/{JOB_FILE}"):
+        try:
+            job = Job(**json.loads(file.read_text()), folder=str(file.parent))
+        except (ValueError, TypeError):
+            continue
+        if job.done:
+            job.numbers = numbers_in(file.parent)
+        found.append(job)
+    return sorted(found, key=lambda job: (job.number, job.folder))
+
+
+def keys_and_values(overrides: list[str]) -> dict[str, str]:
+    """Overrides as Hydra spells them, without those that a table need not tell."""
+    parted = (override.partition("=") for override in overrides)
+    return {key: value for key, _, value in parted if key not in UNTOLD and not key.startswith(("hydra.", "hydra/"))}
+
+
+def numbers_in(folder: Path) -> dict[str, float]:
+    """The numbers of a job's results.json, or of its summary.json, where those of groups are called GROUP/NAME."""
+    file = next((folder / name for name in RESULT_FILES if (folder / name).is_file()), None)
+    if file is None:
+        return {}
+    content = json.loads(file.read_text())
+    if file.name == "results.json":  # its one group, arch, says what was measured
+        content = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    return _flat(content, "")
+
+
+def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def register() -> None:
+    """Make the resolvers known to Hydra, in whichever process composes a job's config."""
+    config.register()
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    Plugins.instance()  # finds them, and their options
+    store: dict[str, Any] = ConfigStore.instance().repo["hydra"]
+    for group, names in OWN_OPTIONS.items():
+        for name in names:
+            store[group].pop(f"{name}.yaml", None)
+
+
+# Which job of train.py a folder holds --------------------------------------------------------------------------
+
+
+def job_folder(sweep: str, name: str, *, _root_: DictConfig) -> str:
+    """The name of the folder of a job of train.py (a resolver, for hydra.sweep.subdir): its own, if there is one.
+
+    Args:
+        sweep: the sweep's folder.
+        name: for a new job.
+        _root_: the job's config, with Hydra's.
+    """
+    try:
+        own = find(Path(sweep), config.typed(without_hydra(_root_)))
+    except ValueError:  # the job itself will tell it
+        own = None
+    if own is not None:
+        return own.name
+    taken, number = name, 1
+    while (Path(sweep) / taken / JOB_FILE).is_file():  # a job of other settings, such as another data.root
+        number += 1
+        taken = f"{name}_{number}"
+    return taken
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A job's config without Hydra's own part."""
+    job = copy.copy(cfg)
+    with open_dict(job):
+        job.pop("hydra", None)
+    return job
+
+
+def find(sweep: Path, settings: config.TrainConfig) -> Path | None:
+    """The folder in a sweep's folder that holds a job of these settings, however far it came; None without one."""
+    wanted = identity(OmegaConf.structured(settings))
+    return next((file.parent for file in sorted(sweep.glob(f"*/{JOB_FILE}")) if _held_in(file) == wanted), None)
+
+
+def _held_in(note_file: Path) -> str | None:
+    """The identity of the job that a folder holds: its run's, or of a job that never became a run what was noted."""
+    stored = note_file.with_name("config.yaml")
+    if stored.is_file():
+        return _stored(stored, stored.stat().st_mtime_ns)
+    try:
+        return str(json.loads(note_file.read_text())["settings"])
+    except (ValueError, KeyError):
+        return None
+
+
+def finished(folder: Path, settings: config.TrainConfig) -> bool:
+    """Whether the folder's run, of these settings, came to its end."""
+    try:
+        epochs = json.loads((folder / "summary.json").read_text())["epochs"]
+    except (OSError, ValueError, KeyError):
+        return False
+    # a run that was continued beyond its first end has the summary of that until the next
+    return bool(epochs == settings.trainer["max_epochs"] or settings.reassign.stable_ends_training)
+
+
+def identity(cfg: DictConfig) -> str:
+    """A hash of what decides a run's result, from its config; 32 hexadecimal digits."""
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    for key in NO_DIFFERENCE:
+        group, _, name = key.rpartition(".")
+        node = plain.get(group, {}) if group else plain
+        node.pop(name, None)
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _stored(file: Path, _changed: int) -> str | None:
+    """The identity of a stored run; None for a file that this version cannot read."""
+    try:
+        return identity(config.load(file))
+    except ValueError:
+        return None

@@ -1,0 +1,96 @@
+"""The words of a sweep: what is left to its jobs, which jobs they make. sweep_check.py and sweep_table.py ask."""
+
+import itertools
+from collections.abc import Sequence
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+
+def left_to_jobs(words: list[str]) -> list[str]:
+    """The words of a sweep, with KEY=VALUE of a group that is swept as KEY=choice(VALUE), which means the same.
+
+    Hydra composes a config before the jobs' without what is swept, and would look for the key of
+    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the evaluation that is the default.
+    """
+    parser = OverridesParser.create()
+    try:
+        parsed = {word: parser.parse_override(word) for word in words if "=" in word and word[0] != "-"}
+    except HydraException:  # Hydra tells it
+        return words
+    swept = {override.get_key_element() for override in parsed.values() if override.is_sweep_override()}
+
+    def left(word: str) -> str:
+        key, _, value = word.partition("=")
+        override = parsed.get(word)
+        if override is None or not value or override.is_sweep_override() or override.is_delete():
+            return word
+        group, dot, _ = override.get_key_element().lstrip("+").partition(".")
+        return f"{key}=choice({value})" if dot and group in swept else word
+
+    return [left(word) for word in words]
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep: the product of all values, as Hydra's basic sweeper takes it.
+
+    Raises:
+        ValueError: for an interval, which only a search has (hydra/sweeper=optuna).
+    """
+    return [list(job) for job in itertools.product(*choices(overrides, intervals=False).values())]
+
+
+def candidates(overrides: list[str]) -> list[list[str]]:
+    """Jobs that a search may try: each value of each key, and both ends of an interval, beside the others' first."""
+    by_key = choices(overrides, intervals=True)
+    first = {key: words[0] for key, words in by_key.items()}
+    jobs = [list(first.values())]
+    for key, words in by_key.items():
+        jobs += [list({**first, key: word}.values()) for word in words[1:]]
+    return jobs
+
+
+def choices(overrides: Sequence[str], *, intervals: bool) -> dict[str, list[str]]:
+    """KEY=VALUE for each value of each key; of a key that is given twice the later values count.
+
+    Args:
+        intervals: take an interval's two ends, instead of refusing it.
+
+    Raises:
+        ValueError: for an interval, if they are refused.
+    """
+    hydra = GlobalHydra.instance().hydra
+    found: dict[str, list[str]] = {}
+    for override in OverridesParser.create(hydra.config_loader if hydra else None).parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        found[key] = [f"{key}={value}" for value in _values(override, intervals)]
+    return found
+
+
+def _values(override: Override, intervals: bool) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    if not intervals:
+        raise ValueError(
+            f"{override.input_line}: this sweeper has no intervals; list the values, as in "
+            f"{override.get_key_element()}=1,2, or add hydra/sweeper=optuna"
+        )
+    between = override.value()
+    assert isinstance(between, IntervalSweep)
+    return [str(between.start), str(between.end)]
+
+
+def words(hydra: DictConfig) -> list[str]:
+    """What makes the jobs: the values that a file gives (hydra.sweeper.params), then what was typed."""
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
+    return [f"{key}={value}" for key, value in params.items()] + list(hydra.overrides.task)
+
+
+def is_search(hydra: DictConfig) -> bool:
+    """Whether the sweeper chooses values by the results so far (hydra/sweeper=optuna)."""
+    return not str(hydra.sweeper["_target_"]).endswith("BasicSweeper")

@@ -1,0 +1,123 @@
+"""Reduced features of the untrained network, computed once: its figures and the first epoch cluster the same ones.
+
+Jobs of a sweep that differ only in what comes after (K, learning rate, ...) share them through files. reassign.py asks.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepcluster import distributed
+from deepcluster.clustering.reduction import FittedReduction, Reduction
+from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.settings import Data
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.digest import weights_digest
+from deepcluster.training.progress import Progress
+
+Reduced = tuple[FittedReduction, Tensor | None]
+# Of the data's settings: how images are read, not which they are.
+NOT_SEEN = ("num_workers", "persistent_workers", "in_memory", "memory_gb", "check", "cache_dir")
+
+
+@dataclass(kw_only=True)
+class UntrainedFeatures:
+    """Keeps what was computed first, until a clustering says that it was the last before the network learns.
+
+    Nothing is kept with several processes, nor where PCA sees a sample, which each clustering draws anew.
+
+    Args:
+        told: what decides the features besides network and reduction, as values whose repr tells all.
+        folder: where the other jobs of a sweep find them; None: this run is alone.
+        limit_mb: more is not kept, neither in memory nor (all files together) in the folder.
+        progress: says where they come from.
+    """
+
+    told: tuple[object, ...]
+    folder: Path | None = None
+    limit_mb: int = 1024
+    progress: Progress = field(default_factory=Progress)
+    over: bool = False
+    _kept: tuple[str, Reduced] | None = None
+
+    def reduced(
+        self,
+        backbone: Backbone,
+        reduction: Reduction,
+        n_images: int,
+        compute: Callable[[], Reduced],
+        *,
+        again: bool,
+    ) -> Reduced:
+        """What `compute` gives for this network, or gave before; the tensors are not to be changed.
+
+        Args:
+            again: whether they may be asked for once more. After a call without it all is forgotten.
+        """
+        seen_whole = not reduction.needs_fit or reduction.fit_images is None or reduction.fit_images >= n_images
+        if self.over or self.limit_mb == 0 or not seen_whole or distributed.world_size() > 1:
+            return compute()
+        key = self._key(backbone, reduction)
+        found = self._kept[1] if self._kept is not None and self._kept[0] == key else self._read(key)
+        if found is None:
+            found = compute()
+            self._write(key, found)
+        self.over = not again
+        fits = isinstance(found[1], Tensor) and found[1].nbytes <= self.limit_mb * 2**20
+        self._kept = (key, found) if again and fits else None
+        return found
+
+    def _key(self, backbone: Backbone, reduction: Reduction) -> str:
+        fit = {**asdict(reduction), "fit_images": None}  # all of them
+        machine = (torch.__version__, torch.get_num_threads())  # float sums in another order are other sums
+        told = repr((*self.told, fit, machine, weights_digest(backbone)))
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+    def _read(self, key: str) -> Reduced | None:
+        if self.folder is None or not (file := self.folder / f"{key}.pt").is_file():
+            return None
+        try:
+            stored: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            found = FittedReduction.from_state_dict(stored["reduction"]), stored["reduced"]
+        except Exception:  # whatever is wrong with it, it can be computed
+            return None
+        self.progress.say("features   of the untrained network: another job of this sweep has computed them")
+        return found
+
+    def _write(self, key: str, found: Reduced) -> None:
+        """Into the folder, whole or not at all; jobs that run at once may write the same."""
+        fitted, reduced = found
+        if self.folder is None or not isinstance(reduced, Tensor):
+            return
+        used = sum(file.stat().st_size for file in self.folder.glob("*.pt"))
+        if used + reduced.nbytes > self.limit_mb * 2**20:
+            return
+        part = self.folder / f".{key}.{os.getpid()}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save({"reduction": fitted.state_dict(), "reduced": reduced}, part)
+            os.replace(part, self.folder / f"{key}.pt")
+        except (OSError, RuntimeError):  # a full disk, which torch tells as the latter; nothing depends on it
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def same_images(data: Data, images: ImageSet) -> str:
+    """A hash of the images as the feature view sees them: settings and names, and pixels where they are in memory.
+
+    Files that change while a sweep goes on are not noticed.
+    """
+    plain = Data()
+    settings = replace(data, **{name: getattr(plain, name) for name in NOT_SEEN})
+    digest = hashlib.blake2b(repr(asdict(settings)).encode(), digest_size=16)
+    digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
+    if isinstance(images, MemoryImages):
+        digest.update(images.images.contiguous().numpy().data)
+    return digest.hexdigest()

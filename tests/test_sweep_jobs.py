@@ -1,0 +1,88 @@
+"""Which folder of a sweep is whose: a job is its settings, however it was typed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from deepcluster import command_line, config, sweep_jobs
+from deepcluster.sweep_jobs import Job, find, finished, identity, job_folder, note
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def settings(*typed: str) -> config.TrainConfig:
+    return config.settings(compose("train", overrides=list(typed)))
+
+
+def hashed(*typed: str) -> str:
+    return identity(OmegaConf.structured(settings(*typed)))
+
+
+def a_run(sweep: Path, name: str, *typed: str, done: bool = True) -> Path:
+    """A job's folder as a run leaves it."""
+    folder = sweep / name
+    folder.mkdir(parents=True)
+    config.save(settings(*typed), folder)
+    note(Job(number=0, folder=str(folder), overrides={}, ended=done))
+    if done:
+        (folder / "summary.json").write_text('{"epochs": 20}')
+    return folder
+
+
+def test_a_stored_run_is_known_by_its_settings_however_they_are_typed(tmp_path: Path) -> None:
+    folder = a_run(tmp_path, "0_clustering.k-30", "clustering.k=30")
+    assert find(tmp_path, settings("clustering.k=30", "seed=1", "reduction=pca_whiten")) == folder
+    for other in ("clustering.k=31", "seed=2", "trainer.max_epochs=21", "data.root=elsewhere", "evaluation.knn.k=3"):
+        assert find(tmp_path, settings("clustering.k=30", other)) is None, other
+
+
+@pytest.mark.parametrize(
+    "typed", ["logger=tensorboard", "data.num_workers=3", "trainer=cpu", "output_dir=a", "objective=nmi_labels"]
+)
+def test_where_and_how_it_is_computed_makes_no_other_job(typed: str) -> None:
+    assert hashed(typed) == hashed()
+
+
+def test_a_new_job_does_not_get_a_folder_that_is_taken(tmp_path: Path) -> None:
+    a_run(tmp_path, "1_seed-1", "data.limit=100")
+    cfg = compose("train", overrides=["data.limit=200"], return_hydra_config=True)
+    assert job_folder(str(tmp_path), "1_seed-1", _root_=cfg) == "1_seed-1_2"
+    cfg = compose("train", overrides=["data.limit=100"], return_hydra_config=True)
+    assert job_folder(str(tmp_path), "7_limit-100", _root_=cfg) == "1_seed-1"  # its own
+
+
+def test_a_job_that_never_became_a_run_gets_its_folder_again(tmp_path: Path) -> None:
+    refused = Job(number=3, folder=str(tmp_path / "3_k"), overrides={}, error="no", settings=hashed("clustering.k=99"))
+    note(refused)
+    assert find(tmp_path, settings("clustering.k=99")) == tmp_path / "3_k"
+    assert not finished(tmp_path / "3_k", settings("clustering.k=99"))
+
+
+def test_a_run_that_went_on_beyond_its_end_is_not_finished_by_its_first_summary(tmp_path: Path) -> None:
+    folder = a_run(tmp_path, "0", "trainer.max_epochs=20")
+    assert finished(folder, settings("trainer.max_epochs=20"))
+    longer = settings("trainer.max_epochs=40")
+    config.save(longer, folder)
+    assert find(tmp_path, longer) == folder and not finished(folder, longer)
+    stable = replace(longer, reassign=replace(longer.reassign, stable_nmi=0.9, stable_ends_training=True))
+    assert finished(folder, stable)  # it may end before its last epoch
+
+
+def test_a_folder_that_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
+    folder = a_run(tmp_path, "0")
+    (folder / "config.yaml").write_text("clustering: {kind: unheard_of}")
+    assert find(tmp_path, settings()) is None
+    (folder / "config.yaml").unlink()
+    (folder / sweep_jobs.JOB_FILE).write_text("{")
+    assert find(tmp_path, settings()) is None
