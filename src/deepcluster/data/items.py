@@ -33,11 +33,12 @@ def image_of(item: Any, name: str | int | None) -> bytes | Tensor:
             f"it is an array of {pixels.dtype} of shape {tuple(pixels.shape)}, not of uint8 and 2 or 3 axes"
         )
     if pixels.ndim == 2:
-        return pixels[None]
+        return pixels[None].clone()
     first, last = (1 <= pixels.shape[axis] <= 4 for axis in (0, 2))
     if first != last:  # where both or neither can be channels, tensors are torchvision's and arrays Pillow's
         planes_first = first
-    return pixels if planes_first else pixels.permute(2, 0, 1).contiguous()
+    # a copy: a tensor of litdata's is a view of a chunk that may be closed
+    return pixels.clone() if planes_first else pixels.permute(2, 0, 1).contiguous()
 
 
 def fields(item: Any) -> dict[str | int, Any]:
