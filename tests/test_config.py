@@ -24,6 +24,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NEEDS = {  # what an option cannot do without
     "data=folder": ["data.root=images"],
     "data=parquet": ["data.root=tables"],
+    "data=huggingface": ["data.root=tables"],
+    "data=litdata": ["data.root=chunks"],
     "data=imagenet": ["data.root=images"],
     "data=places365": ["data.root=images"],
     "data=yfcc": ["data.root=images"],

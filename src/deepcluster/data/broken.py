@@ -4,7 +4,8 @@ import logging
 from typing import NamedTuple
 
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.images import EncodedImages, FileImages, ImageSet
+from deepcluster.data.images import ImageSet
+from deepcluster.data.rows import DecodedImages
 
 _N_NAMED = 20
 _MOST = (100, 0.01)  # this many, or this share of the set: more is no accident
@@ -27,7 +28,7 @@ def note_broken(images: ImageSet, found: list[Broken]) -> None:
     Raises:
         BrokenImage: if data.on_broken=error, if a file is gone, or if too many images are broken.
     """
-    assert isinstance(images, FileImages | EncodedImages), "images in memory cannot break"
+    assert isinstance(images, DecodedImages), "images in memory cannot break"
     for image in found:
         name = images.samples[image.i]
         if image.unreadable:  # a disk that is gone must not become an epoch of grey

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from deepcluster.atomic import damage
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import TABLE_SOURCES, Data
 
 _LEFT_OVER_S = 3600.0  # a part that is being written was changed a moment ago
 _log = logging.getLogger(__name__)
@@ -79,15 +79,23 @@ def _remove_left_overs(path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
+def folder_of(settings: Data) -> Path | None:
+    """data.cache_dir, or the user's cache folder; None if nothing is to be remembered."""
     if settings.cache_dir == "none":
         return None
     if settings.cache_dir is not None:
-        folder = Path(settings.cache_dir).expanduser()
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
+        return Path(settings.cache_dir).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
+
+
+def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
+    folder = folder_of(settings)
+    if folder is None:
+        return None
     # One entry per set and reading; a changed set replaces its own, so the folder does not grow for ever.
     facts: tuple[object, ...] = (settings.source, os.path.abspath(settings.root or ""))
+    if settings.source in TABLE_SOURCES:
+        facts += (settings.name, settings.config, settings.train_split, settings.test_split)
     if not of_root_only:
         facts += (settings.stored_size, settings.n_channels, settings.in_memory, settings.limit)
     return folder / f"{name}-{fingerprint(*facts)}.pt"

@@ -15,7 +15,8 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.rows import DecodedImages
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each, in_threads
 
@@ -32,7 +33,7 @@ class _Found(NamedTuple):
     may_heal: bool = False  # some could not even be read: another time they may be
 
 
-def choose_check(images: FileImages | EncodedImages, settings: Data) -> str:
+def choose_check(images: DecodedImages, settings: Data) -> str:
     """data.check, or what suits: all of sets that are not huge or fit into memory, else a sample."""
     if settings.check != "auto":
         return settings.check
@@ -44,7 +45,7 @@ def choose_check(images: FileImages | EncodedImages, settings: Data) -> str:
     return "all" if shape is not None and len(images) * shape.numel() <= settings.memory_gb * 1e9 else "sample"
 
 
-def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: str) -> ImageSet:
+def scan(images: DecodedImages, settings: Data, split: str, check: str) -> ImageSet:
     """Decode all images once, and keep them in memory if that is wanted and possible; or only a sample, or none.
 
     A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
@@ -100,9 +101,9 @@ def scan(images: FileImages | EncodedImages, settings: Data, split: str, check: 
     return kept
 
 
-def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
+def _decode_all(images: DecodedImages, settings: Data) -> _Found:
     store = _Store(images, settings)
-    _log.info("decoding %s images of data.root=%s once", f"{len(images):,}", settings.root)
+    _log.info("decoding %s images of %s once", f"{len(images):,}", settings.place)
     broken, may_heal = _read_each(images, range(len(images)), store.keep, "decoding images")
     kept = store.images
     if kept is not None and broken:
@@ -110,7 +111,7 @@ def _decode_all(images: FileImages | EncodedImages, settings: Data) -> _Found:
     return _Found(broken, kept, may_heal)
 
 
-def _decode_sample(images: FileImages | EncodedImages) -> _Found:
+def _decode_sample(images: DecodedImages) -> _Found:
     chosen = evenly_spaced(len(images), _N_SAMPLED)
     _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
     broken, may_heal = _read_each(images, chosen, lambda i, image: None, "decoding a sample")
@@ -118,7 +119,7 @@ def _decode_sample(images: FileImages | EncodedImages) -> _Found:
 
 
 def _read_each(
-    images: FileImages | EncodedImages, chosen: Sequence[int], use: Callable[[int, Tensor], None], title: str
+    images: DecodedImages, chosen: Sequence[int], use: Callable[[int, Tensor], None], title: str
 ) -> tuple[dict[int, str], bool]:
     """Read the chosen images in threads; why some are broken, and if some could not even be read."""
     broken: dict[int, str] = {}
@@ -146,7 +147,7 @@ def _read_each(
 class _Store:
     """Decoded images in one array, given up when they do not fit or differ in size."""
 
-    def __init__(self, images: FileImages | EncodedImages, settings: Data) -> None:
+    def __init__(self, images: DecodedImages, settings: Data) -> None:
         self.samples = images.samples
         self.settings = settings
         self.images: Tensor | None = None
@@ -189,7 +190,7 @@ class _Store:
         _log.info("images stay on disk: %s", reason)
 
 
-def _stored_shape(images: FileImages | EncodedImages, settings: Data) -> torch.Size | None:
+def _stored_shape(images: DecodedImages, settings: Data) -> torch.Size | None:
     """(C, H, W) of the images in memory, if all are like the first good one; None if there is none."""
     if settings.stored_size is not None:
         return torch.Size([images.n_channels, settings.stored_size, settings.stored_size])
@@ -203,11 +204,11 @@ def _stored_shape(images: FileImages | EncodedImages, settings: Data) -> torch.S
     return None
 
 
-def _check_broken(images: FileImages | EncodedImages, broken: dict[int, str], settings: Data) -> None:
+def _check_broken(images: DecodedImages, broken: dict[int, str], settings: Data) -> None:
     if not broken:
         return
     named = _named(images, broken)
-    head = f"{len(broken):,} of {len(images):,} images of data.root={settings.root} cannot be decoded"
+    head = f"{len(broken):,} of {len(images):,} images of {settings.place} cannot be decoded"
     if len(images) - len(broken) < 2:
         raise ValueError("\n".join([f"{head}; at least 2 good ones are needed:", *named]))
     if settings.on_broken == "error":
@@ -215,11 +216,11 @@ def _check_broken(images: FileImages | EncodedImages, broken: dict[int, str], se
     _log.warning("%s and are left out:\n%s", head, "\n".join(named))
 
 
-def _check_sample(images: FileImages | EncodedImages, broken: dict[int, str], settings: Data) -> None:
+def _check_sample(images: DecodedImages, broken: dict[int, str], settings: Data) -> None:
     if not broken:
         return
     n = min(len(images), _N_SAMPLED)
-    head = f"{len(broken):,} of {n:,} sampled images of data.root={settings.root} cannot be decoded"
+    head = f"{len(broken):,} of {n:,} sampled images of {settings.place} cannot be decoded"
     if len(broken) == n:
         raise ValueError("\n".join([f"{head}; are these images?", *_named(images, broken)]))
     ways = "data.check=all with data.on_broken=skip finds all such images first and leaves them out"
@@ -229,7 +230,7 @@ def _check_sample(images: FileImages | EncodedImages, broken: dict[int, str], se
     _log.warning("%s; they are shown in grey. %s:\n%s", head, ways, "\n".join(_named(images, broken)))
 
 
-def _named(images: FileImages | EncodedImages, broken: dict[int, str]) -> list[str]:
+def _named(images: DecodedImages, broken: dict[int, str]) -> list[str]:
     named = [f"  {images.samples[i]!r}: {broken[i]}" for i in sorted(broken)[:_N_NAMED]]
     if len(broken) > _N_NAMED:
         named.append(f"  and {len(broken) - _N_NAMED:,} more")

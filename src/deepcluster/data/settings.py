@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from math import isfinite
 
-SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", "folder", "parquet")
-FILE_SOURCES = ("folder", "parquet")
+TABLE_SOURCES = ("huggingface", "litdata")  # those of named fields, whose images are ordered by identity
+FILE_SOURCES = ("folder", "parquet", *TABLE_SOURCES)
+SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", *FILE_SOURCES)
+_OF_TABLES = ("train_split", "test_split", "image_column", "label_column", "id")
+_OF_HUGGINGFACE = ("name", "config", "revision")
 
 
 @dataclass(kw_only=True)
@@ -13,7 +16,21 @@ class Data:
 
     Args:
         source: one of `SOURCES`.
-        root: the folder that holds the source's files; downloads go there. The shipped subset needs none.
+        root: the folder that holds the source's files; downloads go there. The shipped subset needs none. litdata:
+            also a URL (s3://, gs://, ...).
+        name: huggingface: the set's name on the hub, such as uoft-cs/cifar10, in place of data.root.
+        config: huggingface: which configuration of the set, if it has several.
+        revision: huggingface: which version of the set (a branch, tag or commit); None: the newest.
+        train_split: huggingface, litdata: the split to learn from; None: train, or the only one.
+        test_split: the split to test on; None: test, validation or val, where there is one.
+        image_column: huggingface, litdata: the field with the images; None: the only one that holds some.
+        label_column: the field with the labels; None: the only ClassLabel, else one named label or labels.
+        id: huggingface, litdata: what tells one image from another, whatever the order of the shards: "path" in the
+            image column, "content" (a hash of its bytes), any field of the table that differs for each image, or
+            "position", which is only good as long as the shards stay as they are. None: the path if there is one
+            and all differ, else the content.
+        cache_gb: litdata from a URL: how many GB (1e9 bytes) of chunks of one split data.cache_dir may hold. An
+            epoch draws from all of the set, so all of it must fit; each chunk is fetched once.
         size: side of the square which the network sees, in pixels.
         resize: feature view: the short side is brought to this before the centre crop of `size`; None:
             `size`.
@@ -32,14 +49,14 @@ class Data:
         persistent_workers: keep the reading processes from epoch to epoch.
         mean: per-channel mean in [0, 1]; None: measured on the training images.
         std: per-channel standard deviation in [0, 1]; None: measured.
-        in_memory: folder, parquet: "auto" keeps decoded images in memory if they fit, "always" demands it,
-            "never" decodes at each access.
+        in_memory: encoded images: "auto" keeps them decoded in memory if they fit, "always" demands it, "never"
+            decodes at each access.
         memory_gb: how many GB (1e9 bytes) the images of one split may take.
         stored_size: side of the square to which images are brought when they are kept in memory (short side
             resized, centre cropped); None: they are kept as they are, if all have one size.
-        check: folder, parquet: which images are decoded before the training, to find broken ones: "all", "sample"
-            (2,000, evenly spaced), "none"; "auto" takes all of up to 200,000 and of those that fit into memory, a
-            sample of more.
+        check: which encoded images are decoded before the training, to find broken ones: "all", "sample" (2,000,
+            evenly spaced), "none"; "auto" takes all of up to 200,000 and of those that fit into memory, a sample of
+            more.
         on_broken: "error" stops when images cannot be decoded. "skip" leaves out those that are found before the
             training (check "all"); one that is met later is shown in mid-grey, so that the set keeps its size, and
             named in the log. A file that is gone stops the run in any case.
@@ -57,6 +74,15 @@ class Data:
 
     source: str = "fashion_mnist_mini"
     root: str | None = None
+    name: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    id: str | None = None
+    cache_gb: float = 200.0
     size: int = 32
     resize: int | None = None
     # torchvision's RandomResizedCrop, as in the 2018 code (main.py: ReassignedDataset's transform)
@@ -115,6 +141,9 @@ class Data:
             raise ValueError(f"data.timeout_s must be in (0, 1e6] seconds or null (no limit), got {self.timeout_s}")
         if not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
+        if not self.cache_gb > 0:
+            raise ValueError(f"data.cache_gb must be above 0, got {self.cache_gb}")
+        self._check_source()
         if self.in_memory == "never" and self.source not in FILE_SOURCES:
             raise ValueError(
                 f"data.in_memory=never is for {' and '.join(FILE_SOURCES)}, data.source={self.source} "
@@ -128,6 +157,25 @@ class Data:
         self._check_crops()
         self._check_colours()
         self._check_statistics()
+
+    @property
+    def place(self) -> str:
+        """What the images are called by: for messages."""
+        return f"data.name={self.name}" if self.name is not None else f"data.root={self.root}"
+
+    def _check_source(self) -> None:
+        for sources, names in ((TABLE_SOURCES, _OF_TABLES), (("huggingface",), _OF_HUGGINGFACE)):
+            given = next((name for name in names if getattr(self, name) is not None), None)
+            if self.source not in sources and given is not None:
+                raise ValueError(
+                    f"data.{given}={getattr(self, given)} is for data={' and data='.join(sources)}, data.source="
+                    f"{self.source} has nothing of the kind; leave it out"
+                )
+        if self.source == "huggingface" and (self.name is None) == (self.root is None):
+            raise ValueError(
+                "data=huggingface needs either data.name=OWNER/SET, a set of the hub, or data.root=DIR, a local folder "
+                f"(of save_to_disk, parquet, arrow or image files); got data.name={self.name} and data.root={self.root}"
+            )
 
     def _check_crops(self) -> None:
         for name, value, largest in (

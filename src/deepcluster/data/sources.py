@@ -1,4 +1,4 @@
-"""From settings to images: the one door to all data. Next: archives.py (arrays), folder.py, parquet.py."""
+"""From settings to images: the one door to all data. Next: archives.py (arrays), folder.py, parquet.py, tables.py."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,18 @@ from deepcluster.data import archives
 from deepcluster.data.crops import square
 from deepcluster.data.decode import to_channels
 from deepcluster.data.folder import load_folder
+from deepcluster.data.huggingface import load_huggingface
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.parquet import load_parquet
 from deepcluster.data.settings import Data
+from deepcluster.data.streamed import load_litdata
 
-_FILES: dict[str, Callable[[Data, str], ImageSet | None]] = {"folder": load_folder, "parquet": load_parquet}
+_FILES: dict[str, Callable[[Data, str], ImageSet | None]] = {
+    "folder": load_folder,
+    "parquet": load_parquet,
+    "huggingface": load_huggingface,
+    "litdata": load_litdata,
+}
 _ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
     "fashion_mnist_mini": archives.fashion_mnist_mini,
     "fashion_mnist": archives.fashion_mnist,

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.images import EncodedImages, FileImages, ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.rows import DecodedImages
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each
 
@@ -34,7 +35,7 @@ def statistics(images: ImageSet, settings: Data) -> tuple[list[float], list[floa
     chosen = evenly_spaced(len(images), _MAX_IMAGES)
     if isinstance(images, MemoryImages):
         moments = _memory_moments(images.images, chosen)
-    elif isinstance(images, FileImages | EncodedImages):
+    elif isinstance(images, DecodedImages):
         key = cache.fingerprint(images.fingerprint, images.n_channels, len(images))
         entry = cache.read(settings, "statistics", key)
         moments = _read_moments(images, chosen) if entry is None else entry["moments"]

@@ -1,0 +1,249 @@
+"""Every two options of different groups go together, or are refused in one clear sentence.
+
+The options are those of configs/, so a new file is tried with all others. Settings: a set of rows in which all pairs
+meet. Training: one epoch of a few steps, on the embedded images, in rows in which all pairs of what learns meet; each
+data set (a few generated images in its layout) and each experiment once.
+"""
+
+import itertools
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shards
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from pairs import covering_rows
+from reference.pictures import picture
+from test_config import CONFIGS, NEEDS
+
+from deepcluster import checkpoint, command_line, config, run
+from deepcluster.data import sources
+from deepcluster.data.images import MemoryImages
+from deepcluster.errors import sentence
+from deepcluster.initialise import new_backbone
+
+# (option, option, what the refusal names); a pattern does not match the group's null.
+REFUSED = [
+    ("experiment=*", "clustering=pic*", "clustering.k"),  # the papers' K; PIC finds its own
+    ("experiment=coates_cifar10", "arch=[!c]*", "arch.n_filters"),  # its keys are of its own architecture,
+    ("experiment=coates_cifar10", "init=[!k]*", "init.n_patches"),  # and of its own filters
+]
+
+
+def groups() -> dict[str, list[str]]:
+    """The groups of train.yaml and their options; null where it is the default."""
+    found = {}
+    for entry in yaml.safe_load((CONFIGS / "train.yaml").read_text())["defaults"]:
+        for name, default in entry.items() if isinstance(entry, dict) else ():
+            if not name.startswith(("override ", "optional ")):
+                options = [f"{name}={file.stem}" for file in sorted((CONFIGS / name).glob("*.yaml"))]
+                found[name] = options + ([f"{name}=null"] if default is None else [])
+    assert {"arch", "data", "clustering", "experiment"} <= found.keys()
+    return found
+
+
+def excluded(a: str, b: str) -> bool:
+    return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED)
+
+
+def matches(option: str, pattern: str) -> bool:
+    return fnmatch(option, pattern) and not option.endswith("=null")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra() -> Iterator[None]:
+    command_line.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
+
+
+def settings(*overrides: str) -> config.TrainConfig:
+    return config.settings(compose("train", overrides=list(overrides)))
+
+
+def needed(row: tuple[str, ...]) -> list[str]:
+    return [need for option in row for need in NEEDS.get(option, [])]
+
+
+def test_rows_hold_every_pair_that_is_allowed_and_no_other() -> None:
+    few = {"a": ["a=1", "a=2", "a=3"], "b": ["b=1", "b=2"], "c": ["c=1", "c=2"], "d": ["d=1", "d=2", "d=3", "d=4"]}
+    never = {("a=1", "b=2"), ("c=2", "a=3")}
+    rows = covering_rows(few, excluded=lambda a, b: (a, b) in never, apart=["d"])
+    found = {frozenset(pair) for row in rows for pair in itertools.combinations(row, 2)}
+    meeting = [("a", "b"), ("a", "c"), ("b", "c")]
+    wanted = {frozenset(pair) for one, other in meeting for pair in itertools.product(few[one], few[other])}
+    assert wanted - found == {frozenset(pair) for pair in never}
+    assert all(len(row) == 4 for row in rows) and {row[-1][0] for row in rows} <= set("abcd")
+    assert {option for row in rows for option in row} == set(itertools.chain.from_iterable(few.values()))
+    assert len(rows) < 3 * 2 * 2 * 4  # far fewer than all
+
+
+@pytest.mark.parametrize(("first", "second", "named"), REFUSED)
+def test_options_that_cannot_go_together_are_refused_in_a_sentence(first: str, second: str, named: str) -> None:
+    every = list(itertools.chain.from_iterable(groups().values()))
+    some = [next(option for option in every if matches(option, pattern)) for pattern in (first, second)]
+    with pytest.raises(Exception) as refused:  # ours, Hydra's or OmegaConf's, told alike
+        settings(*some, *needed(tuple(some)))
+    said = sentence(refused.value)
+    assert named in said and "\n" not in said, said
+
+
+@pytest.mark.slow
+def test_every_two_options_compose() -> None:
+    failed = []
+    for row in covering_rows(groups(), excluded=excluded):
+        try:
+            settings(*row, *needed(row))
+        except Exception as error:
+            failed.append(f"{' '.join(row)}: {type(error).__name__}: {sentence(error)}")
+    assert not failed, "\n".join(failed)
+
+
+# Training ----------------------------------------------------------------------------------------------------------
+
+N = 48
+SIDE = {"arch=alexnet": 64, "arch=alexnet_deepdive": 64}  # which take no less than 63 px
+FEW = ["arch.channels=[4,8,8,8,8]", "arch.hidden=16", "arch.feature_dim=16"]
+SMALLER = {  # the option with less work, its keys being what a user may set
+    "arch=alexnet": FEW,
+    "arch=alexnet_deepdive": FEW,
+    "arch=alexnet_small": FEW,
+    "arch=vgg16": [f"arch.channels={[4] * 13}".replace(" ", ""), *FEW[1:]],
+    "arch=resnet18": ["arch.tap=layer1"],
+    "arch=resnet50": ["arch.tap=layer1"],
+    "arch=coates": ["arch.n_filters=8", "trainer.max_epochs=0"],  # which has nothing to train
+    "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
+    "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
+    "clustering=pic": ["clustering.n_iter=5"],
+    "clustering=pic_official": ["clustering.n_iter=5"],
+    "reduction=official": ["reduction.dim=4"],
+    "reduction=pca": ["reduction.dim=4"],
+    "reduction=pca_whiten": ["reduction.dim=4"],
+    "trainer=ddp": ["trainer.devices=1"],  # two: test_train.py
+}
+SHORT = [f"data.limit={N}", "data.batch_size=16", "data.num_workers=0", "evaluation.enabled=false"]
+REFUSED_LATER = [  # when the network or the machine is known
+    ("arch=coates", "init=[!k]*", "init="),
+    ("trainer=gpu", "*", "gpu"),
+]
+
+
+def trained(folder: Path, *overrides: str) -> dict[str, Any]:
+    """The summary of a run in this process."""
+    made = settings(*overrides)
+    with command_line._own_process_group(list(overrides), folder):
+        return run.train(made, folder)
+
+
+def started(arch: str, n_channels: int, folder: Path) -> Path:
+    """A checkpoint of this architecture, to begin from."""
+    side = SIDE.get(arch, 32)
+    made = settings(arch, *NEEDS.get(arch, []), *SMALLER.get(arch, []))
+    backbone = new_backbone(made.arch, in_channels=n_channels, image_size=side, seed=9)
+    card = {"arch": made.arch, "in_channels": n_channels, "image_size": side, "resize": side}
+    card |= {"mean": [0.5] * n_channels, "std": [0.2] * n_channels}
+    file = folder / "start.ckpt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(checkpoint.of_backbone(backbone, card, epochs=1, extra={}))
+    return file
+
+
+def small(row: tuple[str, ...], folder: Path) -> list[str]:
+    """A row with what it needs, and less work."""
+    arch = next(option for option in row if option.startswith("arch="))
+    side = SIDE.get(arch, 32)
+    sizes = [f"data.size={side}", f"data.resize={side + 8}", "trainer.max_epochs=1"]
+    starts = [f"init.path={started(arch, 1, folder)}"] if {"init=checkpoint", "init=weights"} & set(row) else []
+    needs = [need for need in needed(row) if not need.startswith(("init.path", "data.root"))]
+    return [*row, *needs, *starts, *SHORT, *sizes, *itertools.chain.from_iterable(SMALLER.get(o, []) for o in row)]
+
+
+def refused_later(a: str, b: str) -> bool:
+    return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED_LATER)
+
+
+@pytest.mark.slow
+def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = {name: options for name, options in groups().items() if name not in ("data", "experiment")}
+    here["trainer"] = [option for option in here["trainer"] if option != "trainer=gpu"]
+    rows = covering_rows(here, excluded=refused_later, apart=["logger", "trainer", "view", "reassign"])
+    failed = []
+    for number, row in enumerate(rows):
+        folder = tmp_path / str(number)
+        try:
+            summary = trained(folder, *small(row, folder))
+            assert summary["epochs"] == (0 if "arch=coates" in row else 1) and summary["n_images"] == N
+            assert summary["clusters_used"] == summary["k"] >= 2
+        except Exception as error:
+            failed.append(f"{' '.join(row)}: {type(error).__name__}: {sentence(error)}")
+    assert not failed, f"{len(failed)} of {len(rows)} rows:\n" + "\n".join(failed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second", "named"), REFUSED_LATER)
+def test_what_shows_only_with_the_data_is_refused_too(first: str, second: str, named: str, tmp_path: Path) -> None:
+    if first == "trainer=gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    chosen = (first, "init=random", *(() if first.startswith("arch=") else ("arch=lenet5",)))
+    with pytest.raises(command_line.USER_ERRORS) as refused:
+        trained(tmp_path / "run", *small(chosen, tmp_path))
+    assert named in sentence(refused.value).lower()
+
+
+def tiny_data(option: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A few images in the layout of this option, or in place of a download."""
+    source = str(settings(option, *NEEDS.get(option, [])).data.source)
+    root = folder / "images"
+    if source in sources._ARRAYS:  # their files: tests/data/test_archives.py
+
+        def made(root: str | None, split: str) -> MemoryImages:
+            pixels = torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+            names = [f"{split}/{i}" for i in range(N)]
+            return MemoryImages(images=pixels.to(torch.uint8), samples=names, labels=torch.arange(N) % 3)
+
+        monkeypatch.setitem(sources._ARRAYS, source, made)
+    elif source == "folder":
+        for i in range(N + 6):
+            file = root / ("train" if i < N else "val") / f"class_{i % 3}" / f"{i:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            picture(i, 32, 32).save(file)
+    elif source == "parquet":
+        root.mkdir(parents=True)
+        shards.huggingface(range(N)).to_parquet(root / "train.parquet")
+    elif source == "huggingface":
+        shards.huggingface(range(N), root)
+    elif source == "litdata":
+        shards.litdata(shards.records(range(N)), root)
+    else:
+        raise AssertionError(f"say here what {option} reads")
+    return [f"data.root={root}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", groups()["data"])
+def test_every_data_set_trains(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tiny_data(option, tmp_path, monkeypatch)
+    row = (option, "arch=lenet5", "clustering=kmeans", "reduction=pca_whiten")
+    assert trained(tmp_path / "run", *small(row, tmp_path), *root)["n_images"] == N
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [option for option in groups()["experiment"] if not option.endswith("null")])
+def test_every_experiment_trains(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, with fewer and smaller images, fewer filters and clusters."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = compose("train", overrides=[option, *NEEDS.get(option, [])], return_hydra_config=True)
+    chosen = made.hydra.runtime.choices
+    root = tiny_data(f"data={chosen.data}", tmp_path, monkeypatch)
+    row = (option, *(f"{name}={chosen[name]}" for name in ("arch", "init", "clustering", "reduction")))
+    overrides = [override for override in small(row, tmp_path) if override not in row[1:]]
+    if chosen.init == "kmeans_patches":
+        overrides.append("arch.patch_size=6")
+    assert trained(tmp_path / "run", *overrides, *root)["n_images"] == N
