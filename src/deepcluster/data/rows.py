@@ -28,7 +28,7 @@ class Rows(Protocol):
 class RowImages:
     """Images decoded at each access from the rows of a store.
 
-    `fingerprint`, `on_broken` and `broken_later` are as in FileImages.
+    `fingerprint`, `on_broken`, `broken_later` and `timeout_s` are as in FileImages.
 
     Args:
         store: where they are.
@@ -45,6 +45,7 @@ class RowImages:
     fingerprint: str = ""
     on_broken: str = "error"
     broken_later: dict[int, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,6 +84,7 @@ class RowImages:
             skipped=self.skipped,
             fingerprint=self.fingerprint,
             on_broken=self.on_broken,
+            timeout_s=self.timeout_s,
         )
 
 
