@@ -54,6 +54,7 @@ def test_lightning_sees_the_same_ranks_under_slurm(started, monkeypatch: pytest.
 
     started(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_STEP_NUM_TASKS="4", SLURM_JOB_ID="77")
     monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")  # Lightning asks for it
     monkeypatch.setenv("SLURM_NODEID", "1")
     assert SLURMEnvironment.detect()
     lightning = SLURMEnvironment()
