@@ -99,6 +99,12 @@ def test_a_connection_that_broke_is_told_as_the_death_of_a_process(started, tmp_
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")
 
 
+def test_a_time_out_is_told_with_its_key(started, tmp_path: Path) -> None:
+    started(LOCAL_RANK="0", WORLD_SIZE="2")
+    with pytest.raises(ProcessLost, match=r"longer than trainer.timeout_minutes"), FirstFailure(tmp_path).one_speaks():
+        raise RuntimeError("[gloo/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete")
+
+
 def test_a_process_that_waits_for_ever_ends_when_another_has_failed(tmp_path: Path) -> None:
     """As with NCCL, whose waits no error ends."""
     code = (

@@ -291,7 +291,9 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
     finally:
         sys.argv = argv
         wandb_log.finish(failed=failed)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # After a failure the others may wait in it, and its end would wait for them: only a sweep goes on after that.
+        ends = not failed or HydraConfig.get().mode == RunMode.MULTIRUN
+        if ends and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name, value in before.items():
             if value is None:
