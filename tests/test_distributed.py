@@ -40,7 +40,7 @@ def start(case: str, folder: Path, size: int = 2) -> list[subprocess.CompletedPr
     finished = []
     try:
         for process in processes:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=400)
             finished.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
     finally:
         for process in processes:

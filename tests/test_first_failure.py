@@ -54,6 +54,7 @@ def test_lightning_sees_the_same_ranks_under_slurm(started, monkeypatch: pytest.
 
     started(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_STEP_NUM_TASKS="4", SLURM_JOB_ID="77")
     monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")  # Lightning asks for it
     monkeypatch.setenv("SLURM_NODEID", "1")
     assert SLURMEnvironment.detect()
     lightning = SLURMEnvironment()
@@ -96,6 +97,12 @@ def test_a_connection_that_broke_is_told_as_the_death_of_a_process(started, tmp_
     said = r"process 1 was killed \(SIGKILL\), as when memory runs out; continue with: python train.py resume="
     with pytest.raises(ProcessLost, match=said), first.one_speaks():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")
+
+
+def test_a_time_out_is_told_with_its_key(started, tmp_path: Path) -> None:
+    started(LOCAL_RANK="0", WORLD_SIZE="2")
+    with pytest.raises(ProcessLost, match=r"longer than trainer.timeout_minutes"), FirstFailure(tmp_path).one_speaks():
+        raise RuntimeError("[gloo/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete")
 
 
 def test_a_process_that_waits_for_ever_ends_when_another_has_failed(tmp_path: Path) -> None:

@@ -271,16 +271,19 @@ def _own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
 
     Lightning starts the others of a DDP run with this process's ``sys.argv`` (ECOSYSTEM.md, Hydra).
     """
-    argv = sys.argv
+    argv, failed = sys.argv, True
     names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
     one = ["hydra.mode=RUN", f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]  # also of sweep=NAME
     sys.argv = [argv[0], *overrides, *one]
     try:
         yield
+        failed = False
     finally:
         sys.argv = argv
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # After a failure the others may wait in it, and its end would wait for them: only a sweep goes on after that.
+        ends = not failed or HydraConfig.get().mode == RunMode.MULTIRUN
+        if ends and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name, value in before.items():
             if value is None:

@@ -22,6 +22,8 @@ from deepcluster.summary import argument
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1
 PATIENCE_S = 10.0  # for the end that an error of the connection brings by itself
+PATIENCE_WITH_THE_DEAD_S = 1.5  # less than Lightning has, which kills the first process, and so hides its exit status
+TIMED_OUT = re.compile(r"[Tt]imed out|[Tt]imeout")
 BROKEN_CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|recvValue|sendBytes")
 
 
@@ -88,12 +90,19 @@ class FirstFailure:
             if distributed.n_started() == 1:
                 raise
             follows = isinstance(error, distributed.OtherProcessFailed)
-            lost = isinstance(error, RuntimeError) and BROKEN_CONNECTION.search(str(error)) is not None
-            if follows or lost:
+            told = str(error) if isinstance(error, RuntimeError) and not follows else ""
+            late = TIMED_OUT.search(told) is not None
+            lost = BROKEN_CONNECTION.search(told) is not None
+            if follows or late or lost:
                 self._wait_for_word()
             if not self.claim(f"{type(error).__name__}: {error}"):
                 raise FailedElsewhere(self.told()) from error
-            if lost and not follows:
+            if late:
+                raise ProcessLost(
+                    "this process has waited longer than trainer.timeout_minutes for another one; raise it if the "
+                    "first process was clustering, or measuring the untrained network, meanwhile. Else one hangs"
+                ) from error
+            if lost:
                 raise ProcessLost(self._what_was_lost()) from error
             raise
         finally:
@@ -114,16 +123,17 @@ class FirstFailure:
 
     def _watch(self) -> None:
         """In a thread of its own: end this process if another has failed and this one does not notice."""
-        parent = os.getppid()
+        parent, patience = os.getppid(), PATIENCE_S
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
             for number, child in enumerate(self.children, start=1):
                 status = child.poll()
+                patience = PATIENCE_WITH_THE_DEAD_S if status else patience
                 # Lightning ends this process, without a word, within 5 s of it: so it is told now.
                 if status and self.claim(f"process {number} has ended with {status}"):
                     print(f"\nerror: {self._obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
             if orphan or (distributed.n_started() > 1 and self.told() is not None):
-                if not self._ended.wait(PATIENCE_S):
+                if not self._ended.wait(patience):
                     for child in self.children:
                         child.kill()
                     sys.stderr.flush()

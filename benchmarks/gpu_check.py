@@ -1,0 +1,214 @@
+"""All that runs on GPUs, checked against the CPU in one go: for a machine that has one.
+
+    python -m benchmarks.gpu_check            # exit status 0: all passed or were skipped for a stated reason
+    python -m benchmarks.gpu_check --cpu      # the same paths on the CPU and gloo: checks this script
+    python -m benchmarks.gpu_check --only kmeans
+
+tests/test_gpu_check.py runs the same checks, on the CPU always and on a GPU (mark `gpu`) where there is one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+
+from deepcluster.clustering import kmeans_faiss
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.images import MemoryImages
+from deepcluster.data.settings import Data
+from deepcluster.data.views import feature_view
+from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.training.features import Extraction, FeaturePass, collect, feature_pass, reduced_features
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+QUICK = ["data=fashion_mnist_mini", "evaluation.enabled=false", "clustering.k=20"]
+
+
+class Skipped(Exception):
+    """A check that this machine cannot do, with the reason."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: a name, what it does on a device, and whether it starts whole runs."""
+
+    name: str
+    run: Callable[[torch.device], str]
+    whole_run: bool = False
+
+
+def mixture(n: int = 20_000, dim: int = 32, n_components: int = 60) -> Tensor:
+    """(n, dim) unit vectors around n_components centres."""
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.randn(n_components, dim, generator=generator)
+    members = torch.randint(n_components, (n,), generator=generator)
+    return normalize(centres[members] + 0.4 * torch.randn(n, dim, generator=generator))
+
+
+def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
+    """k-means on the device against the same on the CPU: same start, so equal up to the order of additions."""
+    if backend == "faiss" and device.type == "cuda" and kmeans_faiss.n_gpus() == 0:
+        raise Skipped("faiss sees no GPU: the CPU's wheel is installed")
+    features, settings = mixture(), KMeans(k=60, n_iter=10, backend=backend)
+    expected = settings.fit(features, seed=5)
+    found: Assignment
+    if shares:
+        found = settings.fit_share(features, n_images=len(features), ranks=Ranks(), seed=5, device=device)
+    else:
+        found = settings.fit(features, seed=5, device=device)
+    same = float((found.labels == expected.labels).float().mean())
+    ratio = found.objective / expected.objective
+    assert same > 0.98, f"only {same:.1%} of the labels are those of the CPU"
+    assert abs(ratio - 1) < 1e-3, f"objective {ratio:.5f} x that of the CPU"
+    return f"{same:.2%} of the labels and {ratio:.6f} of the CPU's objective"
+
+
+def _pass(device: torch.device, dtype: torch.dtype) -> FeaturePass:
+    torch.manual_seed(0)
+    backbone = SmallAlexNet(3, feature_dim=64, hidden=64)
+    pixels = torch.randint(0, 256, (512, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
+    view = feature_view(Data(size=32), images, [0.5] * 3, [0.25] * 3)
+    settings = Extraction(batch_size=128)
+    return feature_pass(backbone, images, view, settings, num_workers=0, device=device, dtype=dtype)
+
+
+def extraction(device: torch.device, dtype: torch.dtype) -> str:
+    """Features on the device in a type against float32 on the CPU."""
+    indices = torch.arange(512)
+    expected = collect(_pass(CPU, torch.float32), indices)
+    found = collect(_pass(device, dtype), indices)
+    error = float((found - expected).norm() / expected.norm())
+    limit = 0.03 if dtype == torch.bfloat16 else 0.005  # float32 convolutions may use TF32
+    assert error < limit, f"relative error {error:.2e}, at most {limit}"
+    return f"relative error {error:.1e} against float32 on the CPU"
+
+
+def reduction(device: torch.device) -> str:
+    """PCA, whitening and L2 of features from the device against the CPU's."""
+    rows = []
+    for where in (CPU, device):
+        source = _pass(where, torch.float32)
+        _, reduced = reduced_features(source, 64, Reduction(dim=8), buffer_mb=1, seed=1)
+        assert reduced is not None
+        rows.append(reduced.float())
+    likeness = cosine_similarity(rows[0], rows[1])
+    assert float(likeness.median()) > 0.999, f"median cosine {float(likeness.median()):.4f}"
+    return f"median cosine {float(likeness.median()):.6f}"
+
+
+def training(device: torch.device, *words: str, n_processes: int = 1) -> str:
+    """train.py for an epoch and, resumed, for a second one."""
+    if device.type == "cuda" and torch.cuda.device_count() < n_processes:
+        raise Skipped(f"needs {n_processes} GPUs, there is {torch.cuda.device_count()}")
+    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        machine = [f"trainer.accelerator={accelerator}", f"trainer.devices={n_processes}"]
+        _train([*QUICK, *words, *machine, "trainer.max_epochs=1", f"output_dir={folder}"])
+        _train([f"resume={folder}", "trainer.max_epochs=2"])
+        summary = json.loads((folder / "summary.json").read_text())
+    assert summary["epochs"] == 2 and summary["clusters_used"] == 20, summary
+    return f"2 epochs, NMI with the labels {summary['trained']['nmi_labels']:.3f}"
+
+
+def _train(words: list[str]) -> None:
+    env = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=1200, check=False)
+    assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}: {done.stderr.strip()[-600:]}"
+
+
+CHECKS = [
+    Check("kmeans_faiss", lambda device: kmeans(device, "faiss")),
+    Check("kmeans_torch", lambda device: kmeans(device, "torch")),
+    Check("kmeans_shares_faiss", lambda device: kmeans(device, "faiss", shares=True)),
+    Check("kmeans_shares_torch", lambda device: kmeans(device, "torch", shares=True)),
+    Check("extraction_float32", lambda device: extraction(device, torch.float32)),
+    Check("extraction_bfloat16", lambda device: extraction(device, torch.bfloat16)),
+    Check("reduction", reduction),
+    Check("training_and_resume", training, whole_run=True),
+    Check("process_group_of_one", lambda device: training(device, "trainer=ddp"), whole_run=True),
+    Check(
+        "two_processes_gather",
+        lambda device: training(device, "trainer=ddp", "clustering.parallel=gather", n_processes=2),
+        whole_run=True,
+    ),
+    Check(
+        "two_processes_shares",
+        lambda device: training(device, "trainer=ddp", "clustering.parallel=shares", n_processes=2),
+        whole_run=True,
+    ),
+    Check("synchronised_batch_norm", lambda device: synchronised(device), whole_run=True),
+]
+
+
+def synchronised(device: torch.device) -> str:
+    """Two processes whose BatchNorm takes the batches of both."""
+    if device.type != "cuda":
+        raise Skipped("PyTorch synchronises BatchNorm on GPUs only")
+    return training(device, "trainer=ddp", "+trainer.sync_batchnorm=true", n_processes=2)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the checks; the exit status is 0 if none failed, 2 if there is no GPU."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cpu", action="store_true", help="rehearse on the CPU")
+    parser.add_argument("--only", default="", help="those whose name holds this")
+    options = parser.parse_args(words)
+    if not options.cpu and not torch.cuda.is_available():
+        print("no CUDA device here: nothing was checked; --cpu rehearses the same checks on the CPU")
+        return 2
+    device = CPU if options.cpu else torch.device("cuda", 0)
+    _print_machine(device)
+    failed = 0
+    for check in CHECKS:
+        if options.only not in check.name:
+            continue
+        started = time.perf_counter()
+        try:
+            outcome, said = "pass", check.run(device)
+        except Skipped as reason:
+            outcome, said = "skip", str(reason)
+        except Exception as error:
+            outcome, said = "FAIL", f"{type(error).__name__}: {error}"
+            failed += 1
+        print(f"{outcome}  {check.name:<24} {time.perf_counter() - started:7.1f} s  {said}", flush=True)
+    print(f"{failed} failed" if failed else "none failed")
+    return 1 if failed else 0
+
+
+def _print_machine(device: torch.device) -> None:
+    names = ["torch", "torchvision", "pytorch-lightning", "faiss-gpu", "faiss-cpu"]
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if device.type == "cuda":
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        bf16 = "with bf16" if torch.cuda.is_bf16_supported() else "without bf16"
+        print(f"device     {', '.join(gpus)}, CUDA {torch.version.cuda}, {bf16}; faiss sees {kmeans_faiss.n_gpus()}")
+    else:
+        print(f"device     cpu, {torch.get_num_threads()} threads")
+    print("versions   " + ", ".join(f"{name} {number}" for name, number in found.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
