@@ -108,6 +108,11 @@ def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float
     estimate.check(sizes(), needed, settings(), free=9 * 10**9, disk=10**12, folder="runs")
 
 
+def test_a_time_is_told_to_two_digits() -> None:
+    told = [estimate.clock(seconds) for seconds in (0.04, 9.6, 12.3, 95, 96, 222, 3000, 5800, 36_000)]
+    assert told == ["0.0 s", "9.6 s", "12 s", "95 s", "1.6 min", "3.7 min", "50 min", "1.6 h", "10 h"]
+
+
 def test_too_little_disk_is_told() -> None:
     with pytest.raises(ValueError, match=r"need about 1.0 GB, 0.5 GB are free in runs; .*another output_dir"):
         estimate.check(sizes(), {"training": 1.0}, settings(), free=10**9, disk=5 * 10**8, folder="runs")

@@ -224,10 +224,12 @@ def _advice(s: Sizes, spent: Seconds, config: "TrainConfig") -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    """Seconds as people read them, to two digits or three."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.6 * length:
+            value = seconds / length
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def dtype_of(precision: str) -> torch.dtype | None:
