@@ -51,6 +51,7 @@ def sizes(**changes: Any) -> Sizes:
         n_fit=50_000,
         n_twice=20_000,
         n_iterated=100_000,
+        bytes_per_image=64,
         distances=1000.0 * 100_000 * 21,
         n_reassignments=4,
         n_epochs=3,
