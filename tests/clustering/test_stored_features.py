@@ -58,6 +58,7 @@ def test_float16_moves_fewer_images_than_another_start() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_features_that_a_gpu_has_no_room_for_go_there_in_blocks(
