@@ -4,9 +4,12 @@ The peak is that of extraction, reduction and clustering alone. The image set's 
 (N x P x 4 bytes) are subtracted; with a buffer that is full at every N, the rest must not grow with N. What the
 process held when the reassignment began (libraries, network) is also subtracted for the growth that is judged,
 because it differs by tens of MB between processes.
+
+This guards what the code needs on a data set at hand; scaling.py shows what millions of images take.
 """
 
 import argparse
+import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -23,6 +26,7 @@ from rich.table import Table
 from deepcluster import config as configuration
 from deepcluster import run
 from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.machine import forget_peak, peak_memory, used_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated
@@ -104,21 +108,12 @@ def _take(images: ImageSet, n: int) -> ImageSet:
     return taken
 
 
-def _status(name: str) -> int:
-    """A size of this process in bytes, by its name in /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-
-
 def _forget_peak() -> bool:
     """Give back what loading has freed and start the peak anew; False where the kernel does not let us."""
     gc.collect()
-    try:
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    except (OSError, AttributeError):
-        return False
-    return True
+    return forget_peak()
 
 
 def _child(n: int, overrides: list[str]) -> dict[str, Any]:
@@ -133,10 +128,10 @@ def _child(n: int, overrides: list[str]) -> dict[str, Any]:
     element = parts.precision.extraction.itemsize
     del parts
     reset = _forget_peak()
-    before = _status("VmRSS")
+    before = used_memory()
     clusterer.assign(backbone, device=device, moment="benchmark")
     return {
-        "peak": _status("VmHWM"),
+        "peak": peak_memory(),
         "before": before,
         "reset": reset,
         "data": images.images.numel() if isinstance(images, MemoryImages) else 0,

@@ -51,6 +51,7 @@ def sizes(**changes: Any) -> Sizes:
         n_fit=50_000,
         n_twice=20_000,
         n_iterated=100_000,
+        bytes_per_image=64,
         distances=1000.0 * 100_000 * 21,
         n_reassignments=4,
         n_epochs=3,
@@ -106,6 +107,11 @@ def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float
     with pytest.raises(ValueError, match=told):
         estimate.check(sizes(), needed, settings(), free=8 * 10**9, disk=10**12, folder="runs")
     estimate.check(sizes(), needed, settings(), free=9 * 10**9, disk=10**12, folder="runs")
+
+
+def test_a_time_is_told_to_two_digits() -> None:
+    told = [estimate.clock(seconds) for seconds in (0.04, 9.6, 12.3, 95, 96, 222, 3000, 5800, 36_000)]
+    assert told == ["0.0 s", "9.6 s", "12 s", "95 s", "1.6 min", "3.7 min", "50 min", "1.6 h", "10 h"]
 
 
 def test_too_little_disk_is_told() -> None:

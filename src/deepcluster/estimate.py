@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MEASURED_FROM = 20_000  # images; a run on fewer is over before an estimate is worth its seconds
 WORTH_TELLING = 0.2  # of the whole: from then on the saving by a subsample is told
 USUAL_SAMPLE = 256  # faiss's own choice of clustering.max_points_per_centroid
-BYTES_PER_IMAGE = 64  # labels, orders, distances of one image while it is clustered, compared and drawn
+BYTES_PER_IMAGE = 64  # labels and orders of one image while assignments are compared and epochs drawn
 SCRATCH = 2.5e8  # blocks of rows and scores
 
 
@@ -60,6 +60,7 @@ class Sizes:
     n_fit: int  # images that PCA is fitted on
     n_twice: int  # of these, those whose features the buffer does not hold
     n_iterated: int  # images that k-means iterates on
+    bytes_per_image: int  # that the clustering holds beside the features
     distances: float  # between an image and a centroid, or between images, per reassignment
     n_reassignments: int
     n_epochs: int
@@ -118,6 +119,7 @@ def sizes(config: "TrainConfig", parts: "Parts", *, epochs_done: int = 0, n_test
         n_fit=n_fit,
         n_twice=max(0, n_fit - held),
         n_iterated=clustering.n_iterated(n),
+        bytes_per_image=clustering.bytes_per_image,
         distances=clustering.distances(n),
         n_reassignments=n_due + n_untrained + 1,
         n_epochs=n_epochs,
@@ -148,7 +150,7 @@ def memory(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
     n_train, n_test = s.n_measured
     return {
         "extraction": s.buffer_bytes + s.stored_bytes + moments + measured,
-        "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + BYTES_PER_IMAGE * s.n + SCRATCH,
+        "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + s.bytes_per_image * s.n + SCRATCH,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
         # k-NN normalises a copy of the training images' features
         "evaluation": 0.0 if costs is None else 4.0 * costs.probed * (2 * n_train + n_test) + measured,
@@ -224,10 +226,12 @@ def _advice(s: Sizes, spent: Seconds, config: "TrainConfig") -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    """Seconds as people read them, to two digits or three."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.6 * length:
+            value = seconds / length
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def dtype_of(precision: str) -> torch.dtype | None:

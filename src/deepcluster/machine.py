@@ -41,12 +41,13 @@ def peak_memory() -> int:
     return _status("VmHWM")
 
 
-def forget_peak() -> None:
-    """Start the peak anew, where the kernel lets us."""
+def forget_peak() -> bool:
+    """Start the peak anew; False where the kernel does not let us."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return
+        return False
+    return True
 
 
 def free_disk(folder: Path) -> int:

@@ -71,6 +71,29 @@ def test_a_resumed_run_must_see_the_same_images(tmp_path: Path) -> None:
         write_samples(tmp_path, [*SAMPLES, "new.png"])
 
 
+class Made:
+    """Identities that are made when they are asked for, as of a set of millions; no list."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> str:
+        return f"made/{range(self.n)[i]}"
+
+
+def test_identities_need_not_be_a_list(tmp_path: Path) -> None:
+    write_samples(tmp_path / "assignments", Made(1000))  # type: ignore[arg-type]  # a sequence by its methods
+    write_samples(tmp_path / "assignments", Made(1000))  # type: ignore[arg-type]
+    assert history.same_samples(tmp_path, Made(1000))  # type: ignore[arg-type]
+    assert not history.same_samples(tmp_path, Made(999))  # type: ignore[arg-type]
+    assert not history.same_samples(tmp_path, [f"made/{i}" for i in range(999)] + ["made/x"])
+    with pytest.raises(ValueError, match="there were 1000 and are 1001"):
+        write_samples(tmp_path / "assignments", Made(1001))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["epoch_00012.npz", history.SAMPLES])
 @pytest.mark.parametrize("kept", [0, 0.5, 0.95])
 def test_a_cut_file_is_named(name: str, kept: float, tmp_path: Path) -> None:

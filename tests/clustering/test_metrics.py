@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from reference import clustering as plain
@@ -111,6 +112,39 @@ def test_above_the_limit_the_greedy_matching_takes_the_largest_overlap_first(
     assert metrics.moved_share(previous, current) == pytest.approx(0.4)
     monkeypatch.setattr(metrics, "LARGEST_EXACT_MATCHING", 1)
     assert metrics.moved_share(previous, current) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_the_greedy_matching_in_parts_is_that_of_all_cells(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = tensors(*(torch.randint(30, (400,), generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 2)))
+    table = torch.zeros(30, 30, dtype=torch.int64)
+    table.index_put_((a, b), torch.ones(400, dtype=torch.int64), accumulate=True)
+    n_stayed = 0
+    while int(table.max()) > 0:  # ties: the lower row, then the lower column, first
+        row, column = divmod(int(table.flatten().argmax()), 30)
+        n_stayed += int(table[row, column])
+        table[row], table[:, column] = 0, 0
+    monkeypatch.setattr(metrics, "LARGEST_EXACT_MATCHING", 1)
+    monkeypatch.setattr(metrics, "CELLS_AT_ONCE", at_once)
+    assert metrics.moved_share(a, b) == pytest.approx(1 - n_stayed / 400)
+
+
+def test_with_many_clusters_no_table_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    labelings = torch.randint(40, (3, 300), generator=torch.Generator().manual_seed(0))
+    expected = metrics.mean_pairwise_nmi(labelings)
+    monkeypatch.setattr(metrics, "SMALL_TABLE", 0)  # 1,600 cells are more than 300 images
+
+    def dense(*arguments: object) -> None:
+        assert len(arguments[0]) < 300 or max(arguments[0]) < 40, "cells were counted densely"  # type: ignore[arg-type,call-overload]
+        return count(*arguments)
+
+    count = np.bincount
+    monkeypatch.setattr(np, "bincount", dense)
+    assert metrics.mean_pairwise_nmi(labelings) == pytest.approx(expected, abs=1e-12)
+    clusters, labels = labelings[0], labelings[1]
+    assert "one_to_one_accuracy" in metrics.label_metrics(clusters, labels)
+    monkeypatch.setattr(metrics, "LARGEST_EXACT_MATCHING", 39)
+    assert "one_to_one_accuracy" not in metrics.label_metrics(clusters, labels)
 
 
 def test_size_statistics_by_hand() -> None:

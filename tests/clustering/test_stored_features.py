@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering import assignment, kmeans_torch, metrics, repair
+from deepcluster.clustering import kmeans as kmeans_module
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 
@@ -54,6 +55,20 @@ def test_float16_moves_fewer_images_than_another_start() -> None:
     rounded = kmeans.fit(whole.half(), seed=1)
     assert metrics.nmi(first, rounded.labels) > metrics.nmi(first, other) + 0.02
     assert rounded.objective == pytest.approx(kmeans.fit(whole, seed=1).objective, rel=0.002)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_features_that_a_gpu_has_no_room_for_go_there_in_blocks(
+    backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, kmeans = features().to(dtype), KMeans(k=50, n_iter=8, backend=backend)
+    there = kmeans.fit(whole, seed=3, device="cuda")
+    monkeypatch.setattr(kmeans_module, "DEVICE_SHARE", 0.0)
+    blocks = kmeans.fit(whole, seed=3, device="cuda")
+    assert torch.equal(blocks.labels, there.labels) and torch.equal(blocks.centroids, there.centroids)
 
 
 def test_pic_takes_float16_as_its_float32_copy() -> None:

@@ -73,6 +73,11 @@ class Clustering:
         """How many of so many images are iterated on; fewer than all are copied for that."""
         return n_images
 
+    @property
+    def bytes_per_image(self) -> int:
+        """About what :meth:`fit` holds of an image beside its features: labels, orders, distances."""
+        return 64
+
     def distances(self, n_images: int) -> float:
         """How many distances :meth:`fit` takes of so many images, with which its time grows."""
         raise NotImplementedError

@@ -96,6 +96,10 @@ class PIC(Clustering):
         likely = max(n_images // IMAGES_PER_CLUSTER, min(n_images // 2, SMALL_HEAD))
         return max(1, min(likely, LARGEST_HEAD))
 
+    @property
+    def bytes_per_image(self) -> int:
+        return 64 + 100 * self.n_neighbours  # indices, float64 distances, their order, the graph and its transpose
+
     def distances(self, n_images: int) -> float:
         return float(n_images) ** 2
 

@@ -26,7 +26,7 @@ class Storage:
 
     Args:
         dtype: float32, or float16, in half the room. Whitened rows of length 1 lose by it far less than k-means'
-            random start decides: docs/scaling.md has the figures.
+            random start decides: NMI with float32's clusters .80 to .996, of two seeds .31 to .76 (docs/scaling.md).
         folder: where a mapped file is made; None: they are in memory.
     """
 
@@ -120,8 +120,9 @@ def choose(
             f"half of the {size(free)} that are free" if memory_gb is None else f"extraction.memory_gb={memory_gb:g}"
         )
         raise ValueError(
-            f"extraction.store=memory: {least.describe(n, dim)}, are more than {limit}; set extraction.store=disk, "
-            "or lower reduction.dim" + ("" if memory_gb is None else ", or raise extraction.memory_gb")
+            f"extraction.store=memory: {n:,} x {dim} reduced features take {size(least.n_bytes(n, dim))} at least, "
+            f"more than {limit}; set extraction.store=disk, or lower reduction.dim"
+            + ("" if memory_gb is None else ", or raise extraction.memory_gb")
         )
     # What a person asks to be on disk keeps its digits; what had to go there is read faster in half the room.
     storage = Storage(dtype=DTYPES[wanted[0 if store == "disk" else -1]], folder=folder)

@@ -1,0 +1,41 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcluster.data.images import MemoryImages
+from deepcluster.evaluation import assign
+from deepcluster.evaluation.assign import write_clusters
+
+SAMPLES = ["a,b.png", "caf\udcc3.png", 'say "x".png', "d.png", "e.png"]
+
+
+def pictures(labels: list[int] | None, classes: list[str] | None = None) -> MemoryImages:
+    known = None if labels is None else torch.tensor(labels)
+    return MemoryImages(images=torch.zeros(5, 1, 4, 4).byte(), samples=SAMPLES, labels=known, classes=classes)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 65_536])
+def test_clusters_csv_is_the_same_in_any_blocks(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assign, "ROWS_AT_ONCE", rows)
+    clusters, file = torch.tensor([3, 0, 0, 2, 1]), tmp_path / "clusters.csv"
+    write_clusters(file, pictures([0, -1, 1, 1, 0], ["cat", "dog"]), clusters)
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        found = list(csv.reader(stream))
+    assert found[0] == ["sample", "cluster", "label"]
+    expected = zip(SAMPLES, ["3", "0", "0", "2", "1"], ["cat", "", "dog", "dog", "cat"], strict=True)
+    assert found[1:] == [list(row) for row in expected]
+    assert b"\r" not in file.read_bytes()
+    write_clusters(file, pictures(None), clusters)
+    assert file.read_bytes().startswith(b'sample,cluster\n"a,b.png",3\ncaf\xc3.png,0\n')
+    assert [path.name for path in tmp_path.iterdir()] == ["clusters.csv"]
+
+
+def test_a_failure_leaves_the_file_of_before(tmp_path: Path) -> None:
+    file = tmp_path / "clusters.csv"
+    file.write_text("before")
+    write = [pictures(None), torch.tensor([3, 0, 0, 2])]  # a label too few
+    with pytest.raises(AssertionError):
+        write_clusters(file, *write)  # type: ignore[arg-type]
+    assert file.read_text() == "before"
