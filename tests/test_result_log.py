@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from wandb_file import OfflineRun
+from offline_run import OfflineRun
 
 from deepcluster import command_line
 from deepcluster.eval_config import EvalConfig

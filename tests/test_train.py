@@ -566,18 +566,6 @@ def test_tensorboard_shows_what_metrics_csv_holds(typist: Typist) -> None:
         assert [event.value for event in events.Scalars(name)] == [pytest.approx(float(row[name]), rel=1e-5)]
 
 
-def test_wandb_runs_without_an_account(typist: Typist) -> None:
-    """As a sweep, whose jobs share a process and must not share a wandb run."""
-    done = typist.train("-m", *TINY, "logger=wandb", "reduction.dim=8,9", "output_dir=bias")
-    assert done.status == 0, done.err
-    assert "offline" in done.out and "wandb sync" in done.out
-    files = sorted((typist.folder / "bias").glob("*/wandb/offline-run-*/run-*.wandb"))
-    assert [file.parts[-4][0] for file in files] == ["0", "1"]
-    for file in files:
-        content = file.read_bytes()
-        assert b"cluster/objective" in content and b"train/loss" in content
-
-
 def test_a_terminal_shows_bars(typist: Typist) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))

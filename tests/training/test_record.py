@@ -32,6 +32,7 @@ class Heard(Recorder):
     figures: dict[str, float] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     fails: bool = False
+    last_step: int | None = None
 
     def row(self, row: Row) -> None:
         if self.fails:
@@ -100,6 +101,26 @@ def test_a_moment_is_logged_once_also_when_a_resumed_run_repeats_it(tmp_path: Pa
     assert [row.epoch for row in second.rows] == [1, 2, 2, 2]
     with (tmp_path / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
+def test_what_a_kill_took_from_the_logger_comes_from_metrics_csv(tmp_path: Path) -> None:
+    record = opened(tmp_path, Heard())
+    for number in range(3):
+        epoch(record, number, loss=float(number))
+    heard = Heard(last_step=2)  # of steps 1, 2, 4, 5, 7, 8 it has on disk only the first epoch's
+    record = opened(tmp_path, heard)
+    epoch(record, 2, loss=2.0)  # the checkpoint is of the end of epoch 1
+    told = [(row.step, row.epoch, row.numbers) for row in heard.rows]
+    assert told[:2] == [(4, 1, {"cluster/k": 2.0}), (5, 1, {"train/loss": 1.0})]
+    assert told[2:] == [(7, 2, {"cluster/k": 2.0}), (8, 2, {"train/loss": 2.0})]
+
+
+def test_a_logger_chosen_later_gets_the_whole_run(tmp_path: Path) -> None:
+    csv_only = RunRecord(EpochCSV(tmp_path / "metrics.csv"), folder=tmp_path)
+    epoch(csv_only, 0)
+    epoch(csv_only, 1)
+    epoch(opened(tmp_path, heard := Heard()), 2)
+    assert [row.step for row in heard.rows] == [1, 2, 4, 5, 7, 8]
 
 
 def test_a_logger_that_fails_is_told_once_and_given_what_it_missed(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class MLflowRecorder:
         self.client = client
         self.run_id = run_id
         self.is_own = is_own
+        self.last_step: int | None = None
 
     def row(self, row: Row) -> None:
         numbers = dict(row.numbers)

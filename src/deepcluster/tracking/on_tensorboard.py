@@ -48,6 +48,7 @@ class TensorBoardRecorder:
 
     def __init__(self, writer: Any) -> None:
         self.writer = writer
+        self.last_step: int | None = None
 
     def row(self, row: Row) -> None:
         for name, value in row.numbers.items():

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 from deepcluster.tracking.logger import Tracked, require
 from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remember, remembered, size_histogram
+from deepcluster.tracking.wandb_file import last_step
 
 FINISH_TIMEOUT_S = 600  # an unreachable server must not hold a finished run, or a sweep; `wandb sync` sends the rest
 EXIT_CODES = {"finished": 0, "failed": 1, "stopped": 130}  # 130: as shells have it for Ctrl-C
@@ -55,6 +56,7 @@ class Wandb(Tracked):
         if not of_run:
             names |= {"name": self.name, "group": self.group, "tags": list(self.tags)}
         place.folder.mkdir(parents=True, exist_ok=True)
+        known = last_step(place.folder, stored["id"])  # before this process adds its own
         try:
             run = wandb.init(
                 project=project,
@@ -81,7 +83,7 @@ class Wandb(Tracked):
             place.say(f"wandb      offline ({why}); later: wandb sync {place.folder}/wandb/offline-run-*")
         else:
             place.say(f"wandb      online: {run.url or f'project {project}'}")
-        return WandbRecorder(run, is_own=not of_run)
+        return WandbRecorder(run, is_own=not of_run, last_step=known if offline else run.step - 1)
 
 
 class WandbRecorder:
@@ -90,11 +92,13 @@ class WandbRecorder:
     Args:
         run: wandb's.
         is_own: not that of a training run which an evaluation adds to, and whose state stays as it is.
+        last_step: on the server or, offline, on disk; None if that is unknown.
     """
 
-    def __init__(self, run: Any, *, is_own: bool) -> None:
+    def __init__(self, run: Any, *, is_own: bool, last_step: int | None) -> None:
         self.run = run
         self.is_own = is_own
+        self.last_step = last_step
 
     def row(self, row: Row) -> None:
         import wandb

@@ -55,7 +55,13 @@ class Row:
 
 
 class Recorder(Protocol):
-    """One logger, opened for one run. Any of these may fail; training/record.py tells it and goes on."""
+    """One logger, opened for one run. Any of these may fail; training/record.py tells it and goes on.
+
+    Args:
+        last_step: the last row that it holds, -1 for none; None: all that it was given, which is remembered.
+    """
+
+    last_step: int | None
 
     def row(self, row: Row) -> None:
         """Log one moment."""

@@ -27,6 +27,7 @@ BEST = {
     "cluster/nmi_previous": max,
     "cluster/moved_share": min,
 }
+TRAINING_S = "time/training_s"  # of an epoch's end, as train/...; the other times are of its start
 MOST_ROWS = 10_000  # of the table of clusters: Weights & Biases shows no more
 
 
@@ -66,7 +67,11 @@ class RunRecord:
         self.say = say
         self.missed: list[Row] = []  # what the logger could not take; it is offered again with the next row
         self.is_failing = False
-        self._last_step = -1 if recorder is None else remembered(self.folder, self.logger.kind).get("step", -1)
+        self._last_step = -1
+        if recorder is not None:
+            known = recorder.last_step
+            self._last_step = remembered(self.folder, self.logger.kind).get("step", -1) if known is None else known
+        self._is_complete = False  # whether the logger holds the rows of the processes before this one
 
     def reassigned(self, epoch: int, numbers: dict[str, float], assignment: Assignment, n_reassignments: int) -> None:
         """New clusters at the start of an epoch.
@@ -139,6 +144,9 @@ class RunRecord:
         recorder = self.recorder
         if recorder is None or row.step <= self._last_step:
             return
+        if not self._is_complete:
+            self.missed += self._lost(row.step)
+            self._is_complete = True
         self.missed.append(row)
 
         def log() -> None:
@@ -150,6 +158,25 @@ class RunRecord:
         if not self._try(log):
             for waiting in self.missed:
                 waiting.picture = None  # they would fill the memory
+
+    def _lost(self, until: int) -> list[Row]:
+        """Rows of metrics.csv that the logger does not hold: a kill, or it was chosen after the run had begun.
+
+        Args:
+            until: the step of the first row that comes anyway.
+        """
+        assert self.csv is not None
+        found = []
+        for epoch, values in sorted(self.csv.rows.items()):
+            numbers = {
+                name: float(value) for name, value in values.items() if name != "epoch" and value not in ("", None)
+            }
+            end = {name: value for name, value in numbers.items() if name.startswith("train/") or name == TRAINING_S}
+            start = {name: value for name, value in numbers.items() if name not in end}
+            for step, part in ((3 * epoch + 1, start), (3 * epoch + 2, end)):
+                if part and self._last_step < step < until:
+                    found.append(Row(epoch=epoch, step=step, numbers=part))
+        return found
 
     def _files(self, kind: str, name: str, *more: Path) -> None:
         recorder, folder = self.recorder, self.folder / FOLDER

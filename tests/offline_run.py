@@ -1,35 +1,11 @@
-"""Reads what Weights & Biases wrote offline: the .wandb file, LevelDB's log format with a protobuf in each record."""
+"""Reads what Weights & Biases wrote offline."""
 
 import json
-import struct
 import time
 from pathlib import Path
 from typing import Any
 
-HEADER, BLOCK = 7, 2**15  # bytes: of the file and of each part; what no part crosses
-
-
-def records(path: Path) -> list[Any]:
-    """All whole records."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, content, found = path.read_bytes(), HEADER, b"", []
-    while at + HEADER <= len(data):
-        left = BLOCK - at % BLOCK
-        if left < HEADER:
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
-        if kind == 0 or at + HEADER + length > len(data):
-            break
-        content += data[at + HEADER : at + HEADER + length]
-        at += HEADER + length
-        if kind in (1, 4):  # whole, or the last part
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(content)
-            found.append(record)
-            content = b""
-    return found
+from deepcluster.tracking.wandb_file import records
 
 
 class OfflineRun:
@@ -37,14 +13,14 @@ class OfflineRun:
 
     Args:
         folder: offline-run-DATE_TIME-ID.
-        until: the kind of record to wait for; "exit" is the last of a run that was ended.
+        ended: wait for the record that ends it; a killed run has none.
     """
 
-    def __init__(self, folder: Path, until: str = "exit") -> None:
+    def __init__(self, folder: Path, *, ended: bool = True) -> None:
         self.folder = folder
         (self.file,) = folder.glob("run-*.wandb")
         deadline = time.monotonic() + 60
-        while not self.of(until) and time.monotonic() < deadline:
+        while ended and not self.of("exit") and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def of(self, kind: str) -> list[Any]:
@@ -60,7 +36,7 @@ class OfflineRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Each logged row: _step -> its values; nested ones as dictionaries."""
+        """Each logged row; nested values as dictionaries."""
         return [_nested(history.item) for history in self.of("history")]
 
     @property
