@@ -57,6 +57,10 @@ class EpochCSV(Logger):
         self.save()
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Nothing: all is written. Lightning calls it after an error too, and a second one would hide the first."""
+
+    @rank_zero_only
     def save(self) -> None:
         """Write the whole file; a reader or a kill never meets half of it."""
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
