@@ -1,4 +1,4 @@
-"""A few of the faults of `python -m benchmarks.faults`, done to real runs in a process that pays for no second import."""
+"""A few of the faults that `python -m benchmarks.faults` does to real runs."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
 """Faults done to real runs, and what came of them: `python -m benchmarks.faults [PART ...] --kills 50`.
 
-Parts: kills (kill -9 at random moments), files (a damaged last.ckpt), disk (full while each file is written; needs root),
-processes (a data worker or a rank killed, a file that hangs). Exit status 1 if any fault did harm.
+Parts: kills (kill -9 at random moments), files (a damaged last.ckpt), disk (full while each file is written; needs
+root), processes (a data worker or a rank killed, a file that hangs). Exit status 1 if any fault did harm.
 """
 
 import argparse

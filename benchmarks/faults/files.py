@@ -1,5 +1,6 @@
 """A last.ckpt that is cut, changed or another's, and a resume from it: `python -m benchmarks.faults files`."""
 
+import itertools
 import os
 import random
 import shutil
@@ -29,7 +30,12 @@ def run_files(folder: Path, seed: int, say: Callable[[str], None]) -> list[Tried
     runs, draw, done = Runs(folder), random.Random(seed), []
     runs.train(*SMALL, "output_dir=whole")
     runs.train(*SMALL, "output_dir=other", "seed=2")
-    runs.train(*SMALL, "output_dir=cut_off", kill=lambda _, phase: _at_third(runs, phase))
+    n_trainings = itertools.count(1)
+
+    def in_the_third_training(_: float, phase: str) -> float | None:
+        return 0.02 if phase == "training" and next(n_trainings) == 3 else None
+
+    runs.train(*SMALL, "output_dir=cut_off", kill=in_the_third_training)
     last = Path("checkpoints") / "last.ckpt"
     size = (runs.folder / "cut_off" / last).stat().st_size
     faults: list[tuple[str, Callable[[Path], Any]]] = [("of zero length", lambda file: file.write_bytes(b""))]
@@ -58,15 +64,6 @@ def run_files(folder: Path, seed: int, say: Callable[[str], None]) -> list[Tried
         say(f"{done[-1].fault}: {'; '.join(wrong) or 'as it should be'}{' (harmless)' if harmless else ''}")
         say(f"    {done[-1].said}")
     return done
-
-
-_n_trainings = [0]
-
-
-def _at_third(runs: Runs, phase: str) -> float | None:
-    """Kill in the third epoch's training: last.ckpt is of the second, previous.ckpt of the first."""
-    _n_trainings[0] += phase == "training"
-    return 0.02 if phase == "training" and _n_trainings[0] == 3 else None
 
 
 def _cut(at: int) -> Callable[[Path], Any]:
