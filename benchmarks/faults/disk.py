@@ -20,7 +20,7 @@ from benchmarks.faults.runs import Runs, differences
 MOMENTS = [
     (".hydra/config.yaml", 1),
     ("samples.jsonl.gz", 1),
-    ("config.yaml", 1),
+    ("run/config.yaml", 1),
     ("untrained.json", 1),
     ("metrics.csv", 2),
     ("epoch_00001.npz", 1),
@@ -56,7 +56,7 @@ def _fill_at(runs: Runs, disk: Path, name: str, time: int) -> Tried:
         wrong.append("the file was never written")
     if ended.status != 1 or "Traceback" in ended.err or "No space left on device" not in said:
         wrong.append(f"status {ended.status}: {ended.err[-1000:]}")
-    if name.rpartition("/")[2] not in said:
+    if name.removeprefix("run/").partition("/")[0] not in said:
         wrong.append("the file is not named")
     if list(run.rglob("*.part")):
         wrong.append("parts are left over")

@@ -68,6 +68,7 @@ class Runs:
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         self._mark = mmap.mmap(-1, MARK)
+        self.pid = -1  # of the run, while there is one
         import pytorch_lightning.loggers  # noqa: F401  # imported here, so that no run pays for it
 
         import deepcluster.command_line  # noqa: F401
@@ -98,6 +99,7 @@ class Runs:
             os.close(reader)
             self._become(list(arguments), out, err, writer, prepare)
         os.close(writer)
+        self.pid = child
         deadline = [started + (TIMEOUT_S if kill_at_s is None else kill_at_s)]
         entered: list[tuple[float, str]] = []
         for name in _lines(reader, deadline):

@@ -81,7 +81,8 @@ def start(main: Callable[[], Any]) -> None:
     except (*USER_ERRORS, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        refuse(error)
+        full = isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None
+        refuse(error, "the run's folder, or Hydra's .hydra/ in it, could not be written: " if full else "")
     except AssertionError as error:  # OmegaConf's, for a key under a group that is null, such as eval.py's data
         if wants_traceback or "Unexpected type for root" not in str(error):
             raise
