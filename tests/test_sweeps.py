@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,13 @@ def test_a_stopped_sweep_goes_on_where_it_was(name: str, status: int, typist: Ty
 
 
 def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in whole.glob("*/summary.json")}
-    done = typist.train("-m", *TINY, "clustering.k=4", "seed=2", "output_dir=whole")
-    assert done.status == 0 and "3 others there have other settings and stay as they are" in done.out
+    folder = shutil.copytree(whole, typist.folder / "changed")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
+    done = typist.train("-m", *TINY, "clustering.k=4", "seed=2", "output_dir=changed")
+    assert done.status == 0 and "left as they are, with other settings: 3" in done.out
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert len(list(whole.glob("*/summary.json"))) == 4
-    with (whole / "results.csv").open(newline="") as file:
+    assert len(list(folder.glob("*/summary.json"))) == 4
+    with (folder / "results.csv").open(newline="") as file:
         assert sorted((row["clustering.k"], row["seed"]) for row in csv.DictReader(file)) == [
             ("4", ""),
             ("4", "2"),
@@ -95,7 +97,7 @@ def test_jobs_in_other_processes_are_told_and_one_that_fails_takes_none_with_it(
         assert ("epoch   2/2" in log.read_text()) == ((log.parent / "summary.json").is_file())
     assert "epoch" not in done.out  # their lines are not mixed
     again = typist.train(*sweep, "clustering.k=5,4")
-    assert again.status == 0 and "2 of 2 jobs are done there" in again.out and "1 others" in again.out
+    assert again.status == 0 and "2 of 2 jobs are done there" in again.out and "other settings: 1" in again.out
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])

@@ -99,5 +99,5 @@ def _tell_found(sweep: Path, settings: list[config.TrainConfig]) -> None:
     n_others = len({file.parent for file in sweep.glob(f"*/{sweep_jobs.JOB_FILE}")} - set(held.values()))
     if held or n_others:
         told = f"{n_done} of {len(settings)} jobs are done there, {len(held) - n_done} go on where they stopped"
-        others = f"; {n_others} others there have other settings and stay as they are" if n_others else ""
+        others = f"; left as they are, with other settings: {n_others}" if n_others else ""
         print(f"sweep      {sweep}: {told}, {len(settings) - len(held)} are new{others}", flush=True)

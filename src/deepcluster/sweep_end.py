@@ -8,6 +8,7 @@ all that is told comes from the notes in the jobs' folders. Again, from a sweep'
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -56,6 +57,8 @@ class SweepTable(Callback):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.n_jobs = None if is_search(config.hydra) else len(expand(words(config.hydra)))
         _open[:] = [self]
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # Lightning has its own while it trains
+            signal.signal(signal.SIGTERM, _end)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note that the job has begun; in a process of its own, keep its lines and its threads apart."""
@@ -86,6 +89,10 @@ class SweepTable(Callback):
         self._output.close()
         how = "done" if job.error is None else f"failed: {job.error}"
         print(f"job {job.number:<6} {how}; {Path(job.folder) / sweep_process.OUTPUT}", flush=True)
+
+
+def _end(*_: Any) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _job(config: DictConfig) -> Job:
