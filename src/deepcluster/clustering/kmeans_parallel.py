@@ -143,11 +143,11 @@ def lloyd(
     centroids = share.fetch(starts)
     if spherical:
         centroids = normalize(centroids, dim=1)
-    chosen = share.chosen(sample)
+    chosen, search = share.chosen(sample), _search(engine, centroids)
     if engine == "faiss" and chosen.n_images == k:  # faiss copies the images
         n_iter = 0
     for iteration in range(n_iter):
-        nearest = _nearest(engine, centroids)
+        nearest = search(centroids)
         sums, sizes = share.ranks.summed(lambda: _sums(chosen, nearest, k))  # noqa: B023  # called at once
         means = (sums / sizes.clamp_min(1)[:, None]).float()
         centroids = of_engine.split_into_empty(means, sizes.long())
@@ -209,15 +209,20 @@ def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
     return [sums, sizes]
 
 
-def _nearest(engine: str, centroids: Tensor) -> Nearest:
+def _search(engine: str, centroids: Tensor) -> Callable[[Tensor], Nearest]:
+    """How the engine finds the nearest of some centroids (K, P); faiss's index, and its memory, is made once."""
     if engine == "torch":
-        return lambda block: nearest_centroid(block, centroids)
-    faiss = kmeans_faiss.load_faiss()
-    index = kmeans_faiss.flat_index(faiss, centroids.shape[1], centroids.device)
-    index.add(centroids.cpu().numpy())
+        return lambda centroids: lambda block: nearest_centroid(block, centroids)
+    index = kmeans_faiss.flat_index(kmeans_faiss.load_faiss(), centroids.shape[1], centroids.device)
 
-    def nearest(block: Tensor) -> Tensor:
-        found = index.search(block.cpu().numpy(), 1)[1]
-        return torch.from_numpy(found).flatten().to(block.device)
+    def among(centroids: Tensor) -> Nearest:
+        index.reset()
+        index.add(centroids.cpu().numpy())
 
-    return nearest
+        def nearest(block: Tensor) -> Tensor:
+            found = index.search(block.cpu().numpy(), 1)[1]
+            return torch.from_numpy(found).flatten().to(block.device)
+
+        return nearest
+
+    return among
