@@ -43,11 +43,13 @@ from deepcluster.data.loader import Batch, feature_batches
 from deepcluster.data.threads import n_cores
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
+from deepcluster.prepare import Parts, prepare
 from deepcluster.seeding import generator
 from deepcluster.tracking.logger import Logger
 from deepcluster.training.features import feature_pass, timed
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
+from deepcluster.training.record import RunRecord
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 WARM_UP_STEPS = 10
@@ -156,7 +158,7 @@ class Sides:
 
 
 def measure_training(
-    config: TrainConfig, parts: run.Parts, steps: int, rounds: int
+    config: TrainConfig, parts: Parts, steps: int, rounds: int
 ) -> tuple[Sides, list[dict[str, float]]]:
     """The training step's two sides, and the seconds of a few whole cycles by phase."""
     untrained = copy.deepcopy(parts.backbone).to(parts.device)
@@ -194,7 +196,9 @@ def measure_training(
             folder=None,
             seed=config.seed,
         )
-        trainer = run._trainer(config, parts, reassign, Path(folder))  # the Trainer of a real run, whole
+        trainer = run._trainer(  # the Trainer of a real run, whole
+            config, parts, reassign, RunRecord(folder=Path(folder)), Path(folder), []
+        )
         trainer.callbacks.insert(0, turns)  # type: ignore[attr-defined]
         batches = TrainingImages(
             parts.images,
@@ -219,7 +223,7 @@ def cycle_rounds(rounds: int) -> list[int]:
     return sorted({i * rounds // N_CYCLES for i in range(N_CYCLES)})
 
 
-def reassignment(parts: run.Parts, backbone: Backbone) -> dict[str, float]:
+def reassignment(parts: Parts, backbone: Backbone) -> dict[str, float]:
     """Seconds of one reassignment by phase, as a run does it; the network is the untrained one."""
     assignment, seconds = parts.clusterer.assign(backbone, device=parts.device, moment="benchmark")
     with timed(seconds, "describe_s"):
@@ -241,7 +245,7 @@ def training_parts(
     }
 
 
-def measure_extraction(config: TrainConfig, parts: run.Parts, steps: int, rounds: int) -> Sides:
+def measure_extraction(config: TrainConfig, parts: Parts, steps: int, rounds: int) -> Sides:
     """The feature pass's two sides, in windows of `steps` full batches."""
     device, images = parts.device, parts.images
     source = feature_pass(
@@ -360,7 +364,7 @@ def main() -> None:
     steps, rounds = arguments.steps, arguments.rounds
     config = read_config(arguments.overrides)
     run._quiet()
-    parts = run.prepare(config)
+    parts = prepare(config)
     parts.progress.bars = False
     n_images, batch_size = len(parts.images), config.data.batch_size
     k = config.clustering.capacity(n_images)

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster import config as configuration
 from deepcluster.clustering.metrics import nmi
-from deepcluster.run import prepare
+from deepcluster.prepare import prepare
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SETTINGS = [

@@ -19,7 +19,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from deepcluster import config as configuration
-from deepcluster import run
+from deepcluster import prepare, run
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import load
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
     configuration.register()
-    run.load = partial(held_out, root=arguments.root)  # type: ignore[assignment]
+    prepare.load = partial(held_out, root=arguments.root)  # type: ignore[assignment]
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     started = time.perf_counter()
     for seed in arguments.seeds:

@@ -27,6 +27,7 @@ from deepcluster import config as configuration
 from deepcluster import run
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.machine import forget_peak, peak_memory, used_memory
+from deepcluster.prepare import Parts, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated
@@ -37,9 +38,7 @@ LEAST_RANGE = 50_000  # over fewer images the noise hides the target
 MB = 2**20
 
 
-def measure(
-    overrides: list[str], parts: run.Parts, sizes: list[int] | None = None
-) -> list[tuple[str, float, int | None]]:
+def measure(overrides: list[str], parts: Parts, sizes: list[int] | None = None) -> list[tuple[str, float, int | None]]:
     """Print a table for a small buffer and one for the buffer of the config.
 
     Returns:
@@ -121,7 +120,7 @@ def _child(n: int, overrides: list[str]) -> dict[str, Any]:
 
     config = read_config(overrides)
     run._quiet()
-    parts = run.prepare(config)
+    parts = prepare(config)
     images = _take(parts.images, n)
     clusterer = dataclasses.replace(parts.clusterer, images=images)
     backbone, device = parts.backbone, parts.device

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster import config as configuration
 from deepcluster.models.first_layer import first_layer
-from deepcluster.run import prepare
+from deepcluster.prepare import prepare
 from deepcluster.visualization.first_filters import save_filters
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

@@ -86,14 +86,14 @@ def be_member(steps: int, overrides: list[str]) -> None:
     import torch.distributed as dist
 
     from benchmarks.cycle import read_config
-    from deepcluster import run
+    from deepcluster.prepare import prepare
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if int(os.environ["WORLD_SIZE"]) > 1:
         dist.init_process_group("gloo")
     config = read_config([*overrides, "trainer.accelerator=cpu"])
     with contextlib.redirect_stdout(io.StringIO()):
-        parts = run.prepare(config)
+        parts = prepare(config)
     phases = Phases(config, parts, steps)
     for line in sys.stdin:
         images_per_s = phases.do(line.strip())

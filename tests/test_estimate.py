@@ -14,6 +14,7 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.config import TrainConfig
 from deepcluster.estimate import Costs, Sizes
+from deepcluster.prepare import prepare
 from deepcluster.training.storage import Storage
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -133,7 +134,7 @@ def test_a_subsample_is_advised_where_it_saves_much() -> None:
 
 def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "data.batch_size=64")
-    parts = run.prepare(chosen)
+    parts = prepare(chosen)
     found = estimate.sizes(chosen, parts, n_test=200)
     assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)
     assert (found.n_fit, found.n_twice, found.buffer_bytes) == (200, 200, 0)
@@ -164,7 +165,7 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
 
 def test_measuring_leaves_the_network_and_the_random_state() -> None:
     chosen = settings()
-    parts = run.prepare(chosen)
+    parts = prepare(chosen)
     before = {name: value.clone() for name, value in parts.backbone.state_dict().items()}
     state, mode = torch.random.get_rng_state(), parts.backbone.training
     found = costs.measure(chosen, parts)

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from deepcluster import command_line, config, run
 from deepcluster.clustering.metrics import nmi
 from deepcluster.evaluate import evaluate
+from deepcluster.prepare import prepare
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
@@ -36,7 +37,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
         for seed in (3, 4):
             whiten = "true" if dim else "false"
             reduction = [f"reduction.dim={dim or 'null'}", f"reduction.whiten={whiten}", "clustering.k=4"]
-            parts = run.prepare(config.settings(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
+            parts = prepare(config.settings(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
             assert parts.images.labels is not None
             clusters, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
             expected.append(nmi(clusters.labels, parts.images.labels))

@@ -36,7 +36,7 @@ PHASES = {
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],
     "metrics.csv": ["deepcluster.training.csv_log:EpochCSV.save"],
     "checkpointing": ["deepcluster.training.checkpointing:AtomicCheckpointIO.save_checkpoint"],
-    "measuring": ["deepcluster.run:measure"],
+    "measuring": ["deepcluster.run:measure", "deepcluster.untrained:measure"],
     "final files": [f"deepcluster.run:{name}" for name in ("_save_final", "write_clusters", "write_atomically")],
 }
 UNTIL_THE_NEXT = ("training",)  # a step's backward pass and the optimizer come after training_step has returned

@@ -23,7 +23,7 @@ from deepcluster.training.features import feature_pass
 
 if TYPE_CHECKING:
     from deepcluster.config import TrainConfig
-    from deepcluster.run import Parts
+    from deepcluster.prepare import Parts
 
 LIMIT_S = 2.0  # for each of the measurements that repeat
 N_BATCHES = 24

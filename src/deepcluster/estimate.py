@@ -13,7 +13,7 @@ from deepcluster.machine import size
 
 if TYPE_CHECKING:
     from deepcluster.config import TrainConfig
-    from deepcluster.run import Parts
+    from deepcluster.prepare import Parts
 
 MEASURED_FROM = 20_000  # images; a run on fewer is over before an estimate is worth its seconds
 WORTH_TELLING = 0.2  # of the whole: from then on the saving by a subsample is told

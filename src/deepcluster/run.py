@@ -6,73 +6,42 @@ train.py calls `train`. Each step here is one call; what it does stands in its o
 import dataclasses
 import json
 import logging
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from deepcluster import checkpoint, costs, distributed, estimate, resuming
+from deepcluster import checkpoint, distributed, resuming
 from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.config import TrainConfig, check_sizes, save, what_is_learned
+from deepcluster.config import TrainConfig, save, what_is_learned
 from deepcluster.data.datamodule import TrainingImages
-from deepcluster.data.images import ImageSet, MemoryImages
-from deepcluster.data.loader import n_workers
-from deepcluster.data.sources import load
-from deepcluster.data.statistics import statistics
-from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
 from deepcluster.evaluation.assign import write_clusters
-from deepcluster.evaluation.representation import LabelledSplit, labelled_split, measure
-from deepcluster.initialise import new_backbone
-from deepcluster.machine import free_disk, free_memory
-from deepcluster.models.backbone import Backbone
+from deepcluster.evaluation.representation import labelled_split, measure
 from deepcluster.models.head import ClusterHead
+from deepcluster.prepare import Parts, choose_device, prepare, tell_needs
 from deepcluster.summary import argument, figures_table, print_summary
 from deepcluster.targets import build
 from deepcluster.tracking.logger import Pictured
 from deepcluster.tracking.recorder import Place
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
-from deepcluster.training.features import FeaturePass, feature_pass
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.precision import Precision, choose_precision, set_matmul_precision
-from deepcluster.training.processes import FollowChildren, check_start, for_lightning, n_processes
-from deepcluster.training.progress import Progress, TrainingBar
-from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
+from deepcluster.training.processes import FollowChildren, check_start, for_lightning
+from deepcluster.training.progress import TrainingBar
+from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport
 from deepcluster.training.resume import OtherProcesses
-from deepcluster.training.reuse import UntrainedFeatures, same_images
-from deepcluster.training.storage import Storage
+from deepcluster.untrained import UNTRAINED, measure_untrained, measures_untrained, probe_source, untrained_features
 from deepcluster.visualization.clusters_picture import clusters_picture
-
-UNTRAINED = "untrained.json"  # in the run's folder
-
-
-@dataclass(kw_only=True)
-class Parts:
-    """What a run consists of, built and checked, before anything long starts."""
-
-    images: ImageSet
-    test_images: ImageSet | None
-    view: Callable[[ImageSet], FeatureView]
-    train_view: TrainView
-    backbone: Backbone
-    card: dict[str, Any]
-    clusterer: Clusterer
-    device: torch.device
-    precision: Precision
-    num_workers: int
-    progress: Progress
 
 
 def train(
@@ -117,7 +86,7 @@ def _train(
     goes_on = bool(resuming.checkpoints(folder))
     figures = resuming.untrained_figures(folder / UNTRAINED) if goes_on else None
     # The weights of a run that goes on come from its checkpoint, unless the untrained network is measured again.
-    initialise = not goes_on or (figures is None and _measures_untrained(config))
+    initialise = not goes_on or (figures is None and measures_untrained(config))
     parts = prepare(config, initialise=initialise, folder=folder)
     kept_as = str(parts.clusterer.storage.dtype).removeprefix("torch.")
     config = dataclasses.replace(config, extraction=dataclasses.replace(config.extraction, store_dtype=kept_as))
@@ -140,7 +109,7 @@ def _train(
     elif config.resume is not None:
         parts.progress.say(f"{folder} has no checkpoint yet: beginning again")
     if stored is None:
-        parts.clusterer.untrained = _untrained_features(config, parts, shared)
+        parts.clusterer.untrained = untrained_features(config, parts, shared)
     tell_needs(config, parts, folder, epochs_done=0 if stored is None else stored.epoch)
     if config.estimate:
         return {}
@@ -166,7 +135,7 @@ def _train(
     split = None
     if config.evaluation.enabled and distributed.is_main_process():
         split = labelled_split(parts.images, parts.test_images, config.evaluation, seed=config.seed)
-    untrained, reassign.assignment = (figures, None) if figures else _untrained(config, parts, split, folder)
+    untrained, reassign.assignment = (figures, None) if figures else measure_untrained(config, parts, split, folder)
 
     module = DeepClusterModule(
         parts.backbone,
@@ -197,7 +166,7 @@ def _train(
     if split is not None:
         parts.progress.say("measuring the trained network")
         trained |= measure(
-            split, _probe_source(config, parts, module.backbone, device), config.evaluation, seed=config.seed
+            split, probe_source(config, parts, module.backbone, device), config.evaluation, seed=config.seed
         )
     _save_final(folder, parts, module, assignment, epoch=trainer.current_epoch)
     summary: dict[str, Any] = {
@@ -226,199 +195,6 @@ def _train(
     record.ended(trainer.current_epoch, assignment, numbers, figures_table(summary))
     print_summary(summary, folder, config)
     return summary
-
-
-def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None = None) -> Parts:
-    """Load the images, build the network and check that all fits, with a line about each.
-
-    Args:
-        initialise: let the group `init` change the weights.
-        folder: of the run, where reduced features that are more than memory go; None: the system's for such files.
-
-    Raises:
-        ValueError: see :func:`train`.
-    """
-    progress = Progress()
-    images = load(config.data, "train")
-    assert images is not None
-    test_images = load(config.data, "test")
-    mean, std = statistics(images, config.data)
-    size, resize = config.data.size, config.data.resize or config.data.size
-    backbone = new_backbone(config.arch, in_channels=images.n_channels, image_size=size, seed=config.seed)
-    card = {
-        "arch": config.arch,
-        "in_channels": images.n_channels,
-        "image_size": size,
-        "resize": resize,
-        "mean": mean,
-        "std": std,
-    }
-    check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
-    storage = config.extraction.storage(
-        len(images),
-        config.reduction.output_dim(backbone.feature_dim),
-        unit_length=config.reduction.l2,
-        folder=folder or Path(tempfile.gettempdir()),
-    )
-    if config.trainer["max_epochs"] > 0 and not any(p.requires_grad for p in backbone.parameters()):
-        raise ValueError(
-            f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
-            "change; set trainer.max_epochs=0 to measure it as it starts"
-        )
-    if initialise:
-        for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
-            progress.say(f"init       {line}")
-    device = choose_device(config.trainer)
-    precision = choose_precision(config.trainer["precision"], device)
-    set_matmul_precision(device)
-    backbone = backbone.to(memory_format=torch.channels_last)
-    n = n_processes(config.trainer)
-    num_workers = n_workers(config.data, images, n // int(config.trainer.get("num_nodes", 1)))
-
-    def view(of: ImageSet) -> FeatureView:
-        return feature_view(config.data, of, mean, std)
-
-    n_parameters = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
-    n_test = "no" if test_images is None else f"{len(test_images):,}"
-    where = (
-        "in memory" if isinstance(images, MemoryImages) else f"decoded at each access by {num_workers or 1} processes"
-    )
-    name = config.arch.get("name") or config.arch["_target_"].rpartition(".")[2]
-    progress.say(f"images     {config.data.source}: {len(images):,} to learn from, {n_test} to test, {where}")
-    progress.say(
-        f"network    {name}: {n_parameters / 1e6:.1f} M parameters, {images.n_channels}x{size}x{size} -> "
-        f"{backbone.feature_dim} features"
-    )
-    where_clustered = ""
-    if n > 1:
-        shares, why = config.clustering.shares(len(images), config.reduction.output_dim(backbone.feature_dim))
-        where_clustered = f", on {f'all {n} processes, each with its share' if shares else 'the first process'} ({why})"
-        progress.say(
-            f"processes  {n}, each with batches of {config.data.batch_size}: steps of "
-            f"{n * config.data.batch_size} images"
-        )
-    progress.say(f"clustering {config.clustering.describe(device)}{where_clustered}")
-    progress.say(f"precision  {precision.trainer} on {device.type}: {precision.reason}")
-    for path, reason in images.skipped[:5]:
-        progress.say(f"left out   {path}: {reason}")
-    if len(images.skipped) > 5:
-        progress.say(f"left out   ... {len(images.skipped):,} broken images in all")
-    clusterer = Clusterer(
-        images=images,
-        view=view(images),
-        extraction=config.extraction,
-        reduction=config.reduction,
-        clustering=config.clustering,
-        seed=config.seed,
-        dtype=precision.extraction,
-        num_workers=num_workers,
-        storage=storage,
-        progress=progress,
-    )
-    return Parts(
-        images=images,
-        test_images=test_images,
-        view=view,
-        train_view=train_view(config.data, images, mean, std),
-        backbone=backbone,
-        card=card,
-        clusterer=clusterer,
-        device=device,
-        precision=precision,
-        num_workers=num_workers,
-        progress=progress,
-    )
-
-
-def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
-    """Say what the run will need, and refuse one that this machine has no room for.
-
-    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
-
-    Raises:
-        ValueError: if memory or disk will not do.
-    """
-    if not distributed.is_main_process():
-        return
-    is_long = len(parts.images) >= estimate.MEASURED_FROM and epochs_done == 0
-    n_test = 0 if parts.test_images is None else len(parts.test_images)
-    sizes = estimate.sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
-    measured = costs.measure(config, parts) if config.estimate or is_long else None
-    needed = estimate.memory(sizes, measured, on_gpu=parts.device.type == "cuda")
-    spent = None if measured is None else estimate.seconds(sizes, measured)
-    free, disk = free_memory(), free_disk(folder)
-    stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
-    if measured is None and parts.clusterer.storage != Storage():
-        parts.progress.say(f"clustering {stored}")
-    if measured is not None:
-        for line in (stored, *estimate.lines(sizes, needed, spent, config, free=free, disk=disk)):
-            parts.progress.say(f"estimate   {line}")
-    estimate.check(sizes, needed, config, free=free, disk=disk, folder=str(folder))
-
-
-def choose_device(trainer: dict[str, Any]) -> torch.device:
-    """The device that Lightning will train on, asked before there is a Trainer."""
-    accelerator = trainer.get("accelerator", "auto")
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", distributed.local_rank())
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def _measures_untrained(config: TrainConfig) -> bool:
-    """Whether there is something to compare with; of 0 epochs what is measured at the end is the untrained network."""
-    return config.evaluation.enabled and config.evaluation.untrained and config.trainer["max_epochs"] > 0
-
-
-def _untrained(
-    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path
-) -> tuple[dict[str, float], Assignment | None]:
-    """Figures of the network before training, and its assignment, with which the first epoch's is compared.
-
-    The first epoch clusters the same features with another seed, so the first NMI tells how much two clusterings
-    of an untrained network agree. In a run that goes on the checkpoint's assignment takes its place.
-    """
-    if not (_measures_untrained(config) and distributed.is_main_process()):
-        return {}, None
-    parts.progress.say("measuring the untrained network")
-    baseline, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
-    second, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained again")
-    numbers = describe(second, baseline, parts.images.labels, config.evaluation.nmi_average)
-    if split is not None:
-        source = _probe_source(config, parts, parts.backbone, parts.device)
-        numbers |= measure(split, source, config.evaluation, seed=config.seed)
-    write_atomically(folder / UNTRAINED, json.dumps(numbers, indent=2).encode())
-    return numbers, baseline
-
-
-def _untrained_features(config: TrainConfig, parts: Parts, shared: Path | None) -> UntrainedFeatures:
-    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
-    told = () if shared is None else (same_images(config.data, parts.images), parts.card, config.extraction.batch_size)
-    return UntrainedFeatures(
-        told=(*told, str(parts.precision.extraction), config.extraction.store_dtype, parts.device.type),
-        folder=shared,
-        limit_mb=config.extraction.reuse_mb,
-        progress=parts.progress,
-    )
-
-
-def _probe_source(
-    config: TrainConfig, parts: Parts, backbone: Backbone, device: torch.device
-) -> Callable[[ImageSet], FeaturePass]:
-    def source(images: ImageSet) -> FeaturePass:
-        return feature_pass(
-            backbone,
-            images,
-            parts.view(images),
-            config.extraction,
-            num_workers=parts.num_workers,
-            device=device,
-            dtype=parts.precision.extraction,
-            convolutional=True,
-        )
-
-    return source
 
 
 def _recording(config: TrainConfig, parts: Parts, folder: Path) -> AbstractContextManager[RunRecord]:
