@@ -252,7 +252,9 @@ def plot(file: Path, picture: Path) -> None:
         right.plot(sizes, [float(row["peak_anonymous_mb"]) / 1e3 for row in mine], "o-")
         for row in mine:
             if row["on_disk"] == "1":
-                right.annotate("on disk", (int(row["n"]), float(row["peak_anonymous_mb"]) / 1e3), fontsize=8)
+                right.annotate(
+                    "on disk ", (int(row["n"]), float(row["peak_anonymous_mb"]) / 1e3), fontsize=8, ha="right", va="top"
+                )
             elif row["dtype"] == "float16":
                 right.annotate("float16", (int(row["n"]), float(row["peak_anonymous_mb"]) / 1e3), fontsize=8)
     sizes = sorted({int(row["n"]) for row in rows})
