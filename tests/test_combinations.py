@@ -191,7 +191,8 @@ def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_shows_only_with_the_data_is_refused_too(first: str, second: str, named: str, tmp_path: Path) -> None:
     if first == "trainer=gpu" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    chosen = (first, "init=random", *(() if first.startswith("arch=") else ("arch=lenet5",)))
+    chosen = (first, "init=random", "clustering=kmeans", "reduction=pca_whiten")
+    chosen += () if first.startswith("arch=") else ("arch=lenet5",)
     with pytest.raises(command_line.USER_ERRORS) as refused:
         trained(tmp_path / "run", *small(chosen, tmp_path))
     assert named in sentence(refused.value).lower()
