@@ -60,7 +60,8 @@ class Kill:
 def run_kills(folder: Path, n_kills: int, seed: int, say: Callable[[str], None]) -> list[Kill]:
     """Kill `n_kills` runs, each at a moment drawn from `seed`, resume and compare; every fifth is killed twice.
 
-    A fifth of the moments is uniform over the run, the others lie uniformly within the phase that was met least.
+    A tenth of the moments is uniform over the run, as are all second ones (in the resumed run); the others lie
+    uniformly within the phase that was met least, as long as the uninterrupted run took for it.
     Each kill is a line of folder/kills.csv.
 
     Raises:
@@ -76,7 +77,7 @@ def run_kills(folder: Path, n_kills: int, seed: int, say: Callable[[str], None])
         table = csv.DictWriter(file, [f.name for f in fields(Kill)])
         table.writeheader()
         for number in range(n_kills):
-            aim = None if number % 5 == 4 else min(AIMED_AT, key=lambda phase: met[phase])
+            aim = None if number % 10 == 9 else min(AIMED_AT, key=lambda phase: met[phase])
             kill = _kill(runs, whole, number, aim, WAYS[number % len(WAYS)], twice=number % 5 == 3, draw=draw)
             met.update(kill.phases.split(" + "))
             done.append(kill)
@@ -95,8 +96,8 @@ def _kill(
     command, phases, orphans, begun = [*SMALL, *way, "output_dir=killed"], [], -1.0, "the same command"
     while True:
         killed = _one_kill(runs, whole, aim, command, draw)
-        if killed.status != -9:  # it was faster than the moment: another
-            if killed.status != 0:
+        if killed.status != -9:  # it was faster than the moment
+            if killed.status != 0 or phases:
                 break
             shutil.rmtree(folder)
             continue
@@ -110,7 +111,7 @@ def _kill(
         if not twice or len(phases) == 2:
             break
         aim = None
-    done = killed if killed.status not in (0, -9) else runs.train(*command)
+    done = runs.train(*command) if killed.status == -9 else killed
     what = differences(folder, runs.folder / "whole") if done.status == 0 else [f"status {done.status}: {done.err}"]
     if orphans > LEFT_ALIVE_S:
         what.append("workers of the killed process live on")
