@@ -237,7 +237,7 @@ REFUSED = [
     ("arch._target_=os.system", ["arch._target_=os.system", "deepcluster.models."]),
     ("arch._target_=torch.load", ["arch._target_=torch.load", "deepcluster.models."]),
     ("arch._target_=deepcluster.models.lenet.LeNet6", ["arch._target_", "LeNet6"]),
-    ("arch._target_=deepcluster.models.backbone.math", ["arch._target_", "cannot be called"]),
+    ("arch._target_=deepcluster.models.backbone.math", ["arch._target_", "name a Backbone"]),
     ("trainer._target_=builtins.open", ["trainer._target_", "pytorch_lightning."]),
     ("+logger._target_=builtins.open", ["no key logger._target_"]),
     # loggers
