@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deepcluster import command_line, config, sweep_jobs
+from deepcluster import command_line, config, sweep_check, sweep_jobs
 from deepcluster.sweep_jobs import Job, find, finished, identity, job_folder, note
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -107,3 +107,17 @@ def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Pa
     typed = Job(number=0, folder=str(folder), overrides={}, store_dtype="float32")
     note(typed)
     assert find(tmp_path, settings("extraction.store_dtype=float32")) == folder and find(tmp_path, settings()) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("trainer.devices=1", "trainer.devices=2", "trainer.devices=1 and trainer.devices=2 are one job"),
+        ("clustering.k=5", "clustering.k=5", "seed=1 clustering.k=5 twice is one job"),
+    ],
+)
+def test_two_jobs_of_one_result_are_refused(first: str, second: str, told: str) -> None:
+    """The second would be "done before", and the table would give it the first one's numbers."""
+    with pytest.raises(ValueError, match=told):
+        sweep_check._check_all_differ([["seed=1", first], ["seed=1", second]], [settings(first), settings(second)])
+    sweep_check._check_all_differ([[first], ["seed=2", second]], [settings(first), settings("seed=2", second)])
