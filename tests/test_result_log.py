@@ -11,6 +11,7 @@ from offline_run import OfflineRun
 from deepcluster import command_line
 from deepcluster.eval_config import EvalConfig
 from deepcluster.result_log import log_results, result_log
+from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.recorder import MEMORY, Place, remember
 from deepcluster.training.progress import Progress
 
@@ -39,7 +40,7 @@ def settings(name: str, *more: str) -> EvalConfig:
 def log(name: str, folder: Path, run: Path | None) -> None:
     with result_log(settings(name), folder, run, Progress(bars=False)) as recorder:
         assert recorder is not None
-        log_results(recorder, RESULTS, epoch=3)
+        log_results(recorder, RESULTS, epoch=3, kind=name, progress=Progress(bars=False))
 
 
 def offline_folders(folder: Path) -> list[Path]:
@@ -110,3 +111,19 @@ def test_mlflow_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> No
     assert (event.step, event.value) == (3, 0.625)
     run = client.get_run(stored["id"])
     assert run.info.status == "FINISHED" and run.data.params == {"a": "1"}
+
+
+def test_a_logger_that_fails_fails_no_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone:
+        def summary(self, numbers: dict[str, float], epoch: int) -> None:
+            raise ConnectionError("the server is gone\nwith details")
+
+        def close(self, status: str) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TensorBoard, "open", lambda *_: Gone())
+    log("tensorboard", tmp_path, None)
+    told = capsys.readouterr().out
+    assert "failed (the server is gone); results.json has the numbers" in told and "No space left" in told

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deepcluster import command_line, config, sweep_jobs
+from deepcluster import command_line, config, sweep_check, sweep_jobs
 from deepcluster.sweep_jobs import Job, find, finished, identity, job_folder, note
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -48,7 +48,17 @@ def test_a_stored_run_is_known_by_its_settings_however_they_are_typed(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "typed", ["logger=tensorboard", "data.num_workers=3", "trainer=cpu", "output_dir=a", "objective=nmi_labels"]
+    "typed",
+    [
+        "logger=tensorboard",
+        "data.num_workers=3",
+        "data.timeout_s=9",
+        "trainer=cpu",
+        "output_dir=a",
+        "objective=nmi_labels",
+        "estimate=true",
+        "extraction.memory_gb=1",
+    ],
 )
 def test_where_and_how_it_is_computed_makes_no_other_job(typed: str) -> None:
     assert hashed(typed) == hashed()
@@ -86,3 +96,28 @@ def test_a_folder_that_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
     (folder / "config.yaml").unlink()
     (folder / sweep_jobs.JOB_FILE).write_text("{")
     assert find(tmp_path, settings()) is None
+
+
+def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Path) -> None:
+    """run.py stores what extraction.store_dtype=auto came to; the sweep's next start types auto again."""
+    folder = a_run(tmp_path, "0")
+    config.save(settings("extraction.store_dtype=float32"), folder)
+    assert find(tmp_path, settings()) == folder
+    assert find(tmp_path, settings("extraction.store_dtype=float32")) is None  # which the sweep may have beside it
+    typed = Job(number=0, folder=str(folder), overrides={}, store_dtype="float32")
+    note(typed)
+    assert find(tmp_path, settings("extraction.store_dtype=float32")) == folder and find(tmp_path, settings()) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("trainer.devices=1", "trainer.devices=2", "trainer.devices=1 and trainer.devices=2 are one job"),
+        ("clustering.k=5", "clustering.k=5", "seed=1 clustering.k=5 twice is one job"),
+    ],
+)
+def test_two_jobs_of_one_result_are_refused(first: str, second: str, told: str) -> None:
+    """The second would be "done before", and the table would give it the first one's numbers."""
+    with pytest.raises(ValueError, match=told):
+        sweep_check._check_all_differ([["seed=1", first], ["seed=1", second]], [settings(first), settings(second)])
+    sweep_check._check_all_differ([[first], ["seed=2", second]], [settings(first), settings("seed=2", second)])

@@ -128,6 +128,7 @@ def train(cfg: DictConfig) -> float | None:
                 return _objective(json.loads((folder / "summary.json").read_text()), settings)
             if (folder / "config.yaml").is_file():  # of these settings, or sweep_jobs.job_folder had not chosen it
                 settings.resume = str(folder)
+                settings.extraction.store_dtype = config.load(folder / "config.yaml").extraction.store_dtype
         _call(settings.logger, folder)
         return _objective(run.train(settings, folder, follow=first.follow, shared=shared), settings)
 

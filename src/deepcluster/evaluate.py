@@ -48,7 +48,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         write_atomically(folder / "results.json", content.encode())
         progress.say(f"results    {folder / 'results.json'}")
         if recorder is not None:
-            log_results(recorder, results, epoch=stored.epoch)
+            log_results(recorder, results, epoch=stored.epoch, kind=config.logger.kind, progress=progress)
     return results
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deepcluster import command_line, config, distributed, sweep_jobs, sweep_study
 from deepcluster.sweep_words import candidates, expand, is_search, words
@@ -33,7 +33,7 @@ class CheckConfig(Callback):
         Of a search (hydra/sweeper=optuna), whose jobs nobody knows yet: each value alone, and the ends of intervals.
         """
         job: list[str] = []
-        settings = []
+        jobs, settings = [], []
         try:
             if distributed.starter() == "torchrun" and distributed.n_started() > 1:
                 raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
@@ -43,11 +43,14 @@ class CheckConfig(Callback):
                 if any(override.startswith("resume=") for override in job):
                     raise ValueError("resume= continues one run in its folder; leave out -m")
                 name = config.hydra.job.config_name
+                jobs.append(job)
                 settings.append(_check(compose(name, overrides=job, return_hydra_config=True), job, name))
             job = []
             if searched:
                 _check_objective(settings)
                 sweep_study.prepare(config.hydra, settings)
+            elif config.hydra.job.config_name == "train":
+                _check_all_differ(jobs, settings)
         except Exception as error:
             command_line.refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
         if not searched and config.hydra.job.config_name == "train":
@@ -89,6 +92,23 @@ def _check_objective(settings: list[Any]) -> None:
             raise ValueError(
                 f"objective={job.objective} is not measured with evaluation.enabled=false; "
                 "objective=nmi_labels or nmi_previous is"
+            )
+
+
+def _check_all_differ(jobs: list[list[str]], settings: list[config.TrainConfig]) -> None:
+    """The second of two jobs with the same settings would be told with what the first one found.
+
+    Raises:
+        ValueError: naming what differs, such as trainer.devices, which a job may change when it goes on.
+    """
+    known: dict[str, list[str]] = {}
+    for job, own in zip(jobs, settings, strict=True):
+        first = known.setdefault(sweep_jobs.identity(OmegaConf.structured(own)), job)
+        if first is not job:
+            two = [" ".join(word for word in one if word not in other) for one, other in ((first, job), (job, first))]
+            same = f"{two[0]} and {two[1]} are" if any(two) else f"{' '.join(job)} twice is"
+            raise ValueError(
+                f"{same} one job, which a sweep runs once; leave one out, or give each a sweep of its own (output_dir=)"
             )
 
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +97,18 @@ def _end(*_: Any) -> None:
 
 def _job(config: DictConfig) -> Job:
     hydra = config.hydra
-    identity = None
-    if hydra.job.config_name == "train":
-        try:
-            identity = sweep_jobs.identity(OmegaConf.structured(settings.typed(sweep_jobs.without_hydra(config))))
-        except ValueError:  # the job itself will tell it
-            identity = None
-    return Job(
+    job = Job(
         number=int(hydra.job.num),
         folder=str(hydra.runtime.output_dir),
         overrides=sweep_jobs.keys_and_values(list(hydra.overrides.task)),
         evaluation=hydra.runtime.choices.get("evaluation"),
-        settings=identity,
     )
+    if hydra.job.config_name == "train":
+        with suppress(ValueError):  # the job itself will tell it
+            typed = settings.typed(sweep_jobs.without_hydra(config))
+            job.settings = sweep_jobs.identity(OmegaConf.structured(typed))
+            job.store_dtype = typed.extraction.store_dtype
+    return job
 
 
 def tell_open(how_to_go_on: Callable[[Path], str]) -> None:

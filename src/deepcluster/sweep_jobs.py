@@ -31,9 +31,10 @@ NO_DIFFERENCE = (
     "output_dir",
     "resume",
     "objective",
+    "estimate",
     "logger",
     "checkpoint",
-    "extraction.reuse_mb",
+    *(f"extraction.{name}" for name in ("reuse_mb", "store", "memory_gb", "scratch")),
     *(f"trainer.{name}" for name in config.MACHINE),
     *(f"data.{name}" for name in ANY_VALUE),
 )
@@ -52,6 +53,7 @@ class Job:
         error: why it failed, in a sentence.
         ended: whether it is done or has failed; False: it runs, or was stopped.
         settings: what decides its result, as a hash; None for eval.py and for settings that are refused.
+        store_dtype: extraction.store_dtype as it was typed; a run's config.yaml has what "auto" came to.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Job:
     error: str | None = None
     ended: bool = True
     settings: str | None = None
+    store_dtype: str = "auto"
 
     @property
     def done(self) -> bool:
@@ -167,12 +170,13 @@ def find(sweep: Path, settings: config.TrainConfig) -> Path | None:
 
 def _held_in(note_file: Path) -> str | None:
     """The identity of the job that a folder holds: its run's, or of a job that never became a run what was noted."""
-    stored = note_file.with_name("config.yaml")
-    if stored.is_file():
-        return _stored(stored, stored.stat().st_mtime_ns)
     try:
-        return str(json.loads(note_file.read_text())["settings"])
-    except (ValueError, KeyError):
+        noted = json.loads(note_file.read_text())
+        stored = note_file.with_name("config.yaml")
+        if stored.is_file():
+            return _stored(stored, stored.stat().st_mtime_ns, noted.get("store_dtype", "auto"))
+        return str(noted["settings"])
+    except (ValueError, KeyError, AttributeError):
         return None
 
 
@@ -198,9 +202,11 @@ def identity(cfg: DictConfig) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _stored(file: Path, _changed: int) -> str | None:
+def _stored(file: Path, _changed: int, store_dtype: str) -> str | None:
     """The identity of a stored run; None for a file that this version cannot read."""
     try:
-        return identity(config.load(file))
+        cfg = config.load(file)
     except ValueError:
         return None
+    cfg.extraction.store_dtype = store_dtype
+    return identity(cfg)

@@ -1,5 +1,6 @@
 """Features of the untrained network, computed once: the same numbers, and never another network's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import tiny
 import torch
 
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
 from deepcluster.training import reassign
 from deepcluster.training.reassign import Clusterer
@@ -103,3 +105,16 @@ def test_images_are_the_same_by_their_pixels_names_and_settings() -> None:
     assert known != same_images(Data(size=18), images)
     images.images[3, 0, 5, 5] += 1
     assert known != same_images(data, images)
+
+
+def test_files_made_anew_under_the_same_names_are_other_images(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"one image")
+    data = Data(source="folder", root=str(tmp_path))
+    images = FileImages(root=tmp_path, samples=["a.png", "b.png"], n_channels=1)
+    known = same_images(data, images)
+    assert known == same_images(data, images)
+    (tmp_path / "b.png").write_bytes(b"another one")
+    assert known != same_images(data, images)
+    table = replace(images, fingerprint="of a table that was written anew")
+    assert same_images(data, table) != same_images(data, images)

@@ -9,7 +9,17 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.models.digest import weights_digest
 
 # What changes how images are read, not which they are.
-ANY_VALUE = ("num_workers", "persistent_workers", "in_memory", "memory_gb", "check", "cache_dir", "on_broken")
+ANY_VALUE = (
+    "num_workers",
+    "persistent_workers",
+    "in_memory",
+    "memory_gb",
+    "check",
+    "cache_dir",
+    "cache_gb",
+    "on_broken",
+    "timeout_s",
+)
 
 
 def fingerprint(context: EvaluationContext, settings: Any, *parts: object) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from deepcluster import distributed
 from deepcluster.clustering.reduction import FittedReduction, Reduction
-from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.cache import fingerprint
+from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.digest import weights_digest
@@ -24,7 +25,17 @@ from deepcluster.training.progress import Progress
 
 Reduced = tuple[FittedReduction, Tensor | None]
 # Of the data's settings: how images are read, not which they are.
-NOT_SEEN = ("num_workers", "persistent_workers", "in_memory", "memory_gb", "check", "cache_dir")
+NOT_SEEN = (
+    "num_workers",
+    "persistent_workers",
+    "in_memory",
+    "memory_gb",
+    "check",
+    "cache_dir",
+    "cache_gb",
+    "timeout_s",
+)
+LOOKED_AT = 500  # files
 
 
 @dataclass(kw_only=True)
@@ -112,7 +123,8 @@ class UntrainedFeatures:
 def same_images(data: Data, images: ImageSet) -> str:
     """A hash of the images as the feature view sees them: settings and names, and pixels where they are in memory.
 
-    Files that change while a sweep goes on are not noticed.
+    Elsewhere what the source knows of its files, and size and time of change of some hundred of them: a set that was
+    made anew is noticed, a single file that is written over may not be.
     """
     plain = Data()
     settings = replace(data, **{name: getattr(plain, name) for name in NOT_SEEN})
@@ -120,4 +132,8 @@ def same_images(data: Data, images: ImageSet) -> str:
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
     if isinstance(images, MemoryImages):
         digest.update(images.images.contiguous().numpy().data)
+    elif isinstance(images, FileImages):
+        some = [images.samples[i] for i in range(0, len(images), max(1, len(images) // LOOKED_AT))]
+        digest.update(fingerprint(files=[(name, str(images.root / name)) for name in some]).encode())
+    digest.update(str(getattr(images, "fingerprint", "")).encode())
     return digest.hexdigest()
