@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deepcluster import distributed
@@ -83,6 +83,8 @@ class FirstFailure:
             FailedElsewhere: if another process was the first to fail.
             ProcessLost: if another has ended without saying why, and this is the first to notice.
         """
+        if distributed.starter() is None and distributed.n_started() == 1:  # there are no others yet
+            self._forget()
         threading.Thread(target=self._watch, daemon=True, name="first-failure").start()
         try:
             yield
@@ -107,6 +109,11 @@ class FirstFailure:
             raise
         finally:
             self._ended.set()
+
+    def _forget(self) -> None:
+        """An earlier run's failure; by its time alone it would count where the disk's clock is ahead of ours."""
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
 
     def _wait_for_word(self) -> None:
         """The one that failed is writing its file, or was killed."""
