@@ -1,4 +1,4 @@
-"""No `_target_` of a config, wherever it comes from, runs what is no network, Trainer or logger."""
+"""No `_target_` of a config, wherever it comes from, runs what is no network and no Trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ ELSEWHERE = [
     ("trainer", "subprocess.Popen"),
     ("trainer", "lightning.pytorch.Trainer"),
     ("trainer", "pytorch_lightning_evil.Trainer"),
-    ("logger", "pytorch_lightning.Trainer"),
-    ("logger", "logging.FileHandler"),
 ]
 THROUGH_OURS = [  # beyond the prefix by what a module holds, or by dots
     ("arch", "deepcluster.models.backbone.os.system"),
@@ -48,14 +46,11 @@ THROUGH_OURS = [  # beyond the prefix by what a module holds, or by dots
     ("trainer", "pytorch_lightning.core.saving.yaml.load"),
     ("trainer", "pytorch_lightning.callbacks.ModelCheckpoint"),
     ("trainer", "pytorch_lightning.utilities.rank_zero.logging.FileHandler"),
-    ("logger", "pytorch_lightning.loggers.csv_logs.os.system"),
-    ("logger", "pytorch_lightning.loggers.wandb.Path"),
-    ("logger", "pytorch_lightning.loggers.tensorboard.save_hparams_to_yaml"),
 ]
 
 
 @pytest.mark.parametrize(("key", "target"), ELSEWHERE + THROUGH_OURS)
-def test_what_is_no_network_trainer_or_logger_is_neither_checked_through_nor_built(key: str, target: Any) -> None:
+def test_what_is_no_network_and_no_trainer_is_neither_checked_through_nor_built(key: str, target: Any) -> None:
     for use in (
         lambda: targets.check_target({"_target_": target}, key, supplied=()),
         lambda: targets.build({"_target_": target}, key),
@@ -68,7 +63,6 @@ def test_what_the_groups_name_is_found() -> None:
     assert targets.locate("deepcluster.models.alexnet.AlexNet", "arch") is AlexNet
     assert targets.locate("deepcluster.models.resnet.resnet", "arch") is resnet
     assert targets.locate("pytorch_lightning.Trainer", "trainer") is pl.Trainer
-    assert targets.locate("pytorch_lightning.loggers.CSVLogger", "logger") is pl.loggers.CSVLogger
     for file in (Path(__file__).parent.parent / "configs").glob("*/*.yaml"):
         node = yaml.safe_load(file.read_text())
         if isinstance(node, dict) and "_target_" in node:
@@ -88,6 +82,9 @@ EVIL = {"_target_": "os.mkdir", "path": "executed"}
         {"_partial_": True},
         {"callbacks": [EVIL]},
         {"logger": EVIL},
+        {"strategy": [{1: ({"x": EVIL},)}]},
+        {"_recursive_": True},
+        {"_convert_": "all"},
         {"plugins": [EVIL]},
     ],
 )
@@ -113,6 +110,10 @@ def stored_config(**groups: Any) -> dict[str, Any]:
         {"trainer": {**stored_config()["trainer"], **EVIL}},
         {"trainer": {**stored_config()["trainer"], "strategy": EVIL}},
         {"logger": EVIL},
+        {"logger": {"kind": "wandb", **EVIL}},
+        {"logger": {"kind": "os.mkdir"}},
+        {"sampler": EVIL},
+        {"trainer": {**stored_config()["trainer"], "strategy": "${evil:executed}"}},
         {"data": EVIL},
         {"reduction": EVIL},
         {"clustering": {"kind": "kmeans", "k": 10, **EVIL}},

@@ -22,7 +22,6 @@ from deepcluster.summary import argument
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1
 PATIENCE_S = 10.0  # for the end that an error of the connection brings by itself
-PATIENCE_WITH_THE_DEAD_S = 1.5  # less than Lightning has, which kills the first process, and so hides its exit status
 TIMED_OUT = re.compile(r"[Tt]imed out|[Tt]imeout")
 BROKEN_CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|recvValue|sendBytes")
 
@@ -130,17 +129,16 @@ class FirstFailure:
 
     def _watch(self) -> None:
         """In a thread of its own: end this process if another has failed and this one does not notice."""
-        parent, patience = os.getppid(), PATIENCE_S
+        parent = os.getppid()
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
             for number, child in enumerate(self.children, start=1):
                 status = child.poll()
-                patience = PATIENCE_WITH_THE_DEAD_S if status else patience
-                # Lightning ends this process, without a word, within 5 s of it: so it is told now.
+                # Told now, not when the connection breaks: with NCCL it does not.
                 if status and self.claim(f"process {number} has ended with {status}"):
                     print(f"\nerror: {self._obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
             if orphan or (distributed.n_started() > 1 and self.told() is not None):
-                if not self._ended.wait(patience):
+                if not self._ended.wait(PATIENCE_S):
                     for child in self.children:
                         child.kill()
                     sys.stderr.flush()
