@@ -102,6 +102,7 @@ class FirstFailure:
                 raise ProcessLost(
                     "this process has waited longer than trainer.timeout_minutes for another one; raise it if the "
                     "first process was clustering, or measuring the untrained network, meanwhile. Else one hangs"
+                    + self._how_to_go_on()
                 ) from error
             if lost:
                 raise ProcessLost(self._what_was_lost()) from error
@@ -149,7 +150,9 @@ class FirstFailure:
         how = "has ended without a word"
         if status is not None and status < 0:
             how = f"was killed ({signal.Signals(-status).name})"
+        return f"{who} {how}, as when memory runs out{self._how_to_go_on()}"
+
+    def _how_to_go_on(self) -> str:
         folder = self.file.parent
         saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        go_on = f"; continue with: python train.py {argument('resume', folder)}" if saved else ""
-        return f"{who} {how}, as when memory runs out{go_on}"
+        return f"; continue with: python train.py {argument('resume', folder)}" if saved else ""
