@@ -108,6 +108,7 @@ class FollowChildren(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.follow(list(getattr(trainer.strategy.launcher, "procs", [])))
-        for thread in threading.enumerate():
+        threads: list[Any] = threading.enumerate()
+        for thread in threads:
             if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
                 thread._child_processes = []  # it ends when none is left
