@@ -3,14 +3,27 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.kills import AIMED_AT
+from benchmarks.faults.runs import PHASES
+
 REPOSITORY = Path(__file__).parent.parent
-pytestmark = pytest.mark.slow
 
 
+def test_phases_are_where_the_code_is() -> None:
+    """A phase that nobody enters would never be killed in."""
+    assert set(AIMED_AT) <= set(PHASES)
+    for place in (place for places in PHASES.values() for place in places):
+        module, _, path = place.partition(":")
+        assert callable(attrgetter(path)(import_module(module))), place
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["kills", "files"])
 def test_faults_do_not_change_a_runs_result(part: str, tmp_path: Path) -> None:
     """Four kills, one in each phase, one of them twice; a last.ckpt that is cut, changed, another's or gone."""

@@ -79,6 +79,16 @@ def test_a_failure_of_an_earlier_run_in_the_folder_counts_no_more(started, tmp_p
         raise ValueError("new")
 
 
+def test_the_process_that_starts_the_others_forgets_an_earlier_failure_of_any_time(started, tmp_path: Path) -> None:
+    (tmp_path / ".failed").write_text("0\nold\n")
+    os.utime(tmp_path / ".failed", (time.time() + 60,) * 2)  # a disk whose clock is ahead
+    first = FirstFailure(tmp_path)
+    with pytest.raises(ValueError, match="new"), first.one_speaks():
+        started(LOCAL_RANK="0", WORLD_SIZE="2")
+        raise ValueError("new")
+    assert first.told() == "ValueError: new"
+
+
 def test_one_process_leaves_no_file(started, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="own"), FirstFailure(tmp_path).one_speaks():
         raise ValueError("own")

@@ -21,7 +21,11 @@ def content(epoch: int, **changed: Any) -> dict[str, Any]:
     return {
         "deepcluster": CARD,
         "callbacks": {"reassign": {"assignment": assignment}},
-        "state_dict": {"backbone.w": torch.arange(1000.0)},
+        "state_dict": {
+            "backbone.w": torch.arange(1000.0),
+            "head.linear.weight": torch.zeros(2, 3),
+            "head.linear.bias": torch.zeros(2),
+        },
         "epoch": epoch,
         "settings": {"seed": 1, "optimizer.lr": 0.1},
         **changed,
@@ -72,6 +76,14 @@ def test_a_disk_without_hard_links_keeps_the_one_before_too(folder: Path, monkey
         (lambda file: torch.save(content(2, settings={"seed": 2}), file), "its seed is 2, this run's is 1"),
         (lambda file: torch.save({"w": torch.zeros(1)}, file), "is not a checkpoint of deepcluster"),
         (lambda file: torch.save(content(2, deepcluster={**CARD, "image_size": 32}), file), "another network"),
+        (lambda file: torch.save(content(2, deepcluster={"arch": CARD["arch"]}), file), "another network"),
+        (lambda file: torch.save(content(2, deepcluster=5), file), "was changed"),
+        (lambda file: torch.save(content(2, deepcluster={"arch": None}), file), "was changed"),
+        (lambda file: torch.save(content(2, callbacks=[]), file), "was changed"),
+        (lambda file: torch.save(content(2, callbacks={"reassign": 5}), file), "was changed"),
+        (lambda file: torch.save(content(2, callbacks={"reassign": {"assignment": 5}}), file), "was changed"),
+        (lambda file: torch.save(content("two"), file), "was changed"),
+        (lambda file: torch.save(content(2, state_dict={"backbone.w": torch.zeros(1)}), file), "is no last.ckpt"),
     ],
 )
 def test_a_damaged_or_foreign_one_is_refused_by_name_and_the_one_before_is_used(

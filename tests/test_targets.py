@@ -1,4 +1,4 @@
-"""No `_target_` of a config, wherever it comes from, runs what is no network or Trainer."""
+"""No `_target_` of a config, wherever it comes from, runs what is no network and no Trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ THROUGH_OURS = [  # beyond the prefix by what a module holds, or by dots
 
 
 @pytest.mark.parametrize(("key", "target"), ELSEWHERE + THROUGH_OURS)
-def test_what_is_no_network_or_trainer_is_neither_checked_through_nor_built(key: str, target: Any) -> None:
+def test_what_is_no_network_and_no_trainer_is_neither_checked_through_nor_built(key: str, target: Any) -> None:
     for use in (
         lambda: targets.check_target({"_target_": target}, key, supplied=()),
         lambda: targets.build({"_target_": target}, key),
@@ -82,6 +82,9 @@ EVIL = {"_target_": "os.mkdir", "path": "executed"}
         {"_partial_": True},
         {"callbacks": [EVIL]},
         {"logger": EVIL},
+        {"strategy": [{1: ({"x": EVIL},)}]},
+        {"_recursive_": True},
+        {"_convert_": "all"},
         {"plugins": [EVIL]},
     ],
 )
@@ -107,6 +110,10 @@ def stored_config(**groups: Any) -> dict[str, Any]:
         {"trainer": {**stored_config()["trainer"], **EVIL}},
         {"trainer": {**stored_config()["trainer"], "strategy": EVIL}},
         {"logger": EVIL},
+        {"logger": {"kind": "wandb", **EVIL}},
+        {"logger": {"kind": "os.mkdir"}},
+        {"sampler": EVIL},
+        {"trainer": {**stored_config()["trainer"], "strategy": "${evil:executed}"}},
         {"data": EVIL},
         {"reduction": EVIL},
         {"clustering": {"kind": "kmeans", "k": 10, **EVIL}},

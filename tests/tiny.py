@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from deepcluster import distributed
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
@@ -133,7 +134,8 @@ def build(
         crop_scale=[0.5, 1.0],
     )
     pictures = images()
-    write_samples(folder / "assignments", pictures.samples)
+    if distributed.is_main_process():  # of several, which would write over each other's file
+        write_samples(folder / "assignments", pictures.samples)
     torch.manual_seed(seed)
     backbone = LeNet5(1, 16, batch_norm=True) if dropout_net is None else dropout_net()
     clustering = clustering or KMeans(k=K, n_iter=5)

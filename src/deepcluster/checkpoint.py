@@ -121,8 +121,20 @@ def is_ours(content: Any) -> bool:
 
 
 def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
-    """The parts of a checkpoint of ours (:func:`is_ours`), as :func:`read` gave it."""
-    state = content["state_dict"]
+    """The parts of a checkpoint of ours (:func:`is_ours`), as :func:`read` gave it.
+
+    Raises:
+        ValueError: if its entries are not of the kinds that we write: somebody changed the file.
+    """
+    try:
+        return _from_content(content, file)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{file} was changed: its entries are not those that train.py writes ({error!r})") from error
+
+
+def _from_content(content: dict[str, Any], file: Path) -> Checkpoint:
+    state, card = content["state_dict"], content[CARD]
+    dict.keys(card["arch"])  # else TypeError
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
     prefix = "backbone."
     head, capacity = None, None
@@ -133,7 +145,7 @@ def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
         head = (weight[:k], bias[:k])
     return Checkpoint(
         path=file,
-        card=content[CARD],
+        card=card,
         backbone={k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
         assignment=None if stored is None else Assignment.from_state_dict(stored),
         capacity=capacity,
@@ -209,9 +221,9 @@ def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Pat
         ValueError: naming what differs.
     """
     for key in ("arch", "in_channels", "image_size"):
-        if stored[key] != wanted[key]:
+        if stored.get(key) != wanted[key]:
             raise ValueError(
-                f"{path} holds another network: its {key} is {stored[key]}, this run's is {wanted[key]}; "
+                f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {wanted[key]}; "
                 "set the same arch and data.size, or use another checkpoint"
             )
 

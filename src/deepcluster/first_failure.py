@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deepcluster import distributed
@@ -22,7 +22,6 @@ from deepcluster.summary import argument
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1
 PATIENCE_S = 10.0  # for the end that an error of the connection brings by itself
-PATIENCE_WITH_THE_DEAD_S = 1.5  # less than Lightning has, which kills the first process, and so hides its exit status
 TIMED_OUT = re.compile(r"[Tt]imed out|[Tt]imeout")
 BROKEN_CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|recvValue|sendBytes")
 
@@ -83,6 +82,8 @@ class FirstFailure:
             FailedElsewhere: if another process was the first to fail.
             ProcessLost: if another has ended without saying why, and this is the first to notice.
         """
+        if distributed.starter() is None and distributed.n_started() == 1:  # there are no others yet
+            self._forget()
         threading.Thread(target=self._watch, daemon=True, name="first-failure").start()
         try:
             yield
@@ -101,12 +102,18 @@ class FirstFailure:
                 raise ProcessLost(
                     "this process has waited longer than trainer.timeout_minutes for another one; raise it if the "
                     "first process was clustering, or measuring the untrained network, meanwhile. Else one hangs"
+                    + self._how_to_go_on()
                 ) from error
             if lost:
                 raise ProcessLost(self._what_was_lost()) from error
             raise
         finally:
             self._ended.set()
+
+    def _forget(self) -> None:
+        """An earlier run's failure; by its time alone it would count where the disk's clock is ahead of ours."""
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
 
     def _wait_for_word(self) -> None:
         """The one that failed is writing its file, or was killed."""
@@ -123,17 +130,16 @@ class FirstFailure:
 
     def _watch(self) -> None:
         """In a thread of its own: end this process if another has failed and this one does not notice."""
-        parent, patience = os.getppid(), PATIENCE_S
+        parent = os.getppid()
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
             for number, child in enumerate(self.children, start=1):
                 status = child.poll()
-                patience = PATIENCE_WITH_THE_DEAD_S if status else patience
-                # Lightning ends this process, without a word, within 5 s of it: so it is told now.
+                # Told now, not when the connection breaks: with NCCL it does not.
                 if status and self.claim(f"process {number} has ended with {status}"):
                     print(f"\nerror: {self._obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
             if orphan or (distributed.n_started() > 1 and self.told() is not None):
-                if not self._ended.wait(patience):
+                if not self._ended.wait(PATIENCE_S):
                     for child in self.children:
                         child.kill()
                     sys.stderr.flush()
@@ -144,7 +150,9 @@ class FirstFailure:
         how = "has ended without a word"
         if status is not None and status < 0:
             how = f"was killed ({signal.Signals(-status).name})"
+        return f"{who} {how}, as when memory runs out{self._how_to_go_on()}"
+
+    def _how_to_go_on(self) -> str:
         folder = self.file.parent
         saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        go_on = f"; continue with: python train.py {argument('resume', folder)}" if saved else ""
-        return f"{who} {how}, as when memory runs out{go_on}"
+        return f"; continue with: python train.py {argument('resume', folder)}" if saved else ""

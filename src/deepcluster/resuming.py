@@ -39,6 +39,10 @@ class ThisRun:
         Raises:
             ValueError: naming what differs.
         """
+        if stored.head is None:
+            raise ValueError(
+                f"{stored.path} is no last.ckpt: like a final.ckpt it holds no state of the training to go on from"
+            )
         checkpoint.check_same_network(stored.card, self.card, stored.path)
         checkpoint.check_same_clusters(stored, self.capacity, k_is_fixed=self.k_is_fixed)
         n_clustered = self.n_images if stored.assignment is None else len(stored.assignment.labels)

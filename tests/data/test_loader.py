@@ -324,3 +324,20 @@ def test_at_an_epochs_end_another_number_of_processes_may_go_on():
     resumed = loader(memory(), Epochs(23, start=5))
     resumed.load_state_dict({"epoch": 4, "batches_done": 7, "n_batches": 7, "world_size": 2})
     assert equal(list(resumed), list(loader(memory(), Epochs(23, start=5))))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "error", [ValueError("image 3: 2 channels;\nset it"), OSError(5, "Input/output error", "x.png")]
+)
+def test_what_fails_in_a_worker_is_told_as_in_the_process_itself(error, workers):
+    def broken(_):
+        raise error
+
+    failing = view()
+    failing.on_files = True
+    images = memory()
+    images.read = broken
+    with pytest.raises(type(error)) as caught:
+        list(loader(images, Epochs(23), train=failing, workers=workers))
+    assert str(caught.value) == str(error)

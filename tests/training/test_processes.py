@@ -1,13 +1,18 @@
 """How many processes there are, how long they wait, and what is refused before they start."""
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from lightning_fabric.strategies.launchers import subprocess_script
 
-from deepcluster.training.processes import check_processes, check_start, for_lightning, n_processes
+from deepcluster.training.processes import FollowChildren, check_processes, check_start, for_lightning, n_processes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -89,3 +94,20 @@ def test_nodes_must_agree_on_the_folder() -> None:
     with pytest.raises(ValueError, match=r"trainer.num_nodes=2 needs output_dir=FOLDER"):
         check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=False)
     check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=True)
+
+
+def test_a_child_that_dies_is_left_to_us_and_not_to_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose thread would kill this process."""
+    killed: list[int] = []
+    monkeypatch.setattr(subprocess_script._ChildProcessObserver, "_terminate_all", lambda self: killed.append(1))
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    launcher = SimpleNamespace(procs=[child])
+    observer = subprocess_script._ChildProcessObserver(0, launcher.procs, sleep_period=1)
+    observer.start()
+    followed: list[Any] = []
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+    FollowChildren(followed.extend).setup(trainer, pl.LightningModule(), "fit")
+    child.kill()
+    child.wait()
+    observer.join(timeout=30)
+    assert followed == [child] and not observer.is_alive() and not killed

@@ -3,6 +3,7 @@
 Next: training looks up pseudo_labels[batch.indices] and calls the view on its own device.
 """
 
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.sharedctypes import RawArray
@@ -272,9 +273,22 @@ def _batches(loader: _Loader, images: ImageSet) -> Iterator[Batch]:
                 waited_for = reader.named(range(loader.num_workers))()
                 raise TimeoutError(hung(waited_for, reader.timeout_s)) from error
             raise
+        except (ValueError, OSError) as error:
+            if (told := _as_in_the_worker(error)) is None:
+                raise
+            raise told from error
         if broken:
             note_broken(images, broken)
         yield batch
+
+
+def _as_in_the_worker(error: ValueError | OSError) -> Exception | None:
+    """An error of a reading process, without the traceback that torch puts into its message; None of other errors."""
+    if not str(error).startswith(f"Caught {type(error).__name__} in DataLoader worker"):
+        return None
+    told = re.split(rf"^(?:\w+\.)*{type(error).__name__}: ", str(error), flags=re.MULTILINE)
+    kind = OSError if isinstance(error, OSError) else ValueError  # whose subclasses may take other arguments
+    return kind(told[-1].strip()) if len(told) > 1 else None
 
 
 def worker_died(error: RuntimeError) -> ChildProcessError | None:

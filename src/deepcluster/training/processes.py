@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -95,6 +96,9 @@ def for_lightning(trainer: dict[str, Any]) -> dict[str, Any]:
 class FollowChildren(pl.Callback):
     """Hands over the processes that Lightning has started, so that the death of one is noticed.
 
+    Lightning itself looks every 5 s, and when one has died kills this process too: without a word, with an exit status
+    that says nothing, and in a sweep with all jobs that are left. From here on `follow` sees to it.
+
     Args:
         follow: takes them.
     """
@@ -103,4 +107,8 @@ class FollowChildren(pl.Callback):
         self.follow = follow
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.follow(getattr(trainer.strategy.launcher, "procs", []))
+        self.follow(list(getattr(trainer.strategy.launcher, "procs", [])))
+        threads: list[Any] = threading.enumerate()
+        for thread in threads:
+            if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
+                thread._child_processes = []  # it ends when none is left
