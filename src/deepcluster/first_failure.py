@@ -133,12 +133,12 @@ class FirstFailure:
         parent = os.getppid()
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
-            for number, child in enumerate(self.children, start=1):
-                status = child.poll()
-                # Told now, not when the connection breaks: with NCCL it does not.
-                if status and self.claim(f"process {number} has ended with {status}"):
-                    print(f"\nerror: {self._obituary(f'process {number}', status)}", file=sys.stderr, flush=True)
-            if orphan or (distributed.n_started() > 1 and self.told() is not None):
+            dead = [(number, child.poll()) for number, child in enumerate(self.children, start=1) if child.poll()]
+            for number, status in dead[:1]:
+                word = self._obituary(f"process {number}", status)
+                if self.claim(word):  # told now, not when the connection breaks: with NCCL it does not
+                    print(f"\nerror: {word}", file=sys.stderr, flush=True)
+            if orphan or dead or (distributed.n_started() > 1 and self.told() is not None):
                 if not self._ended.wait(PATIENCE_S):
                     for child in self.children:
                         child.kill()
