@@ -133,3 +133,13 @@ def test_a_sweep_over_seeds_has_a_row_for_what_differs_in_nothing_else() -> None
     assert lines[8:10] == ["5 3 - - 0.400 ± 0.200 (0.200) - -", "9 1 - - 0.750 (0.375) - -"]
     assert mean_and_spread([0.25, 0.75], "{:.1%}") == "50.0 ± 35.4%"
     assert not any(line.startswith("over seeds") for line in told(jobs[2:]))  # one seed each
+
+
+def test_a_seed_has_one_column_whether_it_was_typed_or_not(tmp_path: Path) -> None:
+    """summary.json tells each run's seed too."""
+    typed = Job(number=0, folder="0", overrides={"clustering.k": "4", "seed": "2"}, numbers={"seed": 2})
+    default = Job(number=1, folder="1", overrides={"clustering.k": "4"}, numbers={"seed": 1})
+    write([typed, default], tmp_path)
+    header, first, second = (line.split(",") for line in (tmp_path / "results.csv").read_text().splitlines())
+    assert header == ["job", "folder", "clustering.k", "seed", "error"]
+    assert (first[3], second[3]) == ("2", "1")

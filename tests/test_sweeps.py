@@ -76,10 +76,10 @@ def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
     assert len(list(folder.glob("*/summary.json"))) == 4
     with (folder / "results.csv").open(newline="") as file:
         assert sorted((row["clustering.k"], row["seed"]) for row in csv.DictReader(file)) == [
-            ("4", ""),
+            ("4", "1"),
             ("4", "2"),
-            ("5", ""),
-            ("6", ""),
+            ("5", "1"),
+            ("6", "1"),
         ]
 
 

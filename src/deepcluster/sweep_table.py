@@ -62,12 +62,12 @@ def number(value: str | None) -> float | None:
 def write(jobs: list[Job], folder: Path) -> None:
     """results.csv, one row per job, and results.json, whole or not at all."""
     keys = list(dict.fromkeys(key for job in jobs for key in job.overrides))
-    names = list(dict.fromkeys(name for job in jobs for name in job.numbers))
+    names = list(dict.fromkeys(name for job in jobs for name in job.numbers if name not in keys))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["job", "folder", *keys, *names, "error"])
     for job in jobs:
-        told = [job.overrides.get(key, "") for key in keys]
+        told = [_value(job, key) for key in keys]
         found = [job.numbers.get(name, "") for name in names]
         writer.writerow([job.number, job.folder, *told, *found, job.error or ""])
     write_atomically(folder / "results.csv", text.getvalue().encode("utf-8", "surrogateescape"))
@@ -129,7 +129,7 @@ def _runs(jobs: list[Job], keys: list[str]) -> Table:
             after, before = job.numbers.get(f"trained/{name}"), job.numbers.get(f"untrained/{name}")
             cell = "-" if after is None else form.format(after)
             cells.append(cell if before is None else f"{cell} ({form.format(before)})")
-        table.add_row(*(job.overrides.get(key, "") for key in keys), *cells)
+        table.add_row(*(_value(job, key) for key in keys), *cells)
     return table
 
 
@@ -189,6 +189,11 @@ def _block(jobs: list[Job], keys: list[str]) -> Table:
     for name in dict.fromkeys(name for job in jobs for name in job.numbers):
         table.add_row(name, *(_spell(job.numbers.get(name)) for job in jobs))
     return table
+
+
+def _value(job: Job, key: str) -> str:
+    """What was typed, or where it was not what the run says of itself, as of its seed; else nothing."""
+    return job.overrides.get(key, str(job.numbers.get(key, "")))
 
 
 def _what(job: Job, keys: list[str]) -> str:
