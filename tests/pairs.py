@@ -11,6 +11,7 @@ def covering_rows(
     *,
     excluded: Callable[[str, str], bool] = lambda a, b: False,
     apart: Collection[str] = (),
+    indifferent: Collection[tuple[str, str]] = (),
 ) -> list[tuple[str, ...]]:
     """Rows of one option from each group, in which every allowed pair is there at least once.
 
@@ -18,13 +19,19 @@ def covering_rows(
         groups: name -> its options; no two groups share one.
         excluded: whether two options cannot stand in one row; asked both ways round.
         apart: groups of whose options each is to be there once, with whatever.
+        indifferent: groups of which the one is nothing to the other, so that their options need not meet.
 
     Raises:
         ValueError: if an option cannot be in any row.
     """
     options = [(option,) for option in itertools.chain.from_iterable(groups.values())]
-    together = [names for name, names in groups.items() if name not in apart]
-    pairs = [pair for a, b in itertools.combinations(together, 2) for pair in itertools.product(a, b)]
+    together = [name for name in groups if name not in apart]
+    meeting = [
+        (groups[a], groups[b])
+        for a, b in itertools.combinations(together, 2)
+        if (a, b) not in indifferent and (b, a) not in indifferent
+    ]
+    pairs = [pair for a, b in meeting for pair in itertools.product(a, b)]
     open_pairs: dict[Pair, tuple[str, ...]] = {frozenset(seed): seed for seed in [*pairs, *options]}
 
     def fits(option: str, row: Collection[str]) -> bool:
@@ -41,7 +48,7 @@ def covering_rows(
                 able = [option for option in names if fits(option, row)]
                 if not able:
                     raise ValueError(f"none of {', '.join(names)} fits {' '.join(row)}")
-                row.append(max(able, key=lambda new: sum(frozenset((new, old)) in open_pairs for old in row)))
+                row.append(max(able, key=lambda new: sum(frozenset((new, old)) in open_pairs for old in (*row, new))))
         for seed in [*itertools.combinations(row, 2), *((option,) for option in row)]:
             open_pairs.pop(frozenset(seed), None)
         rows.append(tuple(row))

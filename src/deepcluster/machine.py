@@ -2,14 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 GB = 1e9
 # A container's limit and what it uses, in both versions of Linux's control groups; without these it would be the
 # machine's memory, and the kernel would end the run.
 CGROUPS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -21,10 +22,10 @@ def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"
         free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
     except (OSError, StopIteration):
         free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32)
-    for limit, used, stat, cache in CGROUPS:
+    for folder, (_, limit, used, cache) in _groups(proc, cgroup):
         try:
-            most, taken = int((cgroup / limit).read_text()), int((cgroup / used).read_text())
-            numbers = dict(line.split() for line in (cgroup / stat).read_text().splitlines())
+            most, taken = int((folder / limit).read_text()), int((folder / used).read_text())
+            numbers = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             free.append(most - taken + int(numbers[cache]))  # the file cache gives way
         except (OSError, ValueError, KeyError):  # "max", or no such group
             continue
@@ -61,6 +62,20 @@ def free_disk(folder: Path) -> int:
 def size(n_bytes: float) -> str:
     """Bytes as people read them."""
     return f"{n_bytes / GB:,.1f} GB" if n_bytes >= GB / 10 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def _groups(proc: Path, cgroup: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
+    """The control groups that this process is in, and those above them: SLURM limits a job's, not the root's."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for names in CGROUPS:
+        yield cgroup / names[0], names
+        for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+            if names[0] in controllers.split(","):  # version 2 has none
+                own = Path(path.strip("/"))
+                yield from ((cgroup / names[0] / group, names) for group in (own, *own.parents) if group != Path())
 
 
 def _status(name: str) -> int:

@@ -218,6 +218,9 @@ def test_a_set_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: py
     (tmp_path / "damaged" / "train.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"data.root=\S* cannot be read by the library datasets"):
         read(tmp_path / "damaged")
+    shards.huggingface([], tmp_path / "rowless")  # of which load_from_disk raises an IndexError
+    with pytest.raises((ValueError, FileNotFoundError), match=r"data.root=\S* .*rows"):
+        read(tmp_path / "rowless")
 
 
 def test_what_is_missing_or_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,17 @@ def test_clusters_csv_is_the_same_in_any_blocks(rows: int, tmp_path: Path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["clusters.csv"]
 
 
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", '\r"'])
+def test_line_ends_in_names_come_back(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SAMPLES", [name, *SAMPLES[1:]])
+    file = tmp_path / "clusters.csv"
+    for labels in ([0] * 5, None):
+        write_clusters(file, pictures(labels, [name]), torch.arange(5))
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            found = list(csv.reader(stream))
+        assert found[1] == [name, "0", *([] if labels is None else [name])] and len(found) == 6
+
+
 def test_a_failure_leaves_the_file_of_before(tmp_path: Path) -> None:
     file = tmp_path / "clusters.csv"
     file.write_text("before")

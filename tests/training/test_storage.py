@@ -152,6 +152,32 @@ def test_a_container_s_limit_counts_its_file_cache_as_free(tmp_path: Path) -> No
     assert free_memory(tmp_path / "proc", cgroup) == 1000 - 300 + 50
 
 
+@pytest.mark.parametrize(
+    ("line", "place", "limit", "used", "cache"),
+    [
+        ("0::/slurm/job_7/step_0", "slurm/job_7", "memory.max", "memory.current", "inactive_file"),
+        (
+            "4:cpu,memory:/slurm/job_7/step_0",
+            "memory/slurm/job_7",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ],
+)
+def test_a_job_s_limit_counts_though_the_root_has_none(
+    line: str, place: str, limit: str, used: str, cache: str, tmp_path: Path
+) -> None:
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemAvailable: 8000000 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"9:name=systemd:/\n{line}\n")
+    job = tmp_path / "cgroup" / place
+    job.mkdir(parents=True)
+    for name, text in ((limit, "1000"), (used, "300"), ("memory.stat", f"{cache} 50")):
+        (job / name).write_text(f"{text}\n")
+    assert free_memory(tmp_path / "proc", tmp_path / "cgroup") == 1000 - 300 + 50
+
+
 def test_what_was_chosen_stands_in_the_settings() -> None:
     settings = dataclasses.replace(Extraction(), store_dtype="float16")
     assert settings.storage(10, 2, unit_length=False, folder=Path()).dtype == torch.float16

@@ -77,7 +77,7 @@ def _paths(images: Any, root: str | None) -> Identities | None:
     """The images' paths, relative to data.root; None if some have none, or one that is not theirs for good."""
     column = images.column_names[0]
     kind = images.features.arrow_schema.field(column).type
-    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+    if len(images) == 0 or not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return None
     paths = read_column(images, column, "path")
     if paths.null_count or bool(pc.any(pc.equal(paths, "")).as_py()):

@@ -78,9 +78,11 @@ def _open(name: str | None, root: str | None, config: str | None, revision: str 
     except FileNotFoundError as error:  # DatasetNotFoundError, EmptyDatasetError and DataFilesNotFoundError too
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileNotFoundError(f"{what}: {why}") from error
-    except (datasets.exceptions.DatasetsError, pa.ArrowInvalid, ValueError) as error:
+    # LookupError: of save_to_disk's folders, without a row or with damaged descriptions
+    except (datasets.exceptions.DatasetsError, pa.ArrowInvalid, ValueError, LookupError) as error:
         cause = error.__cause__ or error
         why = (str(cause).splitlines() or [type(cause).__name__])[0]
+        why = f"{type(cause).__name__}: {why} (has it rows?)" if isinstance(cause, LookupError) else why
         raise ValueError(f"{what} cannot be read by the library datasets: {why}") from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 

@@ -60,6 +60,7 @@ def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
         # A file name need not be UTF-8; its bytes come back as they are.
         text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
         writer = csv.writer(text, lineterminator="\n")
+        quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the other leaves a bare \r bare
         writer.writerow(header)
         for start in range(0, len(clusters), ROWS_AT_ONCE):
             block = clusters[start : start + ROWS_AT_ONCE].tolist()
@@ -68,6 +69,6 @@ def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
                 row: list[Any] = [images.samples[start + i], cluster]
                 if labels is not None:
                     row.append("" if labels[i] < 0 else names[labels[i]] if names else labels[i])
-                writer.writerow(row)
+                (quoted if "\r" in f"{row[0]}{row[-1]}" else writer).writerow(row)
         text.flush()
         text.detach()  # opened_atomically closes the file
