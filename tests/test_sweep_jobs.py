@@ -109,10 +109,16 @@ def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Pa
     assert find(tmp_path, settings("extraction.store_dtype=float32")) == folder and find(tmp_path, settings()) is None
 
 
+def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
+    """Each has batches of data.batch_size, so a step is of other images."""
+    a_run(tmp_path, "0")
+    assert find(tmp_path, settings("trainer=ddp", "trainer.devices=2")) is None
+
+
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ("trainer.devices=1", "trainer.devices=2", "trainer.devices=1 and trainer.devices=2 are one job"),
+        ("trainer.accelerator=cpu", "trainer.accelerator=auto", "accelerator=cpu and trainer.accelerator=auto are one"),
         ("clustering.k=5", "clustering.k=5", "seed=1 clustering.k=5 twice is one job"),
     ],
 )

@@ -99,7 +99,7 @@ def _check_all_differ(jobs: list[list[str]], settings: list[config.TrainConfig])
     """The second of two jobs with the same settings would be told with what the first one found.
 
     Raises:
-        ValueError: naming what differs, such as trainer.devices, which a job may change when it goes on.
+        ValueError: naming what differs, such as the logger, which changes no result.
     """
     known: dict[str, list[str]] = {}
     for job, own in zip(jobs, settings, strict=True):

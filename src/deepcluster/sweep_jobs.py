@@ -35,7 +35,8 @@ NO_DIFFERENCE = (
     "logger",
     "checkpoint",
     *(f"extraction.{name}" for name in ("reuse_mb", "store", "memory_gb", "scratch")),
-    *(f"trainer.{name}" for name in config.MACHINE),
+    # each process has batches of data.batch_size, so their number decides what a step is
+    *(f"trainer.{name}" for name in config.MACHINE if name not in ("devices", "num_nodes")),
     *(f"data.{name}" for name in ANY_VALUE),
 )
 
