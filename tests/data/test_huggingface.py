@@ -223,6 +223,14 @@ def test_a_set_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: py
         read(tmp_path / "rowless")
 
 
+def test_a_row_without_an_image_is_named_by_its_number(tmp_path: Path) -> None:
+    rows = {"image": [shards.png(0), None, shards.png(2)]}
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "holes"))
+    with pytest.raises(ValueError, match=r"row 1 \(from 0\) holds no image"):
+        read(tmp_path / "holes")
+
+
 def test_what_is_missing_or_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"either data.name=OWNER/SET"):
         Data(source="huggingface")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from deepcluster.data import cache
 from deepcluster.data.columns import is_integer, is_text, read_column
-from deepcluster.data.decode import read_file
+from deepcluster.data.decode import BrokenImage, UnreadableImage, read_file
 from deepcluster.data.identities import Identities, content_identity, from_tensors, identities
 from deepcluster.data.settings import Data
 from deepcluster.data.tables import check_identities
@@ -26,14 +26,16 @@ class ArrowRows:
     images: Any
 
     def read(self, row: int) -> bytes:
-        """The row's bytes, from the table or from the file that it names; none of a null.
+        """The row's bytes, from the table or from the file that it names.
 
         Raises:
-            UnreadableImage: if that file cannot be read.
+            BrokenImage: if the row holds no image; UnreadableImage if that file cannot be read.
         """
         value = self.images[row].column(0)[0].as_py()
         data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        return read_file(path) if data is None and path else bytes(data or b"")
+        if data is None and not path:
+            raise BrokenImage(f"row {row} (from 0) holds no image")
+        return read_file(path) if data is None else bytes(data)
 
 
 def table_identities(dataset: Any, images: Any, settings: Data, split: str, fingerprint: str) -> Identities:
@@ -99,6 +101,15 @@ def _contents(images: Any, settings: Data, split: str, fingerprint: str) -> Iden
         return from_tensors(entry)
     _log.info("%s: hashing %s images once, to tell them apart in any order", settings.place, f"{len(images):,}")
     store = ArrowRows(images=images)
-    found = identities([content_identity(store.read(row)) for row in range(len(images))])
+
+    def content(row: int) -> bytes:
+        try:
+            return store.read(row)
+        except UnreadableImage:
+            raise
+        except BrokenImage:  # without an image; scan.py will tell it
+            return b""
+
+    found = identities([content_identity(content(row)) for row in range(len(images))])
     cache.write(settings, name, key, found.tensors(), of_root_only=True)
     return found
