@@ -161,7 +161,8 @@ def test_the_head_of_a_finished_run_is_found_beside_final_ckpt(tmp_path: Path) -
     from deepcluster.export import _head
 
     state = {"head.linear.weight": torch.ones(6, 3), "head.linear.bias": torch.zeros(6), "head._extra_state": 4}
-    content = {"deepcluster": {}, "callbacks": {}, "state_dict": state, "epoch": 8}
+    card = {"arch": {}, "in_channels": 1, "image_size": 28, "resize": 28, "mean": [0.5], "std": [0.5]}
+    content = {"deepcluster": card, "callbacks": {}, "state_dict": state, "epoch": 8}
     torch.save(content, tmp_path / "last.ckpt")
     stored = Weights(path=tmp_path / "final.ckpt", format="", tensors={}, epoch=9)
     found = _head(stored)
