@@ -1,5 +1,6 @@
 """The program as a user types it: a whole run, kills and resumes, mistakes, sweeps, a full disk, eval.py, loggers."""
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -340,8 +342,8 @@ def test_a_sweep_runs_every_job_also_after_one_that_the_data_refuse(typist: Typi
     with (typist.folder / "sweep" / "results.csv").open(newline="") as file:
         assert [(job["clustering.k"], job["trained/clusters_used"][:1]) for job in csv.DictReader(file)] == [
             ("4", "4"),
-            ("400", ""),
             ("5", "5"),
+            ("400", ""),
         ]
     finished = sorted((typist.folder / "sweep").glob("*/summary.json"))
     assert [results(path.parent)["k"] for path in finished] == [4, 5]
@@ -395,11 +397,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_loses_no_checkpoint(typist: Typist, small_disk: Path, whole: tuple[Path, Finished]) -> None:
     folder = small_disk / "run"
-    done = typist.train(*SMALL, f"output_dir={folder}")
-    assert_refused(done, "No space left on device", "last.ckpt", f"resume={folder}")
-    assert checkpoint.load(folder / "checkpoints" / "last.ckpt").epoch == 1
-    assert not list(folder.rglob("*.part"))
+    assert_refused(typist.train(*SMALL, f"output_dir={folder}"), "are free in", "choose another output_dir")  # foreseen
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    last, filler = folder / "checkpoints" / "last.ckpt", small_disk / "filler"
+
+    def fill() -> None:
+        while not last.is_file():
+            time.sleep(0.01)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
+    done = typist.train(*SMALL, f"output_dir={folder}")
+    assert_refused(done, "No space left on device", f"resume={folder}")
+    filling.join()
+    assert checkpoint.load(last).epoch >= 1
+    assert not list(folder.rglob("*.part"))
+    filler.unlink()
     done = typist.train(f"resume={folder}")
     assert done.status == 0, done.err
     assert_same_run(folder, whole[0])
@@ -459,6 +475,7 @@ def test_a_strange_checkpoint_is_refused(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole[0], folder, ignore=shutil.ignore_patterns("final.ckpt"))
     last = folder / "checkpoints" / "last.ckpt"
+    (last.parent / "previous.ckpt").unlink()  # which is used else: tests/test_resuming.py
     spoil(last, how)
     assert_refused(typist.train("resume=strange", "trainer.max_epochs=4"), *named)
     assert not (last.parent / "code_ran").exists()
