@@ -137,7 +137,7 @@ def test_a_search_goes_on_with_its_study_and_its_stopped_trial(typist: Typist) -
 )
 def test_a_search_with_a_mistake_starts_no_trial(typed: list[str], named: list[str], typist: Typist) -> None:
     done = typist.train("-m", *TINY, "objective=nmi_labels", *typed, "hydra/sweeper=optuna", "output_dir=no_search")
-    assert done.status == 1 and "no job was started" in done.err and not (typist.folder / "no_search").exists()
+    assert done.status == 1 and not (typist.folder / "no_search").exists()
     assert all(name in done.err for name in named), done.err
 
 
