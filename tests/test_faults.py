@@ -24,9 +24,9 @@ def test_phases_are_where_the_code_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["kills", "files"])
-def test_faults_do_not_change_a_runs_result(part: str, tmp_path: Path) -> None:
-    """Four kills, one in each phase, one of them twice; a last.ckpt that is cut, changed, another's or gone."""
+def test_kills_do_not_change_a_runs_result(tmp_path: Path) -> None:
+    """Four kills, one in each phase, one of them twice. (Damaged files: test_resuming.py, without whole runs.)"""
+    part = "kills"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.faults", part, "--kills", "4", "--folder", str(tmp_path)],
         cwd=REPOSITORY,
