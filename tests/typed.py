@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ def become(*, entry: str, arguments: list[str], out: str, err: str, kill: list[A
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # the order in which Python ends: joblib's processes hang on it
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
