@@ -33,9 +33,11 @@ class ArrowRows:
         """
         value = self.images[row].column(0)[0].as_py()
         data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        if data is None and not path:
+        if data is not None:
+            return bytes(data)
+        if not path:
             raise BrokenImage(f"row {row} (from 0) holds no image")
-        return read_file(path) if data is None else bytes(data)
+        return read_file(path)
 
 
 def table_identities(dataset: Any, images: Any, settings: Data, split: str, fingerprint: str) -> Identities:
