@@ -4,8 +4,7 @@ import logging
 from typing import NamedTuple
 
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.images import ImageSet
-from deepcluster.data.rows import DecodedImages
+from deepcluster.data.images import DecodedImages, ImageSet
 
 _N_NAMED = 20
 _MOST = (100, 0.01)  # this many, or this share of the set: more is no accident

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from deepcluster.data.lazy_strings import LazyStrings
+
 _DIGEST_BYTES = 16  # among a billion images the chance that any two share it is below 1e-20
 
 
 @dataclass(kw_only=True, eq=False)
-class Identities(Sequence[str]):
+class Identities(LazyStrings):
     """N strings in one Arrow array: their bytes and 8 more each, where Python's strings take 50 more.
 
     Args:
@@ -33,25 +35,12 @@ class Identities(Sequence[str]):
     def __len__(self) -> int:
         return len(self.array)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def at(self, i: int) -> str:
         return str(self.array[int(i)].as_py())
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), 10_000):
             yield from self.array.slice(start, 10_000).to_pylist()
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def tensors(self) -> dict[str, Tensor]:
         """What :func:`from_tensors` reads."""

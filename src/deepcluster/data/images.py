@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from deepcluster.data.decode import decode_file, decode_named
+from deepcluster.data.lazy_strings import LazyStrings
+
+D = TypeVar("D", bound="DecodedImages")
 
 
 class ImageSet(Protocol):
@@ -60,14 +63,16 @@ class MemoryImages:
 
 
 @dataclass(kw_only=True)
-class FileImages:
-    """Image files under `root`, decoded at each access; `samples` are their posix paths relative to it.
+class DecodedImages:
+    """What sets share whose images are decoded at each access; each says how it reads one.
 
-    `fingerprint` changes when the files do. `on_broken` is data.on_broken, for images that turn out broken after the
-    scan, and `broken_later` collects these: index -> reason. `timeout_s` is data.timeout_s.
+    Args:
+        fingerprint: changes when the images do.
+        on_broken: data.on_broken, for images that turn out broken after the scan.
+        broken_later: these: index -> reason.
+        timeout_s: data.timeout_s.
     """
 
-    root: Path
     samples: Sequence[str]
     n_channels: int
     labels: Tensor | None = None
@@ -82,37 +87,48 @@ class FileImages:
         return len(self.samples)
 
     def prepare(self) -> None:
-        """Nothing to do before the first access."""
+        """Called once, before threads or workers read."""
 
     def read(self, i: int) -> Tensor:
         """Image i, uint8 (C, H, W).
 
         Raises:
-            BrokenImage: naming the file.
+            BrokenImage: naming the image.
         """
-        return decode_file(os.path.join(self.root, self.samples[i]), self.n_channels)
+        raise NotImplementedError
 
-    def take(self, indices: Sequence[int]) -> "FileImages":
-        """The set of these images only."""
-        return FileImages(
-            root=self.root,
-            samples=[self.samples[i] for i in indices],
-            n_channels=self.n_channels,
-            labels=None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.int64)],
-            classes=self.classes,
-            skipped=self.skipped,
-            fingerprint=self.fingerprint,
-            on_broken=self.on_broken,
-            timeout_s=self.timeout_s,
+    def take(self: D, indices: Sequence[int]) -> D:
+        """The set of these images only; what they are read from is shared."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        samples = self.samples
+        return replace(
+            self,
+            samples=samples.take(chosen) if isinstance(samples, LazyStrings) else [samples[i] for i in indices],
+            labels=None if self.labels is None else self.labels[chosen],
+            broken_later={},
+            **self.places(chosen),
         )
+
+    def places(self, chosen: Tensor) -> dict[str, Any]:
+        """What else of a set goes by image, of these (n,) int64 only."""
+        return {}
 
 
 @dataclass(kw_only=True)
-class EncodedImages:
-    """Encoded images (PNG, JPEG, WebP bytes) from a table, held in memory, decoded at each access.
+class FileImages(DecodedImages):
+    """Image files under `root`; `samples` are their posix paths relative to it."""
+
+    root: Path
+
+    def read(self, i: int) -> Tensor:
+        return decode_file(os.path.join(self.root, self.samples[i]), self.n_channels)
+
+
+@dataclass(kw_only=True)
+class EncodedImages(DecodedImages):
+    """Encoded images (PNG, JPEG, WebP bytes) from a table, held in memory.
 
     The bytes are fetched by `prepare`, because a set whose decoded images are remembered never needs them.
-    `fingerprint`, `on_broken`, `broken_later` and `timeout_s` are as in FileImages.
 
     Args:
         fetch: gives all rows' bytes as one uint8 tensor and the (rows + 1,) offsets into it.
@@ -121,52 +137,21 @@ class EncodedImages:
 
     fetch: Callable[[], tuple[Tensor, Tensor]]
     rows: Tensor
-    samples: Sequence[str]
-    n_channels: int
-    labels: Tensor | None = None
-    classes: list[str] | None = None
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    fingerprint: str = ""
     encoded: tuple[Tensor, Tensor] | None = None
-    on_broken: str = "error"
-    broken_later: dict[int, str] = field(default_factory=dict)
-    timeout_s: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def prepare(self) -> None:
-        """Fetch the bytes; called once, before threads or workers read."""
+        """Fetch the bytes."""
         if self.encoded is None:
             self.encoded = self.fetch()
 
     def read(self, i: int) -> Tensor:
-        """Image i, uint8 (C, H, W).
-
-        Raises:
-            BrokenImage: naming the image.
-        """
         assert self.encoded is not None, "prepare() comes before the first read"
         data, offsets = self.encoded
         row = int(self.rows[i])
         return decode_named(bytes(data[offsets[row] : offsets[row + 1]].numpy()), self.n_channels, self.samples[i])
 
-    def take(self, indices: Sequence[int]) -> "EncodedImages":
-        """The set of these images only; the bytes are shared."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return EncodedImages(
-            fetch=self.fetch,
-            rows=self.rows[chosen],
-            samples=[self.samples[i] for i in indices],
-            n_channels=self.n_channels,
-            labels=None if self.labels is None else self.labels[chosen],
-            classes=self.classes,
-            skipped=self.skipped,
-            fingerprint=self.fingerprint,
-            on_broken=self.on_broken,
-            timeout_s=self.timeout_s,
-            encoded=self.encoded,
-        )
+    def places(self, chosen: Tensor) -> dict[str, Any]:
+        return {"rows": self.rows[chosen]}
 
 
 def evenly_spaced(n_all: int, limit: int | None) -> list[int]:

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcluster.data.lazy_strings import LazyStrings
+
 
 @dataclass(kw_only=True, eq=False)
-class Paths(Sequence[str]):
+class Paths(LazyStrings):
     """N posix paths, relative to one folder; N Python strings would take 100 bytes each and more.
 
     A run is a series of files that lie beside each other in one folder's listing; the paths are in the order of the
@@ -37,13 +38,7 @@ class Paths(Sequence[str]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def at(self, i: int) -> str:
         if not -len(self) <= i < len(self):
             raise IndexError(i)
         i %= len(self)
@@ -60,13 +55,6 @@ class Paths(Sequence[str]):
             last = int(self.starts[end - 1]) + int(self.lengths[end - 1])
             for name in os.fsdecode(self.listing[int(self.starts[first]) : last].tobytes()).split("\0"):
                 yield before + name
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def folder_numbers(self) -> NDArray[np.int64]:
         """(N,) int64: which of `folders` each path lies in."""

@@ -15,8 +15,7 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
-from deepcluster.data.rows import DecodedImages
+from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
 from deepcluster.data.threads import for_each, in_threads
 
