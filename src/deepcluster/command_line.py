@@ -1,6 +1,5 @@
 """Between Hydra and run.py: from overrides to settings, clear errors, and how to go on after a stop.
 
-
 sweep_check.py refuses what is not possible before the first job; sweep_end.py tells a sweep's end.
 """
 
@@ -234,8 +233,9 @@ def _for_the_user(error: Exception) -> Exception | None:
 def _status_of_failure() -> int:
     """1, but 0 of a process that Lightning has started.
 
-    Lightning kills the first process, and with it a whole sweep, within 5 s after one of its children has ended with
-    another status. The first process learns it from first_failure.py and ends with 1.
+    Until training/processes.py has sent its observer home, Lightning kills the first process, and with it a whole
+    sweep, within 5 s after one of its children has ended with another status. The first process learns of the failure
+    from first_failure.py and ends with 1.
     """
     return 0 if distributed.has_starter() and distributed.starter() is None else 1
 

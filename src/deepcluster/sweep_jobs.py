@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster import config
 from deepcluster.atomic import write_atomically
-from deepcluster.evaluation.same_work import ANY_VALUE
+from deepcluster.data.settings import HOW_READ
 
 JOB_FILE = "job.json"
 SHARED = ".untrained"  # the sweep's folder of what its jobs share, see training/reuse.py
@@ -37,7 +37,7 @@ NO_DIFFERENCE = (
     *(f"extraction.{name}" for name in ("reuse_mb", "store", "memory_gb", "scratch")),
     # each process has batches of data.batch_size, so their number decides what a step is
     *(f"trainer.{name}" for name in config.MACHINE if name not in ("devices", "num_nodes")),
-    *(f"data.{name}" for name in ANY_VALUE),
+    *(f"data.{name}" for name in (*HOW_READ, "on_broken")),
 )
 
 

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -142,23 +143,8 @@ class KMeans(Clustering):
         if backend == "faiss" and device.type != "cuda":
             device = torch.device("cpu")
         features = _nearer(features, device)
-        best: Assignment | None = None
-        for redo in range(self.n_redo):
-            centroids = lloyd(
-                features,
-                self.k,
-                device=device,
-                n_iter=self.n_iter,
-                seed=seed + redo * REDO_SEED_STEP,
-                spherical=self.spherical,
-                max_points_per_centroid=self.max_points_per_centroid,
-                progress=_shifted(progress, redo * self.n_iter, self.n_redo * self.n_iter),
-            )
-            found = self._assign(features, centroids)
-            if best is None or found.objective < best.objective:
-                best = found
-        assert best is not None
-        return best
+        iterate = partial(lloyd, features, self.k, device=device)
+        return self._best(iterate, lambda centroids: self._assign(features, centroids), seed, progress)
 
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
         if self.parallel != "auto":
@@ -187,19 +173,28 @@ class KMeans(Clustering):
         rows = rows.detach()
         share = Share(rows.to(device) if backend == "torch" or device.type == "cuda" else rows, n_images, ranks)
         share.check()
+        iterate = partial(kmeans_parallel.lloyd, share, self.k, engine=backend)
+        assign = partial(kmeans_parallel.assign, share, empty=self.empty, spherical=self.spherical)
+        return self._best(iterate, assign, seed, progress)
+
+    def _best(
+        self,
+        iterate: Callable[..., Tensor],
+        assign: Callable[[Tensor], Assignment],
+        seed: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Assignment:
+        """The assignment of the smallest objective among n_redo starts."""
         best: Assignment | None = None
         for redo in range(self.n_redo):
-            centroids = kmeans_parallel.lloyd(
-                share,
-                self.k,
-                engine=backend,
+            centroids = iterate(
                 n_iter=self.n_iter,
                 seed=seed + redo * REDO_SEED_STEP,
                 spherical=self.spherical,
                 max_points_per_centroid=self.max_points_per_centroid,
                 progress=_shifted(progress, redo * self.n_iter, self.n_redo * self.n_iter),
             )
-            found = kmeans_parallel.assign(share, centroids, empty=self.empty, spherical=self.spherical)
+            found = assign(centroids)
             if best is None or found.objective < best.objective:
                 best = found
         assert best is not None

@@ -1,6 +1,6 @@
 """What the `data` group sets: which images, how they are cropped and read. Next: sources.py loads them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 TABLE_SOURCES = ("huggingface", "litdata")  # those of named fields, whose images are ordered by identity
@@ -8,6 +8,17 @@ FILE_SOURCES = ("folder", "parquet", *TABLE_SOURCES)
 SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", *FILE_SOURCES)
 _OF_TABLES = ("train_split", "test_split", "image_column", "label_column", "id")
 _OF_HUGGINGFACE = ("name", "config", "revision")
+# How images are read, not which they are.
+HOW_READ = (
+    "num_workers",
+    "persistent_workers",
+    "in_memory",
+    "memory_gb",
+    "check",
+    "cache_dir",
+    "cache_gb",
+    "timeout_s",
+)
 
 
 @dataclass(kw_only=True)
@@ -162,6 +173,11 @@ class Data:
     def place(self) -> str:
         """What the images are called by: for messages."""
         return f"data.name={self.name}" if self.name is not None else f"data.root={self.root}"
+
+    def told(self, *untold: str) -> "Data":
+        """With `HOW_READ`, and the named, as they are by default: equal settings tell the same images."""
+        plain = Data()
+        return replace(self, **{name: getattr(plain, name) for name in (*HOW_READ, *untold)})
 
     def _check_source(self) -> None:
         for sources, names in ((TABLE_SOURCES, _OF_TABLES), (("huggingface",), _OF_HUGGINGFACE)):

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,6 @@ from deepcluster.models.digest import weights_digest
 from deepcluster.training.progress import Progress
 
 Reduced = tuple[FittedReduction, Tensor | None]
-# Of the data's settings: how images are read, not which they are.
-NOT_SEEN = (
-    "num_workers",
-    "persistent_workers",
-    "in_memory",
-    "memory_gb",
-    "check",
-    "cache_dir",
-    "cache_gb",
-    "timeout_s",
-)
 LOOKED_AT = 500  # files
 
 
@@ -126,9 +115,7 @@ def same_images(data: Data, images: ImageSet) -> str:
     Elsewhere what the source knows of its files, and size and time of change of some hundred of them: a set that was
     made anew is noticed, a single file that is written over may not be.
     """
-    plain = Data()
-    settings = replace(data, **{name: getattr(plain, name) for name in NOT_SEEN})
-    digest = hashlib.blake2b(repr(asdict(settings)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr(asdict(data.told())).encode(), digest_size=16)
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
     if isinstance(images, MemoryImages):
         digest.update(images.images.contiguous().numpy().data)
