@@ -97,7 +97,7 @@ def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> Evaluation
 
     def draw(seed: int) -> Backbone:
         backbone = before_init(seed)
-        init.apply(backbone, card=card, images=images, seed=seed)
+        init.apply(backbone, card=card, images=images, seed=seed, device=_device())
         return backbone.eval()
 
     stored = Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card)
@@ -105,6 +105,10 @@ def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> Evaluation
     context.untrained = Untrained(draw=draw, init=asdict(init))
     context.train_images = images
     return context
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _context(
@@ -115,7 +119,7 @@ def _context(
     stored: Weights,
     data: Data | None,
 ) -> EvaluationContext:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     return EvaluationContext(
         backbone=backbone,
         stored=stored,

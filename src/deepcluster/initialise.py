@@ -15,6 +15,8 @@ from deepcluster.models.coates import Coates
 from deepcluster.seeding import mix
 from deepcluster.targets import build
 
+CPU = torch.device("cpu")
+
 
 def new_backbone(arch: dict[str, Any], *, in_channels: int, image_size: int, seed: int) -> Backbone:
     """The network of the group `arch`, drawn by its own law: the one with which a run of this seed starts."""
@@ -33,13 +35,16 @@ class Init:
 
     kind: str
 
-    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+    ) -> list[str]:
         """Change the weights in place.
 
         Args:
             card: the network's description (checkpoint.py).
             images: the training images.
             seed: of the run.
+            device: where long computations go; the network stays where it is.
 
         Returns:
             Lines to tell the user: what was done.
@@ -60,7 +65,9 @@ class RandomInit(Init):
 
     kind: str = "random"
 
-    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+    ) -> list[str]:
         if isinstance(backbone, Coates):
             raise ValueError("init=random gives arch=coates no centroids; set init=kmeans_patches, which learns them")
         return []
@@ -78,7 +85,9 @@ class CheckpointInit(Init):
     kind: str = "checkpoint"
     path: str
 
-    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+    ) -> list[str]:
         checkpoint.load_backbone(backbone, checkpoint.load(self.path), card)
         return []
 
@@ -101,7 +110,9 @@ class WeightsInit(Init):
     path: str
     partial: bool = False
 
-    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+    ) -> list[str]:
         found = recognise.read(self.path)
         fitted = weights.fit(found, backbone, wanted=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})

@@ -18,7 +18,7 @@ from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.threads import n_cores
 from deepcluster.data.views import FeatureView
-from deepcluster.initialise import Init
+from deepcluster.initialise import CPU, Init
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import Coates
 from deepcluster.models.first_layer import first_layer
@@ -79,16 +79,19 @@ class KMeansPatchesInit(Init):
                 f"init.epsilon must be above 0, got {self.epsilon}; in some directions patches have no variance"
             )
 
-    def apply(self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int) -> list[str]:
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+    ) -> list[str]:
         started = time.perf_counter()
+        device = device if device.type == "cuda" else CPU  # sums are float64, which MPS does not have
         done = (
-            self._coates(backbone, card, images, seed)
+            self._coates(backbone, card, images, seed, device)
             if isinstance(backbone, Coates)
-            else self._first_layer(backbone, card, images, seed)
+            else self._first_layer(backbone, card, images, seed, device)
         )
         return [f"kmeans_patches: {done}, {time.perf_counter() - started:.1f} s"]
 
-    def _coates(self, backbone: Coates, card: dict[str, Any], images: ImageSet, seed: int) -> str:
+    def _coates(self, backbone: Coates, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device) -> str:
         """Centroids of patches in grey levels, whatever the data group normalises by."""
         code = backbone.code
         if not self.normalise or self.fold:
@@ -99,14 +102,16 @@ class KMeansPatchesInit(Init):
         self._check(code.patch_size, code.n_filters)
         n_channels = code.in_channels
         grey = _view(images, card, mean=[0.0] * n_channels, std=[1 / 255] * n_channels)
-        patches = self._patches(images, grey, lambda batch: batch, code.patch_size, seed)
+        patches = self._patches(images, grey, lambda batch: batch, code.patch_size, seed).to(device)
         patches = normalise_contrast(patches, self.contrast)
         whitening = Whitening.fit(patches, self.epsilon)
         centroids = self._centroids(whitening.apply(patches), code.n_filters, seed)
         code.learn(centroids, whitening, contrast=self.contrast, mean=card["mean"], std=card["std"])
         return f"{code.n_filters} centroids of {_shape(code.patch_size, n_channels)} {self._source(patches, images)}"
 
-    def _first_layer(self, backbone: Backbone, card: dict[str, Any], images: ImageSet, seed: int) -> str:
+    def _first_layer(
+        self, backbone: Backbone, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device
+    ) -> str:
         view = _view(images, card, mean=card["mean"], std=card["std"])
         size = int(card["image_size"])
         name, conv, maps = first_layer(backbone, torch.zeros(1, int(card["in_channels"]), size, size))
@@ -118,7 +123,7 @@ class KMeansPatchesInit(Init):
             )
         n_filters = conv.out_channels
         self._check(height, n_filters)
-        patches = self._patches(images, view, lambda batch: first_layer(backbone, batch)[2], height, seed)
+        patches = self._patches(images, view, lambda batch: first_layer(backbone, batch)[2], height, seed).to(device)
         # The contrast's unit, a grey level, is 1 / (255 std) in what the view gives; channels differ little in it.
         contrast = self.contrast / (255 * sum(card["std"]) / len(card["std"])) ** 2
         # Patches without any contrast (the black around a garment) would take centroids and teach nothing.
@@ -132,7 +137,7 @@ class KMeansPatchesInit(Init):
         whitening = Whitening.fit(learned, self.epsilon)
         centroids = self._centroids(whitening.apply(learned), n_filters, seed)
         with torch.no_grad():
-            before = conv.weight.detach().flatten(1)
+            before = conv.weight.detach().flatten(1).to(device)
             filters = folded(centroids, whitening, centred=self.normalise) if self.fold else centroids
             conv.weight.copy_(scaled_like(filters, before, patches).view_as(conv.weight))
             if conv.bias is not None:
@@ -178,7 +183,8 @@ class KMeansPatchesInit(Init):
         seed = mix(seed, "patches", "k-means")
         if self.start == "noise":
             return lloyd_from_noise(whitened, k, n_iter=self.n_iter, seed=seed, spherical=self.spherical)
-        return KMeans(k=k, n_iter=self.n_iter, spherical=self.spherical).fit(whitened, seed=seed).centroids
+        settings = KMeans(k=k, n_iter=self.n_iter, spherical=self.spherical)
+        return settings.fit(whitened, seed=seed, device=whitened.device).centroids.to(whitened.device)
 
     def _source(self, patches: Tensor, images: ImageSet) -> str:
         return f"from {len(patches):,} patches of {min(self.n_images, len(images)):,} images"

@@ -82,10 +82,10 @@ def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None
             f"trainer.max_epochs={config.trainer['max_epochs']}, but this network has no weights that training could "
             "change; set trainer.max_epochs=0 to measure it as it starts"
         )
-    if initialise:
-        for line in config.init.apply(backbone, card=card, images=images, seed=config.seed):
-            progress.say(f"init       {line}")
     device = choose_device(config.trainer)
+    if initialise:
+        for line in config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device):
+            progress.say(f"init       {line}")
     precision = choose_precision(config.trainer["precision"], device)
     set_matmul_precision(device)
     backbone = backbone.to(memory_format=torch.channels_last)

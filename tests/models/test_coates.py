@@ -57,7 +57,7 @@ def test_blocks_of_images_change_nothing(monkeypatch):
     whole = learned(3, 12)(images)
     monkeypatch.setattr(coates, "NUMBERS_PER_BLOCK", 2 * 9 * 10 * 10)
     blocked = learned(3, 12)
-    assert blocked.n_images_per_block == 2
+    assert blocked._block(images) == 2
     torch.testing.assert_close(blocked(images), whole)
 
 

@@ -10,6 +10,7 @@ from deepcluster.clustering.processor import float32_products
 from deepcluster.clustering.reduction import FittedReduction
 
 SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
+SCORES_PER_GPU_BLOCK = 2**27  # 512 MB there: few large products
 NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows, which few centroids would else let grow
 ROWS_PER_BLOCK = 16_384
 DTYPES = (torch.float32, torch.float16)  # that features may be stored in; they are computed with in float32
@@ -111,7 +112,8 @@ def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     centroids' device and to float32, so features may be float16, mapped from a file, or more than a GPU holds.
     """
     offset = -0.5 * centroids.square().sum(dim=1)
-    block = max(1, min(SCORES_PER_BLOCK // len(centroids), NUMBERS_PER_BLOCK // centroids.shape[1]))
+    n_scores = SCORES_PER_GPU_BLOCK if centroids.device.type == "cuda" else SCORES_PER_BLOCK
+    block = max(1, min(n_scores // len(centroids), NUMBERS_PER_BLOCK // centroids.shape[1]))
     labels = torch.empty(len(features), dtype=torch.int64, device=features.device)
     with float32_products(centroids.device):
         for start in range(0, len(features), block):

@@ -20,6 +20,7 @@ Indices = NDArray[np.int64]
 N_STEPS = 100  # how often progress is told
 LEAST_QUERIES = 500  # rows that are searched for at once, so that products are of matrices and threads have work
 SCORES_PER_BLOCK = 2**25  # 128 MB of float32 scores at a time, in torch
+SCORES_PER_GPU_BLOCK = 2**28  # 1 GB there: few large products
 ROWS_PER_BLOCK = 2048  # 25 MB of float64 differences for 6 neighbours in 256 dimensions
 
 
@@ -71,7 +72,8 @@ def _faiss_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
 
 def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
     offset = -0.5 * features.square().sum(dim=1)  # |x - y|^2 is smallest where x.y - |y|^2 / 2 is largest
-    n_rows = max(1, SCORES_PER_BLOCK // len(features))
+    n_scores = SCORES_PER_GPU_BLOCK if features.device.type == "cuda" else SCORES_PER_BLOCK
+    n_rows = max(1, n_scores // len(features))
 
     def search(queries: Tensor, n: int) -> Indices:
         with float32_products(features.device):

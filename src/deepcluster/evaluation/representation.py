@@ -4,13 +4,15 @@ run.py asks it of the untrained and of the trained network, eval.py of any; the 
 linear_probe.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from deepcluster.clustering.metrics import AVERAGES
+from deepcluster.clustering.processor import float32_products
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.evaluation.knn import Knn, knn_accuracy
@@ -98,18 +100,29 @@ def measure(
         knn_accuracy, linear_probe_accuracy in [0, 1], and linear_probe_lr, the rate that was chosen.
     """
     assert split.train.labels is not None and split.test.labels is not None
-    train_x, test_x = (
-        collect(source(split.train), split.train_indices),
-        collect(source(split.test), split.test_indices),
-    )
+    learned, tested = source(split.train), source(split.test)
+    train_x, test_x = collect(learned, split.train_indices), collect(tested, split.test_indices)
     train_y, test_y = split.train.labels[split.train_indices], split.test.labels[split.test_indices]
-    neighbours = knn_accuracy(train_x, train_y, test_x, test_y, settings.knn)
-    probe = fit_probe(train_x, train_y, test_x, test_y, settings.linear_probe, seed=mix(seed, "probe"))
+    with _on_gpu(learned.device, train_x, test_x, train_y, test_y) as (train_x, test_x, train_y, test_y):
+        neighbours = knn_accuracy(train_x, train_y, test_x, test_y, settings.knn)
+        probe = fit_probe(train_x, train_y, test_x, test_y, settings.linear_probe, seed=mix(seed, "probe"))
     return {
         "knn_accuracy": neighbours,
         "linear_probe_accuracy": probe.accuracy,
         "linear_probe_lr": probe.learning_rate,
     }
+
+
+@contextmanager
+def _on_gpu(device: torch.device, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors on the GPU, where `device` is one with room for them and for a copy, and its products in float32."""
+    if device.type != "cuda":  # other accelerators lack the float64 of the features' moments
+        yield tensors
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    with float32_products(device):
+        yield tuple(tensor.to(device) for tensor in tensors) if 3 * n_bytes < free else tensors
 
 
 @dataclass(kw_only=True)

@@ -15,6 +15,7 @@ from deepcluster.models.patches import Whitening, normalise_contrast
 
 # Numbers of the maps (B, K, h, w) held at a time: 16 MB stay near the processor's caches (1600 filters: 3 images).
 NUMBERS_PER_BLOCK = 2**22
+NUMBERS_PER_GPU_BLOCK = 2**28  # 1 GB: few large products
 
 
 class PatchCode(nn.Module):
@@ -153,7 +154,7 @@ class Coates(Backbone):
             image_size=image_size,
             sobel=False,
         )
-        self.n_images_per_block = max(1, NUMBERS_PER_BLOCK // (n_filters * (image_size - patch_size + 1) ** 2))
+        self.codes_per_image = n_filters * (image_size - patch_size + 1) ** 2
 
     @property
     def code(self) -> PatchCode:
@@ -167,17 +168,22 @@ class Coates(Backbone):
         pool = self.features.pool1
         assert isinstance(pool, QuadrantSum)
         with torch.autocast(images.device.type, enabled=False):  # see needs_float32
-            blocks = torch.split(self.prepare(images).float(), self.n_images_per_block)
+            blocks = torch.split(self.prepare(images).float(), self._block(images))
             return self.finish(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
 
     def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
         stages = {name: read for name, read in reads.items() if name != FEATURES}
-        blocks = torch.split(images, self.n_images_per_block) if stages else ()
+        blocks = torch.split(images, self._block(images)) if stages else ()
         parts = [super(Coates, self).taps(block, stages) for block in blocks]
         found = {name: torch.cat([part[name] for part in parts]) for name in stages}
         if FEATURES in reads:
             found[FEATURES] = reads[FEATURES](self(images))
         return {name: found[name] for name in reads}
+
+    def _block(self, images: Tensor) -> int:
+        """Images whose maps are held at a time."""
+        n_numbers = NUMBERS_PER_GPU_BLOCK if images.device.type == "cuda" else NUMBERS_PER_BLOCK
+        return max(1, n_numbers // self.codes_per_image)
 
     def convolutional(self, images: Tensor) -> Tensor:
         """The features, all of them: what the papers' classifier reads, also above 10,000 numbers."""

@@ -17,7 +17,7 @@ from deepcluster.data.loader import Batch
 from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import mix
+from deepcluster.seeding import mix, seed_device
 
 CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
 
@@ -93,7 +93,7 @@ class DeepClusterModule(pl.LightningModule):
         """
         assert self.pseudo_labels is not None, "no assignment has been delivered"
         # Dropout's noise depends on where we are and not on what ran before, so that a resumed run draws the same.
-        torch.manual_seed(mix(self.seed, "dropout", self.current_epoch, batch_idx, self.global_rank))
+        seed_device(self.device, mix(self.seed, "dropout", self.current_epoch, batch_idx, self.global_rank))
         targets = self.pseudo_labels[batch.indices]
         logits = self.head(self.backbone(batch.images))
         loss = functional.cross_entropy(logits.float(), targets)
