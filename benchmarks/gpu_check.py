@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,10 +29,14 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.data.images import MemoryImages
+from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view
+from deepcluster.evaluation.linear_probe import LinearProbe
+from deepcluster.evaluation.representation import Evaluation, labelled_split, measure
 from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.coates import Coates
+from deepcluster.patch_filters import KMeansPatchesInit
 from deepcluster.training.features import Extraction, FeaturePass, collect, feature_pass, reduced_features
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,11 +83,12 @@ def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
     return f"{same:.2%} of the labels and {ratio:.6f} of the CPU's objective"
 
 
-def _pass(device: torch.device, dtype: torch.dtype) -> FeaturePass:
+def _pass(device: torch.device, dtype: torch.dtype, images: ImageSet | None = None) -> FeaturePass:
     torch.manual_seed(0)
     backbone = SmallAlexNet(3, feature_dim=64, hidden=64)
-    pixels = torch.randint(0, 256, (512, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
+    if images is None:
+        pixels = torch.randint(0, 256, (512, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+        images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
     view = feature_view(Data(size=32), images, [0.5] * 3, [0.25] * 3)
     settings = Extraction(batch_size=128)
     return feature_pass(backbone, images, view, settings, num_workers=0, device=device, dtype=dtype)
@@ -110,6 +116,44 @@ def reduction(device: torch.device) -> str:
     likeness = cosine_similarity(rows[0], rows[1])
     assert float(likeness.median()) > 0.999, f"median cosine {float(likeness.median()):.4f}"
     return f"median cosine {float(likeness.median()):.6f}"
+
+
+def patches(device: torch.device) -> str:
+    """Coates' network learned and applied on the device against the CPU's, with the same start."""
+    pixels = torch.randint(0, 256, (64, 3, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
+    init = KMeansPatchesInit(n_patches=4000, start="noise", n_iter=3)
+    card = {"in_channels": 3, "image_size": 16, "resize": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
+    found = []
+    for where in (CPU, device):
+        network = Coates(3, 16, n_filters=40, patch_size=4)
+        init.apply(network, card=card, images=images, seed=1, device=where)
+        with torch.no_grad():
+            found.append(network.to(where)((pixels.float() / 255 - 0.5).div(0.25).to(where)).cpu())
+    error = float((found[1] - found[0]).norm() / found[0].norm())
+    assert error < 0.02, f"relative error {error:.2e}, at most 0.02"  # a patch between two centroids may go to either
+    return f"relative error {error:.1e} of 160 features"
+
+
+def measured(device: torch.device) -> str:
+    """k-NN and probe of untrained features on the device against the CPU's."""
+    pixels = torch.randint(0, 256, (600, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    labels = torch.arange(len(pixels)) % 3
+    pixels[:, 0] = (pixels[:, 0] + 60 * labels.view(-1, 1, 1)).clamp(max=255).to(torch.uint8)
+    images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=labels)
+    settings = Evaluation(linear_probe=LinearProbe(epochs=3))
+    split = labelled_split(images, None, settings, seed=1)
+    assert split is not None
+    cpu, there = (measure(split, partial(_of, where=where), settings, seed=1) for where in (CPU, device))
+    worst = max(abs(there[name] - cpu[name]) for name in ("knn_accuracy", "linear_probe_accuracy"))
+    assert worst <= 0.02, f"{there} on the device, {cpu} on the CPU"
+    return (
+        f"k-NN {there['knn_accuracy']:.3f} (CPU {cpu['knn_accuracy']:.3f}), probe {there['linear_probe_accuracy']:.3f}"
+    )
+
+
+def _of(images: ImageSet, *, where: torch.device) -> FeaturePass:
+    return _pass(where, torch.float32, images)
 
 
 def training(device: torch.device, *words: str, n_processes: int = 1) -> str:
@@ -142,6 +186,8 @@ CHECKS = [
     Check("extraction_float32", lambda device: extraction(device, torch.float32)),
     Check("extraction_bfloat16", lambda device: extraction(device, torch.bfloat16)),
     Check("reduction", reduction),
+    Check("coates_patches", patches),
+    Check("probe_and_neighbours", measured),
     Check("training_and_resume", training, whole_run=True),
     Check("process_group_of_one", lambda device: training(device, "trainer=ddp"), whole_run=True),
     Check(
