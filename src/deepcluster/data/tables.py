@@ -2,7 +2,7 @@
 
 The order is that of identities and not of storage because all that a run draws is by number: so the same images are
 the same run, however they lie in shards. The price is that extraction reads rows at random, as training does anyway;
-both sources map their files, and one read costs less than the decoding (README). Next: scan.py decodes them once.
+both sources map their files, and one read costs less than the decoding. Next: scan.py decodes them once.
 """
 
 from dataclasses import dataclass
