@@ -32,6 +32,7 @@ from deepcluster.data.crops import draw_boxes
 from deepcluster.data.decode import decode
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import EpochLoader, feature_batches
+from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView, draw
 
 try:
@@ -114,14 +115,14 @@ def ways(train: TrainView, features: FeatureView) -> dict[str, dict[str, Callabl
             "Pillow, draft to 256": lambda data, numbers, box: pillow(data, (RESIZE, RESIZE)),
         },
         "RandomResizedCrop 224": {
-            "here": lambda data, numbers, box: train.crop_file(decode(data, 3), numbers),
+            "here": lambda data, numbers, box: train.crop_file(whole(decode(data, 3)), numbers),
             "decode_jpeg, float, resize": lambda data, numbers, box: resized(raw(data).float(), box),
             "Pillow": lambda data, numbers, box: pillow_crop(data, box),
             "Pillow, reducing_gap 2": lambda data, numbers, box: pillow_crop(data, box, gap=2.0),
             "Pillow, draft": lambda data, numbers, box: pillow_crop(data, box, draft=True),
         },
         "Resize 256, CenterCrop 224": {
-            "here": lambda data, numbers, box: features.crop_file(decode(data, 3)),
+            "here": lambda data, numbers, box: features.crop_file(whole(decode(data, 3))),
             "Pillow": lambda data, numbers, box: pillow_feature(data),
             "Pillow, reducing_gap 2": lambda data, numbers, box: pillow_feature(data, gap=2.0),
             "Pillow, draft": lambda data, numbers, box: pillow_feature(data, draft=True),
@@ -134,7 +135,7 @@ def ways(train: TrainView, features: FeatureView) -> dict[str, dict[str, Callabl
                 with_simplejpeg(data, fast), box
             )
             groups["Resize 256, CenterCrop 224"][name] = lambda data, numbers, box, fast=fast: features.crop_file(
-                with_simplejpeg(data, fast)
+                whole(with_simplejpeg(data, fast))
             )
     return groups
 
