@@ -171,6 +171,11 @@ def test_an_image_that_no_crop_can_shrink_costs_no_drawing(monkeypatch):
     assert view.shrink(31, 500, torch.rand(6)) == 1.0
 
 
+def test_the_feature_view_asks_for_the_short_side_before_its_crop():
+    view = FeatureView(14, 30, MEAN, STD, on_files=True)
+    assert view.shrink(60, 90) == view.shrink(90, 60) == 2.0 and view.shrink(59, 90) < 2
+
+
 @pytest.fixture
 def photographs(tmp_path):
     """Large and small, upright and turned JPEGs, and a PNG."""
@@ -258,6 +263,8 @@ def test_statistics_are_those_of_the_images_as_they_are_up_to_detail(photographs
         assert torch.equal(found[decoding], torch.tensor(statistics(load(settings, "train"), settings)))
     difference = (found["full"] - found["scaled"]).abs()
     assert 0 < difference.max() < 0.01
+    larger = folder(photographs, resize=120, cache_dir=str(tmp_path / "cache"))
+    assert not torch.equal(found["scaled"], torch.tensor(statistics(load(larger, "train"), larger)))
 
 
 def test_parquet_is_read_the_same_way(photographs, tmp_path):

@@ -56,8 +56,9 @@ class Data:
         blur_probability: share of the images that are blurred, by a Gaussian of a tenth of the side.
         blur_sigma: smallest and largest standard deviation of the blur, in pixels.
         decode: "full", or "scaled": a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where a view shrinks it as much
-            anyway, never so small that it would have to be enlarged. Large photographs then take about half the time;
-            the crops are the same regions, their pixels differ by about one grey level in 255.
+            anyway, never so small that it would have to be enlarged.
+            From 12 megapixels on that takes about half the time. Crops are the same regions; their pixels differ by 1
+            to 3 of 255 grey levels, which moves features, so a network should see all images in one way.
         batch_size: images per training batch and process.
         num_workers: reading processes; None: 0 for sets in memory, else one per core, at most 8.
         persistent_workers: keep the reading processes from epoch to epoch.

@@ -1,7 +1,7 @@
 """A JPEG decoded at 1/2, 1/4 or 1/8 of its size, where a view would shrink it as much anyway. Next: views.py.
 
 libjpeg then leaves out most of the inverse cosine transform; reading the file and its Huffman codes remains. So large
-photographs take half to two thirds of the time (README), and none is ever enlarged that would not have been.
+photographs take about half of the time, and none is ever enlarged that would not have been.
 """
 
 import io
