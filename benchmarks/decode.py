@@ -1,12 +1,13 @@
 """How fast a photograph becomes a crop of 224 px: ways to decode and to resize, and the loader's worker as it is.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR [--loader]
+    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR [--loader | --scaled]
 
 DIR holds photographs of any size; mosaics of them, saved as JPEG, have the size and the detail of ImageNet's
-(500 x 375) or a phone's (2000 x 1500) pictures. Rates are images per second of processor time on one core, so that
-other programs disturb them little; all ways take turns in each round, and medians over rounds are printed, with ratios
-to "here". --loader compares the whole way through worker processes with the training step and the forward pass of an
-AlexNet that they must keep up with.
+(500 x 375) or a phone's (2000 x 1500) pictures. --scaled compares data.decode=scaled with full, also for 12 megapixels:
+those are mosaics enlarged twice, with the grain of a sensor, since cameras do not resolve their pixels. Rates are
+images per second of processor time on one core, so that other programs disturb them little; all ways take turns in each
+round, and medians over rounds are printed, with ratios to "here". --loader compares the whole way through worker
+processes with the training step and the forward pass of an AlexNet that they must keep up with.
 """
 
 import argparse
@@ -18,8 +19,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from PIL import Image
@@ -32,6 +35,7 @@ from deepcluster.data.crops import draw_boxes
 from deepcluster.data.decode import decode
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import EpochLoader, feature_batches
+from deepcluster.data.shrunk import decode_shrunk, whole
 from deepcluster.data.views import FeatureView, TrainView, draw
 
 try:
@@ -64,6 +68,19 @@ def mosaics(root: Path, width: int, height: int, n: int) -> list[bytes]:
         data = io.BytesIO()
         canvas.save(data, "JPEG", quality=92)
         made.append(data.getvalue())
+    return made
+
+
+def photographs(root: Path, width: int, height: int, n: int) -> list[bytes]:
+    """n JPEGs as cameras write them: mosaics enlarged twice, with grain."""
+    grain = np.random.default_rng(0)
+    made = []
+    for data in mosaics(root, width // 2, height // 2, n):
+        soft = np.asarray(Image.open(io.BytesIO(data)).resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        pixels = (soft + 2 * grain.standard_normal((height, width, 1), np.float32)).clip(0, 255).round()
+        file = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=90)
+        made.append(file.getvalue())
     return made
 
 
@@ -114,14 +131,14 @@ def ways(train: TrainView, features: FeatureView) -> dict[str, dict[str, Callabl
             "Pillow, draft to 256": lambda data, numbers, box: pillow(data, (RESIZE, RESIZE)),
         },
         "RandomResizedCrop 224": {
-            "here": lambda data, numbers, box: train.crop_file(decode(data, 3), numbers),
+            "here": lambda data, numbers, box: train.crop_file(whole(decode(data, 3)), numbers),
             "decode_jpeg, float, resize": lambda data, numbers, box: resized(raw(data).float(), box),
             "Pillow": lambda data, numbers, box: pillow_crop(data, box),
             "Pillow, reducing_gap 2": lambda data, numbers, box: pillow_crop(data, box, gap=2.0),
             "Pillow, draft": lambda data, numbers, box: pillow_crop(data, box, draft=True),
         },
         "Resize 256, CenterCrop 224": {
-            "here": lambda data, numbers, box: features.crop_file(decode(data, 3)),
+            "here": lambda data, numbers, box: features.crop_file(whole(decode(data, 3))),
             "Pillow": lambda data, numbers, box: pillow_feature(data),
             "Pillow, reducing_gap 2": lambda data, numbers, box: pillow_feature(data, gap=2.0),
             "Pillow, draft": lambda data, numbers, box: pillow_feature(data, draft=True),
@@ -134,7 +151,7 @@ def ways(train: TrainView, features: FeatureView) -> dict[str, dict[str, Callabl
                 with_simplejpeg(data, fast), box
             )
             groups["Resize 256, CenterCrop 224"][name] = lambda data, numbers, box, fast=fast: features.crop_file(
-                with_simplejpeg(data, fast)
+                whole(with_simplejpeg(data, fast))
             )
     return groups
 
@@ -166,6 +183,39 @@ def compare(jpegs: list[bytes], width: int, height: int, rounds: int) -> None:
         for way in options:
             ratio = statistics.median(a / b for a, b in zip(rates[view, way], rates[view, "here"], strict=True))
             print(f"  {way:28} {statistics.median(rates[view, way]):7.0f} images/s per core  {ratio:5.2f} x here")
+
+
+def compare_scaled(jpegs: list[bytes], width: int, height: int, rounds: int) -> None:
+    """data.decode=scaled against full: time on the processor, and how far the pixels of the crops are apart."""
+    train = TrainView(SIZE, [0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD, on_files=True)
+    features = FeatureView(SIZE, RESIZE, MEAN, STD, on_files=True)
+    numbers = draw(len(jpegs), torch.Generator().manual_seed(0))
+
+    def trained(data: bytes, own: Tensor, scaled: bool) -> Tensor:
+        return train.crop_file(decode_shrunk(data, 3, "", partial(train.shrink, draws=own) if scaled else None), own)
+
+    def seen(data: bytes, own: Tensor, scaled: bool) -> Tensor:
+        return features.crop_file(decode_shrunk(data, 3, "", features.shrink if scaled else None))
+
+    print(f"\n{width} x {height}, {sum(map(len, jpegs)) / len(jpegs) / 1e3:.0f} kB a JPEG, {len(jpegs)} x {rounds}")
+    for name, work in (("RandomResizedCrop 224", trained), ("Resize 256, CenterCrop 224", seen)):
+        times: dict[bool, list[float]] = {False: [], True: []}
+        crops: dict[bool, Tensor] = {}
+        for number in range(rounds + 1):  # the first warms up
+            for scaled in times:
+                started = time.process_time()
+                made = [work(data, own, scaled) for data, own in zip(jpegs, numbers, strict=True)]
+                if number:
+                    times[scaled].append(1e3 * (time.process_time() - started) / len(jpegs))
+                crops[scaled] = torch.stack(made).float()
+        ratios = sorted(full / small for full, small in zip(times[False], times[True], strict=True))
+        apart = float((crops[False] - crops[True]).abs().mean())
+        print(
+            f"  {name:27} full {statistics.median(times[False]):6.1f} ms, "
+            f"scaled {statistics.median(times[True]):6.1f} ms: "
+            f"{statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f}); "
+            f"{apart:.2f} grey levels apart"
+        )
 
 
 def loader(jpegs: list[bytes], rounds: int, workers: int) -> None:
@@ -239,6 +289,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=48, help="mosaics of each size")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loader", action="store_true", help="only the loader, with worker processes")
+    parser.add_argument("--scaled", action="store_true", help="only data.decode=scaled against full")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -248,6 +299,11 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if args.loader:
         loader(mosaics(args.root, 500, 375, args.n), args.rounds, args.workers)
+        return
+    if args.scaled:
+        compare_scaled(mosaics(args.root, 500, 375, args.n), 500, 375, args.rounds)
+        for width, height in ((2000, 1500), (4000, 3000)):
+            compare_scaled(photographs(args.root, width, height, args.n), width, height, args.rounds)
         return
     for width, height, n in ((500, 375, args.n), (2000, 1500, max(4, args.n // 6))):
         compare(mosaics(args.root, width, height, n), width, height, args.rounds)

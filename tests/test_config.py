@@ -489,3 +489,16 @@ def test_data_keys_of_a_file_without_a_run_are_refused(trained: Path) -> None:
         evaluated(trained / "nowhere", "data.limit=9")
     with pytest.raises(ValueError, match=r"data\.limit must be at least 2, got 1"):
         evaluated(trained, "data.limit=1")
+
+
+@pytest.mark.parametrize("of_run", ["full", "scaled"])
+def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -> None:
+    stored = OmegaConf.load(trained / "config.yaml")
+    stored.data.decode = of_run
+    OmegaConf.save(stored, trained / "config.yaml")
+    for typed, decode in (([], of_run), (["data.decode=full"], "full"), (["data.decode=scaled"], "scaled")):
+        found = evaluated(trained, "data=folder", "data.root=other", *typed)
+        assert found is not None and (found.root, found.decode) == ("other", decode)
+    (trained / "config.yaml").write_text("data: 3")  # of another version: the weights are enough
+    found = evaluated(trained, "data=folder", "data.root=other")
+    assert found is not None and found.decode == "full"

@@ -83,13 +83,16 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
     Args:
         cfg: composed.
-        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` changes what the run's config says.
+        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` changes what the run's config says; with it,
+            the run still says how JPEGs are decoded, unless data.decode is typed too.
 
     Raises:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
     """
     typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if "data" in typed_keys:
+        if "data.decode" not in typed_keys:
+            _decode_as_the_run(cfg)
         return cfg
     changes = [key for key in typed_keys if key.startswith("data.")]
     data, ckpt = None, OmegaConf.select(cfg, "ckpt")
@@ -106,6 +109,19 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), merge=False)
     cfg.data = data
     return cfg
+
+
+def _decode_as_the_run(cfg: DictConfig) -> None:
+    """Other images are decoded as those were that the network learned from, whatever their group says."""
+    if cfg.ckpt is None:
+        return
+    try:
+        run = run_folder(recognise.find(cfg.ckpt))
+        stored = None if run is None else load_config(run / "config.yaml").data
+    except (ValueError, FileNotFoundError):  # told later; a run of another version needs only its weights
+        return
+    if stored is not None:
+        cfg.data.decode = stored.decode
 
 
 def run_folder(path: Path) -> Path | None:

@@ -5,6 +5,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.augment import N_DRAWS, Augmentation, augmentation, blur, blur_radius
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import whole
 from deepcluster.data.views import TrainView, draw, train_view
 
 STRONG = {
@@ -137,7 +138,9 @@ def test_crops_of_workers_get_the_same_colours():
     options = (40, [1.0, 1.0], [1.0, 1.0], True, MEAN, STD)
     made = Augmentation(**STRONG)
     on_files = TrainView(*options, on_files=True, augmentation=made)
-    crops = torch.stack([on_files.crop_file(image, numbers) for image, numbers in zip(batch, draws, strict=True)])
+    crops = torch.stack(
+        [on_files.crop_file(whole(image), numbers) for image, numbers in zip(batch, draws, strict=True)]
+    )
     assert torch.equal(crops, batch)
     assert (on_files(crops, draws) - TrainView(*options, augmentation=made)(batch, draws)).abs().max() < 1e-4
 

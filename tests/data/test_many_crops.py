@@ -9,6 +9,7 @@ from deepcluster.data.crops import draw_boxes
 from deepcluster.data.loader import feature_batches, random_batches
 from deepcluster.data.many_crops import RandomCrops
 from deepcluster.data.probe_views import TenCropView
+from deepcluster.data.shrunk import whole
 from deepcluster.data.views import N_DRAWS, TrainView, draw
 from deepcluster.data.voc import read_split
 
@@ -31,7 +32,7 @@ def test_random_crops_are_those_of_the_training_view(images, workers):
         for row, i in enumerate(batch.indices.tolist()):
             for number in range(3):
                 draws = batch.draws[row, number * N_DRAWS : (number + 1) * N_DRAWS]
-                alone = one(one.crop_file(images.read(i), draws)[None], draws[None])[0]
+                alone = one(one.crop_file(whole(images.read(i)), draws)[None], draws[None])[0]
                 assert torch.equal(shown[row, number], alone)
     again = next(iter(random_batches(images, many, torch.arange(7), 3, 0, seed=5)))
     other = next(iter(random_batches(images, many, torch.arange(7), 3, 0, seed=6)))

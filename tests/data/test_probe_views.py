@@ -5,6 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.probe_views import RandomCropView, TenCropView
+from deepcluster.data.shrunk import whole
 
 MEAN, STD = [0.4, 0.5], [0.2, 0.3]
 
@@ -32,7 +33,9 @@ def test_crops_of_files_are_those_of_images_in_memory() -> None:
     in_memory, on_files = (RandomCropView(14, 18, True, MEAN, STD, on_files=flag) for flag in (False, True))
     pixels = images(18, 18)  # nothing to resize, so nothing to round
     draws = in_memory.draw(4, torch.Generator().manual_seed(0))
-    read = torch.stack([on_files.crop_file(image, numbers) for image, numbers in zip(pixels, draws, strict=True)])
+    read = torch.stack(
+        [on_files.crop_file(whole(image), numbers) for image, numbers in zip(pixels, draws, strict=True)]
+    )
     torch.testing.assert_close(on_files(read, draws), in_memory(pixels, draws))
 
 
@@ -54,7 +57,7 @@ def test_ten_crops_are_torchvisions(height: int, width: int) -> None:
     for image, mine in zip(pixels, crops, strict=True):
         twin = torch.stack(list(TF.ten_crop(TF.resize(image.float(), [18], antialias=True), [14, 14])))
         torch.testing.assert_close(mine, TF.normalize(twin / 255, MEAN, STD), atol=1e-4, rtol=0)
-    read = torch.stack([on_files.crop_file(image) for image in pixels])
+    read = torch.stack([on_files.crop_file(whole(image)) for image in pixels])
     assert read.shape[1:] == (10, 2, 14, 14) and read.dtype == torch.uint8
     # resized in 8 bits, rounded after each of two passes
     assert float((on_files(read) - crops).abs().max()) <= 1.01 / 255 / min(STD)

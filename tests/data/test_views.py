@@ -5,6 +5,7 @@ from torchvision.transforms.v2 import functional as TF
 from deepcluster.data import views as views_module
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import whole
 from deepcluster.data.sources import load
 from deepcluster.data.views import FeatureView, TrainView, draw, feature_view, train_view
 
@@ -45,7 +46,9 @@ def test_crops_by_workers_are_the_batched_crops_up_to_rounding(side, size):
     batch, draws = images(16, side), draw(16, torch.Generator().manual_seed(1))
     options = ([0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD)
     batched, on_files = TrainView(size, *options), TrainView(size, *options, on_files=True)
-    crops = torch.stack([on_files.crop_file(image, numbers) for image, numbers in zip(batch, draws, strict=True)])
+    crops = torch.stack(
+        [on_files.crop_file(whole(image), numbers) for image, numbers in zip(batch, draws, strict=True)]
+    )
     assert crops.dtype == torch.uint8
     difference = (on_files(crops, draws) - batched(batch, draws)).abs().amax((0, 2, 3))
     assert (difference < 1.6 / 255 / torch.tensor(STD)).all()  # two roundings to grey levels
@@ -56,7 +59,7 @@ def test_the_feature_view_is_resize_center_crop_normalise():
     expected = TF.normalize(TF.center_crop(TF.resize(batch.float(), [44], antialias=True), [32, 32]) / 255, MEAN, STD)
     assert (FeatureView(32, 44, MEAN, STD)(batch) - expected).abs().max() < 1e-4
     on_files = FeatureView(32, 44, MEAN, STD, on_files=True)
-    crops = torch.stack([on_files.crop_file(image) for image in batch])
+    crops = torch.stack([on_files.crop_file(whole(image)) for image in batch])
     assert (on_files(crops) - expected).abs().max() < 1.6 / 255 / 0.2
 
 

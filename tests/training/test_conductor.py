@@ -17,6 +17,7 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import whole
 from deepcluster.data.sources import load
 from deepcluster.data.views import feature_view
 from deepcluster.models.inference import inference_copy
@@ -152,7 +153,7 @@ def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_wor
     clusterer = dataclasses.replace(clusterer, images=on_disk, view=view, num_workers=num_workers)
     assignment, _ = clusterer.assign(backbone, device=torch.device("cpu"), moment="epoch 0")
     assert len(assignment.labels) == 40 and assignment.sizes().min() > 0
-    view_batch = torch.stack([view.crop_file(on_disk.read(i)) for i in range(40)])
+    view_batch = torch.stack([view.crop_file(whole(on_disk.read(i))) for i in range(40)])
     plain = inference_copy(backbone)(view(view_batch))
     assert torch.equal(assignment.apply(plain), assignment.labels)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import whole
 from deepcluster.data.sources import load
 from deepcluster.data.views import feature_view
 from deepcluster.visualization.receptive_field import receptive_field
@@ -118,7 +119,7 @@ def test_images_of_files_are_shown_as_the_network_saw_them(tmp_path: Path) -> No
     view = feature_view(data, of, CARD["mean"], CARD["std"])
     seen = as_seen(of, view, [1, 3], context(tmp_path, of, network(), data))
     for i in (1, 3):
-        assert torch.equal(seen[i], view.crop_file(of.read(i)))
+        assert torch.equal(seen[i], view.crop_file(whole(of.read(i))))
     TopImages(stage="conv1", crop="field", n_top=2).run(context(tmp_path, of, network(), data))
     assert len(table(tmp_path)) == 12
 

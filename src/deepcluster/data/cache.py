@@ -98,4 +98,6 @@ def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
         facts += (settings.name, settings.config, settings.train_split, settings.test_split)
     if not of_root_only:
         facts += (settings.stored_size, settings.n_channels, settings.in_memory, settings.limit)
+        if settings.decode != "full":  # so that entries of before this was a setting stay good
+            facts += (settings.decode,)
     return folder / f"{name}-{fingerprint(*facts)}.pt"

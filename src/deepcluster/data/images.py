@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from deepcluster.data.decode import decode_file, decode_named
+from deepcluster.data.decode import read_file
 from deepcluster.data.lazy_strings import LazyStrings
+from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
 
 D = TypeVar("D", bound="DecodedImages")
 
@@ -71,6 +72,7 @@ class DecodedImages:
         on_broken: data.on_broken, for images that turn out broken after the scan.
         broken_later: these: index -> reason.
         timeout_s: data.timeout_s.
+        scaled: data.decode=scaled.
     """
 
     samples: Sequence[str]
@@ -82,6 +84,7 @@ class DecodedImages:
     on_broken: str = "error"
     broken_later: dict[int, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    scaled: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,6 +98,18 @@ class DecodedImages:
         Raises:
             BrokenImage: naming the image.
         """
+        return self.decode(i, None).pixels
+
+    def read_shrunk(self, i: int, shrink: Shrink) -> Shrunk:
+        """Image i, if `scaled` perhaps decoded smaller.
+
+        Raises:
+            BrokenImage: naming the image.
+        """
+        return self.decode(i, shrink if self.scaled else None)
+
+    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
+        """Image i as small as `shrink` allows; None: as it is."""
         raise NotImplementedError
 
     def take(self: D, indices: Sequence[int]) -> D:
@@ -120,8 +135,9 @@ class FileImages(DecodedImages):
 
     root: Path
 
-    def read(self, i: int) -> Tensor:
-        return decode_file(os.path.join(self.root, self.samples[i]), self.n_channels)
+    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
+        path = os.path.join(self.root, self.samples[i])
+        return decode_shrunk(read_file(path), self.n_channels, path, shrink)
 
 
 @dataclass(kw_only=True)
@@ -144,14 +160,20 @@ class EncodedImages(DecodedImages):
         if self.encoded is None:
             self.encoded = self.fetch()
 
-    def read(self, i: int) -> Tensor:
+    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
         assert self.encoded is not None, "prepare() comes before the first read"
         data, offsets = self.encoded
         row = int(self.rows[i])
-        return decode_named(bytes(data[offsets[row] : offsets[row + 1]].numpy()), self.n_channels, self.samples[i])
+        encoded = bytes(data[offsets[row] : offsets[row + 1]].numpy())
+        return decode_shrunk(encoded, self.n_channels, self.samples[i], shrink)
 
     def places(self, chosen: Tensor) -> dict[str, Any]:
         return {"rows": self.rows[chosen]}
+
+
+def read_shrunk(images: ImageSet, i: int, shrink: Shrink) -> Shrunk:
+    """Image i of any set, perhaps decoded smaller."""
+    return images.read_shrunk(i, shrink) if isinstance(images, DecodedImages) else whole(images.read(i))
 
 
 def evenly_spaced(n_all: int, limit: int | None) -> list[int]:

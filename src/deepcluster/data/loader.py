@@ -6,6 +6,7 @@ Next: training looks up pseudo_labels[batch.indices] and calls the view on its o
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
 
@@ -15,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from deepcluster.data.broken import Broken, note_broken
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import whole
 from deepcluster.data.threads import hung, in_threads, n_cores
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.seeding import mix
@@ -91,12 +93,13 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
         broken: list[Broken] = []
         for i, numbers in zip(request.indices.tolist(), draws, strict=True):
             self.at[place] = i + 1
+            shrink = view.shrink if isinstance(view, FeatureView) else partial(view.shrink, draws=numbers)
             try:
-                image = self.images.read(i)
+                image = read_shrunk(self.images, i, shrink)
             except BrokenImage as error:
                 broken.append(Broken(i, error.reason, isinstance(error, UnreadableImage)))
                 # cropped as any other: a view may cut several crops
-                image = torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8)
+                image = whole(torch.full((self.images.n_channels, view.size, view.size), 128, dtype=torch.uint8))
             self.at[place] = 0
             crops.append(view.crop_file(image) if isinstance(view, FeatureView) else view.crop_file(image, numbers))
         return Batch(torch.stack(crops), request.indices, draws), broken

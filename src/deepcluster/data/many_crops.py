@@ -5,9 +5,9 @@ They are cut in the workers, so that a file is decoded once.
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import draw_boxes
+from deepcluster.data.shrunk import Shrunk, cut
 from deepcluster.data.views import N_DRAWS, TrainView
 
 
@@ -32,16 +32,22 @@ class RandomCrops(TrainView):
         """The random numbers of B images, (B, 6 n)."""
         return torch.rand(batch_size, self.n_crops * N_DRAWS, generator=generator)
 
-    def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
-        """One image uint8 (C, h, w) and its draws (6 n,) to (n, C, S, S)."""
-        numbers = draws.view(self.n_crops, N_DRAWS)
-        with torch.inference_mode():  # all boxes at once: one alone takes longer than its crop
-            boxes = draw_boxes(numbers, image.shape[1], image.shape[2], self.scale, self.ratio)
+    def shrink(self, height: int, width: int, draws: Tensor) -> float:
+        """How many times smaller an image may be decoded without any crop having to be enlarged."""
+        return float(self._boxes(height, width, draws)[:, 2:].min()) / self.size
+
+    def crop_file(self, image: Shrunk, draws: Tensor) -> Tensor:
+        """One image of any size and its draws (6 n,) to (n, C, S, S)."""
+        flips = (draws.view(self.n_crops, N_DRAWS)[:, 5] < 0.5).tolist()
         crops = []
-        for (top, left, height, width), flipped in zip(boxes.tolist(), (numbers[:, 5] < 0.5).tolist(), strict=True):
-            crop = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
+        for box, flipped in zip(self._boxes(image.height, image.width, draws).tolist(), flips, strict=True):
+            crop = cut(image, box, self.size)
             crops.append(crop.flip(-1) if self.flip and flipped else crop)
         return torch.stack(crops)
+
+    def _boxes(self, height: int, width: int, draws: Tensor) -> Tensor:
+        with torch.inference_mode():  # all boxes at once: one alone takes longer than its crop
+            return draw_boxes(draws.view(self.n_crops, N_DRAWS), height, width, self.scale, self.ratio)
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         """uint8 (B, n, C, S, S) to float32 of that shape."""

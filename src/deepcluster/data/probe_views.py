@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as TF
 
-from deepcluster.data.crops import central_crop, square
+from deepcluster.data.crops import central_crop
+from deepcluster.data.shrunk import Shrunk, central_square, short_side
 from deepcluster.data.ten_crops import ten_crops
 from deepcluster.data.views import FeatureView, TrainView
 
@@ -42,10 +42,14 @@ class RandomCropView(TrainView):
         channels = torch.arange(images.shape[1], device=images.device).view(1, -1, 1, 1)
         return squares[batch, channels, rows[:, None, :, None], columns[:, None, None, :]]
 
-    def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
-        """One image uint8 (C, h, w), of any size, and its draws (6,) to its crop, uint8; not flipped."""
+    def shrink(self, height: int, width: int, draws: Tensor) -> float:
+        """How many times smaller an image may be decoded without having to be enlarged."""
+        return min(height, width) / self.resize
+
+    def crop_file(self, image: Shrunk, draws: Tensor) -> Tensor:
+        """One image of any size and its draws (6,) to its crop, uint8 (C, S, S); not flipped."""
         top, left = self._corner(draws[None])[0].tolist()
-        return square(image, self.resize, self.resize)[:, top : top + self.size, left : left + self.size]
+        return central_square(image, self.resize, self.resize)[:, top : top + self.size, left : left + self.size]
 
     def _corner(self, draws: Tensor) -> Tensor:
         """(B, 2) int64, top and left, from the third and fourth number of each image's draws."""
@@ -65,10 +69,9 @@ class TenCropView(FeatureView):
             return self._normalise(images)
         return self._normalise(ten_crops(self._resized(images), self.size))
 
-    def crop_file(self, image: Tensor) -> Tensor:
-        """One image uint8 (C, h, w), of any size, to uint8 (10, C, S, S)."""
-        resized: Tensor = TF.resize(image, [self.resize], antialias=True)
-        return ten_crops(resized[None], self.size)[0]
+    def crop_file(self, image: Shrunk) -> Tensor:
+        """One image of any size to uint8 (10, C, S, S)."""
+        return ten_crops(short_side(image, self.resize)[None], self.size)[0]
 
     def _resized(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]

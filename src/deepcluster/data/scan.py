@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
-from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_square, to_short_side
 from deepcluster.data.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def scan(images: DecodedImages, settings: Data, split: str, check: str) -> Image
             data.in_memory=always cannot be.
     """
     images.on_broken, images.timeout_s = settings.on_broken, settings.timeout_s
+    images.scaled = settings.decode == "scaled"
     if check == "none":
         images.prepare()
         return images
@@ -70,6 +71,8 @@ def scan(images: DecodedImages, settings: Data, split: str, check: str) -> Image
         settings.memory_gb,
         settings.stored_size,
     ]
+    if settings.decode != "full":  # so that entries of before this was a setting stay good
+        facts.append(settings.decode)
     if check == "sample":
         facts.append(_N_SAMPLED)
     key = cache.fingerprint(*facts)
@@ -103,7 +106,7 @@ def scan(images: DecodedImages, settings: Data, split: str, check: str) -> Image
 def _decode_all(images: DecodedImages, settings: Data) -> _Found:
     store = _Store(images, settings)
     _log.info("decoding %s images of %s once", f"{len(images):,}", settings.place)
-    broken, may_heal = _read_each(images, range(len(images)), store.keep, "decoding images")
+    broken, may_heal = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
     kept = store.images
     if kept is not None and broken:
         kept = kept[[i for i in range(len(images)) if i not in broken]]
@@ -113,12 +116,12 @@ def _decode_all(images: DecodedImages, settings: Data) -> _Found:
 def _decode_sample(images: DecodedImages) -> _Found:
     chosen = evenly_spaced(len(images), _N_SAMPLED)
     _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
-    broken, may_heal = _read_each(images, chosen, lambda i, image: None, "decoding a sample")
+    broken, may_heal = _read_each(images, chosen, as_small_as_can_be, lambda i, image: None, "decoding a sample")
     return _Found(broken, None, may_heal)
 
 
 def _read_each(
-    images: DecodedImages, chosen: Sequence[int], use: Callable[[int, Tensor], None], title: str
+    images: DecodedImages, chosen: Sequence[int], shrink: Shrink, use: Callable[[int, Shrunk], None], title: str
 ) -> tuple[dict[int, str], bool]:
     """Read the chosen images in threads; why some are broken, and if some could not even be read."""
     broken: dict[int, str] = {}
@@ -127,7 +130,7 @@ def _read_each(
     def work(number: int) -> None:
         i = chosen[number]
         try:
-            use(i, images.read(i))
+            use(i, images.read_shrunk(i, shrink))
         except BrokenImage as error:
             broken[i] = error.reason
             if isinstance(error, UnreadableImage):
@@ -166,12 +169,18 @@ class _Store:
                 "or set data.in_memory=auto"
             )
 
-    def keep(self, i: int, image: Tensor) -> None:
+    def shrink(self, height: int, width: int) -> float:
+        """How many times smaller an image may be decoded for what is kept of it."""
+        if self.images is None:
+            return as_small_as_can_be(height, width)
+        side = self.settings.stored_size
+        return 1.0 if side is None else to_short_side(side)(height, width)
+
+    def keep(self, i: int, read: Shrunk) -> None:
         store, side = self.images, self.settings.stored_size
         if store is None:
             return
-        if side is not None:
-            image = square(image, side, side)
+        image = read.pixels if side is None else central_square(read, side, side)
         if image.shape != store.shape[1:]:
             self.images = None
             (height, width), (other_height, other_width) = image.shape[1:], store.shape[2:]

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import Shrink, to_short_side
 from deepcluster.data.threads import for_each
 
 _MAX_IMAGES = 50_000  # 1,000 would do for two digits; 50,000 gives CIFAR-10's published values exactly
@@ -32,16 +33,18 @@ def statistics(images: ImageSet, settings: Data) -> tuple[list[float], list[floa
             )
         return list(settings.mean), list(settings.std)
     chosen = evenly_spaced(len(images), _MAX_IMAGES)
+    resize = settings.resize or settings.size
     if isinstance(images, MemoryImages):
         moments = _memory_moments(images.images, chosen)
     elif isinstance(images, DecodedImages):
-        key = cache.fingerprint(images.fingerprint, images.n_channels, len(images))
+        facts: list[object] = [images.fingerprint, images.n_channels, len(images)]
+        key = cache.fingerprint(*facts, *([resize] if images.scaled else []))
         entry = cache.read(settings, "statistics", key)
-        moments = _read_moments(images, chosen) if entry is None else entry["moments"]
+        moments = _read_moments(images, chosen, to_short_side(resize)) if entry is None else entry["moments"]
         if entry is None:
             cache.write(settings, "statistics", key, {"moments": moments})
     else:
-        moments = _read_moments(images, chosen)
+        moments = _read_moments(images, chosen, to_short_side(resize))
     mean, square = moments.mean(0)
     std = (square - mean**2).clamp(min=0).sqrt().clamp(min=_SMALLEST_STD)
     return mean.tolist(), std.tolist()
@@ -52,13 +55,13 @@ def _memory_moments(images: Tensor, chosen: list[int]) -> Tensor:
     return torch.cat([_moments(images[part]) for part in parts])
 
 
-def _read_moments(images: ImageSet, chosen: list[int]) -> Tensor:
+def _read_moments(images: ImageSet, chosen: list[int], shrink: Shrink) -> Tensor:
     moments = torch.empty(len(chosen), 2, images.n_channels, dtype=torch.float64)
     good = torch.ones(len(chosen), dtype=torch.bool)
 
     def work(i: int) -> None:
         try:
-            moments[i] = _moments(images.read(chosen[i])[None])[0]
+            moments[i] = _moments(read_shrunk(images, chosen[i], shrink).pixels[None])[0]
         except BrokenImage:  # of a set of which only a sample was decoded; the loader tells of it
             if getattr(images, "on_broken", "error") == "error":
                 raise

@@ -6,13 +6,13 @@ after them, so neither the number of workers nor the batch it is in changes it.
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data import augment
 from deepcluster.data.augment import Augmentation, augmentation
-from deepcluster.data.crops import central_crop, crop, draw_boxes, square
+from deepcluster.data.crops import central_crop, crop, draw_boxes
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.shrunk import Shrunk, central_square, cut
 
 N_DRAWS = 6  # area, ratio, top, left, fallback to the central crop, flip
 _PART_BYTES = 2**28  # of float32 pixels at once: a batch of 256 large photographs in memory would take gigabytes
@@ -97,13 +97,20 @@ class TrainView(_View):
         parts = zip(*(torch.split(whole, _n_at_once(images)) for whole in (images, boxes, flipped)), strict=True)
         return _joined([crop(part, box, mirrored, self.size) for part, box, mirrored in parts])
 
-    def crop_file(self, image: Tensor, draws: Tensor) -> Tensor:
-        """One image uint8 (C, h, w), of any size, and its draws (6,) to its crop, uint8; not flipped."""
+    def shrink(self, height: int, width: int, draws: Tensor) -> float:
+        """How many times smaller an image may be decoded without its crop having to be enlarged."""
+        if min(height, width) < 2 * self.size:  # no crop of it may
+            return 1.0
+        return min(self._box(height, width, draws)[2:]) / self.size
+
+    def crop_file(self, image: Shrunk, draws: Tensor) -> Tensor:
+        """One image of any size and its draws (6,) to its crop, uint8 (C, S, S); not flipped."""
+        return cut(image, self._box(image.height, image.width, draws), self.size)
+
+    def _box(self, height: int, width: int, draws: Tensor) -> list[int]:
         with torch.inference_mode():  # some thirty operations on single numbers: a third less time
-            box = draw_boxes(draws[None], image.shape[1], image.shape[2], self.scale, self.ratio)
-        top, left, height, width = box[0].tolist()
-        cropped: Tensor = TF.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True)
-        return cropped
+            box: list[int] = draw_boxes(draws[None], height, width, self.scale, self.ratio)[0].tolist()
+        return box
 
 
 class FeatureView(_View):
@@ -128,9 +135,13 @@ class FeatureView(_View):
         parts = torch.split(images, _n_at_once(images))
         return self._normalise(_joined([central_crop(part.float(), self.resize, self.size) for part in parts]))
 
-    def crop_file(self, image: Tensor) -> Tensor:
-        """One image uint8 (C, h, w), of any size, to uint8 (C, S, S)."""
-        return square(image, self.resize, self.size)
+    def shrink(self, height: int, width: int) -> float:
+        """How many times smaller an image may be decoded without having to be enlarged."""
+        return min(height, width) / self.resize
+
+    def crop_file(self, image: Shrunk) -> Tensor:
+        """One image of any size to uint8 (C, S, S)."""
+        return central_square(image, self.resize, self.size)
 
 
 def _n_at_once(images: Tensor) -> int:
