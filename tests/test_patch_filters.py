@@ -187,8 +187,16 @@ def test_the_seed_draws_the_patches_and_each_batch_of_images_has_places_of_its_o
     assert not torch.equal(one[:128], one[128:])
 
 
-def test_a_device_without_float64_sums_is_left_alone() -> None:
+def test_a_gpu_is_used_and_a_device_without_float64_sums_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     images = edges(channels=1)
+    asked: list[str] = []
+    with monkeypatch.context() as patched:
+        for way in ("_first_layer", "_coates"):
+            patched.setattr(KMeansPatchesInit, way, lambda *given: asked.append(given[-1].type))
+        for net in (LeNet5(1), Coates(1, 32, n_filters=4)):
+            gpu = torch.device("cuda")
+            KMeansPatchesInit().apply(net, card=card(images), images=images, seed=1, device=gpu)
+    assert asked == ["cuda", "cuda"]
     weights = []
     for device in (torch.device("cpu"), torch.device("mps")):  # of which this machine may have none
         torch.manual_seed(0)
