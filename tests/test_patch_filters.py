@@ -10,6 +10,7 @@ from reference.coates import normalised, zca
 from torch import nn
 from torchvision.io import write_png
 
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.kmeans_torch import lloyd_from_noise
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.views import FeatureView
@@ -20,7 +21,8 @@ from deepcluster.models.coates import Coates
 from deepcluster.models.first_layer import first_layer
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.patch_filters import KMeansPatchesInit
+from deepcluster.patch_filters import IMAGES_PER_BATCH, KMeansPatchesInit
+from deepcluster.seeding import mix
 
 MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.2, 0.3]
 
@@ -65,13 +67,15 @@ def networks() -> list[tuple[Backbone, int]]:
     ]
 
 
-@pytest.mark.parametrize("which", range(5))
-def test_answers_keep_the_random_filters_scale(which: int) -> None:
+@pytest.mark.parametrize(("which", "black"), [(0, False), (0, True), (1, False), (2, False), (3, False), (4, False)])
+def test_answers_keep_the_random_filters_scale(which: int, black: bool) -> None:
     net, channels = networks()[which]
-    images = edges(channels=channels, size=net.image_size)
+    images = edges(channels=channels, size=net.image_size, black=black)
     view = FeatureView(net.image_size, net.image_size, MEAN[:channels], STD[:channels])
     conv, seen = first_layer(net, view(images.images))[1:]
     before = conv.weight.detach().clone()
+    if conv.bias is not None:
+        nn.init.ones_(conv.bias)
     inside = nn.functional.conv2d(seen, before)
     after, _ = started(net, images, n_patches=20_000)
     assert after is conv and not torch.allclose(conv.weight.detach(), before)
@@ -80,6 +84,45 @@ def test_answers_keep_the_random_filters_scale(which: int) -> None:
     # of all patches, of which the init saw a sample
     learned = nn.functional.conv2d(seen, conv.weight.detach())
     assert float(learned.std() / inside.std()) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"contrast": 400.0, "epsilon": 0.5},
+        {"fold": True},
+        {"normalise": False},
+        {"spherical": True},
+        {"start": "noise", "n_iter": 30},
+        {"start": "noise", "n_iter": 30, "spherical": True},
+    ],
+    ids=str,
+)
+def test_filters_point_as_the_centroids_of_patches_normalised_in_grey_levels_and_whitened(
+    settings: dict[str, Any],
+) -> None:
+    images, init = edges(channels=1), KMeansPatchesInit(**{"n_patches": 2000, **settings})
+    torch.manual_seed(0)
+    conv, _ = started(LeNet5(1), images, **settings)
+    scale = 1.0 if init.normalise else 1 / (255 * STD[0])  # epsilon counts in what the layer sees
+    view = FeatureView(32, 32, [0.0], [1 / 255])
+    patches = init._patches(images, view, lambda batch: batch, 5, seed=1).double().numpy()
+    patches = patches[patches.var(axis=1) > 0.001] * scale
+    learned = np.array([normalised(patch, init.contrast) for patch in patches]) if init.normalise else patches
+    mean, matrix = zca(learned, init.epsilon)
+    whitened = torch.from_numpy((learned - mean) @ matrix).float()
+    kmeans: dict[str, Any] = {"seed": mix(1, "patches", "k-means")}
+    if init.start == "noise":
+        centroids = lloyd_from_noise(whitened, 6, n_iter=30, spherical=init.spherical, **kmeans)
+    else:
+        centroids = KMeans(k=6, n_iter=init.n_iter, spherical=init.spherical).fit(whitened, **kmeans).centroids
+    filters = centroids.double().numpy()
+    if init.fold:
+        filters = filters @ matrix
+        filters = filters - filters.mean(axis=1, keepdims=True)
+    cosine = nn.functional.cosine_similarity(conv.weight.detach().flatten(1).double(), torch.from_numpy(filters))
+    torch.testing.assert_close(cosine, torch.ones(6).double(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("fold", [False, True])
@@ -125,6 +168,57 @@ def test_flat_patches_are_left_out_and_told() -> None:
     _, told = started(LeNet5(1), edges(channels=1, black=True))
     share = int(told[0].split("images, ")[1].split("%")[0])
     assert 30 <= share <= 60
+
+
+def test_patches_of_a_single_grey_level_are_not_flat() -> None:
+    images = edges(channels=1)
+    images.images[:] = 100 + images.images % 2
+    torch.manual_seed(0)
+    _, told = started(LeNet5(1), images)
+    assert "flat" not in told[0]
+
+
+def test_the_seed_draws_the_patches_and_each_batch_of_images_has_places_of_its_own() -> None:
+    images = edges(n=2 * IMAGES_PER_BATCH, channels=1)
+    images.images[:] = torch.arange(1024).remainder(251).view(32, 32).to(torch.uint8)  # a patch tells its place
+    view, init = FeatureView(32, 32, [0.0], [1 / 255]), KMeansPatchesInit(n_patches=256)
+    one, same, other = (init._patches(images, view, lambda batch: batch, 5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert not torch.equal(one[:128], one[128:])
+
+
+def test_a_gpu_is_used_and_a_device_without_float64_sums_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = edges(channels=1)
+    asked: list[str] = []
+    with monkeypatch.context() as patched:
+        for way in ("_first_layer", "_coates"):
+            patched.setattr(KMeansPatchesInit, way, lambda *given: asked.append(given[-1].type))
+        for net in (LeNet5(1), Coates(1, 32, n_filters=4)):
+            gpu = torch.device("cuda")
+            KMeansPatchesInit().apply(net, card=card(images), images=images, seed=1, device=gpu)
+    assert asked == ["cuda", "cuda"]
+    weights = []
+    for device in (torch.device("cpu"), torch.device("mps")):  # of which this machine may have none
+        torch.manual_seed(0)
+        net = LeNet5(1)
+        KMeansPatchesInit(n_patches=500).apply(net, card=card(images), images=images, seed=1, device=device)
+        weights.append(net.features.conv1[0].weight.detach())
+    assert torch.equal(*weights)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_learns_filters_of_the_same_scale_and_the_network_stays_where_it_is() -> None:
+    images = edges(channels=1)
+    found = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        torch.manual_seed(0)
+        net = LeNet5(1)
+        KMeansPatchesInit().apply(net, card=card(images), images=images, seed=1, device=device)
+        found.append(net.features.conv1[0].weight.detach())
+    seen = FeatureView(32, 32, MEAN[:1], STD[:1])(images.images)
+    answers = [nn.functional.conv2d(seen, weight) for weight in found]  # on the CPU, where the network stayed
+    assert float(answers[1].std() / answers[0].std()) == pytest.approx(1, abs=0.06)
 
 
 def test_patches_come_evenly_from_the_images_that_were_drawn() -> None:

@@ -100,6 +100,8 @@ def test_a_2018_file_gives_the_same_features_and_the_same_scores(
     assert found.card["arch"]["sobel"] is sobel and found.card["arch"]["batch_norm"] is bn
     assert found.card["mean"] == [0.485, 0.456, 0.406] and found.card["std"] == [0.229, 0.224, 0.225]
     assert (found.card["image_size"], found.card["resize"], found.card["in_channels"]) == (224, 256, 3)
+    assert found.card["arch"]["dropout"] == 0.5  # trained on, as in 2018
+    assert not [name for name in found.tensors if "sobel" in name]  # ours is fixed
 
 
 @pytest.mark.parametrize(

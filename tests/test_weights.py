@@ -303,6 +303,28 @@ def test_a_description_from_a_stranger_builds_no_class_but_ours(tmp_path: Path) 
     assert "deepcluster.models." in refused(lambda: weights.load_backbone(file))
 
 
+def test_weights_that_the_file_replaces_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, built = small_resnet(), []
+
+    def build(arch: dict[str, Any], *_: Any, **__: Any) -> Backbone:
+        built.append(arch)
+        return small_resnet()
+
+    monkeypatch.setattr(weights, "build", build)
+    described = card(net, "resnet.resnet", name="resnet18", small_images=False, weights="IMAGENET1K_V1")
+    found = recognise.Weights(path=Path("file"), format="ours", tensors=net.state_dict(), card=described)
+    weights.build_backbone(found)
+    assert built[0]["weights"] is None and "pretrained" not in built[0]
+
+
+def test_as_many_numbers_in_another_shape_do_not_fit(theirs: models.ResNet, tmp_path: Path) -> None:
+    state = theirs.state_dict()
+    state["layer2.0.conv1.weight"] = state["layer2.0.conv1.weight"].transpose(0, 1).contiguous()
+    torch.save(state, tmp_path / "file.pth")
+    said = refused(lambda: start(small_resnet(), tmp_path / "file.pth"))
+    assert "128x64x3x3" in said and "64x128x3x3" in said
+
+
 def test_a_spoiled_description_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     file = exported.write(tmp_path, LeNet5(1, 16), lenet_card(), epoch=1)

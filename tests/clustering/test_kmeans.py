@@ -203,6 +203,13 @@ def test_features_stay_as_they_are(backend: str) -> None:
     assert torch.equal(features, before)
 
 
+def test_means_lose_no_digits_to_the_number_of_images() -> None:
+    features = 1000 + torch.randn(40_000, 2, generator=torch.Generator().manual_seed(0))
+    means, sizes = kmeans_torch.means(features, torch.zeros(40_000, dtype=torch.int64), 1)
+    assert sizes.tolist() == [40_000]
+    torch.testing.assert_close(means[0], features.double().mean(0).float(), atol=0, rtol=1e-7)
+
+
 def test_an_update_takes_means_and_fills_what_is_empty() -> None:
     features, labels = torch.tensor([[1.0, 4.0], [3.0, 8.0], [9.0, 0.0]]), torch.tensor([0, 0, 2])
     means = torch.tensor([[2.0, 6.0], [0.0, 0.0], [9.0, 0.0]])

@@ -131,6 +131,15 @@ def test_weights_and_first_iteration_by_hand() -> None:
     np.testing.assert_allclose(height, [0.7358, 0.7541, 0.0183, 0.2108, 0.2108, 0], atol=5e-5)
 
 
+def test_each_row_of_the_graph_has_its_columns_in_order() -> None:
+    # neighbours come nearest first; sums of a row are taken in the order of its columns
+    indices, distances = nearest_neighbours(sphere(), 5, backend="faiss")
+    assert (np.diff(indices, axis=1) < 0).any()
+    graph = pic_graph.adjacency(indices, distances, 0.2, np.float64)
+    for start, stop in zip(graph.indptr[:-1], graph.indptr[1:], strict=True):
+        assert (np.diff(graph.indices[start:stop]) > 0).all()
+
+
 @pytest.mark.parametrize("arithmetic", ["float64", "float32"])
 def test_equal_neighbours_stay_apart_and_nobody_joins_those_who_were_alone(arithmetic: str) -> None:
     # 0 and 3 climb to 1. 10 and 11.5 are equally high: two roots, each alone. 100 has no edge: alone.

@@ -101,6 +101,14 @@ def test_neither_the_runs_precision_nor_autocast_changes_the_moments() -> None:
     assert (covariance - exact).norm() / exact.norm() < 1e-6
 
 
+def test_autocast_does_not_round_reduced_features() -> None:
+    features = correlated()
+    reduction = fitted(features, dim=16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = reduction.apply(features)
+    assert inside.dtype == torch.float32 and torch.equal(inside, reduction.apply(features))
+
+
 def test_only_processors_that_round_nothing_take_the_fast_products() -> None:
     assert keeps_float32("AuthenticAMD", frozenset({"avx512f", "avx512_bf16"}))
     assert not keeps_float32("GenuineIntel", frozenset({"avx512f", "amx_bf16"}))
@@ -142,6 +150,13 @@ def test_explained_variance_is_the_kept_share() -> None:
     features = torch.tensor([[2.0, 1, 0], [2, -1, 0], [-2, 1, 0], [-2, -1, 0]])
     assert fitted(features, dim=1).explained_variance == pytest.approx(0.8)
     assert fitted(features, dim=2).explained_variance == pytest.approx(1.0)
+
+
+def test_a_small_variance_is_divided_by_the_floor_relative_to_the_largest() -> None:
+    # variances 400 / 3 and 4 / 3; the floor is 0.04 x 400 / 3 = 16 / 3, of which 4 / 3 is a quarter
+    features = torch.tensor([[10.0, 1], [10, -1], [-10, 1], [-10, -1]])
+    reduced = fitted(features, dim=2, l2=False, epsilon=0.04).apply(features)
+    torch.testing.assert_close(torch.cov(reduced.T), torch.diag(torch.tensor([1.0, 0.25])))
 
 
 def test_a_dead_direction_stays_zero() -> None:

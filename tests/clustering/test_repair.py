@@ -2,18 +2,28 @@ import pytest
 import torch
 from reference.clustering import images_lists_labels
 
+from deepcluster.clustering import repair
 from deepcluster.clustering.repair import repair_empty, squeeze_empty
 
 
 def test_the_upper_half_along_the_direction_of_the_farthest_moves() -> None:
-    # cluster 0: 10, 3, 12, 11 on a line (mean 9, farthest 3); cluster 2: one image; cluster 1 is empty
-    features = torch.tensor([[10.0], [3.0], [12.0], [11.0], [50.0]])
-    labels = torch.tensor([0, 0, 0, 0, 2])
+    # cluster 0: 10, 3, 12, 11, 9 on a line (mean 9, farthest 3); cluster 2: one image; cluster 1 is empty
+    features = torch.tensor([[50.0], [10.0], [3.0], [12.0], [11.0], [9.0]])
+    labels = torch.tensor([2, 0, 0, 0, 0, 0])
     repaired, centroids, n_repaired = repair_empty(features, labels, torch.tensor([[9.0], [7.0], [50.0]]))
-    assert repaired.tolist() == [1, 1, 0, 0, 2]
-    assert centroids.flatten().tolist() == [11.5, 6.5, 50.0]
+    assert repaired.tolist() == [2, 0, 1, 0, 0, 1]  # of five the smaller half moves
+    assert centroids.flatten().tolist() == [11.0, 6.0, 50.0]
     assert n_repaired == 1
-    assert labels.tolist() == [0, 0, 0, 0, 2]  # the caller's stay
+    assert labels.tolist() == [2, 0, 0, 0, 0, 0]  # the caller's stay
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(53, 4, generator=torch.Generator().manual_seed(0))
+    whole = repair_empty(features, torch.zeros(53, dtype=torch.int64), torch.zeros(6, 4))
+    monkeypatch.setattr(repair, "NUMBERS_PER_BLOCK", 4 * 10)  # ten rows; the last block is shorter
+    blocked = repair_empty(features, torch.zeros(53, dtype=torch.int64), torch.zeros(6, 4))
+    assert torch.equal(blocked[0], whole[0])
+    torch.testing.assert_close(blocked[1], whole[1])
 
 
 def test_nothing_changes_when_none_is_empty() -> None:

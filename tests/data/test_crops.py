@@ -19,6 +19,7 @@ SCALE, RATIO = (0.08, 1.0), (0.75, 4 / 3)
         (375, 500, SCALE, RATIO),
         (40, 200, SCALE, RATIO),  # some draws fail ten times: the central crop
         (500, 60, (0.3, 1.0), (0.5, 2.0)),
+        (7, 5, (0.5, 1.0), (0.5, 2.0)),  # half a pixel counts
         (64, 64, (0.2, 0.6), (1.0, 1.0)),
         (64, 48, (0.5, 0.5), (0.8, 1.2)),
         (50, 400, (0.9, 1.0), (1.0, 1.1)),  # no try can fit

@@ -69,6 +69,16 @@ def test_the_same_images_in_other_shards_are_the_same_set(tmp_path: Path, ids: s
     assert_same(a, b)
 
 
+def test_a_limit_keeps_images_labels_and_names_together(tmp_path: Path) -> None:
+    shards.huggingface(SHUFFLED, tmp_path / "set", n_shards=3)
+    images = read(tmp_path / "set", in_memory="never", limit=4)
+    assert isinstance(images, RowImages) and images.labels is not None
+    numbers = [int(name.removesuffix(".png")) for name in images.samples]
+    assert numbers != list(range(4))
+    assert torch.equal(torch.stack([images.read(i) for i in range(4)]), pixels(numbers))
+    assert images.labels.tolist() == [shards.label_of(number) for number in numbers]
+
+
 def test_paths_that_repeat_tell_nothing_apart(tmp_path: Path) -> None:
     made = shards.huggingface([0, 1, 1, 2])
     made.save_to_disk(str(tmp_path / "set"))
@@ -186,7 +196,9 @@ def test_broken_and_missing_images_are_named(tmp_path: Path) -> None:
     spoilt.cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "set"))
     with pytest.raises(ValueError, match=r"(?s)2 of 4 images of data.root=.*cannot be decoded.*on_broken=skip"):
         read(tmp_path / "set")
-    assert len(read(tmp_path / "set", on_broken="skip")) == 2
+    for in_memory in ("always", "never"):
+        kept = read(tmp_path / "set", on_broken="skip", in_memory=in_memory)
+        assert torch.equal(torch.stack([kept.read(i) for i in range(len(kept))]), pixels([0, 2]))
 
 
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_large_clusters_are_drawn_without_and_small_ones_with_replacement():
         assert small.sum() >= 49 and small.double().std() > 0.5  # five rounds of all ten would have no spread
 
 
+def test_a_cluster_of_just_the_quota_is_drawn_with_replacement():
+    labels = torch.tensor([0] * 6 + [1] * 6)  # 2018: `<=`; of 11 images each gives 11 // 2 + 1 = 6
+    assert all(len(Sampler().indices(labels, 2, 11, generator(seed)).unique()) < 10 for seed in range(5))
+
+
+def test_each_pass_over_all_images_has_its_own_order():
+    drawn = Sampler(kind="proportional").indices(torch.zeros(50, dtype=torch.int64), 1, 120, generator())
+    first, second = drawn[:50], drawn[50:100]
+    assert torch.equal(first.sort().values, torch.arange(50)) and torch.equal(second.sort().values, torch.arange(50))
+    assert not torch.equal(first, second) and not torch.equal(first[:20], drawn[100:])
+
+
 @pytest.mark.parametrize(("kind", "twin"), [("uniform", quota_draw), ("official", official_draw)])
 def test_frequencies_of_images_are_those_of_the_plain_twin(kind, twin):
     labels, k = skewed(n=200)

@@ -35,7 +35,8 @@ def test_the_temperature_decides_between_the_nearest_and_the_many():
     # equal where 0.4 / T = ln 2, T = 0.577
     assert knn_accuracy(train_x, train_y, test_x, test_y, Knn(k=3, temperature=0.55)) == 1.0
     assert knn_accuracy(train_x, train_y, test_x, test_y, Knn(k=3, temperature=0.60)) == 0.0
-    assert knn_accuracy(train_x, train_y, test_x, test_y, Knn(k=3, temperature=1e-4)) == 1.0  # no overflow
+    # no overflow, after which the first class would win
+    assert knn_accuracy(train_x, 1 - train_y, test_x, 1 - test_y, Knn(k=3, temperature=1e-4)) == 1.0
 
 
 def test_length_of_features_does_not_matter():

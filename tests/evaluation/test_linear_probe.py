@@ -101,6 +101,25 @@ def test_scale_shift_and_dead_features_do_not_matter():
     assert scaled.learning_rate == plain.learning_rate
 
 
+def test_a_feature_is_dead_by_its_share_of_the_liveliest():
+    x, y = blobs(300, 1.0, seed=0)
+    faint = 1e-8 * torch.randn(300, 1, generator=torch.Generator().manual_seed(1))
+    for scale in (1.0, 1e-9):  # what is small is not dead if all are small
+        probe = LinearProbe(epochs=2, learning_rates=[0.05])
+        result = fit_probe(scale * torch.cat([x, faint], 1), y, scale * torch.cat([x, faint], 1), y, probe, seed=0)
+        assert bool((result.weight[:, 6] == 0).all()) and bool((result.weight[:, :6] != 0).all())
+        assert result.accuracy > 0.6
+
+
+def test_rates_are_compared_on_the_held_out_share_and_the_best_is_trained_on_all():
+    x, y = torch.eye(40), torch.arange(40) % 3  # each image is the only one with its feature
+    result = fit_probe(x, y, x, y, LinearProbe(epochs=2), seed=0)
+    assert bool((result.weight != 0).any(0).all())  # none was left out of the last training
+    noise = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    shares = fit_probe(noise, y, noise, y, LinearProbe(epochs=2, held_out=0.1), seed=0).held_out_accuracies
+    assert all((4 * share).is_integer() for share in shares) and 0 < max(shares) < 1  # of 4 images
+
+
 def test_the_seed_alone_decides():
     train, test = blobs(200, 1.0, seed=0), blobs(200, 1.0, seed=1)
     first = fit_probe(*train, *test, LinearProbe(epochs=2), seed=3)

@@ -1,10 +1,18 @@
-"""Which images a probe learns from and is tested on."""
+"""Which images a probe learns from and is tested on, and where the numbers are computed."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.evaluation.representation import Evaluation, labelled_split
+from deepcluster.evaluation import representation
+from deepcluster.evaluation.knn import Knn, knn_accuracy
+from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.representation import Evaluation, LabelledSplit, labelled_split, measure
+from deepcluster.seeding import mix
 
 
 def images(labels: Tensor | None, n: int = 100) -> MemoryImages:
@@ -41,3 +49,86 @@ def test_unlabelled_images_are_left_out() -> None:
 def test_nothing_is_measured_without_labels_or_with_one_class() -> None:
     assert labelled_split(images(None), None, Evaluation(), seed=1) is None
     assert labelled_split(images(torch.zeros(100, dtype=torch.int64)), None, Evaluation(), seed=1) is None
+
+
+def test_the_seed_draws_which_images_are_held_out() -> None:
+    held_out = [labelled_split(images(LABELS), None, Evaluation(), seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (split.test_indices.tolist() for split in held_out if split is not None)
+    assert first == again != other
+
+
+def test_probe_and_neighbours_learn_from_the_training_part_and_are_asked_of_the_test_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = images(LABELS.flip(0)), images(LABELS[:60], n=60)
+    split = LabelledSplit(
+        train=train, train_indices=torch.arange(10, 90), test=test, test_indices=torch.arange(1, 60, 2)
+    )
+    features = {
+        len(part): 1.5 * torch.eye(4)[part.labels] + torch.randn(len(part), 4, generator=generator)
+        for part in (train, test)
+    }
+
+    def source(part: Any) -> Any:
+        return SimpleNamespace(device=torch.device("cpu"), features=features[len(part)])
+
+    seeds: list[int] = []
+
+    def fit(*arguments: Any, seed: int) -> Any:
+        seeds.append(seed)
+        return fit_probe(*arguments, seed=seed)
+
+    monkeypatch.setattr(representation, "fit_probe", fit)
+    monkeypatch.setattr(representation, "collect", lambda feature_pass, indices: feature_pass.features[indices])
+    settings = Evaluation(knn=Knn(k=5), linear_probe=LinearProbe(epochs=3, learning_rates=[0.01, 0.1]))
+    found = measure(split, source, settings, seed=4)
+    assert train.labels is not None and test.labels is not None
+    learned = features[100][10:90], train.labels[10:90]
+    asked = features[60][1::2], test.labels[1::2]
+    probe = fit_probe(*learned, *asked, settings.linear_probe, seed=mix(4, "probe"))
+    assert seeds == [mix(4, "probe")]
+    assert found == {
+        "knn_accuracy": knn_accuracy(*learned, *asked, settings.knn),
+        "linear_probe_accuracy": probe.accuracy,
+        "linear_probe_lr": probe.learning_rate,
+    }
+
+
+class Sized:
+    """A tensor of 100 bytes that tells where it was brought."""
+
+    def numel(self) -> int:
+        return 25
+
+    def element_size(self) -> int:
+        return 4
+
+    def to(self, device: torch.device) -> torch.device:
+        return device
+
+
+@pytest.mark.parametrize(("free", "fits"), [(601, True), (600, False)])  # of 3 x 2 x 100 bytes
+def test_features_go_to_a_gpu_with_room_and_its_products_are_float32(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
+    gpu, tensors = torch.device("cuda"), [Sized(), Sized()]
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with representation._on_gpu(gpu, *tensors) as found:  # type: ignore[arg-type]  # stand-ins
+            assert list(found) == ([gpu, gpu] if fits else tensors)
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    with representation._on_gpu(torch.device("cpu"), *tensors) as found:  # type: ignore[arg-type]
+        assert list(found) == tensors
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gets_the_tensors() -> None:
+    with representation._on_gpu(torch.device("cuda"), torch.arange(3.0), torch.arange(2)) as found:
+        assert [tensor.device.type for tensor in found] == ["cuda", "cuda"]
+        assert [tensor.tolist() for tensor in found] == [[0, 1, 2], [0, 1]]

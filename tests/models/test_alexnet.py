@@ -129,6 +129,28 @@ def test_the_small_networks_stage_sizes_and_multiplications_are_those_of_the_mea
     assert round(macs / 1e6, 1) == 93.5  # SPEED.md 0b: 93.5 MMAC with K = 1000
 
 
+def test_the_small_networks_features_are_those_of_the_layers_written_out():
+    torch.manual_seed(0)
+
+    def conv(n_in, n_out, padding):
+        return nn.Conv2d(n_in, n_out, 3, padding=padding), nn.BatchNorm2d(n_out), nn.ReLU()
+
+    twin = nn.Sequential(
+        *(*conv(3, 6, 2), nn.MaxPool2d(2)),
+        *(*conv(6, 8, 2), nn.MaxPool2d(2)),
+        *(*conv(8, 9, 1), *conv(9, 10, 1), *conv(10, 12, 1), nn.MaxPool2d(3, stride=2)),
+        *(nn.Flatten(), nn.Dropout(0.5), nn.Linear(12 * 4 * 4, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 32)),
+    )
+    net = SmallAlexNet(3, channels=[6, 8, 9, 10, 12], hidden=64, feature_dim=32, sobel=False)
+    copy_in_order(twin, net)
+    images = torch.randn(8, 3, 32, 32)
+    torch.manual_seed(1)
+    expected = twin(images)  # in training: the same seed drops the same units only from the same places
+    torch.manual_seed(1)
+    torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.eval()(images), twin.eval()(images))
+
+
 def test_another_image_size_and_no_sobel_are_computed():
     net = SmallAlexNet(1, image_size=64, feature_dim=10, hidden=20, sobel=False, batch_norm=False).eval()
     assert net.features.conv1[0].in_channels == 1

@@ -8,7 +8,7 @@ from reference.coates import features
 from deepcluster.models import coates
 from deepcluster.models.coates import Coates, QuadrantSum
 from deepcluster.models.inference import inference_copy
-from deepcluster.models.patches import Whitening
+from deepcluster.models.patches import Whitening, normalise_contrast
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.247, 0.243, 0.261]
 
@@ -59,6 +59,26 @@ def test_blocks_of_images_change_nothing(monkeypatch):
     blocked = learned(3, 12)
     assert blocked._block(images) == 2
     torch.testing.assert_close(blocked(images), whole)
+    monkeypatch.setattr(coates, "NUMBERS_PER_BLOCK", 9 * 10 * 10 - 1)  # less than one image's maps
+    torch.testing.assert_close(blocked(images), whole)
+    found = blocked.taps(images, {"features": lambda features: features[:, :4], "conv1": torch.clone})
+    assert list(found) == ["features", "conv1"]
+    torch.testing.assert_close(found["features"], whole[:, :4])
+    torch.testing.assert_close(found["conv1"], blocked.stage(images, "conv1"))
+
+
+def test_autocast_does_not_round_distances():
+    net, images = learned(3, 9), normalised(grey_levels(3, 3, 9))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = net(images)
+    assert inside.dtype == torch.float32 and torch.equal(inside, net(images))
+
+
+def test_codes_that_pictures_climb_are_the_same_numbers():
+    net, images = learned(3, 9), normalised(grey_levels(2, 3, 9))
+    climbed = net(images.clone().requires_grad_())
+    assert climbed.requires_grad
+    torch.testing.assert_close(climbed.detach(), net(images))
 
 
 def test_quadrants_are_sums_and_the_middle_belongs_above_and_left():
@@ -72,6 +92,22 @@ def test_triangles_are_never_negative_and_a_hard_code_has_one_1():
     assert float(soft.min()) == 0 and 0.2 < float((soft == 0).float().mean()) < 0.8
     assert torch.equal(hard.sum(dim=1), torch.ones(2, 7, 7))
     assert torch.equal(hard.argmax(dim=1), soft.argmax(dim=1))  # the nearest has the largest triangle
+
+
+@pytest.mark.parametrize("climbed", [False, True])
+def test_a_patch_that_is_a_centroid_has_a_finite_code_and_gradient(climbed):
+    images, net = normalised(grey_levels(2, 3, 9)), learned(3, 9)
+    code = net.code
+    grey = images * code.scale.view(-1, 1, 1) + code.shift.view(-1, 1, 1)
+    patches = torch.nn.functional.unfold(grey, 3).transpose(1, 2).flatten(0, 1)
+    whitening = Whitening(mean=code.mean, matrix=code.whitening)
+    code.centroids.copy_(whitening.apply(normalise_contrast(patches, 10.0))[::10][:9])
+    images.requires_grad_(climbed)
+    features = net(images)
+    assert features.isfinite().all()
+    if climbed:
+        features.sum().backward()
+        assert images.grad.isfinite().all()
 
 
 def test_an_inference_copy_in_bfloat16_stays_exact():

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from reference.networks_2018 import copy_in_order
+from torch import nn
 
 from deepcluster.models.lenet import LeNet5
 
@@ -27,6 +29,21 @@ def test_stage_sizes_are_the_papers():
     assert net.stage(x, "conv2").shape == (2, 16, 10, 10)
     assert net.convolutional(x).shape == (2, 16 * 5 * 5)  # what the paper's probe reads
     assert net(x).shape == (2, net.feature_dim) == (2, 84)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_features_are_those_of_the_layers_written_out(batch_norm):
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(n) if batch_norm else nn.Identity() for n in (6, 16)]
+    twin = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), norms[0], nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), norms[1], nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84)),
+    )
+    net = LeNet5(1, batch_norm=batch_norm)
+    copy_in_order(twin, net)
+    images = torch.randn(8, 1, 32, 32)
+    torch.testing.assert_close(net(images), twin(images))
 
 
 def test_another_image_size_is_computed():

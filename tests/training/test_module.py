@@ -1,0 +1,109 @@
+"""The supervised step: what its noise depends on, what its optimizer is told, what it counts."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcluster.data.loader import Batch
+from deepcluster.models.head import ClusterHead
+from deepcluster.seeding import mix
+from deepcluster.training.module import DeepClusterModule, Optimizer
+
+
+class Noise(nn.Module):
+    """Draws what a layer of dropout would, and remembers it."""
+
+    feature_dim = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.drawn: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.drawn.append(torch.rand(8))
+        return images.flatten(1) * self.scale
+
+
+def module(*, epoch: int = 0, rank: int = 0, seed: int = 1, **optimizer: Any) -> DeepClusterModule:
+    """At this place of a run, without a Trainer."""
+    trainer = SimpleNamespace(gradient_clip_val=None, estimated_stepping_batches=40)
+    kind = type("Placed", (DeepClusterModule,), {"current_epoch": epoch, "global_rank": rank, "trainer": trainer})
+    view: Any = None
+    torch.manual_seed(0)
+    placed: DeepClusterModule = kind(
+        Noise(), ClusterHead(4, 3), view=view, optimizer=Optimizer(**optimizer), seed=seed, card=tiny.CARD
+    )
+    placed.pseudo_labels = torch.arange(30) % 3
+    return placed
+
+
+def batch(indices: list[int]) -> Batch:
+    images = torch.randn(30, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    chosen = torch.tensor(indices)
+    return Batch(images=images[chosen], indices=chosen, draws=torch.zeros(len(indices), 6))
+
+
+def noise(batch_idx: int, *, state: int = 0, **place: int) -> Tensor:
+    placed = module(**place)
+    torch.manual_seed(state)
+    placed.training_step(batch([0, 1]), batch_idx)
+    assert isinstance(placed.backbone, Noise)
+    return placed.backbone.drawn[0]
+
+
+def test_dropouts_noise_is_that_of_manual_seed_with_seed_epoch_batch_and_rank() -> None:
+    drawn = noise(3, seed=5, epoch=2, rank=1)
+    torch.manual_seed(mix(5, "dropout", 2, 3, 1))
+    assert torch.equal(drawn, torch.rand(8))
+    assert torch.equal(drawn, noise(3, seed=5, epoch=2, rank=1, state=99))  # whatever was drawn before
+    places = [(3, 6, 2, 1), (3, 5, 1, 1), (2, 5, 2, 1), (3, 5, 2, 0)]
+    others = [noise(n, seed=seed, epoch=epoch, rank=rank) for n, seed, epoch, rank in places]
+    assert not any(torch.equal(drawn, other) for other in others)
+
+
+def test_backbone_and_head_have_their_own_momentum_and_all_decays() -> None:
+    placed = module(lr=0.2, momentum=0.8, head_momentum=0.3, weight_decay=0.01)
+    placed.backbone.register_parameter("frozen", nn.Parameter(torch.zeros(1), requires_grad=False))
+    backbone, head = placed.configure_optimizers().param_groups
+    assert [id(p) for p in backbone["params"]] == [id(placed.backbone.scale)]
+    assert [id(p) for p in head["params"]] == [id(p) for p in placed.head.parameters()]
+    assert (backbone["momentum"], head["momentum"]) == (0.8, 0.3)
+    assert all((group["lr"], group["weight_decay"]) == (0.2, 0.01) for group in (backbone, head))
+
+
+def test_the_cosine_falls_step_by_step_to_0_at_the_end_of_training() -> None:
+    made = module(lr=0.2, schedule="cosine").configure_optimizers()
+    assert made["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(40):
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+        rates.append(made["optimizer"].param_groups[1]["lr"])
+    assert rates[19] == pytest.approx(0.1) and rates[39] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_epochs_figures_are_means_over_its_images_and_start_anew_with_each_epoch() -> None:
+    placed = module()
+    assert placed.epoch_metrics(over_ranks=False) == {}
+    with torch.no_grad():
+        placed.head.linear.weight.normal_(generator=torch.Generator().manual_seed(1))
+    for n, indices in enumerate([[0, 1, 2, 3, 4, 5, 6], [7, 8]]):
+        placed.training_step(batch(indices), n)
+
+    @torch.no_grad()
+    def expected(indices: list[int]) -> dict[str, float]:
+        logits, labels = placed.head(batch(indices).images.flatten(1)), torch.tensor(indices) % 3
+        right = int((logits.argmax(1) == labels).sum())
+        return {"train/loss": float(F.cross_entropy(logits, labels)), "train/accuracy": right / len(indices)}
+
+    assert placed.epoch_metrics(over_ranks=False) == pytest.approx(expected(list(range(9))))
+    type(placed).current_epoch = 1  # type: ignore[assignment,method-assign]  # of a stand-in
+    assert placed.epoch_metrics(over_ranks=False) == {}
+    placed.training_step(batch([9, 10, 11]), 0)
+    assert placed.epoch_metrics(over_ranks=False) == pytest.approx(expected([9, 10, 11]))
