@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ TINY = ["data.limit=200", "reduction.dim=8", "trainer.max_epochs=2", "evaluation
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("sweeps"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("sweeps"))
 
 
 def table(sweep: Path) -> dict[str, dict[str, str]]:

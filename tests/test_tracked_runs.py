@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,8 @@ TINY = [*SIZES, "evaluation.enabled=false"]
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("tracked"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("tracked"))
 
 
 def segments(folder: Path) -> list[OfflineRun]:

@@ -39,10 +39,8 @@ TINY = [*SIZES, "trainer.max_epochs=1", "evaluation.enabled=false"]  # where the
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("typed"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("typed"))
 
 
 @pytest.fixture(scope="module")
