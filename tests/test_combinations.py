@@ -1,8 +1,8 @@
 """Every two options of different groups go together, or are refused in one clear sentence.
 
 The options are those of configs/, so a new file is tried with all others. Settings: a set of rows in which all pairs
-meet. Training: one epoch of a few steps, in rows in which all pairs of what learns meet and each data set (a few images,
-generated in its layout) is there; each experiment once. Every start of every architecture, without training.
+meet. Training: one epoch of a few steps, in rows in which all pairs of what learns meet and each data set is there
+(a few generated images); each experiment once. Every start of every architecture, without training.
 """
 
 import itertools
