@@ -5,6 +5,7 @@ meet. Training: one epoch of a few steps, in rows in which all pairs of what lea
 (a few generated images); each experiment once. Every start of every architecture, without training.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -25,7 +26,7 @@ from deepcluster import checkpoint, command_line, config, run
 from deepcluster.data import sources
 from deepcluster.data.images import MemoryImages
 from deepcluster.errors import sentence
-from deepcluster.initialise import new_backbone
+from deepcluster.initialise import CheckpointInit, WeightsInit, new_backbone
 from deepcluster.models.backbone import Backbone
 
 # (option, option, what the refusal names); a pattern does not match the group's null.
@@ -215,8 +216,20 @@ def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not failed, f"{len(failed)} of {len(rows)} rows:\n" + "\n".join(failed)
 
 
+@pytest.fixture(scope="module")
+def starts() -> dict[str, config.TrainConfig]:
+    """Settings with each option of init, those that read a file without one."""
+    found = {}
+    for option in groups()["init"]:
+        needs = ["init.path=later"] if option in STORED else []
+        found[option] = settings(option, *needs, *SMALLER.get(option, []))
+    return found
+
+
 @pytest.mark.parametrize("arch", groups()["arch"])
-def test_every_start_is_made_with_every_architecture(arch: str, tmp_path: Path) -> None:
+def test_every_start_is_made_with_every_architecture(
+    arch: str, starts: dict[str, config.TrainConfig], tmp_path: Path
+) -> None:
     """Other weights than those drawn, or the file's, and finite features."""
     images = MemoryImages(
         images=torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8),
@@ -224,23 +237,22 @@ def test_every_start_is_made_with_every_architecture(arch: str, tmp_path: Path) 
         labels=None,
     )
     file = started(arch, 3, tmp_path)
-    of_file = drawn(arch, 3, seed=9)[0].state_dict()
-    for init in groups()["init"]:
-        if refused_later(arch, init):
-            continue
-        start = [f"init.path={file}"] if init in STORED else []
-        way = settings(arch, init, *NEEDS.get(arch, []), *start, *SMALLER.get(init, [])).init
-        backbone, card = drawn(arch, 3, seed=1)
-        before = {name: value.clone() for name, value in backbone.state_dict().items()}
-        way.apply(backbone, card=card, images=images, seed=1)
+    of_file = checkpoint.load(file).backbone
+    new, card = drawn(arch, 3, seed=1)
+    before = new.state_dict()
+    for option in (option for option in starts if not refused_later(arch, option)):
+        backbone, init = copy.deepcopy(new), copy.copy(starts[option].init)
+        if isinstance(init, CheckpointInit | WeightsInit):
+            init.path = str(file)
+        init.apply(backbone, card=card, images=images, seed=1)
         after = backbone.state_dict()
-        changed = [name for name in after if not torch.equal(after[name], before[name])]
-        if init in STORED:
-            assert all(torch.equal(after[name], value) for name, value in of_file.items()), init
-        assert bool(changed) == (init != "init=random"), init
+        if option in STORED:
+            assert all(torch.equal(after[name], value) for name, value in of_file.items()), option
+        same = all(torch.equal(after[name], before[name]) for name in after)
+        assert same == (option == "init=random"), option
         with torch.no_grad():
             features = backbone.eval()(torch.randn(4, 3, card["image_size"], card["image_size"]))
-        assert features.shape == (4, backbone.feature_dim) and features.isfinite().all(), init
+        assert features.shape == (4, backbone.feature_dim) and features.isfinite().all(), option
 
 
 @pytest.mark.slow
