@@ -84,8 +84,10 @@ class Server:
 
 @functools.cache
 def shared_server() -> Server:
-    """That of this process; it ends with it, as its stdin does."""
-    return Server()
+    """That of this process; it ends with it."""
+    server = Server()
+    atexit.register(server.close)
+    return server
 
 
 class Typist:
