@@ -108,10 +108,12 @@ def test_jobs_in_other_processes_are_told_and_one_that_fails_takes_none_with_it(
 
 
 def test_jobs_in_other_processes_are_not_repeated(typist: Typist, whole: Path) -> None:
-    shutil.copytree(whole, typist.folder / "in_others")
+    folder = shutil.copytree(whole, typist.folder / "in_others")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
     again = ["-m", *TINY, "hydra/launcher=joblib", "output_dir=in_others", "clustering.k=5,4"]
     done = typist.train(*again)
     assert done.status == 0 and "2 of 2 jobs are done there" in done.out and "other settings: 1" in done.out
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")} and len(before) == 3
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
