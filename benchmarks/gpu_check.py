@@ -41,7 +41,7 @@ from deepcluster.training.features import Extraction, FeaturePass, collect, feat
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
-QUICK = ["data=fashion_mnist_mini", "evaluation.enabled=false", "clustering.k=20"]
+QUICK = ["data=fashion_mnist_mini", "data.limit=1000", "evaluation.enabled=false", "clustering.k=20"]
 
 
 class Skipped(Exception):

@@ -18,7 +18,9 @@ def test_ratios_are_of_neighbouring_turns() -> None:
 @pytest.mark.ddp
 def test_every_phase_is_measured_on_every_team(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "rates.json"
-    processes.main(["--rounds", "1", "--steps", "2", "--out", str(out), "--", "data=fashion_mnist_mini"])
+    processes.main(
+        ["--rounds", "1", "--steps", "2", "--out", str(out), "--", "data=fashion_mnist_mini", "data.limit=1000"]
+    )
     rates = json.loads(out.read_text())
     assert list(rates) == processes.PHASES
     assert all(rate > 0 for teams in rates.values() for team in processes.TEAMS for rate in teams[team])

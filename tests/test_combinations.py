@@ -1,10 +1,11 @@
 """Every two options of different groups go together, or are refused in one clear sentence.
 
 The options are those of configs/, so a new file is tried with all others. Settings: a set of rows in which all pairs
-meet. Training: one epoch of a few steps, on the embedded images, in rows in which all pairs of what learns meet; each
-data set (a few generated images in its layout) and each experiment once.
+meet. Training: one epoch of a few steps, in rows in which all pairs of what learns meet and each data set is there
+(a few generated images); each experiment once. Every start of every architecture, without training.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -25,7 +26,8 @@ from deepcluster import checkpoint, command_line, config, run
 from deepcluster.data import sources
 from deepcluster.data.images import MemoryImages
 from deepcluster.errors import sentence
-from deepcluster.initialise import new_backbone
+from deepcluster.initialise import CheckpointInit, WeightsInit, new_backbone
+from deepcluster.models.backbone import Backbone
 
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
@@ -131,6 +133,8 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "trainer=ddp": ["trainer.devices=1"],  # two: test_train.py
 }
 SHORT = [f"data.limit={N}", "data.batch_size=16", "data.num_workers=0", "evaluation.enabled=false"]
+EMBEDDED = "data=fashion_mnist_mini"  # grey; tiny_data draws colours for the others
+STORED = {"init=checkpoint", "init=weights"}  # which begin from a file
 REFUSED_LATER = [  # when the network or the machine is known
     ("arch=coates", "init=[!k]*", "init="),
     ("trainer=gpu", "*", "gpu"),
@@ -146,13 +150,18 @@ def trained(folder: Path, *overrides: str) -> dict[str, Any]:
         return run.train(made, folder)
 
 
-def started(arch: str, n_channels: int, folder: Path) -> Path:
-    """A checkpoint of this architecture, to begin from."""
+def drawn(arch: str, n_channels: int, seed: int) -> tuple[Backbone, dict[str, Any]]:
+    """The network of this option, small, and its description."""
     side = SIDE.get(arch, 32)
     made = settings(arch, *NEEDS.get(arch, []), *SMALLER.get(arch, []))
-    backbone = new_backbone(made.arch, in_channels=n_channels, image_size=side, seed=9)
     card = {"arch": made.arch, "in_channels": n_channels, "image_size": side, "resize": side}
     card |= {"mean": [0.5] * n_channels, "std": [0.2] * n_channels}
+    return new_backbone(made.arch, in_channels=n_channels, image_size=side, seed=seed), card
+
+
+def started(arch: str, n_channels: int, folder: Path) -> Path:
+    """A checkpoint of this architecture, to begin from."""
+    backbone, card = drawn(arch, n_channels, seed=9)
     file = folder / "start.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(checkpoint.of_backbone(backbone, card, epochs=1, extra={}))
@@ -164,7 +173,8 @@ def small(row: tuple[str, ...], folder: Path) -> list[str]:
     arch = next(option for option in row if option.startswith("arch="))
     side = SIDE.get(arch, 32)
     sizes = [f"data.size={side}", f"data.resize={side + 8}", "trainer.max_epochs=1"]
-    starts = [f"init.path={started(arch, 1, folder)}"] if {"init=checkpoint", "init=weights"} & set(row) else []
+    n_channels = 1 if EMBEDDED in row else 3
+    starts = [f"init.path={started(arch, n_channels, folder)}"] if STORED & set(row) else []
     needs = [need for need in needed(row) if not need.startswith(("init.path", "data.root"))]
     return [*row, *needs, *starts, *SHORT, *sizes, *itertools.chain.from_iterable(SMALLER.get(o, []) for o in row)]
 
@@ -175,27 +185,74 @@ def refused_later(a: str, b: str) -> bool:
 
 @pytest.mark.slow
 def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the clustering a network is the length of its features; its start: the next test."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    here = {name: options for name, options in groups().items() if name not in ("data", "experiment")}
+    here = {name: options for name, options in groups().items() if name != "experiment"}
     here["trainer"] = [option for option in here["trainer"] if option != "trainer=gpu"]
+    here["data"] = sorted(here["data"], key=lambda option: option != EMBEDDED)  # in all rows that need no other
     rows = covering_rows(
         here,
         excluded=lambda a, b: refused_later(a, b) or (a, b) in TOO_LONG,
-        apart=["logger", "trainer", "view", "reassign", "sweep", "mode"],
-        indifferent=[("arch", "reduction"), ("init", "reduction"), ("init", "sampler"), ("arch", "sampler")],
+        apart=["data", "logger", "trainer", "view", "reassign", "sweep", "mode"],
+        indifferent=[
+            *(("arch", name) for name in ("init", "reduction", "clustering", "sampler")),
+            *(("init", name) for name in ("reduction", "sampler")),
+        ],
     )
+    assert {option for row in rows for option in row} >= {option for options in here.values() for option in options}
     failed = []
     for number, row in enumerate(rows):
         folder = tmp_path / str(number)
+        (data,) = (option for option in row if option.startswith("data="))
         try:
-            summary = trained(folder, *small(row, folder))
+            root = [] if data == EMBEDDED else tiny_data(data, folder / "data", monkeypatch)
+            summary = trained(folder, *small(row, folder), *root)
             assert summary["epochs"] == (0 if "arch=coates" in row else 1) and summary["n_images"] == N
             least = 1 if any(option.startswith("clustering=pic") for option in row) else 2  # PIC finds K itself
             assert summary["clusters_used"] == summary["k"] >= least
         except Exception as error:
             failed.append(f"{' '.join(row)}: {type(error).__name__}: {sentence(error)}")
     assert not failed, f"{len(failed)} of {len(rows)} rows:\n" + "\n".join(failed)
+
+
+@pytest.fixture(scope="module")
+def starts() -> dict[str, config.TrainConfig]:
+    """Settings with each option of init, those that read a file without one."""
+    found = {}
+    for option in groups()["init"]:
+        needs = ["init.path=later"] if option in STORED else []
+        found[option] = settings(option, *needs, *SMALLER.get(option, []))
+    return found
+
+
+@pytest.mark.parametrize("arch", groups()["arch"])
+def test_every_start_is_made_with_every_architecture(
+    arch: str, starts: dict[str, config.TrainConfig], tmp_path: Path
+) -> None:
+    """Other weights than those drawn, or the file's, and finite features."""
+    images = MemoryImages(
+        images=torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8),
+        samples=[f"{i}" for i in range(N)],
+        labels=None,
+    )
+    file = started(arch, 3, tmp_path)
+    of_file = checkpoint.load(file).backbone
+    new, card = drawn(arch, 3, seed=1)
+    before = new.state_dict()
+    for option in (option for option in starts if not refused_later(arch, option)):
+        backbone, init = copy.deepcopy(new), copy.copy(starts[option].init)
+        if isinstance(init, CheckpointInit | WeightsInit):
+            init.path = str(file)
+        init.apply(backbone, card=card, images=images, seed=1)
+        after = backbone.state_dict()
+        if option in STORED:
+            assert all(torch.equal(after[name], value) for name, value in of_file.items()), option
+        same = all(torch.equal(after[name], before[name]) for name in after)
+        assert same == (option == "init=random"), option
+        with torch.no_grad():
+            features = backbone.eval()(torch.randn(4, 3, card["image_size"], card["image_size"]))
+        assert features.shape == (4, backbone.feature_dim) and features.isfinite().all(), option
 
 
 @pytest.mark.slow
@@ -237,15 +294,6 @@ def tiny_data(option: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     else:
         raise AssertionError(f"say here what {option} reads")
     return [f"data.root={root}"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("option", groups()["data"])
-def test_every_data_set_trains(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = tiny_data(option, tmp_path, monkeypatch)
-    row = (option, "arch=lenet5", "clustering=kmeans", "reduction=pca_whiten")
-    assert trained(tmp_path / "run", *small(row, tmp_path), *root)["n_images"] == N
 
 
 @pytest.mark.slow

@@ -1,15 +1,14 @@
 """Two or four processes act as one: same assignment, same order, and no rank waits for one that failed."""
 
-import os
 import socket
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from typed import Finished, Typist
 
 from deepcluster import distributed
 from deepcluster.clustering.kmeans import KMeans
@@ -19,33 +18,19 @@ pytestmark = pytest.mark.ddp
 SCRIPT = Path(__file__).parent / "one_of_several.py"
 
 
-def start(case: str, folder: Path, size: int = 2) -> list[subprocess.CompletedProcess[str]]:
+def start(case: str, folder: Path, size: int = 2) -> list[Finished]:
     """Run one_of_several.py on `size` ranks; a rank that waits for ever fails the test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = []
+    folder.mkdir(parents=True, exist_ok=True)
+    typist = Typist(Path(tempfile.mkdtemp(prefix=f"{case}_", dir=folder)))
+    ranks = []
     for rank in range(size):
-        env = dict(
-            os.environ,
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(size),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-            OMP_NUM_THREADS="1",
-        )
-        command = [sys.executable, str(SCRIPT), case, str(folder)]
-        processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    finished = []
-    try:
-        for process in processes:
-            out, err = process.communicate(timeout=400)
-            finished.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    finally:
-        for process in processes:
-            process.kill()
-    return finished
+        environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks.append(typist.command(SCRIPT, case, str(folder), environment=environment, timeout_s=400))
+    return typist.type(*ranks)
 
 
 def test_one_process_needs_no_process_group() -> None:
@@ -57,9 +42,9 @@ def test_one_process_needs_no_process_group() -> None:
         raise KeyError("own error")
 
 
-def results(finished: list[subprocess.CompletedProcess[str]], folder: Path) -> list[dict[str, Any]]:
+def results(finished: list[Finished], folder: Path) -> list[dict[str, Any]]:
     """What each rank has written; all must have ended well."""
-    assert not any(p.returncode for p in finished), "".join(p.stderr for p in finished)
+    assert not any(p.status for p in finished), "".join(p.err for p in finished)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(len(finished))]
 
 
@@ -90,14 +75,14 @@ def test_kmeans_on_shares_equals_kmeans_in_one_process(size: int, tmp_path: Path
 
 def test_a_failing_rank_is_named_on_the_other(tmp_path: Path) -> None:
     finished = start("fail", tmp_path)
-    assert "train/3 is broken" in finished[1].stdout
-    assert "rank 1" in finished[0].stdout and "train/3 is broken" in finished[0].stdout
+    assert "train/3 is broken" in finished[1].out
+    assert "rank 1" in finished[0].out and "train/3 is broken" in finished[0].out
 
 
 def test_a_full_disk_on_rank_0_ends_both(tmp_path: Path) -> None:
     finished = start("full_disk", tmp_path)
-    assert "OSError" in finished[0].stdout and "No space left on device" in finished[0].stdout
-    assert "rank 0" in finished[1].stdout and "No space left on device" in finished[1].stdout
+    assert "OSError" in finished[0].out and "No space left on device" in finished[0].out
+    assert "rank 0" in finished[1].out and "No space left on device" in finished[1].out
 
 
 @pytest.mark.parametrize(
@@ -120,9 +105,9 @@ def test_several_processes_train_on_parts_of_the_same_epoch(case: str, size: int
 def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     start("fit", tmp_path / "whole")
     killed = start("fit_killed", tmp_path / "halves")
-    assert all("Killed" in p.stderr for p in killed)
+    assert all("Killed" in p.err for p in killed)
     resumed = start("fit_resumed", tmp_path / "halves")
-    assert [p.returncode for p in resumed] == [0, 0], resumed[0].stderr + resumed[1].stderr
+    assert [p.status for p in resumed] == [0, 0], resumed[0].err + resumed[1].err
     whole, halves = (torch.load(tmp_path / run / "rank0.pt", weights_only=True) for run in ("whole", "halves"))
     assert torch.equal(whole["weight"], halves["weight"])
 
@@ -131,7 +116,7 @@ def test_two_processes_resume_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4)])
 def test_another_number_of_processes_goes_on_within_the_epoch(before: int, after: int, tmp_path: Path) -> None:
     killed = start("fit_killed", tmp_path, before)  # in the second step of epoch 1, before its checkpoint
-    assert all("Killed" in p.stderr for p in killed)
+    assert all("Killed" in p.err for p in killed)
     resumed = start("fit_resumed", tmp_path, after)
     seen = results(resumed, tmp_path)
     n_shown = tiny.BATCH * before
@@ -140,7 +125,7 @@ def test_another_number_of_processes_goes_on_within_the_epoch(before: int, after
         assert list(mine["indices"]) == [1] and mine["epochs"] == 2
         assert torch.equal(mine["indices"][1], rest[rank::after])
         assert torch.equal(mine["weight"], seen[0]["weight"])
-    assert f"within epoch 2 after {n_shown} of {tiny.N_IMAGES} images" in resumed[0].stdout
+    assert f"within epoch 2 after {n_shown} of {tiny.N_IMAGES} images" in resumed[0].out
 
 
 @pytest.mark.slow

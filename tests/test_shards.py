@@ -1,6 +1,5 @@
 """Assignments belong to images, not to positions: runs on sets whose shards were written again in another order."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,8 @@ SMALL += ["evaluation.enabled=false", "data.batch_size=16", "data.num_workers=2"
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("typed"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("typed"))
 
 
 @pytest.fixture(scope="module", params=["huggingface", "litdata"])

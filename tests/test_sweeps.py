@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ TINY = ["data.limit=200", "reduction.dim=8", "trainer.max_epochs=2", "evaluation
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("sweeps"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("sweeps"))
 
 
 def table(sweep: Path) -> dict[str, dict[str, str]]:
@@ -49,13 +46,16 @@ def whole(typist: Typist) -> Path:
     return typist.folder / "whole"
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_stopped_sweep_goes_on_where_it_was(name: str, status: int, typist: Typist, whole: Path) -> None:
+def stopped_in_the_second_job(typist: Typist, name: str, status: int) -> tuple[Path, Finished]:
     """Three clusterings a job: the fifth is the second job's second epoch, after its first checkpoint."""
-    folder = typist.folder / name
     stopped = typist.train("-m", *TINY, "clustering.k=4,5", f"output_dir={name}", kill=["k-means", 5, 3, name])
     assert stopped.status == status and "Traceback" not in stopped.err
     assert "stopped    job 1 (clustering.k=5)" in stopped.out and "1 of 2 jobs done" in stopped.out
+    return typist.folder / name, stopped
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(typist: Typist, whole: Path) -> None:
+    folder, stopped = stopped_in_the_second_job(typist, "SIGINT", 130)
     (first,) = folder.glob("*/summary.json")
     before = first.stat().st_mtime_ns
     command = [word.replace("clustering.k=4,5", "clustering.k=6,4,5") for word in how_to_go_on(stopped)]
@@ -65,6 +65,12 @@ def test_a_stopped_sweep_goes_on_where_it_was(name: str, status: int, typist: Ty
     assert "resuming after epoch 1" in done.out and first.stat().st_mtime_ns == before
     assert len(list(folder.glob("*/job.json"))) == 3
     assert nmi(folder) == nmi(whole) and len(nmi(folder)) == 3  # as if nothing had happened
+
+
+def test_a_sweep_that_a_batch_system_ends_tells_how_to_go_on(typist: Typist) -> None:
+    folder, stopped = stopped_in_the_second_job(typist, "SIGTERM", 143)
+    assert how_to_go_on(stopped) == ["-m", *TINY, "clustering.k=4,5", f"output_dir={folder}"]
+    assert len(list(folder.glob("*/summary.json"))) == 1 and len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2
 
 
 def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
@@ -83,21 +89,31 @@ def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize(("launcher", "good"), [("joblib", ["4", "5"]), ("submitit_local", ["4"])])
 def test_jobs_in_other_processes_are_told_and_one_that_fails_takes_none_with_it(
-    launcher: str, typist: Typist, whole: Path
+    launcher: str, good: list[str], typist: Typist, whole: Path
 ) -> None:
+    """Each process imports everything: few jobs."""
     folder = typist.folder / launcher
-    sweep = ["-m", *TINY, f"hydra/launcher={launcher}", f"output_dir={launcher}"]
-    done = typist.train(*sweep, "clustering.k=400,4,5")
+    done = typist.train(
+        "-m", *TINY, f"hydra/launcher={launcher}", f"output_dir={launcher}", f"clustering.k=400,{','.join(good)}"
+    )
     assert done.status == 1 and "Traceback" not in done.err
-    assert "failed     job 0 (clustering.k=400): clustering.k=400 needs" in done.out and "2 of 3 jobs done" in done.out
-    assert {k: v for k, v in nmi(folder).items() if v} == {k: nmi(whole)[k] for k in ("4", "5")}
+    assert "failed     job 0 (clustering.k=400): clustering.k=400 needs" in done.out
+    assert f"{len(good)} of {len(good) + 1} jobs done" in done.out
+    assert {k: v for k, v in nmi(folder).items() if v} == {k: nmi(whole)[k] for k in good}
     for log in folder.glob("*/output.log"):
         assert ("epoch   2/2" in log.read_text()) == ((log.parent / "summary.json").is_file())
     assert "epoch   1/2" not in done.out  # their lines are not mixed
-    again = typist.train(*sweep, "clustering.k=5,4")
-    assert again.status == 0 and "2 of 2 jobs are done there" in again.out and "other settings: 1" in again.out
+
+
+def test_jobs_in_other_processes_are_not_repeated(typist: Typist, whole: Path) -> None:
+    folder = shutil.copytree(whole, typist.folder / "in_others")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
+    again = ["-m", *TINY, "hydra/launcher=joblib", "output_dir=in_others", "clustering.k=5,4"]
+    done = typist.train(*again)
+    assert done.status == 0 and "2 of 2 jobs are done there" in done.out and "other settings: 1" in done.out
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")} and len(before) == 3
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])

@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,8 @@ TINY = [*SIZES, "evaluation.enabled=false"]
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("tracked"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("tracked"))
 
 
 def segments(folder: Path) -> list[OfflineRun]:
@@ -173,11 +170,17 @@ def test_mlflow_has_the_same_over_a_kill(typist: Typist) -> None:
 
 
 @pytest.mark.ddp
-def test_of_two_processes_one_tells(typist: Typist) -> None:
+def test_of_two_processes_one_tells_also_when_they_are_resumed(typist: Typist) -> None:
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     done = typist.train(*TINY, "trainer.max_epochs=1", *two, "logger=wandb", "output_dir=two")
     assert done.status == 0, done.err
-    (run,) = segments(typist.folder / "two")
-    assert [row["_step"] for row in run.history] == [1, 2, 3]
-    weights = torch.load(typist.folder / "two" / "checkpoints" / "final.ckpt", weights_only=True)
+    assert done.out.count("clustering K = 10") == 1, "only one process speaks"
+    folder = typist.folder / "two"
+    (first,) = segments(folder)
+    assert [row["_step"] for row in first.history] == [1, 2, 3]
+    weights = torch.load(folder / "checkpoints" / "final.ckpt", weights_only=True)
     assert weights["epoch"] == 0
+    done = typist.train("resume=two", "trainer.max_epochs=2")
+    assert done.status == 0, done.err
+    first, second = segments(folder)
+    assert first.run.run_id == second.run.run_id and list(metrics(folder)) == [0, 1]

@@ -39,10 +39,8 @@ TINY = [*SIZES, "trainer.max_epochs=1", "evaluation.enabled=false"]  # where the
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typist]:
-    typist = Typist(tmp_path_factory.mktemp("typed"))
-    yield typist
-    typist.close()
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    return Typist(tmp_path_factory.mktemp("typed"))
 
 
 @pytest.fixture(scope="module")
@@ -603,17 +601,3 @@ def test_a_terminal_shows_bars(typist: Typist) -> None:
     assert done.status == 0, text
     for phase in ("epoch 0: features", "epoch 0: kmeans", "Epoch 0:"):
         assert re.search(rf"\r{phase}.*it/s|\r{phase}.*img/s", text), phase
-
-
-# Several processes -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.ddp
-def test_two_processes_run_and_resume(typist: Typist) -> None:
-    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    done = typist.train(*TINY, *two, "output_dir=two")
-    assert done.status == 0, done.err
-    assert done.out.count("clustering K = 10") == 1, "only one process speaks"
-    done = typist.train("resume=two", "trainer.max_epochs=2")
-    assert done.status == 0, done.err
-    assert [row["epoch"] for row in rows(typist.folder / "two")] == ["0", "1"]

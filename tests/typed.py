@@ -1,11 +1,13 @@
 """Starts train.py and eval.py as a user does, each in a process of its own, without paying for the imports each time.
 
-`python tests/typed.py` imports everything once and waits; each line on its stdin names an entry file, its arguments
-and where its output goes. It forks, and the child runs the entry file as `python train.py ...` would.
+`python tests/typed.py` imports everything once and waits; each line on its stdin names one command, or several that run
+at the same time: entry file, arguments, folder, environment and where the output goes. It forks for each, and the child
+runs the entry file as `python train.py ...` would. All typists of a process share one, as the imports take long.
 """
 
 import atexit
 import contextlib
+import functools
 import json
 import os
 import runpy
@@ -37,71 +39,37 @@ class Finished:
         return [line for line in self.err.splitlines() if line.startswith("error:")]
 
 
-class Typist:
-    """Types commands, one at a time; the folder takes their output and is where they run.
+class Server:
+    """The process that has imported everything and forks."""
 
-    Args:
-        folder: working directory of the commands.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.n_typed = 0
+    def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=folder,
-            env={**clean_environment(), "XDG_CACHE_HOME": str(folder / "cache")},
+            env=clean_environment(),
         )
 
-    def train(self, *arguments: str, kill: list[Any] | None = None, terminal: str | None = None) -> Finished:
-        """python train.py arguments.
-
-        Args:
-            kill: where the process kills itself with SIGKILL: ["step", epoch, batch], or ["k-means", number of the
-                clustering in this process, iteration]; another signal's name may follow.
-            terminal: path of a terminal to run on, instead of files.
-        """
-        return self.type("train.py", *arguments, kill=kill, terminal=terminal)
-
-    def eval(self, *arguments: str) -> Finished:
-        """python eval.py arguments."""
-        return self.type("eval.py", *arguments)
-
-    def type(self, entry: str, *arguments: str, kill: list[Any] | None = None, terminal: str | None = None) -> Finished:
-        self.n_typed += 1
-        out, err = (self.folder / f"typed_{self.n_typed}.{name}" for name in ("out", "err"))
-        request = {
-            "entry": str(REPOSITORY / entry),
-            "arguments": arguments,
-            "out": terminal or str(out),
-            "err": terminal or str(err),
-            "kill": kill,
-        }
-        status = int(self._answer(json.dumps(request)))
-        if terminal is not None:
-            return Finished(status, "", "")
-        return Finished(status, out.read_text(), err.read_text())
-
-    def _answer(self, request: str) -> str:
-        """The server's line to a request.
+    def run(self, *commands: dict[str, Any]) -> list[int]:
+        """The exit statuses of commands that run at the same time: arguments of :func:`become`.
 
         Raises:
             RuntimeError: if the server has ended, for example while it imported, or does not answer.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended; the empty answer tells it
-            self.process.stdin.write(request + "\n")
+            self.process.stdin.write(json.dumps(commands) + "\n")
             self.process.stdin.flush()
-        readable, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S + 60)
+        patience_s = len(commands) * TIMEOUT_S + 60
+        readable, _, _ = select.select([self.process.stdout], [], [], patience_s)
         line = self.process.stdout.readline() if readable else ""
         if not line:
             self.process.kill()
-            how = f"ended with status {self.process.wait()}" if readable else f"gave no answer in {TIMEOUT_S + 60} s"
+            how = f"ended with status {self.process.wait()}" if readable else f"gave no answer in {patience_s} s"
             raise RuntimeError(f"the process that runs train.py and eval.py {how}; its stderr tells why")
-        return line
+        statuses: list[int] = json.loads(line)
+        return statuses
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -112,6 +80,73 @@ class Typist:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+@functools.cache
+def shared_server() -> Server:
+    """That of this process; it ends with it."""
+    server = Server()
+    atexit.register(server.close)
+    return server
+
+
+class Typist:
+    """Types commands; the folder takes their output and is where they run.
+
+    Args:
+        folder: working directory of the commands, which also have their cache there.
+        server: which forks for them; None: the one that all share.
+    """
+
+    def __init__(self, folder: Path, server: Server | None = None) -> None:
+        self.folder = folder
+        self.n_typed = 0
+        self.server = server or shared_server()
+
+    def train(self, *arguments: str, kill: list[Any] | None = None, terminal: str | None = None) -> Finished:
+        """python train.py arguments.
+
+        Args:
+            kill: where the process kills itself with SIGKILL: ["step", epoch, batch], or ["k-means", number of the
+                clustering in this process, iteration]; another signal's name may follow.
+            terminal: path of a terminal to run on, instead of files.
+        """
+        command = self.command(REPOSITORY / "train.py", *arguments, kill=kill)
+        if terminal is None:
+            return self.type(command)[0]
+        (status,) = self.server.run(command | {"out": terminal, "err": terminal})
+        return Finished(status, "", "")
+
+    def eval(self, *arguments: str) -> Finished:
+        """python eval.py arguments."""
+        return self.type(self.command(REPOSITORY / "eval.py", *arguments))[0]
+
+    def command(
+        self,
+        entry: Path,
+        *arguments: str,
+        kill: list[Any] | None = None,
+        environment: dict[str, str] | None = None,
+        timeout_s: int = TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """What the server is to do for `python entry arguments`."""
+        self.n_typed += 1
+        return {
+            "entry": str(entry),
+            "arguments": arguments,
+            "folder": str(self.folder),
+            "environment": {"XDG_CACHE_HOME": str(self.folder / "cache"), **(environment or {})},
+            "out": str(self.folder / f"typed_{self.n_typed}.out"),
+            "err": str(self.folder / f"typed_{self.n_typed}.err"),
+            "kill": kill,
+            "timeout_s": timeout_s,
+        }
+
+    def type(self, *commands: dict[str, Any]) -> list[Finished]:
+        """Several at the same time."""
+        statuses = self.server.run(*commands)
+        printed = [[Path(command[stream]).read_text() for stream in ("out", "err")] for command in commands]
+        return [Finished(status, *both) for status, both in zip(statuses, printed, strict=True)]
 
 
 def clean_environment() -> dict[str, str]:
@@ -128,18 +163,31 @@ def serve() -> None:
     import deepcluster.command_line  # noqa: F401
 
     for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            become(**request)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        children = []
+        for command in json.loads(line):
+            children.append(os.fork())
+            if children[-1] == 0:
+                become(**command)
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(statuses), flush=True)
 
 
-def become(*, entry: str, arguments: list[str], out: str, err: str, kill: list[Any] | None) -> None:
+def become(
+    *,
+    entry: str,
+    arguments: list[str],
+    folder: str,
+    environment: dict[str, str],
+    out: str,
+    err: str,
+    kill: list[Any] | None,
+    timeout_s: int,
+) -> None:
     """Turn this process into `python entry arguments`; never returns."""
-    signal.alarm(TIMEOUT_S)
+    signal.alarm(timeout_s)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    os.chdir(folder)
+    os.environ.update(environment)
     for path, stream in ((os.devnull, 0), (out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
     if kill is not None:
