@@ -32,7 +32,7 @@ MAX_ITER = 600
 
 
 def standardised(x: Tensor, *others: Tensor) -> list[Tensor]:
-    """x (N, M) and others by x's mean and deviation, with a column of ones; in place, in blocks."""
+    """Copies of x (N, M) and others by x's mean and deviation, with a column of ones."""
     mean = x.mean(dim=0, dtype=torch.float64)
     squares = torch.zeros_like(mean)
     for part in torch.split(x, 4096):

@@ -34,6 +34,16 @@ def test_an_image_is_never_its_own_neighbour_though_others_are_equal(backend: st
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_of_equally_near_images_the_first_are_found_whatever_the_engine(backend: str) -> None:
+    # each image eight times: more equal ones than are asked for, and fewer (7 of 8 places) beside others
+    images = torch.eye(12).repeat_interleave(8, dim=0)[torch.randperm(96, generator=torch.Generator().manual_seed(1))]
+    for n in (3, 5, 10):
+        found, _ = nearest_neighbours(images, n, backend=backend)
+        squares = (images[:, None] - images).square().sum(2) - 1e-3 * torch.eye(96)  # so that itself comes first
+        assert np.array_equal(found, np.argsort(squares.numpy(), axis=1, kind="stable")[:, 1 : n + 1]), n
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_dropping_the_first_makes_the_second_of_two_equal_images_its_own_neighbour(backend: str) -> None:
     features = torch.tensor([0.0, 5, 5, 6])[:, None]
     indices, distances = nearest_neighbours(features, 2, backend=backend, drop_first=True)

@@ -1,7 +1,8 @@
 """The n nearest neighbours of every row among all rows, by exact search. Next: pic_graph.py weighs them.
 
-faiss or torch finds them by float32 products; their distances are then taken anew in float64 from differences
-and put in order, so that neither the engine nor the number of threads shows in the result.
+faiss or torch finds them by float32 products, the first of equally near ones; their distances are then taken anew in
+float64 from differences and put in order, so that neither the engine nor the number of threads shows in the result,
+but where float32 cannot tell which of two is the last one to be found.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ N_STEPS = 100  # how often progress is told
 LEAST_QUERIES = 500  # rows that are searched for at once, so that products are of matrices and threads have work
 SCORES_PER_BLOCK = 2**25  # 128 MB of float32 scores at a time, in torch
 SCORES_PER_GPU_BLOCK = 2**28  # 1 GB there: few large products
+TIED_ROWS = 64  # rows with equal scores at the end that are looked at again at a time
 ROWS_PER_BLOCK = 2048  # 25 MB of float64 differences for 6 neighbours in 256 dimensions
 
 
@@ -77,10 +79,25 @@ def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
 
     def search(queries: Tensor, n: int) -> Indices:
         with float32_products(features.device):
-            found = [torch.addmm(offset, rows, features.T).topk(n).indices for rows in torch.split(queries, n_rows)]
+            found = [_first(torch.addmm(offset, rows, features.T), n) for rows in torch.split(queries, n_rows)]
         return torch.cat(found).cpu().numpy()
 
     return search
+
+
+def _first(scores: Tensor, n: int) -> Tensor:
+    """The columns of the n largest scores of each row, in any order; of equal ones the first, where topk takes any."""
+    if n == scores.shape[1]:
+        return torch.arange(n, device=scores.device).expand(len(scores), n)
+    values, columns = scores.topk(n + 1)  # one more tells if the last one has an equal that is left out
+    columns, least = columns[:, :n], values[:, n - 1 : n]
+    tied = torch.nonzero(values[:, n] == values[:, n - 1]).flatten()
+    for part in torch.split(tied, TIED_ROWS):
+        higher, equal = scores[part] > least[part], scores[part] == least[part]
+        n_equal = n - higher.sum(dim=1, keepdim=True)
+        first = equal & (equal.cumsum(dim=1, dtype=torch.int32) <= n_equal)
+        columns[part] = torch.nonzero(higher | first)[:, 1].view(-1, n)
+    return columns
 
 
 def _ordered(features: NDArray[np.float32], found: Indices, *, drop_first: bool) -> tuple[Indices, Floats]:
