@@ -151,6 +151,15 @@ def test_a_file_with_an_optimizer_and_counts_of_batches_is_read(tmp_path: Path) 
     assert_same_values(path, network)
 
 
+def test_a_file_in_half_precision_is_read_with_its_sobel(tmp_path: Path) -> None:
+    network = twin("alexnet", sobel=True)
+    path = file_of(network.half(), "alexnet", tmp_path / "file.pth.tar")
+    network.float()
+    assert network.sobel is not None
+    network.sobel[0].weight.data.fill_(1 / 3)  # half precision has 0.33325
+    assert_same_values(path, network, top=False)
+
+
 def test_a_file_without_top_layer_is_read(tmp_path: Path) -> None:
     network = twin("alexnet", sobel=True)
     path = file_of(network, "alexnet", tmp_path / "file", keep=lambda name: "top_layer" not in name)
@@ -204,6 +213,10 @@ def spoiled(network: Network2018, how: str) -> dict[str, Any]:
         del state["features.4.bias"]
     elif how == "grey":
         state["sobel.0.weight"] = torch.ones(1, 1, 1, 1)
+    elif how == "wide top_layer":
+        state["top_layer.weight"] = torch.zeros(K, WIDE - 1)
+    elif how == "short top_layer":
+        state["top_layer.bias"] = torch.zeros(K - 1)
     return {"epoch": 1, "arch": arch, "state_dict": state}
 
 
@@ -217,6 +230,8 @@ def spoiled(network: Network2018, how: str) -> dict[str, Any]:
         ("shape", ["features.conv2.0.weight", "features.4.weight", "12x8x5x5", "12x8x3x3"]),
         ("no bias", ["features.conv2.0.bias", "no such tensor"]),
         ("grey", ["1 channels", "take 3"]),
+        ("wide top_layer", ["top_layer.weight", "7x19 and 7", "its 20 features"]),
+        ("short top_layer", ["top_layer.weight", "7x20 and 6"]),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused(how: str, named: list[str], tmp_path: Path) -> None:

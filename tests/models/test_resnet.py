@@ -75,3 +75,8 @@ def test_wrong_values_are_refused_with_the_key():
         resnet("resnet18", 3, 32, weights="IMAGENET1K_V1")
     with pytest.raises(ValueError, match=r"arch.tap=layer5 .* of resnet18 .* it has layer1, layer2, layer3, layer4"):
         resnet("resnet18", 3, 32, tap="layer5")
+
+
+def test_unknown_weights_are_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"arch.weights=imagenet .* resnet50; it has IMAGENET1K_V1, IMAGENET1K_V2; "):
+        resnet("resnet50", weights="imagenet")

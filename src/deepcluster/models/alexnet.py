@@ -42,7 +42,7 @@ class AlexNet(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("AlexNet", channels, 5, dropout)
+        check_widths("AlexNet", channels, 5, dropout, hidden=hidden, feature_dim=feature_dim)
         first = 2 if sobel else in_channels
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         n_in = first
@@ -76,7 +76,7 @@ class SmallAlexNet(PlainNetwork):
 
     Args:
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 8.
+        image_size: height and width of the images, at least 6.
         channels: filters of the five convolutions (the paper's counts).
         feature_dim: features D.
         hidden: units of the first linear layer.
@@ -96,7 +96,7 @@ class SmallAlexNet(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("SmallAlexNet", channels, 5, dropout)
+        check_widths("SmallAlexNet", channels, 5, dropout, hidden=hidden, feature_dim=feature_dim)
         first = 2 if sobel else in_channels
         widths = [first, *channels]
         layers: OrderedDict[str, nn.Module] = OrderedDict()

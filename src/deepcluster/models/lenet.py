@@ -34,7 +34,7 @@ class LeNet5(PlainNetwork):
         feature_dim: int = 84,
         sobel: bool = False,
     ) -> None:
-        check_widths("LeNet5", channels, 2)
+        check_widths("LeNet5", channels, 2, hidden=hidden, feature_dim=feature_dim)
         first = 2 if sobel else in_channels
         layers: OrderedDict[str, nn.Module] = OrderedDict(
             conv1=conv_stage(first, channels[0], 5, batch_norm=batch_norm),

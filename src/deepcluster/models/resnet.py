@@ -48,6 +48,12 @@ def resnet(
             f"arch.weights={weights} belongs to the usual stem on 3 channels; "
             "set small_images=false, sobel=false and use colour images, or weights=null"
         )
+    trained = [one.name for one in models.get_model_weights(name)]
+    if weights not in (None, "DEFAULT", *trained):
+        raise ValueError(
+            f"arch.weights={weights} are no weights of torchvision's {name}; it has {', '.join(trained)}; "
+            "a file's are taken by init=weights init.path=FILE"
+        )
     if tap not in TAPS:
         raise ValueError(f"arch.tap={tap} is no stage of {name} to take features from; it has {', '.join(TAPS)}")
     net = models.get_model(name, weights=weights)

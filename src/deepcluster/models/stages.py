@@ -58,8 +58,16 @@ def conv_stage(
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
-def check_widths(network: str, channels: Sequence[int], n_convolutions: int, dropout: float = 0.0) -> None:
-    """Refuse another number of convolutions than the network has, and a dropout that drops everything.
+def check_widths(
+    network: str,
+    channels: Sequence[int],
+    n_convolutions: int,
+    dropout: float = 0.0,
+    *,
+    hidden: int,
+    feature_dim: int,
+) -> None:
+    """Refuse another number of convolutions than the network has, layers without units, and a dropout of everything.
 
     Raises:
         ValueError: naming the key, its value and what would be right.
@@ -69,5 +77,8 @@ def check_widths(network: str, channels: Sequence[int], n_convolutions: int, dro
             f"arch.channels must name {n_convolutions} convolutions for {network}, each with at least 1 filter, "
             f"got {list(channels)}"
         )
+    for name, units in (("hidden", hidden), ("feature_dim", feature_dim)):
+        if units < 1:
+            raise ValueError(f"arch.{name} must be at least 1, got {units}")
     if not 0 <= dropout < 1:
         raise ValueError(f"arch.dropout must be at least 0 and below 1, got {dropout}")

@@ -39,7 +39,7 @@ class VGG16(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("VGG16", channels, 13, dropout)
+        check_widths("VGG16", channels, 13, dropout, hidden=hidden, feature_dim=feature_dim)
         first = 2 if sobel else in_channels
         widths = [first, *channels]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
