@@ -21,6 +21,7 @@ from deepcluster.data.decode import MAX_PIXELS, decode_named, to_channels
 Shrink = Callable[[int, int], float]  # (height, width) of an image -> how many times smaller it may be decoded
 _FACTORS = (8, 4, 2)
 _ORIENTATION = 0x0112  # EXIF
+_ON_ITS_SIDE = (5, 6, 7, 8)  # other numbers that files hold mean nothing
 
 
 class Shrunk(NamedTuple):
@@ -71,7 +72,7 @@ def _decode_small(data: bytes, n_channels: int, shrink: Shrink) -> Shrunk | None
         with Image.open(io.BytesIO(data)) as opened:
             stored = opened.size
             turned = opened.getexif().get(_ORIENTATION, 1)
-            width, height = stored if turned < 5 else stored[::-1]
+            width, height = stored[::-1] if turned in _ON_ITS_SIDE else stored
             # Pillow warns of images beyond half of that; CMYK is left to torchvision, which knows its variants
             if opened.mode not in ("L", "RGB") or height * width > MAX_PIXELS // 2:
                 return None
