@@ -285,9 +285,5 @@ def test_parquet_is_read_the_same_way(photographs, tmp_path):
 
 
 def test_an_orientation_that_does_not_exist_turns_nothing():
-    exif = Image.Exif()
-    exif[0x0112] = 9
-    file = io.BytesIO()
-    Image.new("RGB", (640, 480), (10, 20, 30)).save(file, "JPEG", exif=exif)
-    found = decode_shrunk(file.getvalue(), 3, "x.jpg", lambda height, width: 2.0)
+    found = decode_shrunk(jpeg(gradient(480, 640), exif=oriented(9)), 3, "x.jpg", lambda height, width: 2.0)
     assert (found.by, found.height, found.width) == (2, 480, 640)
