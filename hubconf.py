@@ -16,8 +16,8 @@ from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16
-from deepcluster.recognise import read
-from deepcluster.weights import fit, load_backbone
+from deepcluster.weights.fit import fit, load_backbone
+from deepcluster.weights.recognise import read
 
 dependencies = ["torch", "torchvision", "numpy", "scipy"]
 

@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from deepcluster import command_line
+from deepcluster.app import command_line
 
 command_line.register()
 

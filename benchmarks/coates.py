@@ -20,11 +20,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from deepcluster import config as configuration
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.prepare import prepare
-from deepcluster.training.features import collect, feature_pass
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.features.extraction import collect, feature_pass
+from deepcluster.run.prepare import prepare
+from deepcluster.settings import train as configuration
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VARIANCE = 0.01  # added before the root, in the code of the 2011 paper

@@ -34,19 +34,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import memory
-from deepcluster import config as configuration
-from deepcluster import run
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.config import TrainConfig
-from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.loader import Batch, feature_batches
-from deepcluster.data.threads import n_cores
+from deepcluster.features.extraction import feature_pass, timed
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.prepare import Parts, prepare
-from deepcluster.seeding import generator
+from deepcluster.run import train as run
+from deepcluster.run.prepare import Parts, prepare
+from deepcluster.settings import train as configuration
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.seeding import generator
+from deepcluster.system.threads import n_cores
 from deepcluster.tracking.logger import Logger
-from deepcluster.training.features import feature_pass, timed
+from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
 from deepcluster.training.record import RunRecord

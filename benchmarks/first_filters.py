@@ -16,9 +16,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from deepcluster import config as configuration
 from deepcluster.clustering.metrics import nmi
-from deepcluster.prepare import prepare
+from deepcluster.run.prepare import prepare
+from deepcluster.settings import train as configuration
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SETTINGS = [

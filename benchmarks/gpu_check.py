@@ -32,12 +32,12 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view
-from deepcluster.evaluation.linear_probe import LinearProbe
-from deepcluster.evaluation.representation import Evaluation, labelled_split, measure
+from deepcluster.evaluation.probe.linear_probe import LinearProbe
+from deepcluster.evaluation.probe.representation import Evaluation, labelled_split, measure
+from deepcluster.features.extraction import Extraction, FeaturePass, collect, feature_pass, reduced_features
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.coates import Coates
-from deepcluster.patch_filters import KMeansPatchesInit
-from deepcluster.training.features import Extraction, FeaturePass, collect, feature_pass, reduced_features
+from deepcluster.weights.patch_filters import KMeansPatchesInit
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

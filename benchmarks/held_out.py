@@ -18,11 +18,12 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from deepcluster import config as configuration
-from deepcluster import prepare, run
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
+from deepcluster.run import prepare
+from deepcluster.run import train as run
+from deepcluster.settings import train as configuration
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 N_HELD_OUT = 10_000

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepcluster.data.index import find_images
 from deepcluster.data.settings import Data
+from deepcluster.data.sources.index import find_images
 
 
 def make(root: Path, n_files: int, n_folders: int) -> None:

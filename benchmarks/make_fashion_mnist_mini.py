@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcluster.data.archives import ASSET, fashion_mnist
+from deepcluster.data.sources.archives import ASSET, fashion_mnist
 
 N_PER_CLASS = {"train": 500, "test": 100}
 

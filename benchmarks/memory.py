@@ -23,11 +23,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from deepcluster import config as configuration
-from deepcluster import run
 from deepcluster.data.images import ImageSet, MemoryImages
-from deepcluster.machine import forget_peak, peak_memory, used_memory
-from deepcluster.prepare import Parts, prepare
+from deepcluster.run import train as run
+from deepcluster.run.prepare import Parts, prepare
+from deepcluster.settings import train as configuration
+from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated

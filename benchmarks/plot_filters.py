@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from deepcluster import config as configuration
 from deepcluster.models.first_layer import first_layer
-from deepcluster.prepare import prepare
+from deepcluster.run.prepare import prepare
+from deepcluster.settings import train as configuration
 from deepcluster.visualization.first_filters import save_filters
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

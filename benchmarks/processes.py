@@ -86,7 +86,7 @@ def be_member(steps: int, overrides: list[str]) -> None:
     import torch.distributed as dist
 
     from benchmarks.cycle import read_config
-    from deepcluster.prepare import prepare
+    from deepcluster.run.prepare import prepare
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if int(os.environ["WORLD_SIZE"]) > 1:
@@ -140,7 +140,7 @@ class Phases:
         from torch.nn import functional
 
         from deepcluster.data.loader import random_batches
-        from deepcluster.seeding import mix
+        from deepcluster.system.seeding import mix
 
         n_processes = dist.get_world_size() if dist.is_initialized() else 1
         rank = dist.get_rank() if dist.is_initialized() else 0

@@ -57,7 +57,9 @@ def _evaluation(name: str, *words: str, after: str | None = "base") -> Case:
 
 
 CASES: dict[str, Case] = {
-    "smallest": Case("train.py", [*FP32, f"{EPOCHS}1", "data.limit=200", "clustering.k=10", "evaluation.enabled=false"]),
+    "smallest": Case(
+        "train.py", [*FP32, f"{EPOCHS}1", "data.limit=200", "clustering.k=10", "evaluation.enabled=false"]
+    ),
     "base": Case("train.py", [*FP32, f"{EPOCHS}4", "data.num_workers=0"]),
     "workers": Case("train.py", [*FP32, f"{EPOCHS}4", "data.num_workers=2"], same_as="base"),
     "half": Case("train.py", [*FP32, f"{EPOCHS}2", "data.num_workers=0"]),
@@ -70,7 +72,15 @@ CASES: dict[str, Case] = {
     "strong": Case("train.py", [*FP32, f"{EPOCHS}1", "view=strong_32", "arch=alexnet_small", "reduction=l2"]),
     "folder": Case(
         "train.py",
-        [*FP32, f"{EPOCHS}2", "data=folder", "data.root={pictures}", "data.size=48", "clustering.k=6", "reduction.dim=8"],
+        [
+            *FP32,
+            f"{EPOCHS}2",
+            "data=folder",
+            "data.root={pictures}",
+            "data.size=48",
+            "clustering.k=6",
+            "reduction.dim=8",
+        ],
     ),
     "representation": _evaluation("representation"),
     "assign": _evaluation("assign"),
@@ -96,7 +106,9 @@ CASES: dict[str, Case] = {
         after=None,
     ),
     "voc07": _evaluation("voc07", "evaluation.root={voc}", "evaluation.training.n_iterations=20"),
-    "voc07_svm": _evaluation("voc07_svm", "evaluation.root={voc}", "evaluation.shots=[4,null]", "evaluation.n_samples=2"),
+    "voc07_svm": _evaluation(
+        "voc07_svm", "evaluation.root={voc}", "evaluation.shots=[4,null]", "evaluation.n_samples=2"
+    ),
     "retrieval": _evaluation("retrieval", "evaluation.root={retrieval}", "evaluation.sizes=[64]"),
 }
 

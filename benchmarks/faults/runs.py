@@ -36,8 +36,8 @@ PHASES = {
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],
     "metrics.csv": ["deepcluster.training.csv_log:EpochCSV.save"],
     "checkpointing": ["deepcluster.training.checkpointing:AtomicCheckpointIO.save_checkpoint"],
-    "measuring": ["deepcluster.run:measure", "deepcluster.untrained:measure"],
-    "final files": [f"deepcluster.run:{name}" for name in ("_save_final", "write_clusters", "write_atomically")],
+    "measuring": ["deepcluster.run.train:measure", "deepcluster.run.untrained:measure"],
+    "final files": [f"deepcluster.run.train:{name}" for name in ("_save_final", "write_clusters", "write_atomically")],
 }
 UNTIL_THE_NEXT = ("training",)  # a step's backward pass and the optimizer come after training_step has returned
 MARK = 64  # bytes of the name of the phase
@@ -71,7 +71,7 @@ class Runs:
         self.pid = -1  # of the run, while there is one
         import pytorch_lightning.loggers  # noqa: F401  # imported here, so that no run pays for it
 
-        import deepcluster.command_line  # noqa: F401
+        import deepcluster.app.command_line  # noqa: F401  # noqa: F401
 
     def train(
         self,

@@ -3,16 +3,18 @@
 import re
 from pathlib import Path
 
-from deepcluster import manual
-from deepcluster.config import EVAL_OPTIONS
+from support.configs import CONFIGS
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "evaluation"
-LISTED = manual.listed(CONFIGS, EVAL_OPTIONS["evaluation"])
+from deepcluster.app import manual
+from deepcluster.settings.train import EVAL_OPTIONS
+
+EVALUATIONS = CONFIGS / "evaluation"
+LISTED = manual.listed(EVALUATIONS, EVAL_OPTIONS["evaluation"])
 
 
 def test_every_evaluation_is_listed_with_its_own_comment() -> None:
     flat = " ".join(LISTED.split())
-    for file in CONFIGS.glob("*.yaml"):
+    for file in EVALUATIONS.glob("*.yaml"):
         said = manual.comment(file)
         assert said, f"{file.name}: its first line must be a comment that says what it does"
         assert f"{file.stem} {' '.join(said.split())}" in flat, file.name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcluster import command_line
+from deepcluster.app import command_line
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from support.configs import REPOSITORY
 
 from benchmarks.faults.kills import AIMED_AT
 from benchmarks.faults.runs import PHASES
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 def test_phases_are_where_the_code_is() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from typed import Typist
+from support.typed import Typist
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CHECKS, Check, Skipped, main

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepcluster.clustering import kmeans_faiss
-from deepcluster.clustering.processor import SKYLAKEX_FLAGS, openblas_core
+from deepcluster.system.processor import SKYLAKEX_FLAGS, openblas_core
 
 ZEN5 = ("AuthenticAMD", SKYLAKEX_FLAGS | {"avx512_bf16"})
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from several import on_ranks
+from support.several import on_ranks
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -5,8 +5,8 @@ import torch
 from reference.clustering import pca_whiten_l2
 from torch import Tensor
 
-from deepcluster.clustering.processor import float32_products, keeps_float32
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.system.processor import float32_products, keeps_float32
 
 
 def correlated(n: int = 3000, dim: int = 48, mean: float = 2.0) -> Tensor:

@@ -7,7 +7,7 @@ from deepcluster.data import broken as broken_module
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
 
 MEAN, STD = [0.5], [0.25]

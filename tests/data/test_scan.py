@@ -8,7 +8,7 @@ from deepcluster.data import scan as scan_module
 from deepcluster.data.decode import decode_file
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
 
 

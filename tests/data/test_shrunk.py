@@ -14,13 +14,13 @@ from deepcluster.data.crops import draw_boxes
 from deepcluster.data.decode import BrokenImage, decode, decode_named
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches
-from deepcluster.data.many_crops import RandomCrops
-from deepcluster.data.probe_views import RandomCropView, TenCropView
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import as_small_as_can_be, decode_shrunk, to_short_side, whole
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
 from deepcluster.data.views import FeatureView, TrainView, draw, feature_view, train_view
+from deepcluster.evaluation.probe.probe_views import RandomCropView, TenCropView
+from deepcluster.evaluation.voc07.many_crops import RandomCrops
 
 MEAN, STD = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 CROPS = ([0.08, 1.0], [0.75, 4 / 3])

@@ -5,7 +5,7 @@ import torch
 from deepcluster.data import statistics as statistics_module
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
 
 

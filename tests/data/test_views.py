@@ -6,7 +6,7 @@ from deepcluster.data import views as views_module
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import FeatureView, TrainView, draw, feature_view, train_view
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]

@@ -11,15 +11,16 @@ from reference.networks_2018 import alexnet_2018, stir
 from torch import Tensor
 from torchvision import models
 
-from deepcluster import onnx_file, weights
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.export import Export
+from deepcluster.evaluation.export import Export
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
+from deepcluster.weights import fit as weights
+from deepcluster.weights import onnx_file
+from deepcluster.weights.recognise import Weights
 
 
 @dataclass
@@ -158,7 +159,7 @@ def test_an_onnx_graph_that_computes_otherwise_is_not_written(tmp_path: Path, mo
 
 def test_the_head_of_a_finished_run_is_found_beside_final_ckpt(tmp_path: Path) -> None:
     """final.ckpt holds no head; last.ckpt of the same epoch does."""
-    from deepcluster.export import _head
+    from deepcluster.evaluation.export import _head
 
     state = {"head.linear.weight": torch.ones(6, 3), "head.linear.bias": torch.zeros(6), "head._extra_state": 4}
     card = {"arch": {}, "in_channels": 1, "image_size": 28, "resize": 28, "mean": [0.5], "std": [0.5]}

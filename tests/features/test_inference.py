@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from deepcluster.features.inference import fold_batch_norm, inference_copy
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.inference import fold_batch_norm, inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.models.timm_model import timm_backbone

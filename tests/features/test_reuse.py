@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
+from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.training import reassign
 from deepcluster.training.reassign import Clusterer
-from deepcluster.training.reuse import UntrainedFeatures, same_images
 
 CPU = torch.device("cpu")
 

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.machine import free_memory
+from deepcluster.features import storage
+from deepcluster.features.extraction import Extraction
+from deepcluster.features.storage import Storage, choose
 from deepcluster.models.lenet import LeNet5
-from deepcluster.training import storage
-from deepcluster.training.features import Extraction
+from deepcluster.system.machine import free_memory
 from deepcluster.training.reassign import Clusterer
-from deepcluster.training.storage import Storage, choose
 
 GB = 10**9
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import pool_maps
 from deepcluster.models.coates import Coates
-from deepcluster.models.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16

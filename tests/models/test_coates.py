@@ -5,9 +5,9 @@ import pytest
 import torch
 from reference.coates import features
 
+from deepcluster.features.inference import inference_copy
 from deepcluster.models import coates
 from deepcluster.models.coates import Coates, QuadrantSum
-from deepcluster.models.inference import inference_copy
 from deepcluster.models.patches import Whitening, normalise_contrast
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.247, 0.243, 0.261]

@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shards
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from pairs import covering_rows
 from reference.pictures import picture
-from test_config import CONFIGS, NEEDS
+from support import shards
+from support.configs import CONFIGS, NEEDS
+from support.pairs import covering_rows
 
-from deepcluster import checkpoint, command_line, config, run
-from deepcluster.data import sources
+from deepcluster.app import command_line
+from deepcluster.app.errors import sentence
 from deepcluster.data.images import MemoryImages
-from deepcluster.errors import sentence
-from deepcluster.initialise import CheckpointInit, WeightsInit, new_backbone
+from deepcluster.data.sources import load as sources
 from deepcluster.models.backbone import Backbone
+from deepcluster.run import train as run
+from deepcluster.settings import train as config
+from deepcluster.weights import checkpoint
+from deepcluster.weights.start import CheckpointInit, WeightsInit, new_backbone
 
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [

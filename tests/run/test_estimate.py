@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from support.configs import CONFIGS
 
-from deepcluster import command_line, config, costs, estimate, run
+from deepcluster.app import command_line
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
-from deepcluster.config import TrainConfig
-from deepcluster.estimate import Costs, Sizes
-from deepcluster.prepare import prepare
-from deepcluster.training.storage import Storage
+from deepcluster.features.storage import Storage
+from deepcluster.run import costs, estimate
+from deepcluster.run import train as run
+from deepcluster.run.estimate import Costs, Sizes
+from deepcluster.run.prepare import prepare
+from deepcluster.settings import train as config
+from deepcluster.settings.train import TrainConfig
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
 COSTS = Costs(
     image_s=0.001,

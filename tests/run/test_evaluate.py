@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from support.configs import CONFIGS
 
-from deepcluster import command_line, config, run
+from deepcluster.app import command_line
 from deepcluster.clustering.metrics import nmi
-from deepcluster.evaluate import evaluate
-from deepcluster.prepare import prepare
+from deepcluster.run import train as run
+from deepcluster.run.evaluate import evaluate
+from deepcluster.run.prepare import prepare
+from deepcluster.settings import train as config
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
 
 
@@ -47,7 +49,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
 
 
 def test_a_draw_does_not_depend_on_those_before(tmp_path: Path) -> None:
-    from deepcluster.initialise import new_backbone
+    from deepcluster.weights.start import new_backbone
 
     arch = {"_target_": "deepcluster.models.lenet.LeNet5"}
     first = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from support.configs import CONFIGS
 
-from deepcluster import checkpoint, command_line, config, run
-from deepcluster.config import TrainConfig
-from deepcluster.eval_config import EvalConfig
-from deepcluster.evaluate import evaluate
-from deepcluster.evaluation.knn import Knn
-from deepcluster.evaluation.representation import Representation
+from deepcluster.app import command_line
+from deepcluster.evaluation.probe.knn import Knn
+from deepcluster.evaluation.probe.representation import Representation
+from deepcluster.run import train as run
+from deepcluster.run.evaluate import evaluate
+from deepcluster.settings import train as config
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.train import TrainConfig
+from deepcluster.weights import checkpoint
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["data.limit=120", "data.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
 COATES = ["arch=coates", "arch.n_filters=6", "init=kmeans_patches", "init.n_patches=1000"]
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from offline_run import OfflineRun
+from support.configs import CONFIGS
+from support.offline_run import OfflineRun
 
-from deepcluster import command_line
-from deepcluster.eval_config import EvalConfig
-from deepcluster.result_log import log_results, result_log
+from deepcluster.app import command_line
+from deepcluster.run.result_log import log_results, result_log
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.system.progress import Progress
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.recorder import MEMORY, Place, remember
-from deepcluster.training.progress import Progress
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 RESULTS = {"ckpt": "a/b", "epochs": 3, "knn_accuracy": 0.625}
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deepcluster import checkpoint, config, resuming
-from deepcluster.atomic import damage, write_atomically
+from deepcluster.run import resuming
+from deepcluster.settings import train as config
+from deepcluster.system.atomic import damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
+from deepcluster.weights import checkpoint
 
 CARD = {"arch": {"_target_": "deepcluster.models.lenet.LeNet5"}, "in_channels": 1, "image_size": 16}
 RUN = resuming.ThisRun(card=CARD, settings={"seed": 1, "optimizer.lr": 0.1}, n_images=6, capacity=2, k_is_fixed=True)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.config import TrainConfig
-from deepcluster.summary import ROWS, print_summary
+from deepcluster.run.summary import ROWS, print_summary
+from deepcluster.settings.train import TrainConfig
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:

@@ -23,11 +23,11 @@ import pytest
 import torch
 from PIL import Image
 from reference.networks_2018 import alexnet_2018
-from typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
+from support.typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
-from deepcluster import checkpoint
-from deepcluster.atomic import held
 from deepcluster.clustering.history import read_assignments
+from deepcluster.system.atomic import held
+from deepcluster.weights import checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from support.configs import CONFIGS
 
-from deepcluster import command_line, config, sweep_words
+from deepcluster.app import command_line
+from deepcluster.app.sweep import words as sweep_words
 from deepcluster.models.backbone import Backbone
-from deepcluster.targets import build
+from deepcluster.settings import train as config
+from deepcluster.system.targets import build
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 ROOT = "data.root=images"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 CIFAR10 = ([0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.261])

@@ -11,31 +11,18 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from support.configs import CONFIGS, NEEDS
 
-from deepcluster import command_line, config, sweep_words
+from deepcluster.app import command_line
+from deepcluster.app.errors import sentence
+from deepcluster.app.sweep import words as sweep_words
 from deepcluster.clustering.pic import PIC
 from deepcluster.data.settings import Data
-from deepcluster.errors import sentence
-from deepcluster.summary import argument
+from deepcluster.run.summary import argument
+from deepcluster.settings import train as config
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.on_wandb import Wandb
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-NEEDS = {  # what an option cannot do without
-    "data=folder": ["data.root=images"],
-    "data=parquet": ["data.root=tables"],
-    "data=huggingface": ["data.root=tables"],
-    "data=litdata": ["data.root=chunks"],
-    "data=imagenet": ["data.root=images"],
-    "data=places365": ["data.root=images"],
-    "data=yfcc": ["data.root=images"],
-    "arch=timm": ["arch.name=resnet10t"],
-    "init=checkpoint": ["init.path=run"],
-    "init=weights": ["init.path=file"],
-    "experiment=cifar10_parquet": ["data.root=tables"],
-    "experiment=alexnet_imagenet": ["data.root=images"],
-    "experiment=vgg16_imagenet": ["data.root=images"],
-}
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
 TRAIN_GROUPS.remove("evaluation")  # of eval.py
 

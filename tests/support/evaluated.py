@@ -12,11 +12,11 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext, Untrained
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
-from deepcluster.recognise import Weights
-from deepcluster.seeding import generator
-from deepcluster.training.features import Extraction
+from deepcluster.system.seeding import generator
+from deepcluster.weights.recognise import Weights
 
 
 class Said:

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import tiny
+from support import tiny
 
-from deepcluster import distributed
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.models.lenet import LeNet5
-from deepcluster.seeding import generator
+from deepcluster.system import distributed
+from deepcluster.system.seeding import generator
 from deepcluster.training.reassign import process_ranks
 from deepcluster.training.schedule import Schedule
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import torch
-from tiny import CARD
+from support.tiny import CARD
 
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
-from deepcluster.training.progress import Progress
+from deepcluster.system.progress import Progress
+from deepcluster.weights.recognise import Weights
 
 
 def network() -> Backbone:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import shards
 import torch
-from typed import Finished, Typist
+from support import shards
+from support.typed import Finished, Typist
 
 from deepcluster.clustering.history import read_assignments
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from typed import Server, Typist
+from support.typed import Server, Typist
 
 
 def test_a_server_that_dies_while_importing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,25 +9,25 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster import distributed
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.data.datamodule import TrainingImages
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view, train_view
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.head import ClusterHead
 from deepcluster.models.lenet import LeNet5
-from deepcluster.seeding import generator
+from deepcluster.system import distributed
+from deepcluster.system.progress import Progress
+from deepcluster.system.seeding import generator
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
-from deepcluster.training.features import Extraction
+from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule, Optimizer
-from deepcluster.training.progress import Progress
+from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.reassign import Clusterer, ReassignCallback
-from deepcluster.training.resume import OtherProcesses
 from deepcluster.training.schedule import Schedule
 
 N_IMAGES, K, BATCH = 96, 6, 16

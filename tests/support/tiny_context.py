@@ -5,16 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tiny
 import torch
+from support import tiny
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
+from deepcluster.weights.recognise import Weights
 
 
 @dataclass

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 900  # generous: other work may occupy the machine
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
@@ -160,7 +160,7 @@ def serve() -> None:
     import pytorch_lightning.loggers  # noqa: F401
     import tensorboard  # noqa: F401
 
-    import deepcluster.command_line  # noqa: F401
+    import deepcluster.app.command_line  # noqa: F401  # noqa: F401
 
     for line in sys.stdin:
         children = []

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from deepcluster.atomic import held
+from deepcluster.system.atomic import held
 
 
 def other_process_may_hold(folder: Path) -> bool:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from typed import Finished, Typist
+from support import tiny
+from support.configs import REPOSITORY
+from support.typed import Finished, Typist
 
-from deepcluster import distributed
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.models.lenet import LeNet5
+from deepcluster.system import distributed
 
 pytestmark = pytest.mark.ddp
-SCRIPT = Path(__file__).parent / "one_of_several.py"
+SCRIPT = REPOSITORY / "tests" / "support" / "one_of_several.py"
 
 
 def start(case: str, folder: Path, size: int = 2) -> list[Finished]:

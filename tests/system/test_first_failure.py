@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deepcluster import distributed
-from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
+from deepcluster.system import distributed
+from deepcluster.system.first_failure import FailedElsewhere, FirstFailure, ProcessLost
 
 NAMES = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"]
 NAMES += ["SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_STEP_ID"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deepcluster.seeding import mix, seed_device
+from deepcluster.system.seeding import mix, seed_device
 
 
 def test_other_parts_or_another_order_give_another_seed() -> None:

@@ -8,18 +8,21 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from omegaconf import OmegaConf
+from support.configs import CONFIGS
 
-from deepcluster import config, targets, weights
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.resnet import resnet
-from deepcluster.recognise import Weights
+from deepcluster.settings import train as config
+from deepcluster.system import targets
+from deepcluster.weights import fit as weights
+from deepcluster.weights.recognise import Weights
 
 ELSEWHERE = [
     ("arch", "os.system"),
     ("arch", "builtins.open"),
     ("arch", "torch.load"),
     ("arch", "deepcluster.modelsx.f"),
-    ("arch", "deepcluster.checkpoint.read"),
+    ("arch", "deepcluster.weights.checkpoint.read"),
     ("arch", "Deepcluster.models.lenet.LeNet5"),
     ("arch", " deepcluster.models.lenet.LeNet5"),
     ("arch", None),
@@ -63,7 +66,7 @@ def test_what_the_groups_name_is_found() -> None:
     assert targets.locate("deepcluster.models.alexnet.AlexNet", "arch") is AlexNet
     assert targets.locate("deepcluster.models.resnet.resnet", "arch") is resnet
     assert targets.locate("pytorch_lightning.Trainer", "trainer") is pl.Trainer
-    for file in (Path(__file__).parent.parent / "configs").glob("*/*.yaml"):
+    for file in CONFIGS.glob("*/*.yaml"):
         node = yaml.safe_load(file.read_text())
         if isinstance(node, dict) and "_target_" in node:
             targets.locate(node["_target_"], file.parent.name)

@@ -14,9 +14,9 @@ from PIL import Image
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import EpochLoader, feature_batches
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
-from deepcluster.data.threads import for_each, in_threads
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import FeatureView, TrainView
+from deepcluster.system.threads import for_each, in_threads
 
 LIMIT_S = 30.0  # far above the time-outs below; without them nothing would ever end
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from offline_run import OfflineRun
 from PIL import Image
+from support.offline_run import OfflineRun
 
 from deepcluster.tracking.on_wandb import Wandb
 from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remembered

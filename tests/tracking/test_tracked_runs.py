@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from offline_run import OfflineRun
 from PIL import Image
-from typed import Typist
+from support.offline_run import OfflineRun
+from support.typed import Typist
 
 pytestmark = pytest.mark.slow
 

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import tiny
 import torch
+from support import tiny
 from torch import Tensor
 from torchvision.io import write_png
 
-from deepcluster import checkpoint
 from deepcluster.clustering import kmeans_faiss
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
-from deepcluster.models.inference import inference_copy
+from deepcluster.features.extraction import Extraction, FeaturePass, feature_pass, reduced_features
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
-from deepcluster.training.features import Extraction, FeaturePass, feature_pass, reduced_features
 from deepcluster.training.module import Optimizer
+from deepcluster.weights import checkpoint
 
 
 def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:

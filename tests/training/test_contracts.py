@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import tiny
 import torch
+from support import tiny
 from torch import Tensor
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.pic import PIC
 from deepcluster.data.sampler import Sampler
 from deepcluster.models.alexnet import SmallAlexNet
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 from deepcluster.training.checkpointing import LastCheckpoint
 from deepcluster.training.schedule import Schedule
 

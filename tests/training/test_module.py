@@ -4,14 +4,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepcluster.data.loader import Batch
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import mix
+from deepcluster.system.seeding import mix
 from deepcluster.training.module import DeepClusterModule, Optimizer
 
 

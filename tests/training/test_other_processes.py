@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
-from deepcluster.training.resume import count_again
+from deepcluster.training.other_processes import count_again
 
 
 def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

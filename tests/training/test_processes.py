@@ -33,7 +33,7 @@ def test_processes_are_devices_times_nodes(trainer: dict[str, Any], n: int) -> N
 
 
 def test_the_time_out_reaches_the_process_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import tiny
+    from support import tiny
 
     class Reached(Exception):
         pass

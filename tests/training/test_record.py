@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from PIL import Image
+from support import tiny
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.system.progress import Progress
 from deepcluster.tracking.logger import Logger, Tracked
 from deepcluster.tracking.recorder import Place, Recorder, Row, Table
 from deepcluster.training.csv_log import EpochCSV
-from deepcluster.training.progress import Progress
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluated import Said, context, lenet, pictures
 from matplotlib.axes import Axes
+from support.evaluated import Said, context, lenet, pictures
 
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment, draw
 

@@ -9,18 +9,19 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from support.configs import CONFIGS
 
-from deepcluster import command_line, config, run
+from deepcluster.app import command_line
 from deepcluster.data.images import FileImages, MemoryImages
-from deepcluster.eval_config import EvalConfig
-from deepcluster.evaluate import evaluate
+from deepcluster.run import train as run
+from deepcluster.run.evaluate import evaluate
+from deepcluster.settings import train as config
+from deepcluster.settings.eval import EvalConfig
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.charts import colours
 from deepcluster.visualization.embedding import Embedding, label_agreement
 from deepcluster.visualization.sample_space import Sample
 from deepcluster.visualization.thumbnails import has_alpha, in_colours, magnified
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def blobs(n: int = 90) -> Sample:

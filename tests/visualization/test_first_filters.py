@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_context import context
-from tiny import images
+from support.picture_context import context
+from support.tiny import images
 from torchvision.io import decode_image
 
 from deepcluster.models.alexnet import SmallAlexNet

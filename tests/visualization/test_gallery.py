@@ -12,17 +12,19 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from support.configs import CONFIGS
 from torch import Tensor
 
-from deepcluster import checkpoint, command_line, config, run
-from deepcluster.eval_config import EvalConfig
-from deepcluster.evaluate import evaluate
+from deepcluster.app import command_line
+from deepcluster.run import train as run
+from deepcluster.run.evaluate import evaluate
+from deepcluster.settings import train as config
+from deepcluster.settings.eval import EvalConfig
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gallery_html import Pages, data_uri
 from deepcluster.visualization.gallery_members import ORDERS, Members, choose_members, in_order
 from deepcluster.visualization.gallery_sheets import GAP, MARGIN, TEXT, sheet
-
-CONFIGS = Path(__file__).parents[2] / "configs"
+from deepcluster.weights import checkpoint
 
 # Three of four clusters hold images: 0 has five, 2 has one, 3 has two.
 CLUSTERS = torch.tensor([0, 0, 0, 0, 0, 2, 3, 3])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from picture_context import context, network
 from PIL import Image
-from tiny import images
+from support.picture_context import context, network
+from support.tiny import images
 
 from deepcluster.visualization import gradient_ascent
 from deepcluster.visualization.gradient_ascent import GradientAscent

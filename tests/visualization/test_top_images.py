@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_context import context, network
 from PIL import Image
-from tiny import CARD, images
+from support.picture_context import context, network
+from support.tiny import CARD, images
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
 from deepcluster.visualization.receptive_field import receptive_field
 from deepcluster.visualization.strongest import Strongest

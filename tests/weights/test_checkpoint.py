@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcluster.checkpoint import Checkpoint, check_same_clusters, find, read
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, find, read
 
 
 def stored(k: int | None, capacity: int | None) -> Checkpoint:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 from torch import Tensor
 from torchvision import models
 
-from deepcluster import exported, layouts, recognise, weights
-from deepcluster.initialise import CheckpointInit, WeightsInit
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
+from deepcluster.weights import exported, layouts, recognise
+from deepcluster.weights import fit as weights
+from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 from reference.networks_2018 import alexnet_2018
-
-REPOSITORY = Path(__file__).parent.parent
+from support.configs import REPOSITORY
 
 
 def load(name: str, **settings: Any) -> Any:

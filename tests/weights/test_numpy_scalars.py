@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepcluster.checkpoint import read
+from deepcluster.weights.checkpoint import read
 
 NUMBERS = {
     "epoch": np.int64(-5),

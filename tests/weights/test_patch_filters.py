@@ -14,15 +14,15 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.kmeans_torch import lloyd_from_noise
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.views import FeatureView
-from deepcluster.initialise import RandomInit
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import Coates
 from deepcluster.models.first_layer import first_layer
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.patch_filters import IMAGES_PER_BATCH, KMeansPatchesInit
-from deepcluster.seeding import mix
+from deepcluster.system.seeding import mix
+from deepcluster.weights.patch_filters import IMAGES_PER_BATCH, KMeansPatchesInit
+from deepcluster.weights.start import RandomInit
 
 MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.2, 0.3]
 

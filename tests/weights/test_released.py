@@ -14,10 +14,11 @@ from reference.networks_2018 import Network2018, alexnet_2018, stir, vgg16_2018
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster import recognise, released, weights
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16
+from deepcluster.weights import fit as weights
+from deepcluster.weights import recognise, released
 
 CHANNELS = (8, 12, 10, 10, 6)
 VGG_CHANNELS = tuple(n // 16 for n in (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512))

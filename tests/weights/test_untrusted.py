@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from deepcluster import checkpoint, recognise, resuming
 from deepcluster.clustering import history
-from deepcluster.data import cache, plain_pickle
+from deepcluster.data import cache
 from deepcluster.data.arrays import read_array
 from deepcluster.data.decode import decode_file
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
-from deepcluster.initialise import CheckpointInit, WeightsInit
+from deepcluster.data.sources.load import load
+from deepcluster.evaluation.retrieval import plain_pickle
 from deepcluster.models.lenet import LeNet5
+from deepcluster.run import resuming
 from deepcluster.training.checkpointing import AtomicCheckpointIO
+from deepcluster.weights import checkpoint, recognise
+from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 
 class Code:
@@ -123,7 +125,7 @@ WRITERS = (torch_file, old_torch_file, pickle_file, npy_file, npz_file)
 def test_no_reader_runs_the_code_of_a_file(
     reader: str, write: Callable[[Code, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepcluster.data.archives._download", refuse_to_download)
+    monkeypatch.setattr("deepcluster.data.sources.archives._download", refuse_to_download)
     marker, file = tmp_path / "code_ran", tmp_path / "file.pt"
     write(Code(marker), file)
     with contextlib.suppress(ValueError, pickle.UnpicklingError, OSError, RuntimeError):

@@ -28,14 +28,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster import config, distributed, eval_config, evaluate, manual, resuming, run, sweep_end, sweep_jobs
-from deepcluster.atomic import held
+from deepcluster.app import manual
+from deepcluster.app.errors import refuse, sentence, write_traceback
+from deepcluster.app.sweep import end as sweep_end
+from deepcluster.app.sweep import jobs as sweep_jobs
+from deepcluster.app.sweep.words import left_to_jobs
 from deepcluster.data.loader import worker_died
-from deepcluster.errors import refuse, sentence, write_traceback
-from deepcluster.eval_config import EvalConfig
-from deepcluster.first_failure import FailedElsewhere, FirstFailure, ProcessLost
-from deepcluster.summary import argument
-from deepcluster.sweep_words import left_to_jobs
+from deepcluster.run import evaluate, resuming
+from deepcluster.run import train as run
+from deepcluster.run.summary import argument
+from deepcluster.settings import eval as eval_config
+from deepcluster.settings import train as config
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.system import distributed
+from deepcluster.system.atomic import held
+from deepcluster.system.first_failure import FailedElsewhere, FirstFailure, ProcessLost
 from deepcluster.tracking.logger import Logger
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.

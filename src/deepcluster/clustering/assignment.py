@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.processor import float32_products
 from deepcluster.clustering.reduction import FittedReduction
+from deepcluster.system.processor import float32_products
 
 SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
 SCORES_PER_GPU_BLOCK = 2**27  # 512 MB there: few large products

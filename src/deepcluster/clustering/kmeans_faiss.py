@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import ROWS_PER_BLOCK
 from deepcluster.clustering.kmeans_torch import PERTURBATION
-from deepcluster.clustering.processor import openblas_core, vendor_and_flags
+from deepcluster.system.processor import openblas_core, vendor_and_flags
 
 ALL_POINTS = 10_000_000  # original: clustering.py, run_kmeans, max_points_per_centroid
 SPLIT_SEED = 1234  # faiss, Clustering.cpp, split_clusters

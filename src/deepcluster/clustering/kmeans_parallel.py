@@ -11,13 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering import kmeans_faiss, kmeans_torch
-from deepcluster.clustering.assignment import (
-    ROWS_PER_BLOCK,
-    Assignment,
-    nearest_centroid,
-    squared_distance,
-    sum_dtype,
-)
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, Assignment, nearest_centroid, squared_distance, sum_dtype
 from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.repair import repair_with, squeeze_empty

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.processor import float32_products
+from deepcluster.system.processor import float32_products
 
 # One float64 accumulation of (D, D) per so many rows: more often would cost more than the product.
 ROWS_PER_PRODUCT = 2048

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcluster.clustering.kmeans_faiss import flat_index, load_faiss
-from deepcluster.clustering.processor import float32_products
+from deepcluster.system.processor import float32_products
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

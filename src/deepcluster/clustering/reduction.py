@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering.moments import Moments, check_finite
-from deepcluster.clustering.processor import float32_products
+from deepcluster.system.processor import float32_products
 
 __all__ = ["FittedReduction", "Moments", "Reduction"]
 

@@ -1,1 +1,1 @@
-"""Images in: sources, decoding, views, the sampler and the epoch's loader. Start at sources.py."""
+"""Images in: decoding, views, the sampler and the epoch's loader. Start at sources/load.py."""

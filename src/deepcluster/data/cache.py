@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from deepcluster.atomic import damage
 from deepcluster.data.settings import TABLE_SOURCES, Data
+from deepcluster.system.atomic import damage
 
 _LEFT_OVER_S = 3600.0  # a part that is being written was changed a moment ago
 _log = logging.getLogger(__name__)

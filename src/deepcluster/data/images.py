@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.decode import read_file
-from deepcluster.data.lazy_strings import LazyStrings
 from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
+from deepcluster.data.sources.lazy_strings import LazyStrings
 
 D = TypeVar("D", bound="DecodedImages")
 

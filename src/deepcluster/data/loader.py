@@ -19,9 +19,9 @@ from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
-from deepcluster.data.threads import hung, in_threads, n_cores
 from deepcluster.data.views import FeatureView, TrainView
-from deepcluster.seeding import mix
+from deepcluster.system.seeding import mix
+from deepcluster.system.threads import hung, in_threads, n_cores
 
 
 class Batch(NamedTuple):

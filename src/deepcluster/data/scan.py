@@ -17,7 +17,7 @@ from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_square, to_short_side
-from deepcluster.data.threads import for_each, in_threads
+from deepcluster.system.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
 _LAW = 1  # of decoding: raised when the same file would give other pixels, so that no old entry is used

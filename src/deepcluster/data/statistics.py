@@ -8,7 +8,7 @@ from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrink, to_short_side
-from deepcluster.data.threads import for_each
+from deepcluster.system.threads import for_each
 
 _MAX_IMAGES = 50_000  # 1,000 would do for two digits; 50,000 gives CIFAR-10's published values exactly
 _SMALLEST_STD = 1 / 255  # of a constant channel: one grey level

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster import checkpoint
-from deepcluster.atomic import write_atomically
-from deepcluster.evaluation.stages import Pooling, Stage
+from deepcluster.evaluation.probe.stages import Pooling, Stage
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.atomic import write_atomically
+from deepcluster.weights import checkpoint
 
 FORMAT = "deepcluster linear probe"
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
+from deepcluster.features.extraction import Extraction, FeaturePass, feature_pass
 from deepcluster.models.backbone import Backbone
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction, FeaturePass, feature_pass
+from deepcluster.weights.recognise import Weights
 
 
 class Teller(Protocol):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from deepcluster import checkpoint, exported, layouts, onnx_file, released
-from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.recognise import Weights
+from deepcluster.system.atomic import write_atomically
+from deepcluster.weights import checkpoint, exported, layouts, onnx_file, released
+from deepcluster.weights.recognise import Weights
 
 FORMATS = ("safetensors", "torchvision", "official", "onnx")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.models.digest import weights_digest
+from deepcluster.features.digest import weights_digest
 
 
 def fingerprint(context: EvaluationContext, settings: Any, *parts: object) -> str:

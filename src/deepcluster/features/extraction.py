@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster import distributed
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
-from deepcluster.machine import free_memory, size
+from deepcluster.features.inference import inference_copy
+from deepcluster.features.storage import DTYPES, STORES, Storage, choose
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.inference import inference_copy
-from deepcluster.seeding import generator
-from deepcluster.training.storage import DTYPES, STORES, Storage, choose
+from deepcluster.system import distributed
+from deepcluster.system.machine import free_memory, size
+from deepcluster.system.seeding import generator
 
 Progress = Callable[[int], None]
 

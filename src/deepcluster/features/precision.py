@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepcluster.clustering.processor import keeps_float32, vendor_and_flags
+from deepcluster.system.processor import keeps_float32, vendor_and_flags
 
 
 @dataclass(kw_only=True)

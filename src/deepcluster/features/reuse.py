@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster import distributed
 from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.digest import weights_digest
-from deepcluster.training.progress import Progress
+from deepcluster.system import distributed
+from deepcluster.system.progress import Progress
 
 Reduced = tuple[FittedReduction, Tensor | None]
 LOOKED_AT = 500  # files

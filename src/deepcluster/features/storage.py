@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster.machine import free_disk, free_memory, size
+from deepcluster.system.machine import free_disk, free_memory, size
 
 STORES = ("auto", "memory", "disk")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}

@@ -15,15 +15,15 @@ from deepcluster.clustering.moments import ROWS_PER_PRODUCT, Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
-from deepcluster.estimate import Costs, dtype_of
-from deepcluster.machine import forget_peak, peak_memory, used_memory
+from deepcluster.features.extraction import feature_pass
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import generator
-from deepcluster.training.features import feature_pass
+from deepcluster.run.estimate import Costs, dtype_of
+from deepcluster.system.machine import forget_peak, peak_memory, used_memory
+from deepcluster.system.seeding import generator
 
 if TYPE_CHECKING:
-    from deepcluster.config import TrainConfig
-    from deepcluster.prepare import Parts
+    from deepcluster.run.prepare import Parts
+    from deepcluster.settings.train import TrainConfig
 
 LIMIT_S = 2.0  # for each of the measurements that repeat
 N_BATCHES = 24

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepcluster.machine import size
+from deepcluster.system.machine import size
 
 if TYPE_CHECKING:
-    from deepcluster.config import TrainConfig
-    from deepcluster.prepare import Parts
+    from deepcluster.run.prepare import Parts
+    from deepcluster.settings.train import TrainConfig
 
 MEASURED_FROM = 20_000  # images; a run on fewer is over before an estimate is worth its seconds
 WORTH_TELLING = 0.2  # of the whole: from then on the saving by a subsample is told

@@ -10,19 +10,20 @@ from typing import Any
 
 import torch
 
-from deepcluster import recognise, weights
-from deepcluster.atomic import write_atomically
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load as load_images
+from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
-from deepcluster.eval_config import EvalConfig, data_of_run, run_folder
 from deepcluster.evaluation.context import EvaluationContext, Untrained
-from deepcluster.initialise import RandomInit, new_backbone
+from deepcluster.features.precision import choose_precision
 from deepcluster.models.backbone import Backbone
-from deepcluster.recognise import Weights
-from deepcluster.result_log import log_results, result_log
-from deepcluster.training.precision import choose_precision
-from deepcluster.training.progress import Progress
+from deepcluster.run.result_log import log_results, result_log
+from deepcluster.settings.eval import EvalConfig, data_of_run, run_folder
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.progress import Progress
+from deepcluster.weights import fit as weights
+from deepcluster.weights import recognise
+from deepcluster.weights.recognise import Weights
+from deepcluster.weights.start import RandomInit, new_backbone
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:

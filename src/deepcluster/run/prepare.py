@@ -11,21 +11,22 @@ from typing import Any
 
 import torch
 
-from deepcluster import costs, distributed, estimate
-from deepcluster.config import TrainConfig, check_sizes
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
-from deepcluster.initialise import new_backbone
-from deepcluster.machine import free_disk, free_memory
+from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
+from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
-from deepcluster.training.precision import Precision, choose_precision, set_matmul_precision
+from deepcluster.run import costs, estimate
+from deepcluster.settings.train import TrainConfig, check_sizes
+from deepcluster.system import distributed
+from deepcluster.system.machine import free_disk, free_memory
+from deepcluster.system.progress import Progress
 from deepcluster.training.processes import n_processes
-from deepcluster.training.progress import Progress
 from deepcluster.training.reassign import Clusterer
-from deepcluster.training.storage import Storage
+from deepcluster.weights.start import new_backbone
 
 
 @dataclass(kw_only=True)

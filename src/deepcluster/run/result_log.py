@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepcluster.eval_config import EvalConfig
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.system.progress import Progress
 from deepcluster.tracking.recorder import Place, Recorder
-from deepcluster.training.progress import Progress
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcluster import checkpoint
-from deepcluster.checkpoint import Checkpoint
 from deepcluster.training.checkpointing import LAST, PREVIOUS
+from deepcluster.weights import checkpoint
+from deepcluster.weights.checkpoint import Checkpoint
 
 
 @dataclass(kw_only=True)

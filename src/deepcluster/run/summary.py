@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Printed
 
-from deepcluster.config import TrainConfig
+from deepcluster.settings.train import TrainConfig
 from deepcluster.tracking.recorder import Table
 
 ROWS = [

@@ -18,30 +18,32 @@ import pytorch_lightning as pl
 from PIL.Image import Image
 from torch import Tensor
 
-from deepcluster import checkpoint, distributed, resuming
-from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.config import TrainConfig, save, what_is_learned
-from deepcluster.data.datamodule import TrainingImages
-from deepcluster.evaluation.assign import write_clusters
-from deepcluster.evaluation.representation import labelled_split, measure
+from deepcluster.evaluation.clusters.assign import write_clusters
+from deepcluster.evaluation.probe.representation import labelled_split, measure
 from deepcluster.models.head import ClusterHead
-from deepcluster.prepare import Parts, choose_device, prepare, tell_needs
-from deepcluster.summary import argument, figures_table, print_summary
-from deepcluster.targets import build
+from deepcluster.run import resuming
+from deepcluster.run.prepare import Parts, choose_device, prepare, tell_needs
+from deepcluster.run.summary import argument, figures_table, print_summary
+from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, probe_source, untrained_features
+from deepcluster.settings.train import TrainConfig, save, what_is_learned
+from deepcluster.system import distributed
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.progress import TrainingBar
+from deepcluster.system.targets import build
 from deepcluster.tracking.logger import Pictured
 from deepcluster.tracking.recorder import Place
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
+from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.processes import FollowChildren, check_start, for_lightning
-from deepcluster.training.progress import TrainingBar
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport
-from deepcluster.training.resume import OtherProcesses
-from deepcluster.untrained import UNTRAINED, measure_untrained, measures_untrained, probe_source, untrained_features
 from deepcluster.visualization.clusters_picture import clusters_picture
+from deepcluster.weights import checkpoint
 
 
 def train(

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from deepcluster import distributed
-from deepcluster.atomic import write_atomically
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.config import TrainConfig
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.representation import LabelledSplit, measure
+from deepcluster.evaluation.probe.representation import LabelledSplit, measure
+from deepcluster.features.extraction import FeaturePass, feature_pass
+from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.models.backbone import Backbone
-from deepcluster.prepare import Parts
-from deepcluster.training.features import FeaturePass, feature_pass
+from deepcluster.run.prepare import Parts
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system import distributed
+from deepcluster.system.atomic import write_atomically
 from deepcluster.training.reassign import describe
-from deepcluster.training.reuse import UntrainedFeatures, same_images
 
 UNTRAINED = "untrained.json"  # in the run's folder
 

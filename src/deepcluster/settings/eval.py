@@ -6,15 +6,15 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from deepcluster import recognise
-from deepcluster.config import TrainConfig, typed
-from deepcluster.config import load as load_config
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import Evaluator
-from deepcluster.initialise import Init
-from deepcluster.targets import check_target
+from deepcluster.features.extraction import Extraction
+from deepcluster.settings.train import TrainConfig, typed
+from deepcluster.settings.train import load as load_config
+from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
-from deepcluster.training.features import Extraction
+from deepcluster.weights import recognise
+from deepcluster.weights.start import Init
 
 OF_NETWORK = ("data.size", "data.resize", "data.n_channels")  # its input; a checkpoint tells them
 

@@ -12,31 +12,30 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deepcluster import distributed
-from deepcluster.atomic import write_atomically
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.assign import Assign
-from deepcluster.evaluation.cluster_quality import ClusterQuality
-from deepcluster.evaluation.knn_sweep import KnnSweep
-from deepcluster.evaluation.representation import Evaluation, Representation
-from deepcluster.evaluation.stage_probe import StageProbe
-from deepcluster.evaluation.transfer import Transfer
-from deepcluster.evaluation.voc07 import Voc07
-from deepcluster.evaluation.voc07_svm import Voc07Svm
-from deepcluster.export import Export
-from deepcluster.initialise import CheckpointInit, Init, RandomInit, WeightsInit
-from deepcluster.patch_filters import KMeansPatchesInit
-from deepcluster.targets import check_target
+from deepcluster.evaluation.clusters.assign import Assign
+from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
+from deepcluster.evaluation.export import Export
+from deepcluster.evaluation.probe.knn_sweep import KnnSweep
+from deepcluster.evaluation.probe.representation import Evaluation, Representation
+from deepcluster.evaluation.probe.stage_probe import StageProbe
+from deepcluster.evaluation.probe.transfer import Transfer
+from deepcluster.evaluation.retrieval.top_answers import RetrievalWithPage
+from deepcluster.evaluation.voc07.fine_tuning import Voc07
+from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
+from deepcluster.features.extraction import Extraction
+from deepcluster.system import distributed
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
 from deepcluster.tracking.on_mlflow import MLflow
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.on_wandb import Wandb
-from deepcluster.training.features import Extraction
 from deepcluster.training.module import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
@@ -46,8 +45,9 @@ from deepcluster.visualization.embedding import Embedding
 from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gradient_ascent import GradientAscent
-from deepcluster.visualization.top_answers import RetrievalWithPage
 from deepcluster.visualization.top_images import TopImages
+from deepcluster.weights.patch_filters import KMeansPatchesInit
+from deepcluster.weights.start import CheckpointInit, Init, RandomInit, WeightsInit
 
 # What may change when a run is continued: how far and on what machine, not what is learned.
 MAY_CHANGE_ON_RESUME = (

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepcluster import distributed
-from deepcluster.summary import argument
+from deepcluster.run.summary import argument
+from deepcluster.system import distributed
 
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from tqdm import tqdm
 
-from deepcluster import distributed
+from deepcluster.system import distributed
 from deepcluster.training.module import DeepClusterModule
 
 REFRESH_EVERY_N_STEPS = 10

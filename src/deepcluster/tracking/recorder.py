@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 MEMORY = "logged.json"  # in the run's folder: under which id each logger knows the run, and its last step
 MOST_BINS = 50

@@ -1,1 +1,1 @@
-"""The loop: features -> schedule -> reassign (the conductor) -> module. Start at reassign.py."""
+"""The training loop: schedule -> reassign (the conductor) -> module. Start at reassign.py."""

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in the run's folder checkpoints/
 

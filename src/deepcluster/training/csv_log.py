@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 
 class EpochCSV:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepcluster import distributed
 from deepcluster.data.loader import Batch
 from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import mix, seed_device
+from deepcluster.system import distributed
+from deepcluster.system.seeding import mix, seed_device
 
 CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from deepcluster.data.loader import moved
-from deepcluster.training.progress import Progress
+from deepcluster.system.progress import Progress
 
 
 class OtherProcesses(pl.Callback):

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-from deepcluster import distributed
+from deepcluster.system import distributed
 
 TIMEOUT_KEY = "timeout_minutes"  # ours, among Lightning's arguments in the group `trainer`
 # A process that fails or dies is noticed at once (first_failure.py); this is for what hangs. The others wait so long

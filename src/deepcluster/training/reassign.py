@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster import distributed
 from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_assignment
@@ -23,15 +22,16 @@ from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.views import FeatureView
+from deepcluster.features.extraction import Extraction, feature_pass, reduced_features, timed
+from deepcluster.features.reuse import UntrainedFeatures
+from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
-from deepcluster.seeding import generator, mix
-from deepcluster.training.features import Extraction, feature_pass, reduced_features, timed
+from deepcluster.system import distributed
+from deepcluster.system.progress import Progress
+from deepcluster.system.seeding import generator, mix
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.progress import Progress
 from deepcluster.training.record import RunRecord
-from deepcluster.training.reuse import UntrainedFeatures
 from deepcluster.training.schedule import Schedule
-from deepcluster.training.storage import Storage
 
 
 @dataclass(kw_only=True)

@@ -11,10 +11,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from deepcluster import distributed
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER, SAMPLES
 from deepcluster.clustering.metrics import label_shares
+from deepcluster.system import distributed
 from deepcluster.tracking.logger import Logger
 from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remember, remembered
 from deepcluster.training.csv_log import EpochCSV

@@ -2,8 +2,8 @@
 
 import pytorch_lightning as pl
 
+from deepcluster.system.progress import Progress
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.progress import Progress
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from deepcluster.evaluation.alignment_table import Row
+from deepcluster.evaluation.clusters.alignment_table import Row
+from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
+from deepcluster.evaluation.clusters.seed_files import SeedFiles
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.initial_alignment import InitialAlignment
-from deepcluster.evaluation.seed_files import SeedFiles
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 from deepcluster.visualization.charts import save
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Tol's bright: told apart by all eyes

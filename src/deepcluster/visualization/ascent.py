@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 
 LEAST_LENGTH = 1e-12  # of a gradient: one of zeros moves nothing
 

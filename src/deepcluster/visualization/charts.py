@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 # Okabe and Ito's colours, which colour-blind people tell apart as well; the yellow is left out, too pale for a line.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444"]

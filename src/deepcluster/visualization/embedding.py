@@ -13,11 +13,11 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters import check_choice, origin
+from deepcluster.evaluation.clusters.nearest_centroid import check_choice, origin
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.seeding import mix
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import mix
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.sample_space import Sample, draw_sample
 from deepcluster.visualization.thumbnails import thumbnail_size, thumbnails

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 
 # What an order is by, and whether from large to small. "number" is as the run counts them.
 ORDERS: dict[str, tuple[str, bool]] = {

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.digest import weights_digest
-from deepcluster.seeding import mix
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import mix
 from deepcluster.visualization.ascent import (
     OFFICIAL,
     SMOOTH,

@@ -9,9 +9,9 @@ from torch.nn.functional import normalize
 from deepcluster.clustering.assignment import nearest_centroid
 from deepcluster.clustering.reduction import Moments, Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters import own_labels
+from deepcluster.evaluation.clusters.nearest_centroid import own_labels
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 PAPER, INK, GREY = (255, 255, 255), (30, 30, 30), (225, 225, 225)
 GAP, MARGIN = 6, 12  # pixels between tiles, and around all

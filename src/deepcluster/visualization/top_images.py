@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches, n_workers
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.models.inference import inference_copy
-from deepcluster.training.features import FeaturePass
+from deepcluster.features.extraction import FeaturePass
+from deepcluster.features.inference import inference_copy
+from deepcluster.system.atomic import write_atomically
 from deepcluster.visualization.receptive_field import Field, receptive_field
 from deepcluster.visualization.response import choose_channels, choose_stages, stage_shape
 from deepcluster.visualization.strongest import StageScores, Strongest

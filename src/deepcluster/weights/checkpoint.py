@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster import numpy_scalars
-from deepcluster.atomic import damage
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.atomic import damage
+from deepcluster.weights import numpy_scalars
 
 CARD = "deepcluster"  # the checkpoint's key of the network's description
 SETTINGS = "settings"  # its key of what cannot change in a resumed run

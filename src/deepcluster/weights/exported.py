@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 import deepcluster
-from deepcluster.atomic import write_atomically
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.atomic import write_atomically
 
 SUFFIX = ".safetensors"
 NAME = f"backbone{SUFFIX}"

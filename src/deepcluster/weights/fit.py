@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster import layouts
 from deepcluster.models.backbone import Backbone
-from deepcluster.recognise import Weights, load
-from deepcluster.targets import build, check_target
+from deepcluster.system.targets import build, check_target
+from deepcluster.weights import layouts
+from deepcluster.weights.recognise import Weights, load
 
 # configs/arch: which option names a network, for advice
 OPTIONS = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster.models.backbone import Backbone
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 
 TOLERANCE = 1e-4  # of the largest feature; float32 sums in another order differ by about 1e-6
 

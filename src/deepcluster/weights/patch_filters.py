@@ -16,14 +16,14 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.kmeans_torch import lloyd_from_noise
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
-from deepcluster.data.threads import n_cores
 from deepcluster.data.views import FeatureView
-from deepcluster.initialise import CPU, Init
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import Coates
 from deepcluster.models.first_layer import first_layer
 from deepcluster.models.patches import Whitening, cut, folded, normalise_contrast, scaled_like
-from deepcluster.seeding import generator, mix
+from deepcluster.system.seeding import generator, mix
+from deepcluster.system.threads import n_cores
+from deepcluster.weights.start import CPU, Init
 
 IMAGES_PER_BATCH = 64
 # Grey levels squared. The least contrast of whole grey levels, one pixel of 11x11x3 by one level, has 0.0027.

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from deepcluster import checkpoint, exported, layouts, released
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.weights import checkpoint, exported, layouts, released
 
 # Of DeepCluster-v2's release and its siblings; red's deviation is theirs (original: swav, src/multicropdataset.py).
 V2_STD = [0.228, 0.224, 0.225]

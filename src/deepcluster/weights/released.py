@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster import layouts
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.sobel import FILTERS
 from deepcluster.models.vgg import VGG16
+from deepcluster.weights import layouts
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # original: main.py
 IMAGE_SIZE, RESIZE = 224, 256  # original: main.py, the transform `tra`

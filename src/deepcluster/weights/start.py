@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from deepcluster import checkpoint, recognise, weights
 from deepcluster.data.images import ImageSet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import Coates
-from deepcluster.seeding import mix
-from deepcluster.targets import build
+from deepcluster.system.seeding import mix
+from deepcluster.system.targets import build
+from deepcluster.weights import checkpoint, recognise
+from deepcluster.weights import fit as weights
 
 CPU = torch.device("cpu")
 

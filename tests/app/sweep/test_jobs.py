@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from support.configs import CONFIGS
 
-from deepcluster import command_line, config, sweep_check, sweep_jobs
-from deepcluster.sweep_jobs import Job, find, finished, identity, job_folder, note
-
-CONFIGS = Path(__file__).parent.parent / "configs"
+from deepcluster.app import command_line
+from deepcluster.app.sweep import check as sweep_check
+from deepcluster.app.sweep import jobs as sweep_jobs
+from deepcluster.app.sweep.jobs import Job, find, finished, identity, job_folder, note
+from deepcluster.settings import train as config
 
 
 @pytest.fixture(autouse=True)

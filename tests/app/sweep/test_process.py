@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from deepcluster import sweep_process
-from deepcluster.data import threads
+from deepcluster.app.sweep import process as sweep_process
+from deepcluster.system import threads
 
 PLUGINS = "hydra_plugins.hydra_{0}_launcher.{0}_launcher."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typed import Finished, Typist
+from support.typed import Finished, Typist
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from deepcluster.sweep_jobs import Job, jobs_in, note, numbers_in
-from deepcluster.sweep_table import differing, mean_and_spread, ordered, tell, write
+from deepcluster.app.sweep.jobs import Job, jobs_in, note, numbers_in
+from deepcluster.app.sweep.table import differing, mean_and_spread, ordered, tell, write
 
 
 def job(number: int, typed: str, evaluation: str | None = None, **rest: Any) -> Job:

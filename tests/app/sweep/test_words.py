@@ -2,7 +2,7 @@
 
 from omegaconf import OmegaConf
 
-from deepcluster.sweep_words import candidates, expand, left_to_jobs, words
+from deepcluster.app.sweep.words import candidates, expand, left_to_jobs, words
 
 
 def test_a_key_of_a_group_that_is_swept_is_left_to_the_jobs() -> None:

@@ -8,9 +8,9 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from deepcluster.data.archives import ASSET, read_idx
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.archives import ASSET, read_idx
+from deepcluster.data.sources.load import load
 
 
 def write_idx(path, array, pack=gzip.compress):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 
 
 def folder(root, **settings):

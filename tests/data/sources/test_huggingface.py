@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shards
 import torch
 from reference.pictures import picture
+from support import shards
 
 from deepcluster.data.decode import decode
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
-from deepcluster.data.rows import RowImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
+from deepcluster.data.sources.rows import RowImages
 from deepcluster.data.views import feature_view
 
 datasets = pytest.importorskip("datasets")
@@ -92,7 +92,7 @@ def test_paths_that_repeat_tell_nothing_apart(tmp_path: Path) -> None:
 def test_hashes_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards.huggingface(range(5), tmp_path / "set", paths=False)
     first = read(tmp_path / "set", cache_dir=str(tmp_path / "cache"), in_memory="never", check="none")
-    monkeypatch.setattr("deepcluster.data.arrow_identities.content_identity", None)
+    monkeypatch.setattr("deepcluster.data.sources.arrow_identities.content_identity", None)
     again = read(tmp_path / "set", cache_dir=str(tmp_path / "cache"), in_memory="never", check="none")
     assert list(again.samples) == list(first.samples)
 

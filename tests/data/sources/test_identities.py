@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from deepcluster.data.identities import by_identity, content_identity, first_repeated, from_tensors, identities
+from deepcluster.data.sources.identities import by_identity, content_identity, first_repeated, from_tensors, identities
 
 NAMES = ["b", "ä/1.png", "a", "", "a", "c", "a", "z/ü"]
 LABELS = torch.tensor([0, 1, 2, 0, 1, 0, 2, -1])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from reference.walk import walked
 
-from deepcluster.data import index as index_module
-from deepcluster.data.index import find_images
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources import index as index_module
+from deepcluster.data.sources.index import find_images
+from deepcluster.data.sources.load import load
 
 AGO_NS = 10_000_000_000
 

@@ -9,7 +9,7 @@ from reference.pictures import encoded, picture
 from deepcluster.data.decode import decode
 from deepcluster.data.images import EncodedImages, MemoryImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
 
 
 def parquet(root, **settings):
@@ -75,7 +75,7 @@ def test_a_remembered_set_is_read_without_its_bytes(tmp_path, monkeypatch):
     write(tmp_path / "data" / "train.parquet", 0, 4)
     settings = parquet(tmp_path, cache_dir=str(tmp_path / "cache"))
     first = load(settings, "train")
-    monkeypatch.setattr("deepcluster.data.parquet._fetch", lambda *_: pytest.fail("bytes were read"))
+    monkeypatch.setattr("deepcluster.data.sources.parquet._fetch", lambda *_: pytest.fail("bytes were read"))
     again = load(settings, "train")
     assert (again.images == first.images).all() and (again.labels == first.labels).all()
 

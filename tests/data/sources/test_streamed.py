@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shards
 import torch
 from PIL import Image
 from reference.pictures import encoded, picture
+from support import shards
 
 from deepcluster.data.decode import decode
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
-from deepcluster.data.rows import RowImages
 from deepcluster.data.settings import Data
-from deepcluster.data.sources import load
+from deepcluster.data.sources.load import load
+from deepcluster.data.sources.rows import RowImages
 from deepcluster.data.views import feature_view
 
 pytest.importorskip("litdata")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.evaluation import assign
-from deepcluster.evaluation.assign import write_clusters
+from deepcluster.evaluation.clusters import assign
+from deepcluster.evaluation.clusters.assign import write_clusters
 
 SAMPLES = ["a,b.png", "caf\udcc3.png", 'say "x".png', "d.png", "e.png"]
 

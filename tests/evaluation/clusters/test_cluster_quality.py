@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluated import context, features, pictures
 from reference.clustering import nearest
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from support.evaluated import context, features, pictures
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Moments, Reduction
-from deepcluster.evaluation.cluster_quality import ClusterQuality, quality
+from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality, quality
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.seeding import mix
+from deepcluster.system.seeding import mix
 
 TRAIN, TEST = pictures(120, 0), pictures(60, 1, name="test")
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from evaluated import Said, context, features, lenet, pictures
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score, silhouette_score
+from support.evaluated import Said, context, features, lenet, pictures
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Moments, Reduction
-from deepcluster.evaluation import alignment_table
-from deepcluster.evaluation.initial_alignment import InitialAlignment
-from deepcluster.evaluation.label_free import predictability, reduce_pixels, silhouette
+from deepcluster.evaluation.clusters import alignment_table
+from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
+from deepcluster.evaluation.clusters.label_free import predictability, reduce_pixels, silhouette
 from deepcluster.models.backbone import Backbone
-from deepcluster.seeding import mix
+from deepcluster.system.seeding import mix
 
 IMAGES = pictures(150, 0)
 SETTINGS: dict[str, Any] = {"k": [3, 6], "dim": [None, 5], "n_seeds": 3}

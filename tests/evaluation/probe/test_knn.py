@@ -6,8 +6,8 @@ import torch
 from reference.nearest_neighbours import knn_predictions, majority_predictions
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepcluster.evaluation import knn
-from deepcluster.evaluation.knn import Knn, knn_accuracies, knn_accuracy
+from deepcluster.evaluation.probe import knn
+from deepcluster.evaluation.probe.knn import Knn, knn_accuracies, knn_accuracy
 
 
 def noisy(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluated import context, features, pictures
 from reference.nearest_neighbours import knn_predictions, majority_predictions
+from support.evaluated import context, features, pictures
 
-from deepcluster.evaluation.knn_sweep import KnnSweep
+from deepcluster.evaluation.probe.knn_sweep import KnnSweep
 
 TRAIN, TEST = pictures(120, 0), pictures(60, 1, name="test")
 

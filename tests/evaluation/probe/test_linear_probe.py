@@ -6,8 +6,8 @@ from reference.softmax_regression import train_softmax_regression
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.evaluation.softmax_regression import SoftmaxRegressions
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.softmax_regression import SoftmaxRegressions
 
 
 def blobs(n: int, spread: float, seed: int, n_classes: int = 3, dim: int = 6) -> tuple[Tensor, Tensor]:

@@ -3,20 +3,19 @@
 from pathlib import Path
 
 import pytest
-import tiny
-import tiny_context
 import torch
 from PIL import Image
 from reference.probe_2018 import train_probe_2018
+from support import tiny, tiny_context
 from torch import nn
 
 from deepcluster.data.settings import Data
-from deepcluster.data.ten_crops import ten_crops
-from deepcluster.evaluation import supervised
 from deepcluster.evaluation.classifier import load_classifier
-from deepcluster.evaluation.probe_original import OriginalProbe
-from deepcluster.evaluation.stage_probe import StageProbe
-from deepcluster.seeding import generator, mix
+from deepcluster.evaluation.probe import supervised
+from deepcluster.evaluation.probe.original import OriginalProbe
+from deepcluster.evaluation.probe.stage_probe import StageProbe
+from deepcluster.evaluation.probe.ten_crops import ten_crops
+from deepcluster.system.seeding import generator, mix
 
 # without room and flips every epoch sees the same images
 PLAIN = OriginalProbe(epochs=3, batch_size=20, lr=0.05, weight_decay=0.1, resize=16, flip=False)
@@ -102,7 +101,7 @@ def test_a_stage_is_trained_as_if_alone(tmp_path: Path) -> None:
 
 def test_the_last_epoch_counts_and_the_best_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curve = iter([0.5, 0.9, 0.25, 0.75])
-    found = "deepcluster.evaluation.probe_original.accuracies"
+    found = "deepcluster.evaluation.probe.original.accuracies"
     monkeypatch.setattr(found, lambda *_, **__: {"conv2": {"accuracy": next(curve)}})
     results = run(tmp_path, moving())
     assert results["linear_probe_accuracy_conv2"] == 0.75

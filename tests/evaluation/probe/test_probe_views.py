@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from deepcluster.data.probe_views import RandomCropView, TenCropView
 from deepcluster.data.shrunk import whole
+from deepcluster.evaluation.probe.probe_views import RandomCropView, TenCropView
 
 MEAN, STD = [0.4, 0.5], [0.2, 0.3]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.evaluation import representation
-from deepcluster.evaluation.knn import Knn, knn_accuracy
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.evaluation.representation import Evaluation, LabelledSplit, labelled_split, measure
-from deepcluster.seeding import mix
+from deepcluster.evaluation.probe import representation
+from deepcluster.evaluation.probe.knn import Knn, knn_accuracy
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.representation import Evaluation, LabelledSplit, labelled_split, measure
+from deepcluster.system.seeding import mix
 
 
 def images(labels: Tensor | None, n: int = 100) -> MemoryImages:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import tiny_context
 import torch
+from support import tiny_context
 
-from deepcluster.evaluation.stage_features import collect_stages, grouped
-from deepcluster.evaluation.stages import Pooling, Stage, chosen_stages
+from deepcluster.evaluation.probe.stage_features import collect_stages, grouped
+from deepcluster.evaluation.probe.stages import Pooling, Stage, chosen_stages
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e-9, 1e9])

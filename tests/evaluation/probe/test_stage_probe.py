@@ -5,16 +5,15 @@ import statistics
 from pathlib import Path
 
 import pytest
-import tiny
-import tiny_context
 import torch
+from support import tiny, tiny_context
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import load_classifier
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.evaluation.stage_probe import StageProbe
-from deepcluster.seeding import mix
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.stage_probe import StageProbe
+from deepcluster.system.seeding import mix
 
 QUICK = LinearProbe(epochs=4, batch_size=16, learning_rates=[0.01, 0.1])
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepcluster.evaluation.stages import Pooling, check_names, chosen_stages
+from deepcluster.evaluation.probe.stages import Pooling, check_names, chosen_stages
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from deepcluster.data.ten_crops import ten_crops
+from deepcluster.evaluation.probe.ten_crops import ten_crops
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(256, 300, 224), (9, 12, 6), (11, 10, 7), (8, 8, 8), (5, 4, 1)])

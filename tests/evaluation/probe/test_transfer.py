@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import pytest
-import tiny
-import tiny_context
 import torch
+from support import tiny, tiny_context
 from torch.nn import functional as F
 
-from deepcluster import weights
 from deepcluster.data.settings import Data
-from deepcluster.evaluation import supervised
-from deepcluster.evaluation.supervised import Split, accuracies
-from deepcluster.evaluation.transfer import Transfer
+from deepcluster.evaluation.probe import supervised
+from deepcluster.evaluation.probe.supervised import Split, accuracies
+from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.weights import fit as weights
 
 SHORT = {"epochs": 4, "min_steps": 0, "batch_size": 16}
 

@@ -18,19 +18,19 @@ from reference.networks_2018 import stir
 from reference.pictures import picture
 from torch import Tensor
 
-from deepcluster.data.retrieval import read_resized
-from deepcluster.evaluation import region_features as kept
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.descriptors import describe, learn_whitening, region_features
-from deepcluster.evaluation.region_features import Item, RegionFeatures
-from deepcluster.evaluation.retrieval import Retrieval
-from deepcluster.evaluation.retrieval_report import Search
+from deepcluster.evaluation.retrieval import region_features as kept
+from deepcluster.evaluation.retrieval.descriptors import describe, learn_whitening, region_features
+from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
+from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
+from deepcluster.evaluation.retrieval.report import Search
+from deepcluster.evaluation.retrieval.sets import read_resized
+from deepcluster.evaluation.retrieval.top_answers import COLOURS, FRAME, RetrievalWithPage, answer_page, chosen
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
-from deepcluster.visualization.top_answers import COLOURS, FRAME, RetrievalWithPage, answer_page, chosen
+from deepcluster.weights.recognise import Weights
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 SIZE = 48
@@ -208,7 +208,7 @@ def test_a_killed_search_goes_on_where_it_was(
     context: EvaluationContext, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "BLOCK", 4)
-    monkeypatch.setattr("deepcluster.evaluation.descriptors.BLOCK", 4)
+    monkeypatch.setattr("deepcluster.evaluation.retrieval.descriptors.BLOCK", 4)
     whole = search(context, root)
     for file in sorted((context.folder / "regions").iterdir())[::2]:
         file.unlink()

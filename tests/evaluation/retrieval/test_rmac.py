@@ -6,7 +6,7 @@ import torch
 from reference import rmac as plain
 
 from deepcluster.clustering.reduction import Moments, Reduction
-from deepcluster.evaluation.rmac import aggregate, region_maxima, regions
+from deepcluster.evaluation.retrieval.rmac import aggregate, region_maxima, regions
 
 
 def test_regions_are_those_of_the_plain_twin_at_every_shape() -> None:

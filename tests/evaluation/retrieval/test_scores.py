@@ -6,10 +6,9 @@ import pytest
 import torch
 from reference import rmac as plain
 
-from deepcluster.data.retrieval import Query, RetrievalSet, Truth
-from deepcluster.data.revisited import REVISITED
-from deepcluster.evaluation.ranking import augment_database, expand_queries, rank
-from deepcluster.evaluation.retrieval_scores import (
+from deepcluster.evaluation.retrieval.ranking import augment_database, expand_queries, rank
+from deepcluster.evaluation.retrieval.revisited import REVISITED
+from deepcluster.evaluation.retrieval.scores import (
     answers,
     average_precision,
     found_at,
@@ -18,6 +17,7 @@ from deepcluster.evaluation.retrieval_scores import (
     precision_at,
     scores,
 )
+from deepcluster.evaluation.retrieval.sets import Query, RetrievalSet, Truth
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_rankings_put_the_most_similar_first_and_ties_in_their_order() -> None:
 def test_augmentation_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     database = torch.nn.functional.normalize(torch.randn(23, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     whole = augment_database(database, 3)
-    monkeypatch.setattr("deepcluster.evaluation.ranking.MAX_SIMILARITIES", 23 * 5)
+    monkeypatch.setattr("deepcluster.evaluation.retrieval.ranking.MAX_SIMILARITIES", 23 * 5)
     assert torch.allclose(augment_database(database, 3), whole)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from reference.pictures import picture
 
-from deepcluster.data import plain_pickle
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.oxford import CORRUPT
-from deepcluster.data.retrieval import RetrievalSet, Truth, read_resized
-from deepcluster.data.retrieval_layouts import retrieval_set
+from deepcluster.evaluation.retrieval import plain_pickle
+from deepcluster.evaluation.retrieval.layouts import retrieval_set
+from deepcluster.evaluation.retrieval.oxford import CORRUPT
+from deepcluster.evaluation.retrieval.sets import RetrievalSet, Truth, read_resized
 
 Make = Callable[..., Path]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from deepcluster.evaluation.average_precision import (
+from deepcluster.evaluation.voc07.average_precision import (
     RULES,
     class_average_precisions,
     eleven_point,

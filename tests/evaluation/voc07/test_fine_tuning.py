@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.voc_folder import red_and_train
 from torch import nn
 from torch.nn import functional as F
-from voc_folder import red_and_train
 
 from deepcluster.data.views import TrainView
-from deepcluster.data.voc import read_split
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.voc07 import Voc07
-from deepcluster.evaluation.voc07_training import Classifier, FineTuning, _batches, fine_tune, masked_loss
+from deepcluster.evaluation.voc07.fine_tuning import Voc07
+from deepcluster.evaluation.voc07.lists import read_split
+from deepcluster.evaluation.voc07.training import Classifier, FineTuning, _batches, fine_tune, masked_loss
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
+from deepcluster.weights.recognise import Weights
 
 CARD = {"arch": {}, "in_channels": 3, "image_size": 16, "resize": None, "mean": [0.5] * 3, "std": [0.25] * 3}
 FAST = FineTuning(n_iterations=9, batch_size=5, lr=0.05, state_every=4)  # an epoch has 5 batches

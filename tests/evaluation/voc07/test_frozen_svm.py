@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.svm import LinearSVC
-from voc_folder import red_and_train
+from support.voc_folder import red_and_train
 
-from deepcluster.evaluation import linear_svm
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.linear_svm import LinearSvm, svm_scores, unit_rows
-from deepcluster.evaluation.voc07_svm import Voc07Svm, draw_rows
+from deepcluster.evaluation.voc07 import linear_svm
+from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm, draw_rows
+from deepcluster.evaluation.voc07.linear_svm import LinearSvm, svm_scores, unit_rows
+from deepcluster.features.extraction import Extraction
 from deepcluster.models.lenet import LeNet5
-from deepcluster.recognise import Weights
-from deepcluster.training.features import Extraction
+from deepcluster.weights.recognise import Weights
 
 CARD = {"arch": {}, "in_channels": 3, "image_size": 16, "resize": None, "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -131,7 +131,7 @@ def test_red_is_found_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     state.write_text(json.dumps(stored))  # as if stopped before
     learned = []
     monkeypatch.setattr(
-        "deepcluster.evaluation.voc07_svm.svm_scores",
+        "deepcluster.evaluation.voc07.frozen_svm.svm_scores",
         lambda *arguments, **keys: learned.append(1) or svm_scores(*arguments, **keys),
     )
     assert asked.run(context(tmp_path / "out")) == results and len(learned) == 6

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from voc_folder import red_and_train, write_voc
+from support.voc_folder import red_and_train, write_voc
 
-from deepcluster.data.voc import choose_splits, read_split, read_splits, voc_folder
+from deepcluster.evaluation.voc07.lists import choose_splits, read_split, read_splits, voc_folder
 
 
 def test_lists_become_labels_difficult_and_unnamed_images_are_masked(tmp_path):

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
+from support.voc_folder import red_and_train
 from torchvision.transforms.v2 import functional as TF
-from voc_folder import red_and_train
 
 from deepcluster.data.crops import draw_boxes
 from deepcluster.data.loader import feature_batches, random_batches
-from deepcluster.data.many_crops import RandomCrops
-from deepcluster.data.probe_views import TenCropView
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import N_DRAWS, TrainView, draw
-from deepcluster.data.voc import read_split
+from deepcluster.evaluation.probe.probe_views import TenCropView
+from deepcluster.evaluation.voc07.lists import read_split
+from deepcluster.evaluation.voc07.many_crops import RandomCrops
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 CROPS = {"crop_scale": [0.1, 0.5], "crop_ratio": [1.0, 1.0], "flip": True}

@@ -11,8 +11,12 @@ from hydra import compose
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from deepcluster import command_line, config, distributed, sweep_jobs, sweep_study
-from deepcluster.sweep_words import candidates, expand, is_search, words
+from deepcluster.app import command_line
+from deepcluster.app.sweep import jobs as sweep_jobs
+from deepcluster.app.sweep import study as sweep_study
+from deepcluster.app.sweep.words import candidates, expand, is_search, words
+from deepcluster.settings import train as config
+from deepcluster.system import distributed
 
 BASIC = ("BasicSweeper", "BasicLauncher")  # Hydra's own, always there
 

@@ -20,13 +20,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from deepcluster import config as settings
-from deepcluster import sweep_jobs, sweep_process
-from deepcluster.data.threads import n_cores
-from deepcluster.errors import sentence
-from deepcluster.sweep_jobs import Job
-from deepcluster.sweep_table import ordered, tell, write
-from deepcluster.sweep_words import expand, is_search, words
+from deepcluster.app.errors import sentence
+from deepcluster.app.sweep import jobs as sweep_jobs
+from deepcluster.app.sweep import process as sweep_process
+from deepcluster.app.sweep.jobs import Job
+from deepcluster.app.sweep.table import ordered, tell, write
+from deepcluster.app.sweep.words import expand, is_search, words
+from deepcluster.settings import train as settings
+from deepcluster.system.threads import n_cores
 from deepcluster.visualization.sweep_plot import Point, draw
 
 PICTURE = "sweep.png"

@@ -16,9 +16,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepcluster import config
-from deepcluster.atomic import write_atomically
 from deepcluster.data.settings import HOW_READ
+from deepcluster.settings import train as config
+from deepcluster.system.atomic import write_atomically
 
 JOB_FILE = "job.json"
 SHARED = ".untrained"  # the sweep's folder of what its jobs share, see training/reuse.py

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
-from deepcluster.data.threads import CORES
+from deepcluster.system.threads import CORES
 
 OUTPUT = "output.log"
 

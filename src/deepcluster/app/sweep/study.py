@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from deepcluster.config import TrainConfig
-from deepcluster.seeding import mix
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.seeding import mix
 
 
 def prepare(hydra: DictConfig, settings: list[TrainConfig]) -> None:

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from deepcluster.atomic import write_atomically
-from deepcluster.summary import ROWS
-from deepcluster.sweep_jobs import Job
+from deepcluster.app.sweep.jobs import Job
+from deepcluster.run.summary import ROWS
+from deepcluster.system.atomic import write_atomically
 
 ABREAST = 4  # jobs side by side in a terminal
 HEADINGS = {  # of summary.py's rows, for narrow columns

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepcluster.data import cache
-from deepcluster.data.columns import is_integer, is_text, read_column
 from deepcluster.data.decode import BrokenImage, UnreadableImage, read_file
-from deepcluster.data.identities import Identities, content_identity, from_tensors, identities
 from deepcluster.data.settings import Data
-from deepcluster.data.tables import check_identities
+from deepcluster.data.sources.columns import is_integer, is_text, read_column
+from deepcluster.data.sources.identities import Identities, content_identity, from_tensors, identities
+from deepcluster.data.sources.tables import check_identities
 
 _log = logging.getLogger(__name__)
 

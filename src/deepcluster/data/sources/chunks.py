@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.items import image_of
+from deepcluster.data.sources.items import image_of
 
 INDEX = "index.json"
 # litdata's types of fields that hold no code: "pickle" and "graph" are unpickled, which runs whatever is in them.

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepcluster.data.settings import Data
-from deepcluster.data.tables import LABEL_NAMES
+from deepcluster.data.sources.tables import LABEL_NAMES
 
 _BLOCK = 100_000  # rows
 

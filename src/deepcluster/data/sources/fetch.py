@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deepcluster.data import cache
-from deepcluster.data.chunks import left_encoded, library, read_index
 from deepcluster.data.settings import Data
+from deepcluster.data.sources.chunks import left_encoded, library, read_index
 
 _N_FETCHING = 4
 _log = logging.getLogger(__name__)

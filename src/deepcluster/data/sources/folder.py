@@ -12,11 +12,11 @@ from torch import Tensor
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, channels_of, read_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
-from deepcluster.data.index import EXTENSIONS, HIDDEN, find_images
-from deepcluster.data.paths import Paths
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
-from deepcluster.data.threads import in_threads
+from deepcluster.data.sources.index import EXTENSIONS, HIDDEN, find_images
+from deepcluster.data.sources.paths import Paths
+from deepcluster.system.threads import in_threads
 
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "valid")}
 _N_PROBED = 64

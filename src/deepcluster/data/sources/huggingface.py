@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
-from deepcluster.data.arrow_identities import ArrowRows, table_identities
-from deepcluster.data.columns import image_column, integers, is_text, label_column, read_column
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Data
-from deepcluster.data.tables import Table, table_images
+from deepcluster.data.sources.arrow_identities import ArrowRows, table_identities
+from deepcluster.data.sources.columns import image_column, integers, is_text, label_column, read_column
+from deepcluster.data.sources.tables import Table, table_images
 
 TEST_SPLITS = ("test", "validation", "val")
 _LAW = 1  # of what is remembered: raised when the same table would give other identities or images

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from deepcluster.data.lazy_strings import LazyStrings
+from deepcluster.data.sources.lazy_strings import LazyStrings
 
 _DIGEST_BYTES = 16  # among a billion images the chance that any two share it is below 1e-20
 

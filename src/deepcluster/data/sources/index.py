@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from deepcluster.data import cache
-from deepcluster.data.paths import Paths
 from deepcluster.data.settings import Data
-from deepcluster.data.threads import in_threads, n_cores
+from deepcluster.data.sources.paths import Paths
+from deepcluster.system.threads import in_threads, n_cores
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".npy")
 N_REMEMBERED = 10_000  # fewer files are found again in less time than an index deserves

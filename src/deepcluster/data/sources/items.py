@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.settings import Data
-from deepcluster.data.tables import LABEL_NAMES
+from deepcluster.data.sources.tables import LABEL_NAMES
 
 # Pillow's modes that are not grey or colours, with or without alpha
 _MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "La": "LA", "RGBa": "RGBA"}

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import torch
 
-from deepcluster.data import archives
 from deepcluster.data.crops import square
 from deepcluster.data.decode import to_channels
-from deepcluster.data.folder import load_folder
-from deepcluster.data.huggingface import load_huggingface
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
-from deepcluster.data.parquet import load_parquet
 from deepcluster.data.settings import Data
-from deepcluster.data.streamed import load_litdata
+from deepcluster.data.sources import archives
+from deepcluster.data.sources.folder import load_folder
+from deepcluster.data.sources.huggingface import load_huggingface
+from deepcluster.data.sources.parquet import load_parquet
+from deepcluster.data.sources.streamed import load_litdata
 
 _FILES: dict[str, Callable[[Data, str], ImageSet | None]] = {
     "folder": load_folder,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcluster.data.lazy_strings import LazyStrings
+from deepcluster.data.sources.lazy_strings import LazyStrings
 
 
 @dataclass(kw_only=True, eq=False)

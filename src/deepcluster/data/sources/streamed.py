@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
-from deepcluster.data.chunks import INDEX, Chunks, check_chunks, library, read_index
-from deepcluster.data.fetch import fetched, is_url
-from deepcluster.data.folder import SPLIT_FOLDERS
-from deepcluster.data.identities import Identities, content_identity, from_tensors, identities
 from deepcluster.data.images import ImageSet
-from deepcluster.data.items import fields, image_field, image_of, integer, label_field, listed
 from deepcluster.data.settings import Data
-from deepcluster.data.tables import Table, check_identities, table_images
+from deepcluster.data.sources.chunks import INDEX, Chunks, check_chunks, library, read_index
+from deepcluster.data.sources.fetch import fetched, is_url
+from deepcluster.data.sources.folder import SPLIT_FOLDERS
+from deepcluster.data.sources.identities import Identities, content_identity, from_tensors, identities
+from deepcluster.data.sources.items import fields, image_field, image_of, integer, label_field, listed
+from deepcluster.data.sources.tables import Table, check_identities, table_images
 
 _LAW = 1  # of remembered rows: raised when the same chunks would give others
 _OWN = (None, "content", "position")  # what data.id may be, besides a field

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, channels_of
-from deepcluster.data.identities import Identities, by_identity, first_repeated
 from deepcluster.data.images import ImageSet, evenly_spaced
-from deepcluster.data.rows import RowImages, Rows
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
+from deepcluster.data.sources.identities import Identities, by_identity, first_repeated
+from deepcluster.data.sources.rows import RowImages, Rows
 
 LABEL_NAMES = ("label", "labels", "fine_label")
 _N_PROBED = 64

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import opened_atomically
 from deepcluster.clustering import metrics
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters import stored_assignment
+from deepcluster.evaluation.clusters.nearest_centroid import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.system.atomic import opened_atomically
 
 ROWS_AT_ONCE = 65_536
 

@@ -12,10 +12,10 @@ from deepcluster.clustering.assignment import nearest_centroid
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters import own_labels
+from deepcluster.evaluation.clusters.nearest_centroid import own_labels
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.seeding import mix
-from deepcluster.training.features import collect
+from deepcluster.features.extraction import collect
+from deepcluster.system.seeding import mix
 
 SHOWN = ("nmi", "ami", "ari", "purity", "one_to_one_accuracy", "many_to_one_accuracy", "clusters_used")
 

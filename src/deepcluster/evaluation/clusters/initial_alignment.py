@@ -12,12 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.clustering import metrics
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Moments, Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.alignment_table import (
+from deepcluster.evaluation.clusters.alignment_table import (
     Row,
     as_csv,
     lines,
@@ -26,12 +25,13 @@ from deepcluster.evaluation.alignment_table import (
     shown_setting,
     summarise,
 )
+from deepcluster.evaluation.clusters.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
+from deepcluster.evaluation.clusters.seed_files import SeedFiles
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
-from deepcluster.evaluation.seed_files import SeedFiles
+from deepcluster.features.extraction import collect
 from deepcluster.models.backbone import pool_maps
-from deepcluster.seeding import generator, mix
-from deepcluster.training.features import collect
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import generator, mix
 
 LAYERS = ("features", "last_stage")
 MAX_PIXELS = 3072  # values of an image that are looked at: 32 x 32 colours; larger images are averaged

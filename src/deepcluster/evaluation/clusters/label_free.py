@@ -12,7 +12,7 @@ from sklearn.metrics import pairwise_distances, silhouette_score
 from torch import Tensor
 
 from deepcluster.clustering.reduction import Moments, Reduction
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 
 # Enough for 128 whitened components: more epochs and other rates change the accuracy by less than its spread.
 PREDICTOR = LinearProbe(epochs=10, learning_rates=[0.03])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
+from deepcluster.system.atomic import write_atomically
 
 
 class SeedFiles:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.classifier import StageClassifier, file_of
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.evaluation.representation import LabelledSplit
-from deepcluster.evaluation.stage_features import collect_stages, grouped
-from deepcluster.evaluation.stages import Stage
-from deepcluster.seeding import mix
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.representation import LabelledSplit
+from deepcluster.evaluation.probe.stage_features import collect_stages, grouped
+from deepcluster.evaluation.probe.stages import Stage
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import mix
 
 STATE = "linear_probe_fast.json"
 

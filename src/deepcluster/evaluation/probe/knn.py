@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcluster.evaluation.linear_probe import check_labelled
+from deepcluster.evaluation.probe.linear_probe import check_labelled
 
 MAX_SIMILARITIES = 2**25  # numbers held at a time: 128 MB in float32
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.knn import Knn, knn_accuracies
-from deepcluster.evaluation.representation import Evaluation, labelled_split
-from deepcluster.training.features import collect
+from deepcluster.evaluation.probe.knn import Knn, knn_accuracies
+from deepcluster.evaluation.probe.representation import Evaluation, labelled_split
+from deepcluster.features.extraction import collect
 
 LAYERS = ("last_stage", "features")
 VOTES = ("weighted", "majority")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepcluster.seeding import generator
+from deepcluster.system.seeding import generator
 
 
 def draw_labelled(labels: Tensor, indices: Tensor, share: float, *, seed: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.softmax_regression import SoftmaxRegressions
+from deepcluster.evaluation.probe.softmax_regression import SoftmaxRegressions
 
 
 @dataclass(kw_only=True)

@@ -13,20 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
-from deepcluster.data.probe_views import N_CROPS, RandomCropView, TenCropView
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import StageClassifier, file_of
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.probe_fast import StageResult
-from deepcluster.evaluation.representation import LabelledSplit
-from deepcluster.evaluation.stages import Stage
-from deepcluster.evaluation.supervised import Split, Supervised, accuracies
+from deepcluster.evaluation.probe.fast import StageResult
+from deepcluster.evaluation.probe.probe_views import N_CROPS, RandomCropView, TenCropView
+from deepcluster.evaluation.probe.representation import LabelledSplit
+from deepcluster.evaluation.probe.stages import Stage
+from deepcluster.evaluation.probe.supervised import Split, Supervised, accuracies
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.inference import inference_copy
-from deepcluster.seeding import mix
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import mix
 
 MOMENTUM = 0.9  # original: eval_linear.py
 CROP = (256, 224)  # original: crops of 224 from squares of 256

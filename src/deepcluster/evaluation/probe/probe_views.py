@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from deepcluster.data.crops import central_crop
 from deepcluster.data.shrunk import Shrunk, central_square, short_side
-from deepcluster.data.ten_crops import ten_crops
 from deepcluster.data.views import FeatureView, TrainView
+from deepcluster.evaluation.probe.ten_crops import ten_crops
 
 N_CROPS = 10
 

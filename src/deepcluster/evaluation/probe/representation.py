@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.metrics import AVERAGES
-from deepcluster.clustering.processor import float32_products
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.knn import Knn, knn_accuracy
-from deepcluster.evaluation.linear_probe import LinearProbe, fit_probe
-from deepcluster.seeding import generator, mix
-from deepcluster.training.features import FeaturePass, collect
+from deepcluster.evaluation.probe.knn import Knn, knn_accuracy
+from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.system.processor import float32_products
+from deepcluster.system.seeding import generator, mix
 
 
 @dataclass(kw_only=True)

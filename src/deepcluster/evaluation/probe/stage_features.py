@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.stages import Stage
-from deepcluster.training.features import FeaturePass
+from deepcluster.evaluation.probe.stages import Stage
+from deepcluster.features.extraction import FeaturePass
 
 BYTES = 2  # of a number in float16
 # The largest number of a stage's first block becomes about this: 256 below float16's largest, 65504, and so far above

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepcluster.atomic import write_atomically
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.knn import Knn
-from deepcluster.evaluation.linear_probe import LinearProbe
-from deepcluster.evaluation.probe_fast import StageResult, probe_fast
-from deepcluster.evaluation.probe_original import OriginalProbe, probe_original
-from deepcluster.evaluation.representation import Evaluation, LabelledSplit, labelled_split
+from deepcluster.evaluation.probe.fast import StageResult, probe_fast
+from deepcluster.evaluation.probe.knn import Knn
+from deepcluster.evaluation.probe.linear_probe import LinearProbe
+from deepcluster.evaluation.probe.original import OriginalProbe, probe_original
+from deepcluster.evaluation.probe.representation import Evaluation, LabelledSplit, labelled_split
+from deepcluster.evaluation.probe.stages import Stage, check_names, chosen_stages
 from deepcluster.evaluation.same_work import fingerprint
-from deepcluster.evaluation.stages import Stage, check_names, chosen_stages
+from deepcluster.system.atomic import write_atomically
 
 PROTOCOLS = ("fast", "original")
 # Lower than LinearProbe's own: of 9,600 numbers the best rate was its lowest, 0.001 (embedded set, both stages).

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import EpochLoader, feature_batches
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.evaluation.context import Teller
-from deepcluster.seeding import generator, mix
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import generator, mix
 
 TOP = 5  # top-5 accuracy is told where there are at least TOP_FROM classes
 TOP_FROM = 10

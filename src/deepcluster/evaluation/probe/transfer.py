@@ -11,20 +11,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepcluster import checkpoint
-from deepcluster.atomic import write_atomically
 from deepcluster.data.loader import n_workers
 from deepcluster.data.views import feature_view, train_view
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.label_share import draw_labelled
-from deepcluster.evaluation.representation import LabelledSplit
+from deepcluster.evaluation.probe.label_share import draw_labelled
+from deepcluster.evaluation.probe.representation import LabelledSplit
+from deepcluster.evaluation.probe.stage_probe import probe_split
+from deepcluster.evaluation.probe.supervised import Split, Supervised, accuracies
 from deepcluster.evaluation.same_work import fingerprint
-from deepcluster.evaluation.stage_probe import probe_split
-from deepcluster.evaluation.supervised import Split, Supervised, accuracies
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.seeding import generator, mix
-from deepcluster.targets import build
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import generator, mix
+from deepcluster.system.targets import build
+from deepcluster.weights import checkpoint
 
 SCHEDULES = ("cosine", "constant")
 OUTPUT = "class"

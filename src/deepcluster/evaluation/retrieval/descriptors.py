@@ -8,11 +8,11 @@ from torch.nn.functional import normalize
 
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.region_features import BLOCK, Item, RegionFeatures
-from deepcluster.evaluation.rmac import aggregate
+from deepcluster.evaluation.retrieval.region_features import BLOCK, Item, RegionFeatures
+from deepcluster.evaluation.retrieval.rmac import aggregate
+from deepcluster.features.digest import weights_digest
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.digest import weights_digest
-from deepcluster.models.inference import inference_copy
 
 EPSILON = 1e-5  # smallest variance that whitening divides by, relative to the largest; original: 1e-5
 

@@ -9,16 +9,22 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.images import evenly_spaced
-from deepcluster.data.retrieval import RetrievalSet, images_in
-from deepcluster.data.retrieval_layouts import LAYOUTS, retrieval_set
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.descriptors import Reduce, check_readable, describe, learn_whitening, region_features
-from deepcluster.evaluation.ranking import augment_database, expand_queries, rank
-from deepcluster.evaluation.region_features import Item, RegionFeatures
-from deepcluster.evaluation.retrieval_report import Search, printed, table
-from deepcluster.evaluation.retrieval_scores import answers, key, scores
+from deepcluster.evaluation.retrieval.descriptors import (
+    Reduce,
+    check_readable,
+    describe,
+    learn_whitening,
+    region_features,
+)
+from deepcluster.evaluation.retrieval.layouts import LAYOUTS, retrieval_set
+from deepcluster.evaluation.retrieval.ranking import augment_database, expand_queries, rank
+from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
+from deepcluster.evaluation.retrieval.report import Search, printed, table
+from deepcluster.evaluation.retrieval.scores import answers, key, scores
+from deepcluster.evaluation.retrieval.sets import RetrievalSet, images_in
+from deepcluster.system.atomic import write_atomically
 
 # original: larger side 1024, for networks that learned from crops of 224. The same ratio shows a network of smaller
 # crops details at the size at which it knows them.

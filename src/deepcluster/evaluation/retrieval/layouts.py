@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from deepcluster.data.oxford import oxford_set
-from deepcluster.data.retrieval import RetrievalSet, plain_set
-from deepcluster.data.revisited import ground_truths, revisited_set
+from deepcluster.evaluation.retrieval.oxford import oxford_set
+from deepcluster.evaluation.retrieval.revisited import ground_truths, revisited_set
+from deepcluster.evaluation.retrieval.sets import RetrievalSet, plain_set
 
 LAYOUTS = ("auto", "plain", "oxford", "revisited")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from deepcluster.data.retrieval import Box, Query, RetrievalSet, Truth, images_in
+from deepcluster.evaluation.retrieval.sets import Box, Query, RetrievalSet, Truth, images_in
 
 # Paris6k's files that are no images but error pages; everybody leaves them out (list: corrupt.txt of the set's page).
 CORRUPT = {

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, UnreadableImage
-from deepcluster.data.retrieval import Box, read_resized
-from deepcluster.data.threads import n_cores
-from deepcluster.evaluation.rmac import region_maxima
+from deepcluster.evaluation.retrieval.rmac import region_maxima
+from deepcluster.evaluation.retrieval.sets import Box, read_resized
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.threads import n_cores
 
 BLOCK = 64  # images in a file: what a kill costs
 MAX_PIXELS = 2**20  # in one forward pass: one image of 1024 x 1024

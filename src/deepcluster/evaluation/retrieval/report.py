@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deepcluster.data.retrieval import RetrievalSet
-from deepcluster.evaluation.retrieval_scores import Answer
+from deepcluster.evaluation.retrieval.scores import Answer
+from deepcluster.evaluation.retrieval.sets import RetrievalSet
 
 N_LISTED = 10  # best answers in queries.csv
 

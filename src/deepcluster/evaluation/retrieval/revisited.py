@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from deepcluster.data import plain_pickle
-from deepcluster.data.oxford import images_by_name, region
-from deepcluster.data.retrieval import Box, Query, RetrievalSet, Truth
+from deepcluster.evaluation.retrieval import plain_pickle
+from deepcluster.evaluation.retrieval.oxford import images_by_name, region
+from deepcluster.evaluation.retrieval.sets import Box, Query, RetrievalSet, Truth
 
 # Revisited protocol -> which lists are positives, which are ignored (Radenovic et al. 2018).
 REVISITED = {

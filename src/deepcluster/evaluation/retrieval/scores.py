@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepcluster.data.retrieval import Query, RetrievalSet, Truth
+from deepcluster.evaluation.retrieval.sets import Query, RetrievalSet, Truth
 
 AT = (1, 5, 10)  # Radenovic et al. 2018 report mP@10; their code 1, 5 and 10
 

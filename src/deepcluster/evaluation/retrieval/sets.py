@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.decode import decode_file
-from deepcluster.data.index import EXTENSIONS, HIDDEN
+from deepcluster.data.sources.index import EXTENSIONS, HIDDEN
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image as it is stored
 

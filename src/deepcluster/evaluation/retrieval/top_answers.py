@@ -7,11 +7,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.retrieval import Box, RetrievalSet, read_resized
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.retrieval import Retrieval
-from deepcluster.evaluation.retrieval_report import Search
-from deepcluster.evaluation.retrieval_scores import Answer, relevance, shown_protocol
+from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
+from deepcluster.evaluation.retrieval.report import Search
+from deepcluster.evaluation.retrieval.scores import Answer, relevance, shown_protocol
+from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resized
 
 N_ANSWERS = 10
 TILE = 112  # pixels

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.loader import feature_batches, n_workers, random_batches
-from deepcluster.data.many_crops import RandomCrops
-from deepcluster.data.probe_views import TenCropView
 from deepcluster.data.settings import Data
 from deepcluster.data.views import TrainView
-from deepcluster.data.voc import VocSplit, read_splits
-from deepcluster.evaluation.average_precision import class_average_precisions, means
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.voc07_training import Classifier, FineTuning, fine_tune
-from deepcluster.seeding import mix
+from deepcluster.evaluation.probe.probe_views import TenCropView
+from deepcluster.evaluation.voc07.average_precision import class_average_precisions, means
+from deepcluster.evaluation.voc07.lists import VocSplit, read_splits
+from deepcluster.evaluation.voc07.many_crops import RandomCrops
+from deepcluster.evaluation.voc07.training import Classifier, FineTuning, fine_tune
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import mix
 
 N_CROPS = 10  # original: eval_voc_classif.py
 TEST_BATCH = 16  # images, 160 crops: fixed, as the random crops of an image depend on its batch

@@ -14,22 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepcluster.atomic import write_atomically
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.views import FeatureView
-from deepcluster.data.voc import VocSplit, read_splits
-from deepcluster.evaluation.average_precision import RULES, class_average_precisions, means
 from deepcluster.evaluation.context import EvaluationContext, Evaluator
-from deepcluster.evaluation.linear_svm import FloatArray, LinearSvm, svm_scores, unit_rows
-from deepcluster.evaluation.voc07 import report
+from deepcluster.evaluation.voc07.average_precision import RULES, class_average_precisions, means
+from deepcluster.evaluation.voc07.fine_tuning import report
+from deepcluster.evaluation.voc07.linear_svm import FloatArray, LinearSvm, svm_scores, unit_rows
+from deepcluster.evaluation.voc07.lists import VocSplit, read_splits
+from deepcluster.features.digest import weights_digest
+from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import pool_maps
-from deepcluster.models.digest import weights_digest
-from deepcluster.models.inference import inference_copy
-from deepcluster.seeding import generator, mix
-from deepcluster.training.features import FeaturePass, collect
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import generator, mix
 
 FEATURES = "features"
 

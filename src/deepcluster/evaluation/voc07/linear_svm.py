@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
-from deepcluster.evaluation.average_precision import precision_recall, step_area
-from deepcluster.seeding import mix
+from deepcluster.evaluation.voc07.average_precision import precision_recall, step_area
+from deepcluster.system.seeding import mix
 
 FloatArray = NDArray[np.float64]
 

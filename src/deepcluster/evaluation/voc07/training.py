@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster import checkpoint
-from deepcluster.atomic import write_atomically
 from deepcluster.data.loader import Batch, EpochLoader
 from deepcluster.data.views import TrainView
-from deepcluster.data.voc import VocSplit
 from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.voc07.lists import VocSplit
+from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.digest import weights_digest
-from deepcluster.seeding import generator, mix
+from deepcluster.system.atomic import write_atomically
+from deepcluster.system.seeding import generator, mix
+from deepcluster.weights import checkpoint
 
 MODES = ("fc6_8", "all")
 

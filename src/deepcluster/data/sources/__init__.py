@@ -1,0 +1,1 @@
+"""Where images come from: arrays, folders, tables, streams. Start at load.py."""

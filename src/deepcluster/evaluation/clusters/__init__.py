@@ -1,0 +1,1 @@
+"""How good clusters are, and which cluster an image belongs to."""

@@ -1,0 +1,1 @@
+"""Instance retrieval: R-MAC descriptors, rankings, protocols. Start at instance_retrieval.py."""

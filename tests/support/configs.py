@@ -1,0 +1,21 @@
+"""Where the configs lie, and what some options need beside themselves."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "configs"
+NEEDS = {  # what an option cannot do without
+    "data=folder": ["data.root=images"],
+    "data=parquet": ["data.root=tables"],
+    "data=huggingface": ["data.root=tables"],
+    "data=litdata": ["data.root=chunks"],
+    "data=imagenet": ["data.root=images"],
+    "data=places365": ["data.root=images"],
+    "data=yfcc": ["data.root=images"],
+    "arch=timm": ["arch.name=resnet10t"],
+    "init=checkpoint": ["init.path=run"],
+    "init=weights": ["init.path=file"],
+    "experiment=cifar10_parquet": ["data.root=tables"],
+    "experiment=alexnet_imagenet": ["data.root=images"],
+    "experiment=vgg16_imagenet": ["data.root=images"],
+}
