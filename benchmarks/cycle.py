@@ -27,31 +27,31 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import memory
+from benchmarks.settings import read_config
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.describe import describe
 from deepcluster.data.loader import Batch, feature_batches
 from deepcluster.features.extraction import feature_pass, timed
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.run import train as run
-from deepcluster.run.prepare import Parts, prepare
-from deepcluster.settings import train as configuration
+from deepcluster.run.parts import Parts
+from deepcluster.run.prepare import prepare
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.seeding import generator
 from deepcluster.system.threads import n_cores
-from deepcluster.tracking.logger import Logger
+from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.reassign import Clusterer, ReassignCallback, describe
+from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 WARM_UP_STEPS = 10
 N_CYCLES = 3  # whole reassignments are timed in so many of the rounds: each takes as long as several windows
 
@@ -295,14 +295,6 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def read_config(overrides: list[str]) -> TrainConfig:
-    """The settings of a run of one epoch that logs to nobody."""
-    configuration.register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = configuration.settings(compose("train", overrides))
-    return dataclasses.replace(config, trainer={**config.trainer, "max_epochs": 1}, logger=Logger())
 
 
 def machine() -> str:

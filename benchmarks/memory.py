@@ -25,7 +25,8 @@ from rich.table import Table
 
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.run import train as run
-from deepcluster.run.prepare import Parts, prepare
+from deepcluster.run.parts import Parts
+from deepcluster.run.prepare import prepare
 from deepcluster.settings import train as configuration
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 
@@ -116,7 +117,7 @@ def _forget_peak() -> bool:
 
 
 def _child(n: int, overrides: list[str]) -> dict[str, Any]:
-    from benchmarks.cycle import read_config  # here, because cycle imports this module
+    from benchmarks.settings import read_config
 
     config = read_config(overrides)
     run._quiet()

@@ -85,7 +85,7 @@ def be_member(steps: int, overrides: list[str]) -> None:
     import torch
     import torch.distributed as dist
 
-    from benchmarks.cycle import read_config
+    from benchmarks.settings import read_config
     from deepcluster.run.prepare import prepare
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

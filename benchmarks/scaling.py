@@ -143,11 +143,12 @@ def children(pid: int) -> list[int]:
 
 def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, Any]:
     """One reassignment of n made images to k clusters, measured; in this process."""
-    from benchmarks.cycle import read_config
+    from benchmarks.settings import read_config
     from deepcluster.clustering import metrics
+    from deepcluster.clustering.describe import describe
     from deepcluster.data.views import feature_view
     from deepcluster.run import train as run
-    from deepcluster.training.reassign import Clusterer, describe
+    from deepcluster.training.clusterer import Clusterer
     from deepcluster.weights.start import new_backbone
 
     config = read_config([*NETWORK, *SETTINGS, f"clustering.k={k}", f"extraction.scratch={scratch}", *overrides])

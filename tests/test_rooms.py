@@ -1,80 +1,139 @@
-"""The house's imports go one way (DESIGN.md, Rooms)."""
+"""The house in one table: which room may import which. docs/design.md tells what each holds."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+from support.configs import REPOSITORY
 
 import deepcluster
 
 PACKAGE = Path(deepcluster.__file__).parent
-LEAVES = {"atomic", "seeding", "machine"}  # files without imports of ours, for everyone
+BENCHMARKS = REPOSITORY / "benchmarks"
 
-# Room (or file at the root) -> what it may import of ours, besides itself and the leaves.
-ALLOWED = {
-    "clustering": set(),
+GROUND = {"system", "models"}
+ARRAYS = {"system", "clustering", "data"}
+FEATURES = {*GROUND, *ARRAYS, "features", "weights", "tracking"}
+ROOMS = {  # room -> the rooms below that it may import
+    "system": set(),
     "models": set(),
-    "data": {"clustering.assignment"},
-    "distributed": set(),
-    "tracking": set(),
-    "training": {"clustering", "models", "data", "distributed", "tracking"},
-    "evaluation": {
-        "clustering",
-        "models",
-        "data",
-        "training.features",
-        "distributed",
-        "recognise",
-        "checkpoint",
-        "targets",
-    },
-    "visualization": {"clustering", "models", "data", "training.features", "evaluation", "distributed", "recognise"},
+    "data": {"system"},
+    "clustering": {"system"},
+    "tracking": {"system"},
+    "features": {*GROUND, *ARRAYS},
+    "weights": {*GROUND, *ARRAYS},
+    "training": FEATURES - {"weights"},
+    "evaluation": FEATURES - {"tracking"},
+    "visualization": {*FEATURES, "evaluation"} - {"tracking"},
+    "settings": {*FEATURES, "training", "evaluation", "visualization"},
+    "run": {*FEATURES, "training", "evaluation", "visualization", "settings"},
+    "app": {*FEATURES, "training", "evaluation", "visualization", "settings", "run"},
 }
+FRAMEWORKS = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb")
 
 
-def imports(file: Path) -> list[str]:
-    """Dotted names that a file imports, with the names after `from ... import`."""
-    found = []
+def modules(top: Path, prefix: str) -> dict[str, Path]:
+    """Dotted name -> file, of all files below a folder."""
+    names = {file: ".".join([prefix, *file.relative_to(top).with_suffix("").parts]) for file in top.rglob("*.py")}
+    return {name.removesuffix(".__init__"): file for file, name in names.items()}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports, anywhere in it, with the names after `from ... import`."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def files(room: str) -> list[Path]:
-    return sorted((PACKAGE / room).glob("*.py")) or [PACKAGE / f"{room}.py"]
+def graph(top: Path, prefix: str) -> dict[str, set[str]]:
+    """Module -> the modules of the same tree that it imports."""
+    known = modules(top, prefix)
+
+    def target(name: str) -> str | None:
+        while name and name not in known:
+            name = name.rpartition(".")[0]
+        return name or None
+
+    return {
+        module: {found for name in imports(file) if (found := target(name)) not in (None, module)}  # type: ignore[misc]
+        for module, file in known.items()
+    }
 
 
-def test_rooms_import_only_what_the_house_allows() -> None:
-    wrong = []
-    for room, allowed in ALLOWED.items():
-        for file in files(room):
-            for name in imports(file):
-                if not name.startswith("deepcluster."):
-                    continue
-                target = name.removeprefix("deepcluster.")
-                own = target.split(".")[0] in LEAVES | {room}
-                if not own and not any(target == ok or target.startswith(f"{ok}.") for ok in allowed):
-                    wrong.append(f"{file.relative_to(PACKAGE)} imports {target}")
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, or nothing."""
+    done: set[str] = set()
+
+    def walk(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for target in arrows[module]:
+            if found := walk(target, [*path, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in arrows if (found := walk(module, []))), [])
+
+
+def test_every_file_stands_in_a_room() -> None:
+    assert [file.name for file in PACKAGE.glob("*.py")] == ["__init__.py"]
+    rooms = {file.relative_to(PACKAGE).parts[0] for file in PACKAGE.glob("*/**/*.py")}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_the_table_allows(room: str) -> None:
+    allowed = {room, *ROOMS[room]}
+    wrong = [
+        f"{file.relative_to(PACKAGE)} imports {name}"
+        for file in (PACKAGE / room).rglob("*.py")
+        for name in imports(file)
+        if name.startswith("deepcluster.") and name.split(".")[1] not in allowed
+    ]
     assert not wrong
 
 
-def test_leaves_import_nothing_of_ours() -> None:
-    assert not [name for leaf in LEAVES for name in imports(PACKAGE / f"{leaf}.py") if "deepcluster" in name]
+def test_the_table_has_floors() -> None:
+    assert not circle(ROOMS)
+
+
+@pytest.mark.parametrize(("top", "prefix"), [(PACKAGE, "deepcluster"), (BENCHMARKS, "benchmarks")])
+def test_no_file_imports_itself_in_a_circle(top: Path, prefix: str) -> None:
+    assert not circle(graph(top, prefix))
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def test_no_import_of_ours_hides_from_the_running_program() -> None:
+    hidden = []
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                hidden += [f"{file}: {ast.unparse(line)}" for line in node.body if "deepcluster" in ast.unparse(line)]
+    assert not hidden
 
 
 def test_faiss_is_imported_in_clustering_only() -> None:
-    users = {f.relative_to(PACKAGE).parts[0] for f in PACKAGE.rglob("*.py") if "faiss" in imports(f)}
+    users = {file.relative_to(PACKAGE).parts[0] for file in PACKAGE.rglob("*.py") if "faiss" in imports(file)}
     assert users == {"clustering"}
 
 
-def test_clustering_and_models_know_no_lightning_and_no_hydra() -> None:
-    frameworks = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb")
-    for room in ("clustering", "models", "evaluation", "visualization"):
-        for file in files(room):
-            assert not [name for name in imports(file) if name.startswith(frameworks)], file
+@pytest.mark.parametrize("room", ["clustering", "models", "data", "features", "weights", "evaluation", "visualization"])
+def test_rooms_of_arrays_know_no_framework(room: str) -> None:
+    for file in (PACKAGE / room).rglob("*.py"):
+        if file.name != "datamodule.py":
+            assert not [name for name in imports(file) if name.startswith(FRAMEWORKS)], file
 
 
 def test_no_file_is_called_utils() -> None:
-    assert not [f for f in PACKAGE.rglob("*.py") if f.stem in ("utils", "helpers", "misc", "common")]
+    assert not [file for file in PACKAGE.rglob("*.py") if file.stem in ("utils", "helpers", "misc", "common")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from support.configs import CONFIGS
 
 from deepcluster.app import manual
-from deepcluster.settings.train import EVAL_OPTIONS
+from deepcluster.settings.options import EVAL_OPTIONS
 
 EVALUATIONS = CONFIGS / "evaluation"
 LISTED = manual.listed(EVALUATIONS, EVAL_OPTIONS["evaluation"])

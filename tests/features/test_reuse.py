@@ -12,7 +12,7 @@ from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
 from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.training import reassign
-from deepcluster.training.reassign import Clusterer
+from deepcluster.training.clusterer import Clusterer
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from deepcluster.features.extraction import Extraction
 from deepcluster.features.storage import Storage, choose
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system.machine import free_memory
-from deepcluster.training.reassign import Clusterer
+from deepcluster.training.clusterer import Clusterer
 
 GB = 10**9
 

@@ -16,9 +16,11 @@ from deepcluster.clustering.pic import PIC
 from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
 from deepcluster.run import train as run
-from deepcluster.run.estimate import Costs, Sizes
+from deepcluster.run.costs import Costs
+from deepcluster.run.estimate import Sizes
 from deepcluster.run.prepare import prepare
 from deepcluster.settings import train as config
+from deepcluster.settings.resume import resumed
 from deepcluster.settings.train import TrainConfig
 
 SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
@@ -187,6 +189,6 @@ def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.C
     run.train(settings("trainer.max_epochs=1"), auto)
     assert config.load(auto / "config.yaml").extraction.store_dtype == "float32"
     cfg = compose("train", [f"resume={auto}", "extraction.store=disk"])
-    again = config.settings(config.resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
+    again = config.settings(resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
     storage = again.extraction.storage(10, 2, unit_length=True, folder=tmp_path)
     assert storage == Storage(folder=tmp_path)

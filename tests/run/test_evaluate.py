@@ -15,6 +15,7 @@ from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.prepare import prepare
 from deepcluster.settings import train as config
+from deepcluster.settings.eval import eval_settings
 
 NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
 
@@ -31,7 +32,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
     sizes = [] if init == "init=random" else ["init.n_patches=500"]
     chosen = ["evaluation=initial_alignment", "evaluation.k=[4]", "evaluation.dim=[null,9]", "evaluation.n_seeds=2"]
     typed = [*NETWORK, init, *sizes, *chosen, "seed=3"]
-    settings = command_line.eval_settings(compose("eval", typed), typed)
+    settings = eval_settings(compose("eval", typed), typed)
     found = evaluate(settings, tmp_path)
     assert found["arch"]["batch_norm"] is True and found == json.loads((tmp_path / "results.json").read_text())
     for dim in (9, None):
@@ -74,7 +75,7 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
 
     def evaluated(*more: str) -> dict[str, object]:
         words = [f"ckpt={run_folder}", *more]
-        return evaluate(command_line.eval_settings(compose("eval", words), words), tmp_path)
+        return evaluate(eval_settings(compose("eval", words), words), tmp_path)
 
     evaluated("evaluation=first_filters")
     assert evaluated("evaluation=assign", "data=fashion_mnist_mini", "data.limit=7")["n_images"] == 7
@@ -84,7 +85,7 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
 
 def test_what_could_not_be_measured_is_null_as_json_has_no_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = [*NETWORK, "evaluation=initial_alignment"]
-    settings = command_line.eval_settings(compose("eval", typed), typed)
+    settings = eval_settings(compose("eval", typed), typed)
     monkeypatch.setattr(type(settings.evaluation), "run", lambda self, context: {"agreement": float("nan"), "n": 3})
     found = evaluate(settings, tmp_path)
     assert found["agreement"] is None and found["n"] == 3

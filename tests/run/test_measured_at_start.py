@@ -16,6 +16,7 @@ from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings import train as config
 from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.resume import resumed
 from deepcluster.settings.train import TrainConfig
 from deepcluster.weights import checkpoint
 
@@ -57,8 +58,8 @@ def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path)
     first = run.train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
     start = checkpoint.load(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
-    resumed = config.settings(config.resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
-    second = run.train(resumed, tmp_path)
+    longer = config.settings(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
+    second = run.train(longer, tmp_path)
     assert (first["epochs"], second["epochs"]) == (0, 1)
     assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]
     moved = checkpoint.load(tmp_path / "checkpoints" / "last.ckpt").backbone["features.conv1.0.weight"]

@@ -18,8 +18,11 @@ from deepcluster.app.errors import sentence
 from deepcluster.app.sweep import words as sweep_words
 from deepcluster.clustering.pic import PIC
 from deepcluster.data.settings import Data
-from deepcluster.run.summary import argument
 from deepcluster.settings import train as config
+from deepcluster.settings.eval import eval_settings
+from deepcluster.settings.options import EVAL_OPTIONS, check_kinds
+from deepcluster.settings.resume import resumed
+from deepcluster.system.quoting import argument
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.on_wandb import Wandb
 
@@ -62,7 +65,7 @@ def test_every_option_composes_and_is_accepted(option: str) -> None:
 @pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
 def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
     settings = config.typed(composed("ckpt=run", option, name="eval"))
-    config.check_kinds(settings, config.EVAL_OPTIONS)
+    check_kinds(settings, EVAL_OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
 )
 def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:  # whatever is said in one line at the end
-        config.check_kinds(config.typed(composed("ckpt=run", *typed.split(), name="eval")), config.EVAL_OPTIONS)
+        check_kinds(config.typed(composed("ckpt=run", *typed.split(), name="eval")), EVAL_OPTIONS)
     said = sentence(refused.value)
     assert not [name for name in named if name not in said], said
 
@@ -102,7 +105,7 @@ ALIGNMENT = "evaluation=initial_alignment"
 )
 def test_a_network_is_the_checkpoints_or_chosen(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:
-        command_line.eval_settings(composed(*typed.split(), name="eval"), typed.split())
+        eval_settings(composed(*typed.split(), name="eval"), typed.split())
     said = sentence(refused.value)
     assert not [name for name in named if name not in said], said
 
@@ -116,11 +119,11 @@ def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> Non
         "init=kmeans_patches",
         "evaluation.dim=[null,7]",
     ]
-    found = command_line.eval_settings(composed(*typed, name="eval"), typed)
+    found = eval_settings(composed(*typed, name="eval"), typed)
     assert found.data is not None and found.init is not None and found.arch is not None
     assert (found.data.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
     typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
-    assert command_line.eval_settings(composed(*typed, name="eval"), typed).init is None
+    assert eval_settings(composed(*typed, name="eval"), typed).init is None
 
 
 def test_the_manual_names_the_defaults() -> None:
@@ -302,7 +305,7 @@ def stored(tmp_path: Path) -> Path:
 
 def resume(folder: Path, *overrides: str) -> config.TrainConfig:
     typed = [f"resume={folder}", *overrides]
-    return config.settings(config.resumed(composed(*typed), typed))
+    return config.settings(resumed(composed(*typed), typed))
 
 
 def test_a_saved_config_comes_back_whole(stored: Path) -> None:
@@ -439,7 +442,7 @@ def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
 def evaluated(ckpt: Path, *typed: str) -> Data | None:
     """Which images eval.py reads when this is typed; None: those of the checkpoint's run."""
     overrides = [f"ckpt={ckpt}", *typed]
-    return command_line.eval_settings(composed(*overrides, name="eval"), overrides).data
+    return eval_settings(composed(*overrides, name="eval"), overrides).data
 
 
 @pytest.fixture

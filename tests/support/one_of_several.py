@@ -18,7 +18,7 @@ from deepcluster.clustering.pic import PIC
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system import distributed
 from deepcluster.system.seeding import generator
-from deepcluster.training.reassign import process_ranks
+from deepcluster.training.clusterer import process_ranks
 from deepcluster.training.schedule import Schedule
 
 CPU = torch.device("cpu")

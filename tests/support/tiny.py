@@ -24,10 +24,11 @@ from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
 from deepcluster.system.seeding import generator
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
+from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule, Optimizer
 from deepcluster.training.other_processes import OtherProcesses
-from deepcluster.training.reassign import Clusterer, ReassignCallback
+from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule
 
 N_IMAGES, K, BATCH = 96, 6, 16

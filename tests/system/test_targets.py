@@ -13,6 +13,7 @@ from support.configs import CONFIGS
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.resnet import resnet
 from deepcluster.settings import train as config
+from deepcluster.settings.resume import resumed
 from deepcluster.system import targets
 from deepcluster.weights import fit as weights
 from deepcluster.weights.recognise import Weights
@@ -133,10 +134,10 @@ def test_a_strangers_run_folder_runs_nothing(
     file.write_text(yaml.safe_dump(stored_config(**groups)))
     cfg = OmegaConf.create({"resume": str(tmp_path), "trainer": {}})
     with pytest.raises(ValueError):
-        config.settings(config.resumed(cfg, [f"resume={tmp_path}"]))
+        config.settings(resumed(cfg, [f"resume={tmp_path}"]))
     assert not (tmp_path / "executed").exists()
     file.write_text(yaml.safe_dump(stored_config()))
-    assert config.settings(config.resumed(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
+    assert config.settings(resumed(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
 
 
 def test_yaml_that_builds_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

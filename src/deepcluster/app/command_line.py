@@ -36,13 +36,15 @@ from deepcluster.app.sweep.words import left_to_jobs
 from deepcluster.data.loader import worker_died
 from deepcluster.run import evaluate, resuming
 from deepcluster.run import train as run
-from deepcluster.run.summary import argument
 from deepcluster.settings import eval as eval_config
 from deepcluster.settings import train as config
-from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.eval import eval_settings
+from deepcluster.settings.options import EVAL_OPTIONS
+from deepcluster.settings.resume import train_settings
 from deepcluster.system import distributed
 from deepcluster.system.atomic import held
 from deepcluster.system.first_failure import FailedElsewhere, FirstFailure, ProcessLost
+from deepcluster.system.quoting import argument
 from deepcluster.tracking.logger import Logger
 
 # What a person can set right; everything else is a fault of ours and keeps its traceback.
@@ -64,7 +66,7 @@ def register() -> None:
 
 
 def _evaluations(config_sources: Any) -> str:
-    listed = manual.listed(manual.config_folder(config_sources) / "evaluation", config.EVAL_OPTIONS["evaluation"])
+    listed = manual.listed(manual.config_folder(config_sources) / "evaluation", EVAL_OPTIONS["evaluation"])
     return listed.replace("$", "$$")  # Hydra substitutes $NAME in its help
 
 
@@ -176,21 +178,6 @@ def _call(logger: Logger, folder: Path) -> None:
     told = [word for word in hydra_cfg.overrides.task if word.partition("=")[0].partition(".")[0] != "logger"]
     told = [word for word in told if word.partition("=")[0] not in untold]
     logger.call(" ".join(told) or folder.resolve().name, Path(hydra_cfg.sweep.dir).resolve().name)
-
-
-def train_settings(cfg: DictConfig, overrides: list[str]) -> config.TrainConfig:
-    return config.settings(cfg if cfg.resume is None else config.resumed(cfg, overrides))
-
-
-def eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
-    settings = config.typed(eval_config.with_images(cfg, overrides))
-    assert isinstance(settings, EvalConfig)
-    config.check_kinds(settings, {**config.EVAL_OPTIONS, "logger": config.OPTIONS["logger"]})
-    settings.logger.check()
-    if settings.init is not None:
-        config.check_kinds(settings, {"init": config.OPTIONS["init"]})
-    eval_config.check_chosen(settings, overrides)
-    return settings
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,13 +17,10 @@ from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
 from deepcluster.features.extraction import feature_pass
 from deepcluster.models.head import ClusterHead
-from deepcluster.run.estimate import Costs, dtype_of
+from deepcluster.run.parts import Parts
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 from deepcluster.system.seeding import generator
-
-if TYPE_CHECKING:
-    from deepcluster.run.prepare import Parts
-    from deepcluster.settings.train import TrainConfig
 
 LIMIT_S = 2.0  # for each of the measurements that repeat
 N_BATCHES = 24
@@ -32,7 +29,34 @@ MOST_CENTROIDS = 1000
 LARGEST_EIGEN = 512  # the eigenproblem that is timed; it grows with the cube
 
 
-def measure(config: "TrainConfig", parts: "Parts") -> Costs:
+@dataclass(kw_only=True)
+class Costs:
+    """What was measured on a few batches; see costs.py.
+
+    Args:
+        image_s: extraction of one image, reading included.
+        moments_s: one image's share in PCA's moments.
+        fit_s: PCA from its moments.
+        apply_s: one image reduced.
+        distance_s: one number of one difference between an image and a centroid, in k-means.
+        step_s: one training step, reading included.
+        extraction_bytes: what an extraction batch took beyond the network, on a CPU.
+        training_bytes: what a training step took.
+        probed: numbers per image that the evaluation reads.
+    """
+
+    image_s: float
+    moments_s: float
+    fit_s: float
+    apply_s: float
+    distance_s: float
+    step_s: float
+    extraction_bytes: int
+    training_bytes: int
+    probed: int
+
+
+def measure(config: TrainConfig, parts: Parts) -> Costs:
     """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes."""
     with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []), _not_training(parts):
         extraction_bytes, image_s, features = _extraction(config, parts)
@@ -51,7 +75,7 @@ def measure(config: "TrainConfig", parts: "Parts") -> Costs:
         )
 
 
-def _extraction(config: "TrainConfig", parts: "Parts") -> tuple[int, float, int]:
+def _extraction(config: TrainConfig, parts: Parts) -> tuple[int, float, int]:
     """Bytes, seconds per image, and numbers per image of the stage that the evaluation reads."""
     indices = _spread(parts, config.extraction.batch_size)
     source = feature_pass(
@@ -81,7 +105,7 @@ def _extraction(config: "TrainConfig", parts: "Parts") -> tuple[int, float, int]
     return taken[0], per_batch / min(config.extraction.batch_size, len(parts.images)), probed
 
 
-def _training(config: "TrainConfig", parts: "Parts") -> tuple[int, float]:
+def _training(config: TrainConfig, parts: Parts) -> tuple[int, float]:
     """Bytes and seconds of a step, on copies."""
     device, dtype = parts.device, dtype_of(parts.precision.trainer)
     if not any(parameter.requires_grad for parameter in parts.backbone.parameters()):
@@ -112,7 +136,7 @@ def _training(config: "TrainConfig", parts: "Parts") -> tuple[int, float]:
     return taken[0], step_s
 
 
-def _per_batch(batches: Iterator[Tensor], parts: "Parts") -> float:
+def _per_batch(batches: Iterator[Tensor], parts: Parts) -> float:
     """Seconds of a batch. The first is not timed, and those that workers had read by then do not count as read."""
     started, n_done = 0.0, -1
     for _ in batches:
@@ -144,7 +168,7 @@ def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[fl
     return timed / len(rows), fit_s, apply_s / len(rows)
 
 
-def _distance(config: "TrainConfig", parts: "Parts", dim: int) -> float:
+def _distance(config: TrainConfig, parts: Parts, dim: int) -> float:
     """Seconds of one number of one distance, from one iteration and one assignment of a small k-means."""
     n = min(SAMPLE, len(parts.images))
     k = max(2, min(config.clustering.capacity(len(parts.images)), MOST_CENTROIDS, n // 4))
@@ -168,7 +192,7 @@ def _seconds(work: object, device: torch.device) -> float:
     return min(taken[1:])
 
 
-def _spread(parts: "Parts", batch_size: int) -> Tensor:
+def _spread(parts: Parts, batch_size: int) -> Tensor:
     """Indices of whole batches from all over the set, for a folder's first files may be small."""
     return torch.tensor(evenly_spaced(len(parts.images), N_BATCHES * batch_size))
 
@@ -183,8 +207,13 @@ def _peak() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _not_training(parts: "Parts") -> Iterator[None]:
+def _not_training(parts: Parts) -> Iterator[None]:
     """What the measurement reads of the run's network stays as it was."""
     mode = parts.backbone.training
     yield
     parts.backbone.train(mode)
+
+
+def dtype_of(precision: str) -> torch.dtype | None:
+    """What Lightning's name of a precision computes training steps in; None: float32."""
+    return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)

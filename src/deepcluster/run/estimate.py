@@ -5,48 +5,21 @@ Sizes come from the settings; what a batch costs is measured by costs.py, and ex
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import torch
-
-from deepcluster.system.machine import size
-
-if TYPE_CHECKING:
-    from deepcluster.run.prepare import Parts
-    from deepcluster.settings.train import TrainConfig
+from deepcluster.features.storage import Storage
+from deepcluster.run import costs
+from deepcluster.run.costs import Costs
+from deepcluster.run.parts import Parts
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system import distributed
+from deepcluster.system.machine import free_disk, free_memory, size
 
 MEASURED_FROM = 20_000  # images; a run on fewer is over before an estimate is worth its seconds
 WORTH_TELLING = 0.2  # of the whole: from then on the saving by a subsample is told
 USUAL_SAMPLE = 256  # faiss's own choice of clustering.max_points_per_centroid
 BYTES_PER_IMAGE = 64  # labels and orders of one image while assignments are compared and epochs drawn
 SCRATCH = 2.5e8  # blocks of rows and scores
-
-
-@dataclass(kw_only=True)
-class Costs:
-    """What was measured on a few batches; see costs.py.
-
-    Args:
-        image_s: extraction of one image, reading included.
-        moments_s: one image's share in PCA's moments.
-        fit_s: PCA from its moments.
-        apply_s: one image reduced.
-        distance_s: one number of one difference between an image and a centroid, in k-means.
-        step_s: one training step, reading included.
-        extraction_bytes: what an extraction batch took beyond the network, on a CPU.
-        training_bytes: what a training step took.
-        probed: numbers per image that the evaluation reads.
-    """
-
-    image_s: float
-    moments_s: float
-    fit_s: float
-    apply_s: float
-    distance_s: float
-    step_s: float
-    extraction_bytes: int
-    training_bytes: int
-    probed: int
 
 
 @dataclass(kw_only=True)
@@ -87,7 +60,7 @@ class Seconds:
         return self.features + self.reduction + self.clustering
 
 
-def sizes(config: "TrainConfig", parts: "Parts", *, epochs_done: int = 0, n_test: int = 0) -> Sizes:
+def sizes(config: TrainConfig, parts: Parts, *, epochs_done: int = 0, n_test: int = 0) -> Sizes:
     """The numbers of the run that these settings describe."""
     n, d = len(parts.images), parts.backbone.feature_dim
     reduction, clustering = config.reduction, config.clustering
@@ -157,7 +130,7 @@ def memory(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
     }
 
 
-def check(s: Sizes, needed: dict[str, float], config: "TrainConfig", *, free: int, disk: int, folder: str) -> None:
+def check(s: Sizes, needed: dict[str, float], config: TrainConfig, *, free: int, disk: int, folder: str) -> None:
     """Refuse a run that the machine has no room for.
 
     Raises:
@@ -175,7 +148,7 @@ def check(s: Sizes, needed: dict[str, float], config: "TrainConfig", *, free: in
         )
 
 
-def _way_out(phase: str, s: Sizes, config: "TrainConfig") -> str:
+def _way_out(phase: str, s: Sizes, config: TrainConfig) -> str:
     on_disk = "set extraction.store=disk" if s.stored_bytes else "lower reduction.dim"
     if phase == "extraction":
         return f"{on_disk}, or lower extraction.buffer_mb={config.extraction.buffer_mb} or extraction.batch_size"
@@ -188,7 +161,7 @@ def _way_out(phase: str, s: Sizes, config: "TrainConfig") -> str:
 
 
 def lines(
-    s: Sizes, needed: dict[str, float], spent: Seconds | None, config: "TrainConfig", *, free: int, disk: int
+    s: Sizes, needed: dict[str, float], spent: Seconds | None, config: TrainConfig, *, free: int, disk: int
 ) -> list[str]:
     """What the person at the keyboard is told."""
     told = []
@@ -210,7 +183,7 @@ def lines(
     return told
 
 
-def _advice(s: Sizes, spent: Seconds, config: "TrainConfig") -> list[str]:
+def _advice(s: Sizes, spent: Seconds, config: TrainConfig) -> list[str]:
     """What k-means on a subsample would save, where that is much."""
     n_sampled = USUAL_SAMPLE * s.k
     n_iter = getattr(config.clustering, "n_iter", 1) * getattr(config.clustering, "n_redo", 1)
@@ -234,6 +207,27 @@ def clock(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def dtype_of(precision: str) -> torch.dtype | None:
-    """What Lightning's name of a precision computes training steps in; None: float32."""
-    return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
+    """Say what the run will need, and refuse one that this machine has no room for.
+
+    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
+
+    Raises:
+        ValueError: if memory or disk will not do.
+    """
+    if not distributed.is_main_process():
+        return
+    is_long = len(parts.images) >= MEASURED_FROM and epochs_done == 0
+    n_test = 0 if parts.test_images is None else len(parts.test_images)
+    needs = sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
+    measured = costs.measure(config, parts) if config.estimate or is_long else None
+    needed = memory(needs, measured, on_gpu=parts.device.type == "cuda")
+    spent = None if measured is None else seconds(needs, measured)
+    free, disk = free_memory(), free_disk(folder)
+    stored = parts.clusterer.storage.describe(needs.n, needs.dim)
+    if measured is None and parts.clusterer.storage != Storage():
+        parts.progress.say(f"clustering {stored}")
+    if measured is not None:
+        for line in (stored, *lines(needs, needed, spent, config, free=free, disk=disk)):
+            parts.progress.say(f"estimate   {line}")
+    check(needs, needed, config, free=free, disk=disk, folder=str(folder))

@@ -4,10 +4,7 @@ Also what the run will need of the machine, told and checked.
 """
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,35 +12,14 @@ from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
 from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
-from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
-from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
-from deepcluster.features.storage import Storage
-from deepcluster.models.backbone import Backbone
-from deepcluster.run import costs, estimate
+from deepcluster.data.views import FeatureView, feature_view, train_view
+from deepcluster.features.precision import choose_precision, set_matmul_precision
+from deepcluster.run.parts import Parts, choose_device
 from deepcluster.settings.train import TrainConfig, check_sizes
-from deepcluster.system import distributed
-from deepcluster.system.machine import free_disk, free_memory
 from deepcluster.system.progress import Progress
+from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.processes import n_processes
-from deepcluster.training.reassign import Clusterer
 from deepcluster.weights.start import new_backbone
-
-
-@dataclass(kw_only=True)
-class Parts:
-    """What a run consists of, built and checked, before anything long starts."""
-
-    images: ImageSet
-    test_images: ImageSet | None
-    view: Callable[[ImageSet], FeatureView]
-    train_view: TrainView
-    backbone: Backbone
-    card: dict[str, Any]
-    clusterer: Clusterer
-    device: torch.device
-    precision: Precision
-    num_workers: int
-    progress: Progress
 
 
 def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None = None) -> Parts:
@@ -146,39 +122,3 @@ def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None
         num_workers=num_workers,
         progress=progress,
     )
-
-
-def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
-    """Say what the run will need, and refuse one that this machine has no room for.
-
-    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
-
-    Raises:
-        ValueError: if memory or disk will not do.
-    """
-    if not distributed.is_main_process():
-        return
-    is_long = len(parts.images) >= estimate.MEASURED_FROM and epochs_done == 0
-    n_test = 0 if parts.test_images is None else len(parts.test_images)
-    sizes = estimate.sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
-    measured = costs.measure(config, parts) if config.estimate or is_long else None
-    needed = estimate.memory(sizes, measured, on_gpu=parts.device.type == "cuda")
-    spent = None if measured is None else estimate.seconds(sizes, measured)
-    free, disk = free_memory(), free_disk(folder)
-    stored = parts.clusterer.storage.describe(sizes.n, sizes.dim)
-    if measured is None and parts.clusterer.storage != Storage():
-        parts.progress.say(f"clustering {stored}")
-    if measured is not None:
-        for line in (stored, *estimate.lines(sizes, needed, spent, config, free=free, disk=disk)):
-            parts.progress.say(f"estimate   {line}")
-    estimate.check(sizes, needed, config, free=free, disk=disk, folder=str(folder))
-
-
-def choose_device(trainer: dict[str, Any]) -> torch.device:
-    """The device that Lightning will train on, asked before there is a Trainer."""
-    accelerator = trainer.get("accelerator", "auto")
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", distributed.local_rank())
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")

@@ -21,7 +21,7 @@ class ThisRun:
 
     Args:
         card: the network's description.
-        settings: config.what_is_learned.
+        settings: settings.resume.what_is_learned.
         n_images: N.
         capacity: the most clusters that its head has room for.
         k_is_fixed: whether all assignments have exactly so many.

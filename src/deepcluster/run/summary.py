@@ -1,6 +1,5 @@
 """What a run says to people at its end: the table and the lines under it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from deepcluster.settings.train import TrainConfig
+from deepcluster.system.quoting import argument
 from deepcluster.tracking.recorder import Table
 
 ROWS = [
@@ -75,9 +75,3 @@ def _repaired(figures: dict[str, Any]) -> str:
     """How many of the clusters had ended empty, if any."""
     n_repaired = figures.get("n_repaired") or 0
     return f" ({n_repaired:.0f} were empty)" if n_repaired else ""
-
-
-def argument(key: str, path: Path) -> str:
-    """KEY=PATH as it can be typed: in quotes, for the shell and for Hydra, where the path has signs of theirs."""
-    plain = re.fullmatch(r"[\w/.+@%:-]+", str(path), re.ASCII) is not None
-    return f"{key}={path}" if plain else f"""'{key}="{path}"'"""

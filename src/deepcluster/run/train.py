@@ -24,13 +24,16 @@ from deepcluster.evaluation.clusters.assign import write_clusters
 from deepcluster.evaluation.probe.representation import labelled_split, measure
 from deepcluster.models.head import ClusterHead
 from deepcluster.run import resuming
-from deepcluster.run.prepare import Parts, choose_device, prepare, tell_needs
-from deepcluster.run.summary import argument, figures_table, print_summary
+from deepcluster.run.estimate import tell_needs
+from deepcluster.run.parts import Parts, choose_device
+from deepcluster.run.prepare import prepare
+from deepcluster.run.summary import figures_table, print_summary
 from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, probe_source, untrained_features
-from deepcluster.settings.train import TrainConfig, save, what_is_learned
+from deepcluster.settings.resume import what_is_learned
+from deepcluster.settings.train import TrainConfig, save
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
-from deepcluster.system.progress import TrainingBar
+from deepcluster.system.quoting import argument
 from deepcluster.system.targets import build
 from deepcluster.tracking.logger import Pictured
 from deepcluster.tracking.recorder import Place
@@ -41,7 +44,7 @@ from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.processes import FollowChildren, check_start, for_lightning
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
-from deepcluster.training.report import EpochReport
+from deepcluster.training.report import EpochReport, TrainingBar
 from deepcluster.visualization.clusters_picture import clusters_picture
 from deepcluster.weights import checkpoint
 

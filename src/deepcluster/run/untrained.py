@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.describe import describe
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.probe.representation import LabelledSplit, measure
 from deepcluster.features.extraction import FeaturePass, feature_pass
 from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.models.backbone import Backbone
-from deepcluster.run.prepare import Parts
+from deepcluster.run.parts import Parts
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
-from deepcluster.training.reassign import describe
 
 UNTRAINED = "untrained.json"  # in the run's folder
 

@@ -9,6 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import Evaluator
 from deepcluster.features.extraction import Extraction
+from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS, check_kinds
 from deepcluster.settings.train import TrainConfig, typed
 from deepcluster.settings.train import load as load_config
 from deepcluster.system.targets import check_target
@@ -145,3 +146,14 @@ def data_of_run(path: Path) -> Data:
         raise ValueError(f"{error}; say data=... as well, to name the images yourself") from error
     assert isinstance(stored, TrainConfig)
     return stored.data
+
+
+def eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
+    settings = typed(with_images(cfg, overrides))
+    assert isinstance(settings, EvalConfig)
+    check_kinds(settings, {**EVAL_OPTIONS, "logger": OPTIONS["logger"]})
+    settings.logger.check()
+    if settings.init is not None:
+        check_kinds(settings, {"init": OPTIONS["init"]})
+    check_chosen(settings, overrides)
+    return settings

@@ -12,58 +12,22 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.clusters.assign import Assign
-from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
-from deepcluster.evaluation.export import Export
-from deepcluster.evaluation.probe.knn_sweep import KnnSweep
-from deepcluster.evaluation.probe.representation import Evaluation, Representation
-from deepcluster.evaluation.probe.stage_probe import StageProbe
-from deepcluster.evaluation.probe.transfer import Transfer
-from deepcluster.evaluation.retrieval.top_answers import RetrievalWithPage
-from deepcluster.evaluation.voc07.fine_tuning import Voc07
-from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
+from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.extraction import Extraction
+from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS, check_kinds
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
-from deepcluster.tracking.on_mlflow import MLflow
-from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.on_wandb import Wandb
 from deepcluster.training.module import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
-from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
-from deepcluster.visualization.curves import Curves
-from deepcluster.visualization.embedding import Embedding
-from deepcluster.visualization.first_filters import FirstFilters
-from deepcluster.visualization.gallery import Gallery
-from deepcluster.visualization.gradient_ascent import GradientAscent
-from deepcluster.visualization.top_images import TopImages
-from deepcluster.weights.patch_filters import KMeansPatchesInit
-from deepcluster.weights.start import CheckpointInit, Init, RandomInit, WeightsInit
+from deepcluster.weights.start import Init
 
-# What may change when a run is continued: how far and on what machine, not what is learned.
-MAY_CHANGE_ON_RESUME = (
-    "trainer",
-    "logger",
-    "data.root",
-    "data.num_workers",
-    "data.persistent_workers",
-    "data.on_broken",
-    "extraction.store",
-    "extraction.memory_gb",
-    "extraction.scratch",
-    "data.timeout_s",
-    "checkpoint",
-    "estimate",
-)
 # Arguments of the Trainer that the run sets itself.
 TRAINER_OWNED = (
     "callbacks",
@@ -75,49 +39,9 @@ TRAINER_OWNED = (
     "use_distributed_sampler",
     "num_sanity_val_steps",
 )
-# Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
-# `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
-OPTIONS: dict[str, dict[str, type]] = {
-    "init": {
-        "random": RandomInit,
-        "checkpoint": CheckpointInit,
-        "weights": WeightsInit,
-        "kmeans_patches": KMeansPatchesInit,
-    },
-    "clustering": {"kmeans": KMeans, "pic": PIC},
-    "logger": {"csv": Logger, "wandb": Wandb, "mlflow": MLflow, "tensorboard": TensorBoard},
-}
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in eval_config.py
-    "evaluation": {
-        "representation": Representation,
-        "assign": Assign,
-        "export": Export,
-        "linear_probe": StageProbe,
-        "transfer": Transfer,
-        "voc07": Voc07,
-        "voc07_svm": Voc07Svm,
-        "knn": KnnSweep,
-        "cluster_quality": ClusterQuality,
-        "initial_alignment": DrawnInitialAlignment,
-        "retrieval": RetrievalWithPage,
-        "first_filters": FirstFilters,
-        "gradient_ascent": GradientAscent,
-        "top_images": TopImages,
-        "curves": Curves,
-        "embedding": Embedding,
-        "gallery": Gallery,
-    },
-}
 OBJECTIVES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels", "nmi_previous")
-MACHINE = (
-    "accelerator",
-    "devices",
-    "strategy",
-    "num_nodes",
-    TIMEOUT_KEY,
-)  # what resume=RUN trainer=OPTION takes of the option
 
 
 @dataclass(kw_only=True)
@@ -245,18 +169,6 @@ def settings(cfg: DictConfig) -> TrainConfig:
     return config
 
 
-def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
-    """Refuse a `kind` that names another class than the group's option gave.
-
-    Raises:
-        ValueError: naming the options.
-    """
-    for group, kinds in options.items():
-        kind = getattr(config, group).kind
-        if kinds.get(kind) is not type(getattr(config, group)):
-            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
-
-
 def typed(cfg: DictConfig) -> Any:
     """The schema's dataclass with the config's values.
 
@@ -304,33 +216,6 @@ def check_sizes(config: TrainConfig, *, n_images: int, feature_dim: int) -> None
         raise ValueError(f"data.batch_size must be at least 2 for BatchNorm, got {config.data.batch_size}")
 
 
-def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config of the run to resume, with what the command line changes.
-
-    Raises:
-        ValueError: if the command line changes what was learned so far.
-    """
-    file = Path(cfg.resume) / "config.yaml"
-    stored = load(file)
-    planned = stored.trainer.max_epochs
-    for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
-        if key == "resume" or key.startswith("hydra"):
-            continue
-        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE_ON_RESUME):
-            raise ValueError(
-                f"{override} cannot change in a resumed run; only {', '.join(MAY_CHANGE_ON_RESUME)} can. "
-                "Start a new run, with init=checkpoint init.path=... to begin from these weights"
-            )
-        # Another trainer is another machine: its file's other values are defaults, not this run's.
-        names = [f"trainer.{name}" for name in MACHINE if name in cfg.trainer] if key == "trainer" else [key]
-        for name in names:
-            OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
-    stored.resume = cfg.resume
-    _check_cosine(stored, planned)
-    return stored
-
-
 def load(file: Path) -> DictConfig:
     """A run's stored config, typed.
 
@@ -350,34 +235,6 @@ def load(file: Path) -> DictConfig:
         raise ValueError(f"{file} is not the config of a run of this version: {str(error).splitlines()[0]}") from error
     assert isinstance(merged, DictConfig)
     return merged
-
-
-def _check_cosine(stored: DictConfig, planned: int) -> None:
-    """Beyond its planned end a cosine rises again.
-
-    Raises:
-        ValueError: if a run whose rate falls to 0 at its last epoch is to go on after it.
-    """
-    if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned:
-        raise ValueError(
-            f"trainer.max_epochs={stored.trainer.max_epochs} cannot change in a run with optimizer.schedule=cosine: "
-            f"its rate falls to 0 at epoch {planned}. Start a new run, with init=checkpoint init.path=... to begin "
-            "from these weights"
-        )
-
-
-def what_is_learned(config: TrainConfig) -> dict[str, Any]:
-    """The settings that cannot change in a resumed run, as plain values by their full names."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    flat = _flat(plain, "")
-    free = (*MAY_CHANGE_ON_RESUME, "output_dir", "resume", "data.cache_dir")
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{name}.") for name in free)}
-
-
-def _flat(node: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix[:-1]: node}
-    return {key: value for name, child in node.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
 
 
 def save(config: TrainConfig, folder: Path) -> None:

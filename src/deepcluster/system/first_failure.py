@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepcluster.run.summary import argument
 from deepcluster.system import distributed
+from deepcluster.system.quoting import argument
 
 STARTED = time.time()  # a file that is older is of a run before this one
 POLL_S = 0.1

@@ -4,16 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
 from tqdm import tqdm
 
 from deepcluster.system import distributed
-from deepcluster.training.module import DeepClusterModule
-
-REFRESH_EVERY_N_STEPS = 10
 
 
 @dataclass(kw_only=True)
@@ -35,17 +29,3 @@ class Progress:
             encoding = sys.stdout.encoding or "utf-8"  # a file name may hold what the terminal cannot show
             tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
-
-
-class TrainingBar(TQDMProgressBar):
-    """Lightning's bar with the module's running loss; it vanishes at the end of the epoch like the others."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=REFRESH_EVERY_N_STEPS, leave=False)
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
-        assert isinstance(pl_module, DeepClusterModule)
-        return {
-            name.removeprefix("train/"): f"{value:.3f}"
-            for name, value in pl_module.epoch_metrics(over_ranks=False).items()
-        }

@@ -3,9 +3,7 @@
 The only part that knows all others. schedule.py decides when; module.py learns from what is delivered here.
 """
 
-import dataclasses
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,141 +11,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.describe import describe, describe_draw
 from deepcluster.clustering.history import write_assignment
-from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.ranks import Ranks
-from deepcluster.clustering.reduction import FittedReduction, Reduction
-from deepcluster.data.images import ImageSet
 from deepcluster.data.sampler import Sampler
-from deepcluster.data.views import FeatureView
-from deepcluster.features.extraction import Extraction, feature_pass, reduced_features, timed
-from deepcluster.features.reuse import UntrainedFeatures
-from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
 from deepcluster.system import distributed
-from deepcluster.system.progress import Progress
-from deepcluster.system.seeding import generator, mix
+from deepcluster.system.seeding import generator
+from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.record import RunRecord
 from deepcluster.training.schedule import Schedule
-
-
-@dataclass(kw_only=True)
-class Clusterer:
-    """Images and a network in, Assignment out: the unsupervised half of DeepCluster.
-
-    Args:
-        images: the N training images.
-        view: how the network sees them here: no augmentation.
-        reduction: PCA, whitening, L2.
-        clustering: the way to cluster.
-        seed: of the run; mixed with what names the moment (an epoch), so that each clustering starts anew as
-            in the original.
-        dtype: in which features are computed.
-        num_workers: processes that read images.
-        storage: where the reduced features are kept; rank 0's counts.
-        untrained: keeps the first network's reduced features for the clusterings before it learns; None keeps none.
-    """
-
-    images: ImageSet
-    view: FeatureView
-    extraction: Extraction
-    reduction: Reduction
-    clustering: Clustering
-    seed: int
-    dtype: torch.dtype = torch.float32
-    num_workers: int = 0
-    storage: Storage = field(default_factory=Storage)
-    progress: Progress = field(default_factory=Progress)
-    untrained: UntrainedFeatures | None = None
-
-    def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
-        """Cluster the images by what `backbone` sees in them, on all ranks.
-
-        Args:
-            backbone: the network; its mode and its weights stay as they are.
-            moment: names this clustering ("epoch 3"); the same seed and moment give the same assignment.
-
-        Returns:
-            The assignment, the same on every rank, and the seconds by phase.
-
-        Raises:
-            ValueError: on one rank if its part fails; RuntimeError on the others.
-        """
-        distributed.broadcast_buffers(backbone)
-        shares = distributed.world_size() > 1 and self.shares(backbone)[0]
-        source = feature_pass(
-            backbone,
-            self.images,
-            self.view,
-            self.extraction,
-            num_workers=self.num_workers,
-            device=device,
-            dtype=self.dtype,
-        )
-
-        def compute() -> tuple[FittedReduction, Tensor | None]:
-            with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
-                return reduced_features(
-                    source,
-                    backbone.feature_dim,
-                    self.reduction,
-                    buffer_mb=self.extraction.buffer_mb,
-                    seed=mix(self.seed, moment, "reduction"),
-                    gather=not shares,
-                    progress=advance,
-                    storage=distributed.on_rank_zero("the choice of a storage", lambda: self.storage),
-                )
-
-        if self.untrained is None:
-            fitted, reduced = compute()
-        else:
-            again = moment.startswith("untrained")  # then the first epoch asks for them once more
-            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=again)
-        seconds = dict(source.seconds)
-
-        def cluster() -> Assignment:
-            assert reduced is not None  # rank 0 has gathered them, or every rank has kept its own
-            seed = mix(self.seed, moment, "k-means")
-            with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
-
-                def progress(done: int, total: int) -> None:
-                    advance(1)
-
-                if not shares:
-                    return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
-                return self.clustering.fit_share(
-                    reduced,
-                    n_images=len(self.images),
-                    ranks=process_ranks(),
-                    seed=seed,
-                    device=device,
-                    progress=progress,
-                )
-
-        with timed(seconds, "clustering_s"):
-            if shares:
-                assignment = cluster()
-            else:
-                state = distributed.on_rank_zero("clustering", lambda: cluster().state_dict())
-                assignment = Assignment.from_state_dict(state)
-        return dataclasses.replace(assignment, reduction=fitted), seconds
-
-    def shares(self, backbone: Backbone) -> tuple[bool, str]:
-        """Whether several processes cluster together, each with its share of the features, and why."""
-        return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
-
-
-def process_ranks() -> Ranks:
-    """The process group, as algorithms of `clustering` take it."""
-    return Ranks(
-        rank=distributed.rank(),
-        size=distributed.world_size(),
-        sum=distributed.sum_over_ranks,
-        together=distributed.shared_failure,
-    )
 
 
 class ReassignCallback(pl.Callback):
@@ -329,40 +203,3 @@ class ReassignCallback(pl.Callback):
         self.n_merged = state_dict.get("n_merged", 0)  # of runs begun before clusters were merged
         self.seconds = dict(state_dict["seconds"])
         self.latest = dict(state_dict["latest"])
-
-
-def describe(
-    assignment: Assignment, previous: Assignment | None, labels: Tensor | None, nmi_average: str = "arithmetic"
-) -> dict[str, float]:
-    """What is logged of an assignment: its sizes, how it differs from the one before, how it fits true labels.
-
-    Returns:
-        Plain numbers by name; `nmi_previous` and `moved_share` only with a previous assignment, those against
-        labels only with labels.
-    """
-    numbers: dict[str, float] = {
-        "objective": assignment.objective,
-        "k": assignment.k,
-        "n_repaired": assignment.n_repaired,
-        "n_squeezed": assignment.n_squeezed,
-        "n_merged": assignment.n_merged,
-        **metrics.size_statistics(assignment.labels, assignment.k),
-    }
-    if assignment.reduction is not None:
-        numbers["explained_variance"] = assignment.reduction.explained_variance
-    if previous is not None:
-        numbers["nmi_previous"] = metrics.nmi(assignment.labels, previous.labels, nmi_average)
-        numbers["moved_share"] = metrics.moved_share(previous.labels, assignment.labels)
-    if labels is not None:
-        numbers |= metrics.label_metrics(assignment.labels, labels, nmi_average)
-    return {name: float(value) for name, value in numbers.items()}
-
-
-def describe_draw(assignment: Assignment, indices: Tensor) -> dict[str, float]:
-    """How evenly the epoch that follows draws the clusters: what sampler.kind is about.
-
-    Args:
-        indices: (n,) the images that the epoch draws.
-    """
-    drawn = metrics.size_statistics(assignment.labels[indices], assignment.k)
-    return {f"drawn_{name}": float(drawn[name]) for name in ("perplexity", "largest_share")}

@@ -1,6 +1,9 @@
 """At the end of each epoch: its numbers to the record, one line to the person. After it the checkpoint is written."""
 
+from typing import Any
+
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
 
 from deepcluster.system.progress import Progress
 from deepcluster.training.module import DeepClusterModule
@@ -49,3 +52,20 @@ def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) ->
         if name in numbers and (numbers[name] > 0 or name != "cluster/n_merged"):  # k-means never merges
             parts.append(f"{title} {form.format(numbers[name])}")
     return "  ".join(parts)
+
+
+REFRESH_EVERY_N_STEPS = 10
+
+
+class TrainingBar(TQDMProgressBar):
+    """Lightning's bar with the module's running loss; it vanishes at the end of the epoch like the others."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=REFRESH_EVERY_N_STEPS, leave=False)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
+        assert isinstance(pl_module, DeepClusterModule)
+        return {
+            name.removeprefix("train/"): f"{value:.3f}"
+            for name, value in pl_module.epoch_metrics(over_ranks=False).items()
+        }

@@ -16,6 +16,8 @@ from deepcluster.app.sweep import jobs as sweep_jobs
 from deepcluster.app.sweep import study as sweep_study
 from deepcluster.app.sweep.words import candidates, expand, is_search, words
 from deepcluster.settings import train as config
+from deepcluster.settings.eval import eval_settings
+from deepcluster.settings.resume import train_settings
 from deepcluster.system import distributed
 
 BASIC = ("BasicSweeper", "BasicLauncher")  # Hydra's own, always there
@@ -82,10 +84,10 @@ def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
     """
     job = sweep_jobs.without_hydra(cfg)
     if config_name != "train":
-        return command_line.eval_settings(job, overrides)
+        return eval_settings(job, overrides)
     if job.resume is not None:
         config.run_folder(job.resume, None, "")
-    return command_line.train_settings(job, overrides)
+    return train_settings(job, overrides)
 
 
 def _check_objective(settings: list[Any]) -> None:

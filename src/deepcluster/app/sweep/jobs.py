@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.data.settings import HOW_READ
 from deepcluster.settings import train as config
+from deepcluster.settings.resume import MACHINE
 from deepcluster.system.atomic import write_atomically
 
 JOB_FILE = "job.json"
@@ -36,7 +37,7 @@ NO_DIFFERENCE = (
     "checkpoint",
     *(f"extraction.{name}" for name in ("reuse_mb", "store", "memory_gb", "scratch")),
     # each process has batches of data.batch_size, so their number decides what a step is
-    *(f"trainer.{name}" for name in config.MACHINE if name not in ("devices", "num_nodes")),
+    *(f"trainer.{name}" for name in MACHINE if name not in ("devices", "num_nodes")),
     *(f"data.{name}" for name in (*HOW_READ, "on_broken")),
 )
 
