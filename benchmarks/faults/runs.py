@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_S = 600
 # What a phase is: where it is entered, as "module:function" or "module:Class.method".
 PHASES = {
-    "extraction": ["deepcluster.training.reassign:reduced_features"],
+    "extraction": ["deepcluster.training.clusterer:reduced_features"],
     "clustering": ["deepcluster.clustering.kmeans:KMeans.fit"],
     "writing the assignment": ["deepcluster.training.reassign:write_assignment"],
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],

@@ -11,7 +11,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
 from deepcluster.features.reuse import UntrainedFeatures, same_images
-from deepcluster.training import reassign
+from deepcluster.training import clusterer as clusterer_module
 from deepcluster.training.clusterer import Clusterer
 
 CPU = torch.device("cpu")
@@ -21,13 +21,13 @@ CPU = torch.device("cpu")
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each pass over the images."""
     made: list[int] = []
-    plain = reassign.reduced_features
+    plain = clusterer_module.reduced_features
 
     def counted(*args: object, **kwargs: object) -> object:
         made.append(1)
         return plain(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reassign, "reduced_features", counted)
+    monkeypatch.setattr(clusterer_module, "reduced_features", counted)
     return made
 
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.run import resuming
 from deepcluster.settings import train as config
 from deepcluster.settings.resume import what_is_learned
 from deepcluster.system.atomic import damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.weights import checkpoint
+from deepcluster.weights.start import RandomInit
 
 CARD = {"arch": {"_target_": "deepcluster.models.lenet.LeNet5"}, "in_channels": 1, "image_size": 16}
 RUN = resuming.ThisRun(card=CARD, settings={"seed": 1, "optimizer.lr": 0.1}, n_images=6, capacity=2, k_is_fixed=True)
@@ -150,7 +152,7 @@ def test_other_files_have_no_damage_to_find(tmp_path: Path) -> None:
 
 def test_what_is_learned_leaves_out_what_may_change() -> None:
     cfg = OmegaConf.structured(config.TrainConfig)
-    cfg.init, cfg.clustering = config.RandomInit(), config.KMeans(k=7)
+    cfg.init, cfg.clustering = RandomInit(), KMeans(k=7)
     learned = what_is_learned(OmegaConf.to_object(cfg))
     assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["data.size"] == 32
     assert not [key for key in learned if key.startswith(("trainer", "checkpoint", "data.root", "resume", "logger"))]

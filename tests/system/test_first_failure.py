@@ -118,7 +118,7 @@ def test_a_time_out_is_told_with_its_key(started, tmp_path: Path) -> None:
 def test_a_process_that_waits_for_ever_ends_when_another_has_failed(tmp_path: Path) -> None:
     """As with NCCL, whose waits no error ends."""
     code = (
-        "import sys, time; from pathlib import Path; from deepcluster import first_failure as f;"
+        "import sys, time; from pathlib import Path; from deepcluster.system import first_failure as f;"
         "f.PATIENCE_S = 0.5; first = f.FirstFailure(Path(sys.argv[1]));\n"
         "with first.one_speaks():\n    print('waiting', flush=True); time.sleep(100)"
     )

@@ -11,7 +11,7 @@ WIDTH = 110
 # Where the class that does the work stands tells what comes out of it.
 ROOMS = {"deepcluster.evaluation.": "numbers", "deepcluster.visualization.": "pictures"}
 KINDS = ("numbers", "pictures", "files")
-FILES = ("assign",)  # of the numbers' room, but asked for its file
+FILES = ("assign", "export")  # of the numbers' room, but asked for their files
 
 
 def listed(folder: Path, kinds: dict[str, type]) -> str:

@@ -42,7 +42,7 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     Args:
         n: images, all if there are fewer.
         dim: directions of the PCA, as many as there are if there are fewer.
-        clusters: see :func:`~deepcluster.evaluation.clusters.own_labels`.
+        clusters: see :func:`~deepcluster.evaluation.clusters.nearest_centroid.own_labels`.
     """
     assignment = context.stored.assignment
     own = None if assignment is None else own_labels(context, images, clusters)

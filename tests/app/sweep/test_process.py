@@ -54,7 +54,7 @@ def test_what_a_job_prints_goes_to_its_folder_also_from_processes_that_it_starts
     code = f"""
 import os, subprocess, sys
 from pathlib import Path
-from deepcluster.sweep_process import output_in
+from deepcluster.app.sweep.process import output_in
 print("before")
 with output_in(Path({str(tmp_path)!r})):
     print("job")

@@ -3,7 +3,7 @@
 Hydra calls SweepTable (configs/train.yaml and eval.yaml, hydra.callbacks), for the jobs perhaps in other processes:
 all that is told comes from the notes in the jobs' folders. Again, from a sweep's folder:
 
-    python -m deepcluster.sweep_end SWEEP
+    python -m deepcluster.app.sweep.end SWEEP
 """
 
 import os
@@ -148,7 +148,7 @@ def tell_again(jobs: list[Job], folder: Path, *, n_jobs: int | None = None) -> N
 def main(arguments: list[str]) -> None:
     """Tell a sweep again from its folder."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        raise SystemExit("error: give the folder of one sweep, as in python -m deepcluster.sweep_end SWEEP")
+        raise SystemExit("error: give the folder of one sweep, as in python -m deepcluster.app.sweep.end SWEEP")
     jobs = ordered(sweep_jobs.jobs_in(Path(arguments[0])))
     if not jobs:
         raise SystemExit(f"error: {arguments[0]} holds no jobs (*/{sweep_jobs.JOB_FILE})")

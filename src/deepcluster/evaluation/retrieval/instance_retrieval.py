@@ -97,7 +97,7 @@ class Retrieval(Evaluator):
         """Search; write queries.csv, and keep the images' regions in regions/ for another call with this output_dir.
 
         Returns:
-            n_database, n_queries, and what :func:`~deepcluster.evaluation.retrieval_scores.scores` gives; names of
+            n_database, n_queries, and what :func:`~deepcluster.evaluation.retrieval.scores.scores` gives; names of
             results with expansion or augmentation end in _aqe, _dba, _dba_aqe.
 
         Raises:

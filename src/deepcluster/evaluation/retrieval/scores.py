@@ -76,7 +76,7 @@ def answers(found: RetrievalSet, rankings: Tensor) -> list[Answer]:
 
     Args:
         found: the set.
-        rankings: (Q, N), from :func:`deepcluster.evaluation.ranking.rank`.
+        rankings: (Q, N), from :func:`deepcluster.evaluation.retrieval.ranking.rank`.
     """
     given = []
     for protocol in found.protocols:

@@ -1,0 +1,100 @@
+"""A setting with its limits: what it may be and whether a resumed run may change it stand where its default stands.
+
+    @dataclass(kw_only=True)
+    class Schedule:
+        every: int = setting(1, at_least=1, hint="1 reassigns at every epoch")
+
+        def __post_init__(self) -> None:
+            check(self, "reassign")
+
+refuses `reassign.every=0` with "reassign.every must be at least 1, got 0; 1 reassigns at every epoch".
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import Field, field, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MAY_CHANGE = "may change"  # in a field's metadata: on resume, as it changes nothing that is learned
+
+
+def setting(
+    default: T,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: Sequence[Any] = (),
+    hint: str = "",
+    may_change: bool = False,
+) -> T:
+    """A dataclass field with limits that :func:`check` holds its value against; None is always let through.
+
+    Args:
+        default: a list or dictionary is copied for each object.
+        at_least, above, at_most, below: limits of a number; of a list, of each of its numbers.
+        one_of: the only values.
+        hint: what the refusal says last: the way out.
+        may_change: a resumed run may change it, as it decides how something is computed and not what.
+    """
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    metadata: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    metadata |= {"one_of": tuple(one_of), "hint": hint, MAY_CHANGE: may_change}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def check(settings: Any, group: str) -> None:
+    """Refuse values beyond their limits.
+
+    Args:
+        settings: an object of a dataclass.
+        group: where it stands in the config, as people type it: "clustering", "evaluation.knn".
+
+    Raises:
+        ValueError: naming the key, the limit, the value and the way out.
+    """
+    for setting_field in fields(settings):
+        value = getattr(settings, setting_field.name)
+        if value is None or not setting_field.metadata:
+            continue
+        wanted = _wanted(setting_field, value)
+        if wanted:
+            hint = setting_field.metadata.get("hint")
+            shown = repr(value) if isinstance(value, str) else value
+            raise ValueError(f"{group}.{setting_field.name} must be {wanted}, got {shown}{f'; {hint}' if hint else ''}")
+
+
+def _wanted(setting_field: "Field[Any]", value: Any) -> str:
+    """What the value should have been; empty if it is within its limits."""
+    limits = setting_field.metadata
+    one_of = limits.get("one_of", ())
+    if one_of and value not in one_of:
+        return f"one of {', '.join(map(str, one_of))}"
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if all(_within(number, limits) for number in numbers if isinstance(number, int | float)):
+        return ""
+    lower = limits.get("at_least", limits.get("above"))
+    upper = limits.get("at_most", limits.get("below"))
+    opening, closing = "[" if "at_least" in limits else "(", "]" if "at_most" in limits else ")"
+    if lower is not None and upper is not None:
+        return f"in {opening}{lower:g}, {upper:g}{closing}"
+    if lower is not None:
+        return f"at least {lower:g}" if "at_least" in limits else f"above {lower:g}"
+    if upper is not None:
+        return f"at most {upper:g}" if "at_most" in limits else f"below {upper:g}"
+    return "a finite number"
+
+
+def _within(number: float, limits: Any) -> bool:
+    return (
+        math.isfinite(number)
+        and not number < limits.get("at_least", -math.inf)
+        and not number <= limits.get("above", -math.inf)
+        and not number > limits.get("at_most", math.inf)
+        and not number >= limits.get("below", math.inf)
+    )

@@ -1,0 +1,70 @@
+"""A setting's limits stand with its default, and a value beyond them is refused in one sentence."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+from omegaconf import OmegaConf
+
+from deepcluster.system.setting import MAY_CHANGE, check, setting
+
+
+@dataclass(kw_only=True)
+class Limited:
+    count: int = setting(3, at_least=1, hint="1 is the least")
+    rate: float = setting(0.1, above=0)
+    share: float = setting(0.5, above=0, at_most=1)
+    momentum: float = setting(0.9, at_least=0, below=1)
+    most: int | None = setting(None, at_most=10)
+    kind: str = setting("a", one_of=("a", "b"))
+    scales: list[float] = setting([0.1, 1.0], above=0)
+    any: float = setting(0.0)
+    workers: int = setting(0, at_least=0, may_change=True)
+
+    def __post_init__(self) -> None:
+        check(self, "group")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"count": 0}, "group.count must be at least 1, got 0; 1 is the least"),
+        ({"rate": 0.0}, "group.rate must be above 0, got 0.0"),
+        ({"rate": float("nan")}, "group.rate must be above 0, got nan"),
+        ({"rate": float("inf")}, "group.rate must be above 0, got inf"),
+        ({"share": 1.5}, "group.share must be in (0, 1], got 1.5"),
+        ({"momentum": 1.0}, "group.momentum must be in [0, 1), got 1.0"),
+        ({"most": 11}, "group.most must be at most 10, got 11"),
+        ({"kind": "c"}, "group.kind must be one of a, b, got 'c'"),
+        ({"scales": [0.5, 0.0]}, "group.scales must be above 0, got [0.5, 0.0]"),
+        ({"any": float("inf")}, "group.any must be a finite number, got inf"),
+    ],
+)
+def test_a_value_beyond_its_limit_is_refused_with_key_limit_value_and_way_out(
+    values: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ValueError) as refusal:
+        Limited(**values)  # type: ignore[arg-type]
+    assert str(refusal.value) == told
+
+
+def test_values_at_their_limits_and_null_pass() -> None:
+    Limited(count=1, share=1.0, momentum=0.0, most=10, kind="b", scales=[1e-9])
+    Limited(most=None)
+
+
+def test_a_default_list_is_not_shared() -> None:
+    first, second = Limited(), Limited()
+    first.scales.append(2.0)
+    assert second.scales == [0.1, 1.0]
+
+
+def test_the_mark_for_resuming_is_read_from_the_field() -> None:
+    assert [f.name for f in fields(Limited) if f.metadata.get(MAY_CHANGE)] == ["workers"]
+
+
+def test_hydra_sees_the_same_types_and_defaults() -> None:
+    node = OmegaConf.structured(Limited)
+    assert (node.count, node.most, list(node.scales)) == (3, None, [0.1, 1.0])
+    node.count = 0
+    with pytest.raises(Exception, match=r"group\.count must be at least 1"):
+        OmegaConf.to_object(node)
