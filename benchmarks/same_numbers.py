@@ -30,6 +30,7 @@ from PIL import Image
 FP32 = ["trainer.precision=32-true", "trainer.accelerator=cpu"]
 EPOCHS = "trainer.max_epochs="
 VOLATILE = ("seconds", "time", "_s", "date", "ckpt")  # ends or names of figures that are never twice the same
+SHOWS_SECONDS = ("curves.png",)  # a picture of what is never twice the same
 TABLES, PICTURES = (".csv", ".jsonl", ".txt", ".html"), (".png", ".jpg")
 
 
@@ -172,7 +173,7 @@ def folder_hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = str(file.relative_to(folder))
-        if ".hydra" in name or name.startswith("config"):
+        if ".hydra" in name or name.startswith("config") or file.name in SHOWS_SECONDS:
             continue
         reader = _reader(file)
         if reader is not None:

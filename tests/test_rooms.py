@@ -40,7 +40,7 @@ def modules(top: Path, prefix: str) -> dict[str, Path]:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Dotted names that a file imports, with the names after `from ... import`; also in functions and for types only."""
+    """Dotted names that a file imports, in functions and for types only too, with the names after `from ... import`."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
