@@ -1,0 +1,29 @@
+"""README, docs and docstrings cite only what the repository holds, and docs/design.md tells the rooms as they are."""
+
+import re
+
+import pytest
+from support.configs import REPOSITORY
+from test_rooms import PACKAGE, ROOMS
+
+DESIGN = (REPOSITORY / "docs" / "design.md").read_text()
+
+
+def test_design_tells_the_rooms_that_are_checked() -> None:
+    told: dict[str, set[str]] = {}
+    for room, may_import in re.findall(r"^\| \d \| `(\w+)` \|.*\| (.*) \|$", DESIGN, re.MULTILINE):
+        told[room] = set(told) if may_import == "all above" else set(re.findall(r"`(\w+)`", may_import))
+    assert told == ROOMS
+
+
+@pytest.mark.parametrize("cited", sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", DESIGN))))
+def test_the_tests_that_design_names_exist(cited: tuple[str, str]) -> None:
+    file, function = cited
+    assert f"def {function}" in (REPOSITORY / file).read_text()
+
+
+def test_the_files_and_folders_that_design_names_exist() -> None:
+    walk = DESIGN[: DESIGN.index("## The nine contracts")]
+    for path in re.findall(r"`(\w+/(?:\w+\.py)?)`", walk):
+        inside = [*PACKAGE.glob("*"), PACKAGE, REPOSITORY]
+        assert any((place / path).exists() for place in inside), path
