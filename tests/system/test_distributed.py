@@ -13,7 +13,7 @@ from support.typed import Finished, Typist
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.models.lenet import LeNet5
-from deepcluster.system import distributed
+from deepcluster.system import collectives, distributed
 
 pytestmark = pytest.mark.ddp
 SCRIPT = REPOSITORY / "tests" / "support" / "one_of_several.py"
@@ -38,7 +38,7 @@ def test_one_process_needs_no_process_group() -> None:
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.on_rank_zero("work", lambda: 5) == 5
     rows = torch.arange(6).view(3, 2)
-    assert distributed.gather_interleaved(rows, 3) is rows
+    assert collectives.gather_interleaved(rows, 3) is rows
     with pytest.raises(KeyError), distributed.shared_failure("work"):
         raise KeyError("own error")
 

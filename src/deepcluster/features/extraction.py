@@ -20,7 +20,7 @@ from deepcluster.data.views import FeatureView
 from deepcluster.features.inference import inference_copy
 from deepcluster.features.storage import DTYPES, STORES, Storage, choose
 from deepcluster.models.backbone import Backbone
-from deepcluster.system import distributed
+from deepcluster.system import collectives, distributed
 from deepcluster.system.machine import free_memory, size
 from deepcluster.system.seeding import generator
 
@@ -241,7 +241,7 @@ def reduced_features(
                     if progress is not None:  # an image that is not kept counts when it is computed again
                         progress(len(indices))
         if n_ranks > 1:
-            moments = Moments.from_sums(distributed.sum_over_ranks(moments.as_sums()))
+            moments = Moments.from_sums(collectives.sum_over_ranks(moments.as_sums()))
     with distributed.shared_failure("PCA"), timed(source.seconds, "reduction_s"):
         fitted = reduction.fit(moments)
         storage = storage or Storage()
@@ -260,7 +260,7 @@ def reduced_features(
                 put(indices, features)
             if progress is not None:
                 progress(len(indices))
-    return fitted, distributed.gather_interleaved(reduced, n_images) if gather else reduced
+    return fitted, collectives.gather_interleaved(reduced, n_images) if gather else reduced
 
 
 def _pca_sample(mine: Tensor, n_images: int, fit_images: int | None, seed: int) -> Tensor:

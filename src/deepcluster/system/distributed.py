@@ -1,19 +1,17 @@
-"""What G processes need to act as one: who is who, sums, gathered rows, shared results and shared failures.
+"""Which of G processes this is, and how they share results and failures. Next: collectives.py, for tensors.
 
-Every function also works in a single process, where it does nothing or returns its argument, so callers
-have one path. Tensors travel on the device that the process group's backend serves.
+Every function also works in a single process, where it does nothing or returns its argument, so callers have one
+path. torch is not imported here: without it there is no process group.
 """
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import ModuleType
 from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -22,9 +20,22 @@ class OtherProcessFailed(RuntimeError):
     """Work that several processes do together has failed on another one; its message says why."""
 
 
+def process_group() -> ModuleType | None:
+    """torch.distributed, if its process group has been made; else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
 def rank() -> int:
     """This process's number, 0 to G - 1; 0 without a process group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    dist = process_group()
+    return 0 if dist is None else int(dist.get_rank())
+
+
+def world_size() -> int:
+    """The number of processes G; 1 without a process group."""
+    dist = process_group()
+    return 1 if dist is None else int(dist.get_world_size())
 
 
 def rank_at_start() -> int:
@@ -34,7 +45,7 @@ def rank_at_start() -> int:
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     node, local = _number("NODE_RANK", "GROUP_RANK"), _number("LOCAL_RANK")
-    return node * (n_started() if node else 1) + local  # of another node only that it is not the first is known
+    return node * (n_started() if node else 1) + local  # on another node: only that it is not the first is sure
 
 
 def local_rank() -> int:
@@ -43,39 +54,42 @@ def local_rank() -> int:
 
 
 def n_started() -> int:
-    """The number of processes G as their starter tells it; 1 before Lightning has started the others."""
+    """The number of processes G as their starter gave it; 1 before Lightning has started the others."""
     return int(os.environ["SLURM_STEP_NUM_TASKS"]) if _by_srun() else _number("WORLD_SIZE") or world_size()
 
 
 def starter() -> str | None:
-    """Who has started all processes at once: torchrun or srun; None where Lightning does it later, or nobody."""
+    """What has started all processes: "torchrun" or "srun"; None if Lightning does it later, or there is only one."""
     if _by_srun():
         return "srun"
     return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def has_starter() -> bool:
-    """Whether this process should end with the one that has started it."""
+    """Whether this process must end when the process that started it ends."""
     return starter() == "torchrun" or (starter() is None and _number("LOCAL_RANK") > 0)
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes and speaks; also right before there is a process group."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank() == 0
-    return rank_at_start() == 0
+    """Whether this is the process that writes files and prints; also right before there is a process group."""
+    return (rank_at_start() if process_group() is None else rank()) == 0
 
 
 def agreed(name: str) -> str:
-    """A name that holds the time, the same for all processes that torchrun or srun has started.
+    """The same folder name on all processes that torchrun or srun has started.
 
-    They start at different seconds, and there is no process group yet.
+    The name holds the time, the processes start at different seconds, and there is no process group yet.
+
+    Args:
+        name: what this process would call the folder.
     """
     if starter() == "srun" and n_started() > 1:
         job = f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', '0')}"
         return f"{name.rpartition('/')[0]}/{job}".lstrip("/")
     if starter() == "torchrun" and n_started() > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        store = dist.TCPStore(  # type: ignore[attr-defined]  # there, but not in __all__
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]  # there, but not in __all__
+
+        store = TCPStore(
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5)
         )
         key = f"deepcluster/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{re.sub('[0-9]', '', name)}"
@@ -96,11 +110,6 @@ def _number(*names: str) -> int:
     return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
 
 
-def world_size() -> int:
-    """The number of processes G; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
 @contextmanager
 def shared_failure(what: str) -> Iterator[None]:
     """Run local work between two collective operations; if it fails on one rank, every rank raises.
@@ -113,7 +122,8 @@ def shared_failure(what: str) -> Iterator[None]:
         yield
     except Exception as caught:
         error = caught
-    if world_size() > 1:
+    dist = process_group()
+    if dist is not None and world_size() > 1:
         reports: list[str | None] = [None] * world_size()
         dist.all_gather_object(reports, None if error is None else f"{type(error).__name__}: {error}")
         failed = [f"rank {r}: {report}" for r, report in enumerate(reports) if report is not None]
@@ -129,49 +139,7 @@ def on_rank_zero(what: str, work: Callable[[], T]) -> T:
     with shared_failure(what):
         if rank() == 0:
             result[0] = work()
-    if world_size() > 1:
+    dist = process_group()
+    if dist is not None and world_size() > 1:
         dist.broadcast_object_list(result, src=0)
     return result[0]  # type: ignore[no-any-return]
-
-
-def sum_over_ranks(tensors: list[Tensor]) -> list[Tensor]:
-    """Each tensor summed over the ranks, on every rank."""
-    if world_size() == 1:
-        return tensors
-    summed = [tensor.to(_wire_device()).contiguous() for tensor in tensors]
-    for tensor in summed:
-        dist.all_reduce(tensor)
-    return [after.to(before.device) for after, before in zip(summed, tensors, strict=True)]
-
-
-def gather_interleaved(rows: Tensor, n_rows: int) -> Tensor | None:
-    """Collect (n_local, P) rows that were dealt out as ``[rank::G]`` into (n_rows, P) on rank 0, else None."""
-    size = world_size()
-    if size == 1:
-        return rows
-    longest = -(-n_rows // size)
-    padded = torch.zeros((longest, *rows.shape[1:]), dtype=rows.dtype, device=_wire_device())
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in range(size)] if rank() == 0 else None
-    dist.gather(padded, parts, dst=0)
-    if parts is None:
-        return None
-    return torch.stack(parts, dim=1).flatten(0, 1)[:n_rows].cpu()
-
-
-def broadcast_buffers(module: nn.Module) -> None:
-    """Give every rank rank 0's buffers: BatchNorm's running statistics differ between ranks while training."""
-    if world_size() == 1:
-        return
-    with torch.no_grad():
-        for buffer in module.buffers():
-            wire = buffer.to(_wire_device()).contiguous()
-            dist.broadcast(wire, src=0)
-            buffer.copy_(wire)
-
-
-def _wire_device() -> torch.device:
-    """The device whose tensors the process group can send."""
-    if dist.get_backend() == "nccl":
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

@@ -1,8 +1,12 @@
 """Seeds from visible parts: (seed, "crops", epoch, batch) -> one number. Used by data, training and run."""
 
-import hashlib
+from __future__ import annotations
 
-import torch
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def mix(*parts: int | str) -> int:
@@ -16,6 +20,8 @@ def mix(*parts: int | str) -> int:
 
 def generator(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by :func:`mix` of the parts."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(mix(*parts))
 
 
@@ -25,6 +31,8 @@ def seed_device(device: torch.device, seed: int) -> None:
     torch's own asks every kind of device and notes the call stack where CUDA has not started, which takes up to a
     millisecond: too much for each step of a small network.
     """
+    import torch
+
     if device.type not in ("cpu", "cuda"):
         torch.manual_seed(seed)
         return

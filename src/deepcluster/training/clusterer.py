@@ -16,7 +16,7 @@ from deepcluster.features.extraction import Extraction, feature_pass, reduced_fe
 from deepcluster.features.reuse import UntrainedFeatures
 from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
-from deepcluster.system import distributed
+from deepcluster.system import collectives, distributed
 from deepcluster.system.progress import Progress
 from deepcluster.system.seeding import mix
 
@@ -63,7 +63,7 @@ class Clusterer:
         Raises:
             ValueError: on one rank if its part fails; RuntimeError on the others.
         """
-        distributed.broadcast_buffers(backbone)
+        collectives.broadcast_buffers(backbone)
         shares = distributed.world_size() > 1 and self.shares(backbone)[0]
         source = feature_pass(
             backbone,
@@ -132,6 +132,6 @@ def process_ranks() -> Ranks:
     return Ranks(
         rank=distributed.rank(),
         size=distributed.world_size(),
-        sum=distributed.sum_over_ranks,
+        sum=collectives.sum_over_ranks,
         together=distributed.shared_failure,
     )

@@ -16,7 +16,7 @@ from deepcluster.data.loader import Batch
 from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.system import distributed
+from deepcluster.system import collectives
 from deepcluster.system.seeding import mix, seed_device
 
 CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
@@ -114,7 +114,7 @@ class DeepClusterModule(pl.LightningModule):
             ValueError: if the loss is not finite.
         """
         mine = self._sums if self._sums_epoch == self.current_epoch else torch.zeros_like(self._sums)
-        sums = distributed.sum_over_ranks([mine])[0] if over_ranks else mine
+        sums = collectives.sum_over_ranks([mine])[0] if over_ranks else mine
         loss, correct, n = sums.tolist()
         if not n:
             return {}
