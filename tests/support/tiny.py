@@ -26,7 +26,8 @@ from deepcluster.system.seeding import generator
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.module import DeepClusterModule, Optimizer
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule

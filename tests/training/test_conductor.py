@@ -22,7 +22,7 @@ from deepcluster.data.views import feature_view
 from deepcluster.features.extraction import Extraction, FeaturePass, feature_pass, reduced_features
 from deepcluster.features.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
-from deepcluster.training.module import Optimizer
+from deepcluster.training.optimizer import Optimizer
 from deepcluster.weights import checkpoint
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from deepcluster.data.loader import Batch
 from deepcluster.models.head import ClusterHead
 from deepcluster.system.seeding import mix
-from deepcluster.training.module import DeepClusterModule, Optimizer
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.optimizer import Optimizer
 
 
 class Noise(nn.Module):

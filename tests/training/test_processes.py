@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.strategies.launchers import subprocess_script
 
-from deepcluster.training.processes import FollowChildren, check_processes, check_start, for_lightning, n_processes
+from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
+from deepcluster.training.processes import check_processes, check_start, n_processes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -49,7 +50,7 @@ def test_the_time_out_reaches_the_process_group(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # so that Lightning starts no process
-    trainer = for_lightning({"devices": 1, "strategy": "ddp", "timeout_minutes": 95.5})
+    trainer = trainer_arguments({"devices": 1, "strategy": "ddp", "timeout_minutes": 95.5})
     assert "timeout_minutes" not in trainer
     with pytest.raises(Reached):
         tiny.build(tmp_path, trainer=trainer).fit()
@@ -57,8 +58,8 @@ def test_the_time_out_reaches_the_process_group(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_processes_wait_for_hours_by_default_and_one_process_has_no_strategy() -> None:
-    assert for_lightning({"devices": 2})["strategy"]._timeout == timedelta(hours=4)  # also trainer=default
-    assert for_lightning({"devices": 1, "strategy": "auto"}) == {"devices": 1, "strategy": "auto"}
+    assert trainer_arguments({"devices": 2})["strategy"]._timeout == timedelta(hours=4)  # also trainer=default
+    assert trainer_arguments({"devices": 1, "strategy": "auto"}) == {"devices": 1, "strategy": "auto"}
 
 
 @pytest.mark.parametrize("minutes", [0, -1, "long", True, float("inf"), None])

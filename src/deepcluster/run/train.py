@@ -39,9 +39,10 @@ from deepcluster.tracking.logger import Pictured
 from deepcluster.tracking.recorder import Place
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.datamodule import TrainingImages
+from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.other_processes import OtherProcesses
-from deepcluster.training.processes import FollowChildren, check_start, for_lightning
+from deepcluster.training.processes import check_start
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport, TrainingBar
@@ -254,7 +255,7 @@ def _trainer(
         callbacks.append(TrainingBar())
     try:
         trainer: pl.Trainer = build(
-            {**for_lightning(config.trainer), "precision": parts.precision.trainer},
+            {**trainer_arguments(config.trainer), "precision": parts.precision.trainer},
             "trainer",
             callbacks=callbacks,
             logger=False,

@@ -23,7 +23,8 @@ from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
-from deepcluster.training.module import Optimizer
+from deepcluster.training.checkpoint_settings import Checkpointing
+from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
 from deepcluster.weights.start import Init
@@ -42,28 +43,6 @@ TRAINER_OWNED = (
 # Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OBJECTIVES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels", "nmi_previous")
-
-
-@dataclass(kw_only=True)
-class Checkpointing:
-    """How often the run's state is written to checkpoints/last.ckpt.
-
-    Args:
-        every_n_epochs: epochs between two checkpoints; the last epoch always has one.
-        every_n_steps: also within an epoch, for epochs of hours; None does not.
-        keep_previous: keep the one before as checkpoints/previous.ckpt, which a run goes on from when the last one
-            turns out damaged; takes its room on the disk.
-    """
-
-    every_n_epochs: int = 1
-    every_n_steps: int | None = None
-    keep_previous: bool = True
-
-    def __post_init__(self) -> None:
-        if self.every_n_epochs < 1:
-            raise ValueError(f"checkpoint.every_n_epochs must be at least 1, got {self.every_n_epochs}")
-        if self.every_n_steps is not None and self.every_n_steps < 1:
-            raise ValueError(f"checkpoint.every_n_steps must be at least 1 or null, got {self.every_n_steps}")
 
 
 @dataclass(kw_only=True)

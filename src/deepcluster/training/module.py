@@ -4,7 +4,6 @@ The only part that Lightning trains. Who decides the labels stands in reassign.p
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,38 +17,9 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.system import collectives
 from deepcluster.system.seeding import mix, seed_device
+from deepcluster.training.optimizer import Optimizer
 
 CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
-
-
-@dataclass(kw_only=True)
-class Optimizer:
-    """SGD as in the 2018 code: the backbone with momentum, the head without (its optimizer was new each epoch).
-
-    Args:
-        lr: learning rate (original: 0.05, constant).
-        momentum: of the backbone (original: 0.9).
-        head_momentum: of the head, whose memory goes at each reassignment (original: 0).
-        weight_decay: of both (original: 1e-5).
-        schedule: "constant" as in the original, or "cosine" from lr to 0 over trainer.max_epochs.
-    """
-
-    lr: float = 0.05
-    momentum: float = 0.9
-    head_momentum: float = 0.0
-    weight_decay: float = 1e-5
-    schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"optimizer.lr must be above 0, got {self.lr}")
-        for name in ("momentum", "head_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"optimizer.weight_decay must be at least 0, got {self.weight_decay}")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f'optimizer.schedule must be "constant" or "cosine", got "{self.schedule}"')
 
 
 class DeepClusterModule(pl.LightningModule):

@@ -1,27 +1,24 @@
-"""How many processes a run has, how they are started and how long they wait for each other. run.py uses it."""
+"""How many processes a run has, and what is refused before they start. lightning_processes.py starts them.
+
+Imports nothing heavy at its top: the config is checked with this file.
+"""
 
 import math
-import subprocess
-import threading
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.strategies import DDPStrategy
-
-from deepcluster.system import distributed
+if TYPE_CHECKING:
+    import torch
 
 TIMEOUT_KEY = "timeout_minutes"  # ours, among Lightning's arguments in the group `trainer`
-# A process that fails or dies is noticed at once (first_failure.py); this is for what hangs. The others wait so long
-# while the first clusters alone, or measures the untrained network: PyTorch's 30 minutes are too few for ImageNet.
+# The other processes wait this long while the first one clusters alone or measures the untrained network: PyTorch's
+# 30 minutes are too few for ImageNet. A process that fails or dies is noticed at once (system/first_failure.py); the
+# limit is for one that hangs.
 TIMEOUT_MINUTES = 240.0
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
 def check_processes(trainer: dict[str, Any]) -> None:
-    """Refuse a time-out that is none, and strategies that would lose the assignment.
+    """Refuse an impossible time limit, and strategies that would lose the assignment.
 
     Raises:
         ValueError: naming the key.
@@ -39,15 +36,17 @@ def check_processes(trainer: dict[str, Any]) -> None:
         )
 
 
-def check_start(trainer: dict[str, Any], device: torch.device, *, folder_is_named: bool) -> None:
-    """Refuse what the machine, torchrun or srun do not fit to; before anything long starts.
+def check_start(trainer: dict[str, Any], device: "torch.device", *, folder_is_named: bool) -> None:
+    """Refuse a group `trainer` that does not fit the machine, torchrun or srun; before anything long starts.
 
     Args:
-        folder_is_named: whether all nodes have the run's folder by name, and not by the time.
+        folder_is_named: whether the user has named the run's folder; else its name is the time.
 
     Raises:
         ValueError: naming the key and the way out.
     """
+    from deepcluster.system import distributed
+
     n, started, by = n_processes(trainer), distributed.n_started(), distributed.starter()
     if by is not None and started != n:
         nodes = trainer.get("num_nodes", 1)
@@ -70,6 +69,8 @@ def check_start(trainer: dict[str, Any], device: torch.device, *, folder_is_name
 
 def n_processes(trainer: dict[str, Any]) -> int:
     """The number of processes G that the group `trainer` asks for: devices x nodes."""
+    import torch
+
     devices = trainer["devices"]
     if isinstance(devices, str) and devices.strip("-").isdigit():
         devices = int(devices)
@@ -80,35 +81,3 @@ def n_processes(trainer: dict[str, Any]) -> int:
     else:
         n = len(devices)
     return n * int(trainer.get("num_nodes", 1))
-
-
-def for_lightning(trainer: dict[str, Any]) -> dict[str, Any]:
-    """The group's values as Lightning's Trainer takes them: the time-out is the strategy's."""
-    values = {name: value for name, value in trainer.items() if name != TIMEOUT_KEY}
-    name = values.get("strategy", "auto")
-    if name != "auto" or n_processes(trainer) > 1:
-        timeout = timedelta(minutes=trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES))
-        # As Lightning's own default for "ddp" and "auto"; looking for unused parameters costs a walk at every step.
-        values["strategy"] = DDPStrategy(timeout=timeout, find_unused_parameters=name.endswith("parameters_true"))
-    return values
-
-
-class FollowChildren(pl.Callback):
-    """Hands over the processes that Lightning has started, so that the death of one is noticed.
-
-    Lightning itself looks every 5 s, and when one has died kills this process too: without a word, with an exit status
-    that says nothing, and in a sweep with all jobs that are left. From here on `follow` sees to it.
-
-    Args:
-        follow: takes them.
-    """
-
-    def __init__(self, follow: Callable[[Sequence["subprocess.Popen[bytes]"]], None]) -> None:
-        self.follow = follow
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.follow(list(getattr(trainer.strategy.launcher, "procs", [])))
-        threads: list[Any] = threading.enumerate()
-        for thread in threads:
-            if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
-                thread._child_processes = []  # it ends when none is left

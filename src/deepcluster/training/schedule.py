@@ -3,43 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepcluster.system.setting import check, setting
+
 
 @dataclass(kw_only=True)
 class Schedule:
-    """The reassign schedule (the 2018 code's ``--reassign``, and the halting of "A Deep Dive").
+    """How long an epoch is, and which epochs begin with new clusters.
+
+    From the 2018 code's ``--reassign``, and the halting of "A Deep Dive into Deep Cluster".
 
     Args:
         epochs: length of a training epoch in multiples of the data set: an epoch draws ``int(epochs * N)``
             images. The 2018 code's ``--reassign`` (0.5: cluster twice per data-set pass; 3: every third).
         every: reassign at every so many epochs; in between the labels stay and new images are drawn.
         halt_after: stop reassigning after this many reassignments and train on with the last labels
-            (Deep Dive: "halting"); 1 clusters once; None never halts.
+            (Deep Dive: "halting"); 1 clusters once; null never halts.
         stable_nmi: stop reassigning once NMI with the last assignment was at least this for
-            `stable_patience` reassignments running; None never.
+            `stable_patience` reassignments in a row; null never does.
         stable_patience: see `stable_nmi`.
         stable_ends_training: when stable, the epoch with these labels is the last of the training.
     """
 
-    epochs: float = 1.0
-    every: int = 1
-    halt_after: int | None = None
-    stable_nmi: float | None = None
-    stable_patience: int = 2
+    epochs: float = setting(1.0, above=0, hint="1.0 is one pass over the images")
+    every: int = setting(1, at_least=1, hint="1 reassigns at every epoch")
+    halt_after: int | None = setting(None, at_least=1, hint="null never halts, 1 clusters once")
+    stable_nmi: float | None = setting(None, above=0, at_most=1, hint="null switches it off")
+    stable_patience: int = setting(2, at_least=1)
     stable_ends_training: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.epochs < float("inf"):
-            raise ValueError(f"reassign.epochs must be above 0, got {self.epochs}; 1.0 is one pass over the images")
-        if self.every < 1:
-            raise ValueError(f"reassign.every must be at least 1, got {self.every}; 1 reassigns at every epoch")
-        if self.halt_after is not None and self.halt_after < 1:
-            raise ValueError(
-                f"reassign.halt_after must be at least 1, got {self.halt_after}; null never halts, 1 clusters once"
-            )
-        if self.stable_nmi is not None and not 0 < self.stable_nmi <= 1:
-            raise ValueError(f"reassign.stable_nmi must be in (0, 1], got {self.stable_nmi}; null switches it off")
-        if self.stable_patience < 1:
-            raise ValueError(f"reassign.stable_patience must be at least 1, got {self.stable_patience}")
+        check(self, "reassign")
 
     def images_per_epoch(self, n_images: int) -> int:
         """The number of images drawn per epoch, the same in every epoch (at least 1)."""
