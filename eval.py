@@ -11,7 +11,9 @@ command_line.register()
 @hydra.main(config_path="configs", config_name="eval", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """One evaluation of one checkpoint."""
-    command_line.measure(cfg)
+    from deepcluster.app.eval_command import measure  # loads torch, as in train.py
+
+    measure(cfg)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ class Runs:
         self.pid = -1  # of the run, while there is one
         import pytorch_lightning.loggers  # noqa: F401  # imported here, so that no run pays for it
 
-        import deepcluster.app.command_line  # noqa: F401  # noqa: F401
+        import deepcluster.app.command_line
+        import deepcluster.app.train_command  # noqa: F401
 
     def train(
         self,

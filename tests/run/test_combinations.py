@@ -23,7 +23,8 @@ from support.configs import CONFIGS, NEEDS
 from support.pairs import covering_rows
 
 from deepcluster.app import command_line
-from deepcluster.app.errors import sentence
+from deepcluster.app.errors import sentence, user_errors
+from deepcluster.app.train_command import own_process_group
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.sources import load as sources
 from deepcluster.models.backbone import Backbone
@@ -149,7 +150,7 @@ TOO_LONG = [("arch=coates", "reduction=none")]
 def trained(folder: Path, *overrides: str) -> dict[str, Any]:
     """The summary of a run in this process."""
     made = settings(*overrides)
-    with command_line._own_process_group(list(overrides), folder):
+    with own_process_group(list(overrides), folder):
         return run.train(made, folder)
 
 
@@ -265,7 +266,7 @@ def test_what_shows_only_with_the_data_is_refused_too(first: str, second: str, n
         pytest.skip("there is a GPU")
     chosen = (first, "init=random", "clustering=kmeans", "reduction=pca_whiten")
     chosen += () if first.startswith("arch=") else ("arch=lenet5",)
-    with pytest.raises(command_line.USER_ERRORS) as refused:
+    with pytest.raises(user_errors()) as refused:
         trained(tmp_path / "run", *small(chosen, tmp_path))
     assert named in sentence(refused.value).lower()
 

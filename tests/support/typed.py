@@ -160,7 +160,9 @@ def serve() -> None:
     import pytorch_lightning.loggers  # noqa: F401
     import tensorboard  # noqa: F401
 
-    import deepcluster.app.command_line  # noqa: F401  # noqa: F401
+    import deepcluster.app.command_line
+    import deepcluster.app.eval_command
+    import deepcluster.app.train_command  # noqa: F401
 
     for line in sys.stdin:
         children = []

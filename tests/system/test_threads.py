@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import EpochLoader, feature_batches
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.views import FeatureView, TrainView
-from deepcluster.system.threads import for_each, in_threads
+from deepcluster.system.threads import CORES, for_each, in_threads, keep_to_cores, n_cores
 
 LIMIT_S = 30.0  # far above the time-outs below; without them nothing would ever end
 
@@ -116,3 +117,19 @@ def test_reading_within_the_time_gives_the_same_batches(folder: Path) -> None:
     for workers in (0, 2):
         found = [b.images for b in feature_batches(files(folder, 60.0), view, torch.arange(8), 3, workers)]
         assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
+
+
+def test_a_share_of_the_cores_is_kept_by_threads_and_data_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv(CORES, "")
+    assert n_cores() == 8
+    before = torch.get_num_threads()
+    with threadpool_limits():  # puts the pools back as they were
+        try:
+            keep_to_cores(1)
+            assert n_cores() == 1 and torch.get_num_threads() == 1
+            assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+            keep_to_cores(3)  # the next job of the same process
+            assert n_cores() == 3
+        finally:
+            torch.set_num_threads(before)

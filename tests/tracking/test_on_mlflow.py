@@ -22,9 +22,8 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(folder: Path, config: dict[str, Any], **settings: Any) -> Recorder:
-    logger = MLflow(**settings)
+    logger = MLflow(**settings).named("by folder", "sweep")
     logger.check()
-    logger.call("by folder", "sweep")
     recorder = logger.open(Place(folder=folder, config=config, say=print))
     assert recorder is not None
     return recorder

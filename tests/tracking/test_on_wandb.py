@@ -29,8 +29,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def opened(folder: Path, said: list[str] | None = None, **settings: Any) -> Recorder:
-    logger = Wandb(**settings)
-    logger.call("by folder", None)
+    logger = Wandb(**settings).named("by folder", None)
     recorder = logger.open(Place(folder=folder, config=CONFIG, say=[].append if said is None else said.append))
     assert recorder is not None
     return recorder

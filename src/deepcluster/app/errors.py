@@ -1,7 +1,9 @@
 """What an error says to the person who typed the command: one line with the key, its value and the way out."""
 
 import difflib
+import errno
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,42 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from deepcluster.system import distributed
+from deepcluster.system.first_failure import ProcessLost
 
-def refuse(error: BaseException, head: str = "", note: str = "") -> NoReturn:
-    """End with one line on stderr, what stands before and after it, and exit status 1."""
+
+class JobFailed(Exception):
+    """A job of a sweep has failed, and its error was told."""
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """What a person can set right; everything else is a fault of ours and keeps its traceback."""
+    lightning = sys.modules.get("lightning_fabric.utilities.exceptions")  # not loaded: it has raised nothing
+    of_lightning = () if lightning is None else (lightning.MisconfigurationException,)
+    return (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, ProcessLost, *of_lightning)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a file could not be written for want of room: a full disk, a quota, a limit of the file's size."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def refuse(error: BaseException, head: str = "") -> NoReturn:
+    """End with one line on stderr and exit status 1.
+
+    Args:
+        head: what the line says before the error.
+    """
     print(f"\nerror: {head}{sentence(error)}", file=sys.stderr)
-    if note:
-        print(note, file=sys.stderr)
     raise SystemExit(1) from None
+
+
+def refuse_on_all(error: BaseException, head: str = "") -> NoReturn:
+    """The same where every process finds the error: the first tells it, all end."""
+    if not distributed.is_main_process():
+        time.sleep(3)  # torchrun ends all processes when one has ended, and the first must have spoken before
+        raise SystemExit(1)
+    refuse(error, head)
 
 
 def write_traceback(error: BaseException, folder: Path) -> str:
@@ -26,7 +57,7 @@ def write_traceback(error: BaseException, folder: Path) -> str:
     try:
         with file.open("a") as stream:
             traceback.print_exception(error, file=stream)
-    except OSError:  # a full disk: what has been said must do
+    except OSError:  # a full disk: the line on the terminal must do
         return ""
     return f"(traceback: {file})"
 

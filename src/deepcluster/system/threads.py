@@ -28,6 +28,16 @@ def n_cores() -> int:
     return min(allowed, int(os.environ.get(CORES) or allowed))
 
 
+def keep_to_cores(n: int) -> None:
+    """Keep this process, its threads and its data workers to n cores: its share beside other jobs of a sweep."""
+    import torch  # here: app/, which starts jobs, loads it no sooner than it must
+    from threadpoolctl import threadpool_limits
+
+    os.environ[CORES] = str(n)
+    torch.set_num_threads(min(n, torch.get_num_threads()))
+    threadpool_limits(n)  # faiss's and numpy's
+
+
 def for_each(
     n: int,
     work: Callable[[int], None],

@@ -1,7 +1,8 @@
 """The group `logger`: settings that its options share. Each option's own stand with its adapter."""
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from deepcluster.tracking.recorder import Place, Recorder
 
@@ -25,13 +26,14 @@ class Logger:
             ValueError, ImportError: if the logger cannot be used.
         """
 
-    def call(self, name: str, group: str | None) -> None:
-        """How the run is called where the settings leave it open.
+    def named(self, name: str, group: str | None) -> Self:
+        """These settings with a name for the run, and for the group it belongs to, where they leave them open.
 
         Args:
             name: its folder's, in a sweep the job's overrides.
-            group: the sweep's folder's name, if it is one.
+            group: the name of the sweep's folder; None for a single run.
         """
+        return self
 
     def open(self, place: Place) -> Recorder | None:
         """Begin, or go on where the run's folder was logged before; None where nobody else is told.
@@ -106,9 +108,8 @@ class Tracked(Pictured):
         if self.assignments not in ASSIGNMENTS:
             raise ValueError(f"logger.assignments must be one of {', '.join(ASSIGNMENTS)}, got {self.assignments!r}")
 
-    def call(self, name: str, group: str | None) -> None:
-        self.name = self.name or name
-        self.group = self.group or group
+    def named(self, name: str, group: str | None) -> Self:
+        return replace(self, name=self.name or name, group=self.group or group)
 
     def keeps(self, *, last: bool) -> bool:
         return self.assignments == "all" or (last and self.assignments == "last")

@@ -10,9 +10,8 @@ from omegaconf import OmegaConf
 from support.configs import CONFIGS
 
 from deepcluster.app import command_line
-from deepcluster.app.sweep import check as sweep_check
-from deepcluster.app.sweep import jobs as sweep_jobs
-from deepcluster.app.sweep.jobs import Job, find, finished, identity, job_folder, note
+from deepcluster.app.sweep.check import check_all_differ
+from deepcluster.app.sweep.jobs import JOB_FILE, Job, find, finished, identity, job_folder, note
 from deepcluster.settings import train as config
 
 
@@ -96,7 +95,7 @@ def test_a_folder_that_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
     (folder / "config.yaml").write_text("clustering: {kind: unheard_of}")
     assert find(tmp_path, settings()) is None
     (folder / "config.yaml").unlink()
-    (folder / sweep_jobs.JOB_FILE).write_text("{")
+    (folder / JOB_FILE).write_text("{")
     assert find(tmp_path, settings()) is None
 
 
@@ -127,5 +126,5 @@ def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
 def test_two_jobs_of_one_result_are_refused(first: str, second: str, told: str) -> None:
     """The second would be "done before", and the table would give it the first one's numbers."""
     with pytest.raises(ValueError, match=told):
-        sweep_check._check_all_differ([["seed=1", first], ["seed=1", second]], [settings(first), settings(second)])
-    sweep_check._check_all_differ([[first], ["seed=2", second]], [settings(first), settings("seed=2", second)])
+        check_all_differ([["seed=1", first], ["seed=1", second]], [settings(first), settings(second)])
+    check_all_differ([[first], ["seed=2", second]], [settings(first), settings("seed=2", second)])

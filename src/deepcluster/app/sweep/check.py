@@ -1,24 +1,26 @@
 """What is refused before a run has a folder and a sweep its first job, and what a sweep finds in its folder.
 
-Hydra calls it (configs/train.yaml and eval.yaml, hydra.callbacks). Next: command_line.py does each job.
+Hydra calls CheckConfig (configs/train.yaml and eval.yaml, hydra.callbacks). Next: train_command.py or eval_command.py
+does each job.
 """
 
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepcluster.app import command_line
-from deepcluster.app.sweep import jobs as sweep_jobs
-from deepcluster.app.sweep import study as sweep_study
+from deepcluster.app.errors import refuse_on_all
+from deepcluster.app.sweep.jobs import JOB_FILE, find, finished, identity, without_hydra
 from deepcluster.app.sweep.words import candidates, expand, is_search, words
-from deepcluster.settings import train as config
 from deepcluster.settings.eval import eval_settings
 from deepcluster.settings.resume import train_settings
+from deepcluster.settings.train import TrainConfig, run_folder
 from deepcluster.system import distributed
+from deepcluster.system.seeding import mix
 
 BASIC = ("BasicSweeper", "BasicLauncher")  # Hydra's own, always there
 
@@ -29,38 +31,37 @@ class CheckConfig(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Turn the one job's config into settings."""
         try:
-            _check(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
+            _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
         except Exception as error:  # Hydra would only warn of it and go on
-            command_line.refuse_on_all(error)
+            refuse_on_all(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose every job's config and turn it into settings; say what the sweep's folder holds of them.
 
         Of a search (hydra/sweeper=optuna), whose jobs nobody knows yet: each value alone, and the ends of intervals.
         """
+        hydra, name = config.hydra, config.hydra.job.config_name
         job: list[str] = []
         jobs, settings = [], []
         try:
             if distributed.starter() == "torchrun" and distributed.n_started() > 1:
                 raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
-            check_plugins(config.hydra)
-            searched = is_search(config.hydra)
-            for job in (candidates if searched else expand)(words(config.hydra)):
+            check_plugins(hydra)
+            for job in (candidates if is_search(hydra) else expand)(words(hydra)):
                 if any(override.startswith("resume=") for override in job):
                     raise ValueError("resume= continues one run in its folder; leave out -m")
-                name = config.hydra.job.config_name
                 jobs.append(job)
-                settings.append(_check(compose(name, overrides=job, return_hydra_config=True), job, name))
+                settings.append(_settings(compose(name, overrides=job, return_hydra_config=True), job, name))
             job = []
-            if searched:
+            if is_search(hydra):
                 _check_objective(settings)
-                sweep_study.prepare(config.hydra, settings)
-            elif config.hydra.job.config_name == "train":
-                _check_all_differ(jobs, settings)
+                _continue_study(hydra, settings[0].objective)
+            elif name == "train":
+                check_all_differ(jobs, settings)
         except Exception as error:
-            command_line.refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
-        if not searched and config.hydra.job.config_name == "train":
-            _tell_found(Path(config.hydra.sweep.dir), settings)
+            refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
+        if not is_search(hydra) and name == "train":
+            _say_what_is_done(Path(hydra.sweep.dir), settings)
 
 
 def check_plugins(hydra: DictConfig) -> None:
@@ -76,40 +77,33 @@ def check_plugins(hydra: DictConfig) -> None:
             raise ImportError(f"hydra/{part}={chosen} needs an extra: pip install -e '.[sweep]'")
 
 
-def _check(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
+def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
     """One job's settings.
 
     Raises:
         Exception: whatever Hydra, OmegaConf or the settings refuse.
     """
-    job = sweep_jobs.without_hydra(cfg)
+    job = without_hydra(cfg)
     if config_name != "train":
         return eval_settings(job, overrides)
     if job.resume is not None:
-        config.run_folder(job.resume, None, "")
+        run_folder(job.resume, None, "")
     return train_settings(job, overrides)
 
 
-def _check_objective(settings: list[Any]) -> None:
-    for job in settings:
-        if not isinstance(job, config.TrainConfig):
-            raise ValueError("only train.py returns a number to search by; leave out hydra/sweeper=")
-        if job.objective.endswith("accuracy") and not job.evaluation.enabled:
-            raise ValueError(
-                f"objective={job.objective} is not measured with evaluation.enabled=false; "
-                "objective=nmi_labels or nmi_previous is"
-            )
+def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None:
+    """Refuse two jobs with the same result: the second would count as done, with the numbers of the first.
 
-
-def _check_all_differ(jobs: list[list[str]], settings: list[config.TrainConfig]) -> None:
-    """The second of two jobs with the same settings would be told with what the first one found.
+    Args:
+        jobs: the overrides of each.
+        settings: of each.
 
     Raises:
         ValueError: naming what differs, such as the logger, which changes no result.
     """
     known: dict[str, list[str]] = {}
     for job, own in zip(jobs, settings, strict=True):
-        first = known.setdefault(sweep_jobs.identity(OmegaConf.structured(own)), job)
+        first = known.setdefault(identity(OmegaConf.structured(own)), job)
         if first is not job:
             two = [" ".join(word for word in one if word not in other) for one, other in ((first, job), (job, first))]
             same = f"{two[0]} and {two[1]} are" if any(two) else f"{' '.join(job)} twice is"
@@ -118,12 +112,86 @@ def _check_all_differ(jobs: list[list[str]], settings: list[config.TrainConfig])
             )
 
 
-def _tell_found(sweep: Path, settings: list[config.TrainConfig]) -> None:
+def _say_what_is_done(sweep: Path, settings: list[TrainConfig]) -> None:
     """One line about the jobs that the folder holds, if it holds any."""
-    held = {number: folder for number, job in enumerate(settings) if (folder := sweep_jobs.find(sweep, job))}
-    n_done = sum(sweep_jobs.finished(folder, settings[number]) for number, folder in held.items())
-    n_others = len({file.parent for file in sweep.glob(f"*/{sweep_jobs.JOB_FILE}")} - set(held.values()))
-    if held or n_others:
-        told = f"{n_done} of {len(settings)} jobs are done there, {len(held) - n_done} go on where they stopped"
+    folders = {number: folder for number, job in enumerate(settings) if (folder := find(sweep, job))}
+    n_done = sum(finished(folder, settings[number]) for number, folder in folders.items())
+    n_others = len({file.parent for file in sweep.glob(f"*/{JOB_FILE}")} - set(folders.values()))
+    if folders or n_others:
+        known = f"{n_done} of {len(settings)} jobs are done there, {len(folders) - n_done} go on where they stopped"
         others = f"; left as they are, with other settings: {n_others}" if n_others else ""
-        print(f"sweep      {sweep}: {told}, {len(settings) - len(held)} are new{others}", flush=True)
+        print(f"sweep      {sweep}: {known}, {len(settings) - len(folders)} are new{others}", flush=True)
+
+
+# A search that goes on where it stopped: hydra/sweeper=optuna with its study in the sweep's folder ---------------
+
+
+def _check_objective(settings: list[Any]) -> None:
+    for job in settings:
+        if not isinstance(job, TrainConfig):
+            raise ValueError("only train.py returns a number to search by; leave out hydra/sweeper=")
+        if job.objective.endswith("accuracy") and not job.evaluation.enabled:
+            raise ValueError(
+                f"objective={job.objective} is not measured with evaluation.enabled=false; "
+                "objective=nmi_labels or nmi_previous is"
+            )
+
+
+def _continue_study(hydra: DictConfig, objective: str) -> None:
+    """Before the sweeper opens its study: what is left of n_trials, another seed, the stopped trials again.
+
+    The sweeper itself resumes a study, but would draw its first trials again, count its trials anew, and forget those
+    that were being run when it was stopped.
+
+    Args:
+        hydra: Hydra's config, which is changed: n_trials counts those of earlier starts.
+        objective: what the jobs return.
+
+    Raises:
+        ValueError: if the folder's study searches for something else.
+    """
+    if "optuna" not in str(hydra.sweeper["_target_"]):
+        return
+    folder, sweeper = Path(hydra.sweep.dir), hydra.sweeper
+    folder.mkdir(parents=True, exist_ok=True)  # sqlite makes none
+    n_known = 0
+    if sweeper.storage is not None:
+        _check_same_objective(folder, objective)
+        n_known = _known_trials(sweeper)
+    known = f", {n_known} of them done" if n_known else ""
+    print(f"search     {_direction(sweeper)} {objective} in {sweeper.n_trials} trials{known}; {folder}", flush=True)
+    with open_dict(hydra):
+        sweeper.n_trials = max(0, sweeper.n_trials - n_known)
+        if n_known and sweeper.sampler.get("seed") is not None:
+            sweeper.sampler.seed = mix(sweeper.sampler.seed, "optuna", n_known) % 2**31
+
+
+def _check_same_objective(folder: Path, objective: str) -> None:
+    """One study, one objective: the file beside it keeps its name."""
+    file = folder / "objective.txt"
+    if not file.is_file():
+        file.write_text(objective)
+    elif file.read_text() != objective:
+        raise ValueError(
+            f"objective={objective}, but the study in {folder} is of {file.read_text()}; give it another output_dir"
+        )
+
+
+def _known_trials(sweeper: Any) -> int:
+    """How many trials of the study have ended; those that were stopped come first in the next draw."""
+    import optuna
+
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    study = optuna.create_study(
+        study_name=sweeper.study_name, storage=sweeper.storage, direction=_direction(sweeper), load_if_exists=True
+    )
+    states = optuna.trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        study.tell(trial.number, state=states.FAIL)
+        study.enqueue_trial(trial.params)  # the same settings: the job goes on in its folder
+    return len(study.get_trials(deepcopy=False, states=(states.COMPLETE,)))
+
+
+def _direction(sweeper: Any) -> Any:
+    """maximize or minimize, which the sweeper's schema has as an enumeration."""
+    return getattr(sweeper.direction, "name", sweeper.direction)

@@ -1,7 +1,7 @@
 """A sweep from its first job to its end: each job's note, then one table, one picture, and how to go on.
 
 Hydra calls SweepTable (configs/train.yaml and eval.yaml, hydra.callbacks), for the jobs perhaps in other processes:
-all that is told comes from the notes in the jobs' folders. Again, from a sweep's folder:
+all that is printed comes from the notes in the jobs' folders. Again, from a sweep's folder:
 
     python -m deepcluster.app.sweep.end SWEEP
 """
@@ -10,8 +10,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,28 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepcluster.app.errors import sentence
-from deepcluster.app.sweep import jobs as sweep_jobs
-from deepcluster.app.sweep import process as sweep_process
-from deepcluster.app.sweep.jobs import Job
-from deepcluster.app.sweep.table import ordered, tell, write
+from deepcluster.app.sweep.jobs import (
+    JOB_FILE,
+    SHARED,
+    Job,
+    identity,
+    jobs_in,
+    keys_and_values,
+    note,
+    register_for_jobs,
+    without_hydra,
+)
 from deepcluster.app.sweep.words import expand, is_search, words
-from deepcluster.settings import train as settings
-from deepcluster.system.threads import n_cores
-from deepcluster.visualization.sweep_plot import Point, draw
+from deepcluster.settings.train import typed
+from deepcluster.system.threads import keep_to_cores, n_cores
 
 PICTURE = "sweep.png"
+OUTPUT = "output.log"  # in the folder of a job that has a process of its own
 _open: list["SweepTable"] = []  # the sweep of this process, from its first job on
 
 
 class SweepTable(Callback):
-    """Notes how each job ends; knows what `tell_open` needs at the sweep's end."""
+    """Notes how each job ends; knows what `tell_open_sweep` needs at the sweep's end."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -51,7 +58,7 @@ class SweepTable(Callback):
         """In another process, which has not run train.py: the resolvers of our config files are made known there."""
         self.__dict__ |= state
         self._output = ExitStack()
-        sweep_jobs.register()
+        register_for_jobs()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """From here on the sweep's end is told, whatever it is."""
@@ -59,7 +66,7 @@ class SweepTable(Callback):
         self.n_jobs = None if is_search(config.hydra) else len(expand(words(config.hydra)))
         _open[:] = [self]
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # Lightning has its own while it trains
-            signal.signal(signal.SIGTERM, _end)
+            signal.signal(signal.SIGTERM, _exit_as_terminated)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note that the job has begun; in a process of its own, keep its lines and its threads apart."""
@@ -67,13 +74,14 @@ class SweepTable(Callback):
             return
         job = _job(config)
         job.ended = False
-        sweep_jobs.note(job)
+        note(job)
         if self.process == os.getpid():
             return
-        at_once = sweep_process.jobs_at_once(config.hydra.launcher, self.n_jobs, self.n_cores)
+        # Jobs that run at once would write between each other's lines, and each would take all cores.
+        at_once = jobs_at_once(config.hydra.launcher, self.n_jobs, self.n_cores)
         if at_once > 1:
-            sweep_process.take_cores(max(1, self.n_cores // at_once))
-        self._output.enter_context(sweep_process.output_in(Path(job.folder)))
+            keep_to_cores(max(1, self.n_cores // at_once))
+        self._output.enter_context(output_in(Path(job.folder)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Note how it ended; the sweep's files grow with it."""
@@ -82,17 +90,19 @@ class SweepTable(Callback):
         job = _job(config)
         if job_return.status != JobStatus.COMPLETED:
             job.error = sentence(job_return._return_value)  # return_value would raise it
-        sweep_jobs.note(job)
+        note(job)
         if self.process == os.getpid():
+            from deepcluster.app.sweep.table import ordered, write
+
             sweep = Path(config.hydra.sweep.dir)
-            write(ordered(sweep_jobs.jobs_in(sweep)), sweep)
+            write(ordered(jobs_in(sweep)), sweep)
             return
         self._output.close()
         how = "done" if job.error is None else f"failed: {job.error}"
-        print(f"job {job.number:<6} {how}; {Path(job.folder) / sweep_process.OUTPUT}", flush=True)
+        print(f"job {job.number:<6} {how}; {Path(job.folder) / OUTPUT}", flush=True)
 
 
-def _end(*_: Any) -> None:
+def _exit_as_terminated(*_: Any) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -101,19 +111,60 @@ def _job(config: DictConfig) -> Job:
     job = Job(
         number=int(hydra.job.num),
         folder=str(hydra.runtime.output_dir),
-        overrides=sweep_jobs.keys_and_values(list(hydra.overrides.task)),
+        overrides=keys_and_values(list(hydra.overrides.task)),
         evaluation=hydra.runtime.choices.get("evaluation"),
     )
     if hydra.job.config_name == "train":
         with suppress(ValueError):  # the job itself will tell it
-            typed = settings.typed(sweep_jobs.without_hydra(config))
-            job.settings = sweep_jobs.identity(OmegaConf.structured(typed))
-            job.store_dtype = typed.extraction.store_dtype
+            settings = typed(without_hydra(config))
+            job.settings = identity(OmegaConf.structured(settings))
+            job.store_dtype = settings.extraction.store_dtype
     return job
 
 
-def tell_open(how_to_go_on: Callable[[Path], str]) -> None:
-    """Tell the sweep that this process has begun, if any: also after failures and stops.
+def jobs_at_once(launcher: DictConfig, n_jobs: int | None, n_cores: int) -> int:
+    """How many jobs of this machine run side by side, as far as the launcher decides it.
+
+    Args:
+        launcher: hydra.launcher.
+        n_jobs: of the whole sweep, if known.
+        n_cores: of the machine.
+    """
+    target = str(launcher["_target_"])
+    if target.endswith("JoblibLauncher"):  # below 0: all cores but so many, as joblib counts
+        asked = int(launcher.n_jobs)
+        at_once = asked if asked > 0 else max(1, n_cores + 1 + asked)
+        return min(at_once, n_jobs or at_once)
+    if target.endswith("LocalLauncher"):  # submitit starts all of them
+        return n_jobs or 1
+    return 1
+
+
+@contextmanager
+def output_in(folder: Path) -> Iterator[None]:
+    """What is printed meanwhile, by this process and those it starts, goes to the folder's output.log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    file = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, whole in zip((1, 2), kept, strict=True):
+            os.dup2(whole, stream)
+            os.close(whole)
+
+
+# The end -----------------------------------------------------------------------------------------------------------
+
+
+def tell_open_sweep(how_to_go_on: Callable[[Path], str]) -> None:
+    """Print the end of the sweep that this process has begun, if any: also after failures and stops.
 
     Args:
         how_to_go_on: the command for the jobs that are not done, given the sweep's folder.
@@ -121,18 +172,26 @@ def tell_open(how_to_go_on: Callable[[Path], str]) -> None:
     while _open:
         sweep = _open.pop()
         assert sweep.folder is not None
-        jobs = ordered(sweep_jobs.jobs_in(sweep.folder))
+        jobs = jobs_in(sweep.folder)
         if not jobs:
             continue
-        tell_again(jobs, sweep.folder, n_jobs=sweep.n_jobs)
+        tell_end(jobs, sweep.folder, n_jobs=sweep.n_jobs)
         if all(job.done for job in jobs) and len(jobs) >= (sweep.n_jobs or 0):
-            shutil.rmtree(sweep.folder / sweep_jobs.SHARED, ignore_errors=True)
+            shutil.rmtree(sweep.folder / SHARED, ignore_errors=True)
         else:
             print(f"go on      {how_to_go_on(sweep.folder)}", flush=True)
 
 
-def tell_again(jobs: list[Job], folder: Path, *, n_jobs: int | None = None) -> None:
-    """The table, the files, and the picture of runs of train.py."""
+def tell_end(jobs: list[Job], folder: Path, *, n_jobs: int | None = None) -> None:
+    """Print the table; write results.csv, results.json, and the picture of runs of train.py.
+
+    Args:
+        n_jobs: how many the sweep was to have, if known.
+    """
+    from deepcluster.app.sweep.table import ordered, tell, write
+    from deepcluster.visualization.sweep_plot import Point, draw
+
+    jobs = ordered(jobs)
     write(jobs, folder)
     tell(jobs, folder, n_jobs=n_jobs)
     points = [Point(values=job.overrides, numbers=job.numbers) for job in jobs if job.done and job.evaluation is None]
@@ -146,13 +205,13 @@ def tell_again(jobs: list[Job], folder: Path, *, n_jobs: int | None = None) -> N
 
 
 def main(arguments: list[str]) -> None:
-    """Tell a sweep again from its folder."""
+    """Print a sweep's end again from its folder."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
         raise SystemExit("error: give the folder of one sweep, as in python -m deepcluster.app.sweep.end SWEEP")
-    jobs = ordered(sweep_jobs.jobs_in(Path(arguments[0])))
+    jobs = jobs_in(Path(arguments[0]))
     if not jobs:
-        raise SystemExit(f"error: {arguments[0]} holds no jobs (*/{sweep_jobs.JOB_FILE})")
-    tell_again(jobs, Path(arguments[0]))
+        raise SystemExit(f"error: {arguments[0]} holds no jobs (*/{JOB_FILE})")
+    tell_end(jobs, Path(arguments[0]))
 
 
 if __name__ == "__main__":

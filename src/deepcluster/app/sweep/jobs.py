@@ -1,4 +1,4 @@
-"""A sweep's folder: which jobs it holds, what each of them is, and how far it got. sweep_table.py tells it.
+"""A sweep's folder: which jobs it holds, what each of them is, and how far it got. Next: table.py prints it.
 
 A job of train.py is its settings: a folder whose config.yaml says the same is the same job, however it was typed and
 whatever its number is. So the same command in the same folder finds its jobs again, in any process.
@@ -17,14 +17,14 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.data.settings import HOW_READ
-from deepcluster.settings import train as config
 from deepcluster.settings.resume import MACHINE
+from deepcluster.settings.train import TrainConfig, load, register, typed
 from deepcluster.system.atomic import write_atomically
 
 JOB_FILE = "job.json"
-SHARED = ".untrained"  # the sweep's folder of what its jobs share, see training/reuse.py
+SHARED = ".untrained"  # the sweep's folder of what its jobs share, see features/reuse.py
 RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
-UNTOLD = ("output_dir", "sweep")  # the same for all, and known
+SAME_FOR_ALL = ("output_dir", "sweep")  # and known, so no table needs them
 # Options of Hydra's plugins that configs/hydra/GROUP/NAME.yaml stands for: Hydra would take theirs as its schema.
 OWN_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), "sweeper": ("optuna",)}
 # What decides how and where a run is computed or told, not what it finds.
@@ -51,7 +51,7 @@ class Job:
         folder: where its files are.
         overrides: what was typed for it, key -> value.
         evaluation: eval.py's choice, also where it was not typed; None in train.py.
-        numbers: what it found; {} if it failed.
+        numbers: its results; {} if it failed.
         error: why it failed, in a sentence.
         ended: whether it is done or has failed; False: it runs, or was stopped.
         settings: what decides its result, as a hash; None for eval.py and for settings that are refused.
@@ -75,14 +75,14 @@ class Job:
 
 
 def note(job: Job) -> None:
-    """Keep the job's state in its folder, for whichever process tells the sweep."""
+    """Write the job's state to its folder, for whichever process prints the sweep."""
     stored = {key: value for key, value in asdict(job).items() if key not in ("folder", "numbers")}
     write_atomically(Path(job.folder) / JOB_FILE, (json.dumps(stored, indent=2) + "\n").encode())
 
 
 def jobs_in(sweep: Path) -> list[Job]:
     """All jobs that the sweep's folder holds, by number; a damaged note is left out."""
-    found = []
+    jobs = []
     for file in sweep.glob(f"*/{JOB_FILE}"):
         try:
             job = Job(**json.loads(file.read_text()), folder=str(file.parent))
@@ -90,14 +90,16 @@ def jobs_in(sweep: Path) -> list[Job]:
             continue
         if job.done:
             job.numbers = numbers_in(file.parent)
-        found.append(job)
-    return sorted(found, key=lambda job: (job.number, job.folder))
+        jobs.append(job)
+    return sorted(jobs, key=lambda job: (job.number, job.folder))
 
 
 def keys_and_values(overrides: list[str]) -> dict[str, str]:
-    """Overrides as Hydra spells them, without those that a table need not tell."""
+    """Overrides as Hydra spells them, as key -> value, without those that a table need not show."""
     parted = (override.partition("=") for override in overrides)
-    return {key: value for key, _, value in parted if key not in UNTOLD and not key.startswith(("hydra.", "hydra/"))}
+    return {
+        key: value for key, _, value in parted if key not in SAME_FOR_ALL and not key.startswith(("hydra.", "hydra/"))
+    }
 
 
 def numbers_in(folder: Path) -> dict[str, float]:
@@ -121,9 +123,9 @@ def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
     return flat
 
 
-def register() -> None:
-    """Make the resolvers known to Hydra, in whichever process composes a job's config."""
-    config.register()
+def register_for_jobs() -> None:
+    """Make schemas and resolvers known to Hydra, in whichever process composes a job's config."""
+    register()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     Plugins.instance()  # finds them, and their options
     store: dict[str, Any] = ConfigStore.instance().repo["hydra"]
@@ -144,7 +146,7 @@ def job_folder(sweep: str, name: str, *, _root_: DictConfig) -> str:
         _root_: the job's config, with Hydra's.
     """
     try:
-        own = find(Path(sweep), config.typed(without_hydra(_root_)))
+        own = find(Path(sweep), typed(without_hydra(_root_)))
     except ValueError:  # the job itself will tell it
         own = None
     if own is not None:
@@ -164,25 +166,26 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
     return job
 
 
-def find(sweep: Path, settings: config.TrainConfig) -> Path | None:
+def find(sweep: Path, settings: TrainConfig) -> Path | None:
     """The folder in a sweep's folder that holds a job of these settings, however far it came; None without one."""
-    wanted = identity(OmegaConf.structured(settings))
-    return next((file.parent for file in sorted(sweep.glob(f"*/{JOB_FILE}")) if _held_in(file) == wanted), None)
+    own = identity(OmegaConf.structured(settings))
+    return next((file.parent for file in sorted(sweep.glob(f"*/{JOB_FILE}")) if _identity_in(file) == own), None)
 
 
-def _held_in(note_file: Path) -> str | None:
+def _identity_in(note_file: Path) -> str | None:
     """The identity of the job that a folder holds: its run's, or of a job that never became a run what was noted."""
     try:
         noted = json.loads(note_file.read_text())
-        stored = note_file.with_name("config.yaml")
-        if stored.is_file():
-            return _stored(stored, stored.stat().st_mtime_ns, noted.get("store_dtype", "auto"))
+        config_file = note_file.with_name("config.yaml")
+        if config_file.is_file():
+            changed = config_file.stat().st_mtime_ns
+            return _identity_of_run(config_file, changed, noted.get("store_dtype", "auto"))
         return str(noted["settings"])
     except (ValueError, KeyError, AttributeError):
         return None
 
 
-def finished(folder: Path, settings: config.TrainConfig) -> bool:
+def finished(folder: Path, settings: TrainConfig) -> bool:
     """Whether the folder's run, of these settings, came to its end."""
     try:
         epochs = json.loads((folder / "summary.json").read_text())["epochs"]
@@ -204,10 +207,10 @@ def identity(cfg: DictConfig) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _stored(file: Path, _changed: int, store_dtype: str) -> str | None:
+def _identity_of_run(file: Path, _changed: int, store_dtype: str) -> str | None:
     """The identity of a stored run; None for a file that this version cannot read."""
     try:
-        cfg = config.load(file)
+        cfg = load(file)
     except ValueError:
         return None
     cfg.extraction.store_dtype = store_dtype

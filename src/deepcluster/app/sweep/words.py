@@ -1,12 +1,15 @@
-"""The words of a sweep: what is left to its jobs, which jobs they make. sweep_check.py and sweep_table.py ask."""
+"""The words of a sweep: what is left to its jobs, which jobs they make. Used by check.py and end.py."""
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -63,11 +66,11 @@ def choices(overrides: Sequence[str], *, intervals: bool) -> dict[str, list[str]
         ValueError: for an interval, if they are refused.
     """
     hydra = GlobalHydra.instance().hydra
-    found: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
     for override in OverridesParser.create(hydra.config_loader if hydra else None).parse_overrides(list(overrides)):
         key = override.get_key_element()
-        found[key] = [f"{key}={value}" for value in _values(override, intervals)]
-    return found
+        by_key[key] = [f"{key}={value}" for value in _values(override, intervals)]
+    return by_key
 
 
 def _values(override: Override, intervals: bool) -> list[str]:
@@ -89,6 +92,21 @@ def words(hydra: DictConfig) -> list[str]:
     """What makes the jobs: the values that a file gives (hydra.sweeper.params), then what was typed."""
     params = OmegaConf.select(hydra, "sweeper.params") or {}
     return [f"{key}={value}" for key, value in params.items()] + list(hydra.overrides.task)
+
+
+def name_and_group(hydra: HydraConf, folder: Path) -> tuple[str, str | None]:
+    """What a logger calls a run: by its folder; in a sweep by what tells the job from others, and the sweep's folder.
+
+    Args:
+        hydra: Hydra's part of the run's config.
+        folder: the run's.
+    """
+    if hydra.mode != RunMode.MULTIRUN:
+        return folder.resolve().name, None
+    keys = {word: word.partition("=")[0] for word in hydra.overrides.task}
+    same_for_all = hydra.job.config.override_dirname.exclude_keys
+    words = [w for w, key in keys.items() if key not in same_for_all and key.partition(".")[0] != "logger"]
+    return " ".join(words) or folder.resolve().name, Path(hydra.sweep.dir).resolve().name
 
 
 def is_search(hydra: DictConfig) -> bool:

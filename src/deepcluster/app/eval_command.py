@@ -1,0 +1,37 @@
+"""eval.py's work, once Hydra has composed a config: one evaluation of one network. Next: run/evaluate.py."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from deepcluster.app.errors import refuse_on_all
+from deepcluster.app.run_failure import is_sweep, told_in_one_line, unsaid
+from deepcluster.app.sweep.words import name_and_group
+from deepcluster.run.evaluate import evaluate
+from deepcluster.settings.eval import eval_settings
+from deepcluster.system import distributed
+from deepcluster.system.quoting import argument
+
+
+def measure(cfg: DictConfig) -> None:
+    """One run of eval.py. In a sweep a failure is raised, in a single run it is one line and exit status 1."""
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    if distributed.starter() is not None and distributed.n_started() > 1:
+        refuse_on_all(
+            ValueError(
+                f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py is one: start "
+                "it with python eval.py ..."
+            )
+        )
+    with told_in_one_line(folder, unsaid if is_sweep() else how_to_repeat):
+        settings = eval_settings(cfg, list(hydra_cfg.overrides.task))
+        settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
+        evaluate(settings, folder)
+
+
+def how_to_repeat(folder: Path) -> str:
+    """What follows "stopped": long evaluations keep what is done."""
+    return f"; the same command with {argument('output_dir', folder)} uses what is done there, as far as it was kept"
