@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 
 WIDTH = 110
 # Where the class that does the work stands tells what comes out of it.

@@ -1,14 +1,11 @@
-"""What every evaluation of eval.py is given, and what it is: settings with `run(context) -> results`.
-
-evaluate.py builds the context; the evaluations stand beside this file, pure functions do their work.
-"""
+"""What every evaluation of eval.py is given: a network, images, a folder. run/evaluate.py builds it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -150,27 +147,3 @@ class EvaluationContext:
                 f"the network takes {self.card['in_channels']} channels, data={self.data.source} has "
                 f"{images.n_channels}"
             )
-
-
-@dataclass(kw_only=True)
-class Evaluator:
-    """One evaluation: its settings, and how it is done. config.py's EVAL_OPTIONS names them all.
-
-    Args:
-        kind: its name.
-    """
-
-    needs_checkpoint: ClassVar[bool] = True  # else it may be called without ckpt: on untrained networks of `arch`
-
-    kind: str
-
-    def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Do it: tell the user the result, leave files in the context's folder.
-
-        Returns:
-            The numbers for results.json.
-
-        Raises:
-            ValueError: if the network, the images and what is asked do not fit, before anything long starts.
-        """
-        raise NotImplementedError

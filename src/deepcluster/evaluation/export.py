@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.atomic import write_atomically
 from deepcluster.weights import checkpoint, exported, layouts, onnx_file, released
 from deepcluster.weights.recognise import Weights

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.extraction import Extraction
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS, check_kinds
 from deepcluster.settings.train import TrainConfig, typed

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import check_choice, origin
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import mix
 from deepcluster.visualization import embedding_charts

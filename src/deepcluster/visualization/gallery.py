@@ -13,7 +13,8 @@ from deepcluster.clustering.metrics import size_statistics
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.assign import write_clusters
 from deepcluster.evaluation.clusters.nearest_centroid import check_choice, clustered, origin, stored_assignment
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.atomic import write_atomically
 from deepcluster.visualization.gallery_html import Pages
 from deepcluster.visualization.gallery_members import ORDERS, Members, choose_members, in_order

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.atomic import write_atomically

@@ -12,7 +12,8 @@ from torch import Tensor
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches, n_workers
 from deepcluster.data.views import FeatureView
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.extraction import FeaturePass
 from deepcluster.features.inference import inference_copy
 from deepcluster.system.atomic import write_atomically

@@ -12,7 +12,8 @@ from torch import Tensor
 from deepcluster.clustering import metrics
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import stored_assignment
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.atomic import opened_atomically
 
 ROWS_AT_ONCE = 65_536

@@ -13,7 +13,8 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import own_labels
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.extraction import collect
 from deepcluster.system.seeding import mix
 

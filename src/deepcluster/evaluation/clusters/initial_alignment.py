@@ -27,7 +27,8 @@ from deepcluster.evaluation.clusters.alignment_table import (
 )
 from deepcluster.evaluation.clusters.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
 from deepcluster.evaluation.clusters.seed_files import SeedFiles
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.extraction import collect
 from deepcluster.models.backbone import pool_maps
 from deepcluster.system.atomic import write_atomically

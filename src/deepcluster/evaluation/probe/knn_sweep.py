@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.probe.knn import Knn, knn_accuracies
 from deepcluster.evaluation.probe.representation import Evaluation, labelled_split
 from deepcluster.features.extraction import collect

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deepcluster.clustering.metrics import AVERAGES
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.probe.knn import Knn, knn_accuracy
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 from deepcluster.features.extraction import FeaturePass, collect

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.probe.fast import StageResult, probe_fast
 from deepcluster.evaluation.probe.knn import Knn
 from deepcluster.evaluation.probe.linear_probe import LinearProbe

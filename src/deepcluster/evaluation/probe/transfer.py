@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from deepcluster.data.loader import n_workers
 from deepcluster.data.views import feature_view, train_view
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.probe.label_share import draw_labelled
 from deepcluster.evaluation.probe.representation import LabelledSplit
 from deepcluster.evaluation.probe.stage_probe import probe_split

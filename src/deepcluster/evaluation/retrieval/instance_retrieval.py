@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from deepcluster.data.images import evenly_spaced
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.retrieval.descriptors import (
     Reduce,
     check_readable,

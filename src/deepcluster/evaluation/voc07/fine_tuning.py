@@ -15,7 +15,8 @@ from deepcluster.data.decode import BrokenImage
 from deepcluster.data.loader import feature_batches, n_workers, random_batches
 from deepcluster.data.settings import Data
 from deepcluster.data.views import TrainView
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.probe.probe_views import TenCropView
 from deepcluster.evaluation.voc07.average_precision import class_average_precisions, means
 from deepcluster.evaluation.voc07.lists import VocSplit, read_splits

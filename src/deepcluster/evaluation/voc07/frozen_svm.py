@@ -19,7 +19,8 @@ from deepcluster.data.images import FileImages
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.views import FeatureView
-from deepcluster.evaluation.context import EvaluationContext, Evaluator
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.voc07.average_precision import RULES, class_average_precisions, means
 from deepcluster.evaluation.voc07.fine_tuning import report
 from deepcluster.evaluation.voc07.linear_svm import FloatArray, LinearSvm, svm_scores, unit_rows

@@ -1,0 +1,36 @@
+"""What every evaluation of eval.py is: settings, and `run(context) -> numbers`. Next: context.py.
+
+Files that hold evaluators import nothing that computes, so that `eval.py --help` answers at once; `run` imports it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
+
+
+@dataclass(kw_only=True)
+class Evaluator:
+    """One evaluation. settings/options.py's EVAL_OPTIONS names them all.
+
+    Args:
+        kind: its name.
+    """
+
+    needs_checkpoint: ClassVar[bool] = True  # else it also runs without ckpt, on untrained networks of `arch`
+
+    kind: str
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Measure or draw: print the result, leave files in the context's folder.
+
+        Returns:
+            The numbers for results.json.
+
+        Raises:
+            ValueError: if network, images and settings do not fit together, before anything long starts.
+        """
+        raise NotImplementedError
