@@ -12,12 +12,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # torch.hub imports this file from a plain clone
 
-from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.resnet import resnet
-from deepcluster.models.vgg import VGG16
-from deepcluster.weights.fit import fit, load_backbone
-from deepcluster.weights.recognise import read
+from deepcluster.weights.network import build_backbone, load_backbone
+from deepcluster.weights.recognise import read_weights
 
 dependencies = ["torch", "torchvision", "numpy", "scipy"]
 
@@ -40,12 +37,12 @@ def alexnet(path: str | None = None, **settings: Any) -> Backbone:
     Args:
         path: weights of this very network; None: random, by the 2018 law.
     """
-    return _with_weights(AlexNet(**settings), path)
+    return _network("alexnet.AlexNet", path, settings)
 
 
 def vgg16(path: str | None = None, **settings: Any) -> Backbone:
     """DeepCluster's VGG-16; settings and path as in `alexnet`."""
-    return _with_weights(VGG16(**settings), path)
+    return _network("vgg.VGG16", path, settings)
 
 
 def resnet50(path: str | None = None, **settings: Any) -> Backbone:
@@ -54,10 +51,11 @@ def resnet50(path: str | None = None, **settings: Any) -> Backbone:
     Args:
         path: weights of this very network, such as DeepCluster-v2's release; None: random, by torchvision's law.
     """
-    return _with_weights(resnet("resnet50", **settings), path)
+    return _network("resnet.resnet", path, {"name": "resnet50", **settings})
 
 
-def _with_weights(network: Backbone, path: str | None) -> Backbone:
-    if path is not None:
-        network.load_state_dict(fit(read(path), network).state)
-    return network.eval()
+def _network(name: str, path: str | None, settings: dict[str, Any]) -> Backbone:
+    """The network of this name in deepcluster.models, in eval mode."""
+    arch = {"_target_": f"deepcluster.models.{name}", **settings}
+    card = {"arch": arch, "in_channels": arch.pop("in_channels", 3), "image_size": arch.pop("image_size", 224)}
+    return build_backbone(card, weights=None if path is None else read_weights(path)).eval()

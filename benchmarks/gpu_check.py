@@ -37,7 +37,7 @@ from deepcluster.evaluation.probe.representation import Evaluation, labelled_spl
 from deepcluster.features.extraction import Extraction, FeaturePass, collect, feature_pass, reduced_features
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.coates import Coates
-from deepcluster.weights.patch_filters import KMeansPatchesInit
+from deepcluster.weights.start import KMeansPatchesInit
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

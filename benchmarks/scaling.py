@@ -149,12 +149,12 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
     from deepcluster.data.views import feature_view
     from deepcluster.run import train as run
     from deepcluster.training.clusterer import Clusterer
-    from deepcluster.weights.start import new_backbone
+    from deepcluster.weights.network import build_backbone
 
     config = read_config([*NETWORK, *SETTINGS, f"clustering.k={k}", f"extraction.scratch={scratch}", *overrides])
     run._quiet()
     images = MadeImages(n)
-    backbone = new_backbone(config.arch, in_channels=1, image_size=SIDE, seed=config.seed)
+    backbone = build_backbone({"arch": config.arch, "in_channels": 1, "image_size": SIDE}, seed=config.seed)
     dim = config.reduction.output_dim(backbone.feature_dim)
     storage = config.extraction.storage(n, dim, unit_length=config.reduction.l2, folder=scratch)
     print(storage.describe(n, dim), file=sys.stderr, flush=True)

@@ -18,8 +18,7 @@ from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.weights import fit as weights
-from deepcluster.weights import onnx_file
+from deepcluster.weights import load_backbone, onnx_file
 from deepcluster.weights.recognise import Weights
 
 
@@ -97,7 +96,7 @@ def test_safetensors_and_card_come_back(tmp_path: Path) -> None:
     assert all(torch.equal(value, state[name]) for name, value in backbone.state_dict().items())
     card = json.loads((tmp_path / "backbone.json").read_text())
     assert card["mean"] == [0.3] and card["feature_dim"] == 84 and card["epochs"] == 5
-    again, _ = weights.load_backbone(tmp_path)
+    again, _ = load_backbone(tmp_path)
     x = torch.randn(2, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(again(x), backbone(x))

@@ -31,7 +31,8 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.run import train as run
 from deepcluster.settings import train as config
 from deepcluster.weights import checkpoint
-from deepcluster.weights.start import CheckpointInit, WeightsInit, new_backbone
+from deepcluster.weights.network import build_backbone
+from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
@@ -160,7 +161,7 @@ def drawn(arch: str, n_channels: int, seed: int) -> tuple[Backbone, dict[str, An
     made = settings(arch, *NEEDS.get(arch, []), *SMALLER.get(arch, []))
     card = {"arch": made.arch, "in_channels": n_channels, "image_size": side, "resize": side}
     card |= {"mean": [0.5] * n_channels, "std": [0.2] * n_channels}
-    return new_backbone(made.arch, in_channels=n_channels, image_size=side, seed=seed), card
+    return build_backbone(card, seed=seed), card
 
 
 def started(arch: str, n_channels: int, folder: Path) -> Path:
@@ -168,7 +169,7 @@ def started(arch: str, n_channels: int, folder: Path) -> Path:
     backbone, card = drawn(arch, n_channels, seed=9)
     file = folder / "start.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(checkpoint.of_backbone(backbone, card, epochs=1, extra={}))
+    file.write_bytes(checkpoint.backbone_checkpoint(backbone, card, epochs=1, extra={}))
     return file
 
 
@@ -241,7 +242,7 @@ def test_every_start_is_made_with_every_architecture(
         labels=None,
     )
     file = started(arch, 3, tmp_path)
-    of_file = checkpoint.load(file).backbone
+    of_file = checkpoint.load_checkpoint(file).backbone
     new, card = drawn(arch, 3, seed=1)
     before = new.state_dict()
     for option in (option for option in starts if not refused_later(arch, option)):

@@ -50,12 +50,12 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
 
 
 def test_a_draw_does_not_depend_on_those_before(tmp_path: Path) -> None:
-    from deepcluster.weights.start import new_backbone
+    from deepcluster.weights.network import build_backbone
 
-    arch = {"_target_": "deepcluster.models.lenet.LeNet5"}
-    first = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()
-    new_backbone(arch, in_channels=1, image_size=32, seed=6)
-    again = new_backbone(arch, in_channels=1, image_size=32, seed=5).state_dict()
+    card = {"arch": {"_target_": "deepcluster.models.lenet.LeNet5"}, "in_channels": 1, "image_size": 32}
+    first = build_backbone(card, seed=5).state_dict()
+    build_backbone(card, seed=6)
+    again = build_backbone(card, seed=5).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 

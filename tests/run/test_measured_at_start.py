@@ -39,7 +39,7 @@ def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path)
     summary = run.train(settings(*COATES, "trainer.max_epochs=0"), tmp_path / "run")
     measured, before = summary["trained"], summary["untrained"]
     assert summary["epochs"] == 0 and measured["knn_accuracy"] > 0.3 and before["knn_accuracy"] is None
-    stored = checkpoint.load(tmp_path / "run")
+    stored = checkpoint.load_checkpoint(tmp_path / "run")
     assert stored.epoch == 0 and stored.assignment is not None and stored.assignment.k == 5
     (tmp_path / "eval").mkdir()
     again = evaluate(EvalConfig(ckpt=str(tmp_path / "run"), evaluation=Representation(knn=Knn(k=5))), tmp_path / "eval")
@@ -56,11 +56,11 @@ def test_a_network_without_weights_is_not_trained(tmp_path: Path) -> None:
 def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path) -> None:
     lenet = ["arch=lenet5", "data.size=32", "init=kmeans_patches", "init.n_patches=1000"]
     first = run.train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
-    start = checkpoint.load(tmp_path).backbone
+    start = checkpoint.load_checkpoint(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
     longer = config.settings(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
     second = run.train(longer, tmp_path)
     assert (first["epochs"], second["epochs"]) == (0, 1)
     assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]
-    moved = checkpoint.load(tmp_path / "checkpoints" / "last.ckpt").backbone["features.conv1.0.weight"]
+    moved = checkpoint.load_checkpoint(tmp_path / "checkpoints" / "last.ckpt").backbone["features.conv1.0.weight"]
     assert not torch.equal(moved, start["features.conv1.0.weight"])

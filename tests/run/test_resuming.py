@@ -14,6 +14,7 @@ from deepcluster.settings.resume import what_is_learned
 from deepcluster.system.atomic import damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.weights import checkpoint
+from deepcluster.weights.files import find_checkpoint
 from deepcluster.weights.start import RandomInit
 
 CARD = {"arch": {"_target_": "deepcluster.models.lenet.LeNet5"}, "in_channels": 1, "image_size": 16}
@@ -52,7 +53,7 @@ def chosen(folder: Path) -> tuple[str, list[str]]:
 
 def test_the_last_checkpoint_is_gone_on_from_and_the_one_before_is_kept(folder: Path) -> None:
     assert chosen(folder) == ("last.ckpt", [])
-    assert checkpoint.load(folder / "checkpoints" / "previous.ckpt").epoch == 2
+    assert checkpoint.load_checkpoint(folder / "checkpoints" / "previous.ckpt").epoch == 2
     assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["last.ckpt", "previous.ckpt"]
 
 
@@ -68,7 +69,7 @@ def test_a_disk_without_hard_links_keeps_the_one_before_too(folder: Path, monkey
 
     monkeypatch.setattr("os.link", none)
     AtomicCheckpointIO().save_checkpoint(content(3), folder / "checkpoints" / "last.ckpt")
-    epochs = [checkpoint.load(file).epoch for file in resuming.checkpoints(folder)]
+    epochs = [checkpoint.load_checkpoint(file).epoch for file in resuming.checkpoints(folder)]
     assert epochs == [4, 3]
 
 
@@ -100,7 +101,7 @@ def test_a_damaged_or_foreign_one_is_refused_by_name_and_the_one_before_is_used(
     assert name == "previous.ckpt" and len(told) == 1 and str(last) in told[0] and said in told[0]
     resuming.put_aside(folder, folder / "checkpoints" / name)
     AtomicCheckpointIO().save_checkpoint(content(2), last)  # which does not push the good one out by the bad one
-    assert [checkpoint.load(file).epoch for file in resuming.checkpoints(folder)] == [3, 2]
+    assert [checkpoint.load_checkpoint(file).epoch for file in resuming.checkpoints(folder)] == [3, 2]
 
 
 def turn_a_bit(file: Path) -> None:
@@ -119,7 +120,7 @@ def test_two_damaged_ones_are_told_with_the_way_out(folder: Path) -> None:
 def test_a_kill_between_the_two_renames_leaves_one_to_go_on_from(folder: Path) -> None:
     (folder / "checkpoints" / "last.ckpt").unlink()
     assert chosen(folder) == ("previous.ckpt", [])
-    assert checkpoint.find(folder).name == "previous.ckpt"
+    assert find_checkpoint(folder).name == "previous.ckpt"
 
 
 def test_every_turned_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_every_turned_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
         data[at] ^= 1 << bit
         file.write_bytes(data)
         try:
-            found = checkpoint.read(file)
+            found = checkpoint.read_torch_file(file)
         except ValueError:
             refused += 1
             continue

@@ -134,8 +134,8 @@ def test_a_run_leaves_every_assignment_and_each_images_cluster(whole: tuple[Path
 
 def test_a_run_leaves_checkpoints_and_its_config(whole: tuple[Path, Finished]) -> None:
     folder = whole[0]
-    assert checkpoint.load(folder / "checkpoints" / "last.ckpt").epoch == EPOCHS
-    assert checkpoint.load(folder).assignment is not None
+    assert checkpoint.load_checkpoint(folder / "checkpoints" / "last.ckpt").epoch == EPOCHS
+    assert checkpoint.load_checkpoint(folder).assignment is not None
     text = (folder / "config.yaml").read_text()
     assert "k: 10" in text and "source: fashion_mnist_mini" in text and "${" not in text and "???" not in text
     assert not [path for path in folder.rglob("*") if path.name.endswith(".part")]
@@ -411,7 +411,7 @@ def test_a_full_disk_loses_no_checkpoint(typist: Typist, small_disk: Path, whole
     done = typist.train(*SMALL, f"output_dir={folder}")
     assert_refused(done, "No space left on device", f"resume={folder}")
     filling.join()
-    assert checkpoint.load(last).epoch >= 1
+    assert checkpoint.load_checkpoint(last).epoch >= 1
     assert not list(folder.rglob("*.part"))
     filler.unlink()
     done = typist.train(f"resume={folder}")

@@ -15,7 +15,7 @@ from deepcluster.models.resnet import resnet
 from deepcluster.settings import train as config
 from deepcluster.settings.resume import resumed
 from deepcluster.system import targets
-from deepcluster.weights import fit as weights
+from deepcluster.weights.network import build_backbone
 from deepcluster.weights.recognise import Weights
 
 ELSEWHERE = [
@@ -23,7 +23,7 @@ ELSEWHERE = [
     ("arch", "builtins.open"),
     ("arch", "torch.load"),
     ("arch", "deepcluster.modelsx.f"),
-    ("arch", "deepcluster.weights.checkpoint.read"),
+    ("arch", "deepcluster.weights.checkpoint.read_torch_file"),
     ("arch", "Deepcluster.models.lenet.LeNet5"),
     ("arch", " deepcluster.models.lenet.LeNet5"),
     ("arch", None),
@@ -157,5 +157,5 @@ def test_a_strangers_checkpoint_builds_no_target_of_its_own(
     monkeypatch.chdir(tmp_path)
     card = {"arch": {"_target_": target, "path": "executed"}, "in_channels": 1, "image_size": 16}
     with pytest.raises(ValueError, match=r"arch\._target_"):
-        weights.build_backbone(Weights(path=tmp_path, format="", tensors={"w": torch.zeros(1)}, card=card))
+        build_backbone(card, weights=Weights(path=tmp_path, format="", tensors={"w": torch.zeros(1)}, card=card))
     assert not (tmp_path / "executed").exists()

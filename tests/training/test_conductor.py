@@ -231,7 +231,9 @@ def test_squeezed_clusters_leave_dead_outputs_as_in_2018(tmp_path: Path, monkeyp
     # no image has these labels, so their scores are pushed down and nothing pulls them up
     assert (run.module.head.linear.bias[-2:] < 0).all() and run.module.head.linear.bias.max() > 0
     assert run.reassign.latest["cluster/n_squeezed"] == 2 and run.reassign.latest["cluster/n_repaired"] == 0
-    checkpoint.check_same_clusters(checkpoint.load(tmp_path), tiny.K, k_is_fixed=True)  # as a resumed run does
+    checkpoint.check_same_clusters(
+        checkpoint.load_checkpoint(tmp_path), tiny.K, k_is_fixed=True
+    )  # as a resumed run does
     resumed = built(3).fit(resume=True)
     assert resumed.module.head.n_active == tiny.K and resumed.trainer.current_epoch == 3
 

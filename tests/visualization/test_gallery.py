@@ -195,7 +195,7 @@ def read(file: Path) -> list[dict[str, str]]:
 def test_the_clusters_are_the_runs_own(finished, tmp_path):
     results = evaluate(EvalConfig(ckpt=str(finished), evaluation=Gallery(formats=["png"])), tmp_path)
     assert read(tmp_path / "clusters.csv") == read(finished / "clusters.csv")
-    stored = checkpoint.load(finished).assignment
+    stored = checkpoint.load_checkpoint(finished).assignment
     assert stored is not None
     rows = {int(row["cluster"]): row for row in read(tmp_path / "gallery.csv")}
     assert [int(rows[i]["size"]) for i in range(stored.k)] == stored.sizes().tolist()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, find, read
+from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, read_torch_file
+from deepcluster.weights.files import find_checkpoint
 
 
 def stored(k: int | None, capacity: int | None) -> Checkpoint:
@@ -49,7 +50,7 @@ def test_a_file_that_is_cut_short_is_named_wherever_it_ends(as_zip: bool, share:
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"x\.pth\.tar .*damaged"):
-        read(file)
+        read_torch_file(file)
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -62,7 +63,7 @@ def test_a_file_with_changed_bytes_is_read_or_named(as_zip: bool, tmp_path: Path
     for i in range(0, len(whole), 2):
         file.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
         try:
-            read(file)
+            read_torch_file(file)
         except ValueError as error:
             refused += "x.pth.tar" in str(error)
     assert refused > len(whole) / 20
@@ -70,7 +71,7 @@ def test_a_file_with_changed_bytes_is_read_or_named(as_zip: bool, tmp_path: Path
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "x.pth.tar")
+        read_torch_file(tmp_path / "x.pth.tar")
 
 
 @pytest.mark.parametrize(("final", "last", "found"), [(9, 9, "final"), (9, 12, "last"), (9, None, "final")])
@@ -84,6 +85,6 @@ def test_a_run_is_its_final_network_unless_it_is_trained_on(
     if last is not None:
         torch.save({"epoch": last, "w": torch.zeros(3)}, folder / "last.ckpt")
         os.utime(folder / ("last.ckpt" if found == "final" else "final.ckpt"), (2e9, 2e9))
-    assert find(tmp_path) == folder / f"{found}.ckpt"
+    assert find_checkpoint(tmp_path) == folder / f"{found}.ckpt"
     (folder / "final.ckpt").write_bytes(b"damaged")  # whoever reads it says so
-    assert find(tmp_path).name == "final.ckpt"
+    assert find_checkpoint(tmp_path).name == "final.ckpt"

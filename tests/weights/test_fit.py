@@ -14,8 +14,7 @@ from torchvision import models
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.weights import exported, layouts, recognise
-from deepcluster.weights import fit as weights
+from deepcluster.weights import exported, layouts, load_backbone, network, recognise
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -34,7 +33,7 @@ def card(backbone: Backbone, target: str, **arch: Any) -> dict[str, Any]:
 
 
 def start(backbone: Backbone, path: Path, described: dict[str, Any] | None = None, **settings: Any) -> list[str]:
-    """init=weights, as run.py applies it."""
+    """init=weights, as run/prepare.py applies it."""
     described = described or card(backbone, "resnet.resnet", name="resnet18", small_images=False)
     return WeightsInit(path=str(path), **settings).apply(backbone, card=described, images=tiny.images(4), seed=1)
 
@@ -96,7 +95,7 @@ def test_a_resnet_is_taken_whole_and_what_is_left_out_is_named(
 
 def test_a_resnet_tells_its_architecture(theirs: models.ResNet, tmp_path: Path) -> None:
     torch.save(v2(theirs.state_dict()), tmp_path / "file.pth")
-    backbone, described = weights.load_backbone(tmp_path / "file.pth")
+    backbone, described = load_backbone(tmp_path / "file.pth")
     assert same_scores(backbone, theirs) and not backbone.training
     assert (described["image_size"], described["resize"]) == (224, 256) and described["std"][0] == 0.228
 
@@ -158,14 +157,14 @@ def test_a_run_of_ours_is_taken(run: tiny.Run) -> None:
 
 
 def test_a_run_is_one_call_away(run: tiny.Run) -> None:
-    backbone, described = weights.load_backbone(str(run.folder))
+    backbone, described = load_backbone(str(run.folder))
     x = torch.randn(3, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(backbone(x), run.module.backbone.eval()(x)) and described == tiny.CARD
 
 
 def test_a_checkpoint_keeps_the_heads_rows_in_use(run: tiny.Run) -> None:
-    found = recognise.read(run.folder)
+    found = recognise.read_weights(run.folder)
     assert found.head is not None and found.assignment is not None and found.epoch == 1
     assert torch.equal(found.head[0], run.module.head.linear.weight[: found.assignment.k])
     assert len(found.head[1]) == found.assignment.k
@@ -185,13 +184,13 @@ def test_an_exported_backbone_comes_back(beside: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = LeNet5(1, 16, batch_norm=True).eval()
     described = lenet_card()
-    file = exported.write(tmp_path, backbone, described, epoch=7)
+    file = exported.write_exported(tmp_path, backbone, described, epoch=7)
     written = json.loads((tmp_path / "backbone.json").read_text())
     assert written["feature_dim"] == 84 and written["stages"] == ["conv1", "conv2"] and written["mean"] == [0.5]
     if beside == "safetensors alone":
         (tmp_path / "backbone.json").unlink()
-    again, card_again = weights.load_backbone(tmp_path if beside == "folder" else file)
-    assert card_again == described and recognise.read(file).epoch == 7
+    again, card_again = load_backbone(tmp_path if beside == "folder" else file)
+    assert card_again == described and recognise.read_weights(file).epoch == 7
     x = torch.randn(3, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(again(x), backbone(x))
@@ -238,7 +237,7 @@ def test_a_state_dict_of_an_unknown_first_layer_is_told(theirs: models.ResNet, t
     torch.save(state, tmp_path / "file.pth")
     said = refused(lambda: start(small_resnet(), tmp_path / "file.pth"))
     assert "reads 2 channels, this network's 3" in said and "arch.sobel=true" in said
-    said = refused(lambda: weights.load_backbone(tmp_path / "file.pth"))
+    said = refused(lambda: load_backbone(tmp_path / "file.pth"))
     assert "does not tell its architecture" in said and "init=weights" in said
 
 
@@ -300,8 +299,8 @@ def test_a_file_that_is_none_is_refused(how: str, named: list[str], theirs: mode
 def test_a_description_from_a_stranger_builds_no_class_but_ours(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     backbone = LeNet5(1, 16)
-    file = exported.write(tmp_path, backbone, {**lenet_card(), "arch": {"_target_": "os.system"}}, epoch=1)
-    assert "deepcluster.models." in refused(lambda: weights.load_backbone(file))
+    file = exported.write_exported(tmp_path, backbone, {**lenet_card(), "arch": {"_target_": "os.system"}}, epoch=1)
+    assert "deepcluster.models." in refused(lambda: load_backbone(file))
 
 
 def test_weights_that_the_file_replaces_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,10 +310,10 @@ def test_weights_that_the_file_replaces_are_not_downloaded(monkeypatch: pytest.M
         built.append(arch)
         return small_resnet()
 
-    monkeypatch.setattr(weights, "build", build)
+    monkeypatch.setattr(network, "build", build)
     described = card(net, "resnet.resnet", name="resnet18", small_images=False, weights="IMAGENET1K_V1")
     found = recognise.Weights(path=Path("file"), format="ours", tensors=net.state_dict(), card=described)
-    weights.build_backbone(found)
+    network.build_backbone(described, weights=found)
     assert built[0]["weights"] is None and "pretrained" not in built[0]
 
 
@@ -328,9 +327,9 @@ def test_as_many_numbers_in_another_shape_do_not_fit(theirs: models.ResNet, tmp_
 
 def test_a_spoiled_description_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
-    file = exported.write(tmp_path, LeNet5(1, 16), lenet_card(), epoch=1)
+    file = exported.write_exported(tmp_path, LeNet5(1, 16), lenet_card(), epoch=1)
     (tmp_path / "backbone.json").write_text("{")
-    assert "backbone.json is no JSON" in refused(lambda: weights.load_backbone(file))
+    assert "backbone.json is no JSON" in refused(lambda: load_backbone(file))
 
 
 def test_init_checkpoint_still_wants_our_own_file(theirs: models.ResNet, tmp_path: Path) -> None:
@@ -343,4 +342,4 @@ def test_init_checkpoint_still_wants_our_own_file(theirs: models.ResNet, tmp_pat
 
 def test_no_file_is_told() -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
-        recognise.read("nowhere")
+        recognise.read_weights("nowhere")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepcluster.weights.checkpoint import read
+from deepcluster.weights.checkpoint import read_torch_file
 
 NUMBERS = {
     "epoch": np.int64(-5),
@@ -28,7 +28,7 @@ def test_numbers_of_numpy_become_pythons(as_zip: bool, tmp_path: Path) -> None:
     file = tmp_path / "x.pth.tar"
     content = {**NUMBERS, "state_dict": {"a": torch.arange(3.0)}}
     torch.save(content, file, _use_new_zipfile_serialization=as_zip)
-    found = read(file)
+    found = read_torch_file(file)
     assert {name: found[name] for name in NUMBERS} == {name: value.item() for name, value in NUMBERS.items()}
     assert type(found["epoch"]) is int and type(found["prec1"]) is float and type(found["best"]) is bool
     assert found["state_dict"]["a"].tolist() == [0, 1, 2]
@@ -62,7 +62,7 @@ def test_numbers_that_python_2_wrote_are_read(
 ) -> None:
     file = tmp_path / "x.pth.tar"
     file.write_bytes(legacy(of_python_2(dtype, order, content)))
-    assert read(file) == {"epoch": number}
+    assert read_torch_file(file) == {"epoch": number}
 
 
 class Code:
@@ -81,7 +81,7 @@ def test_code_beside_a_number_does_not_run(as_zip: bool, tmp_path: Path) -> None
     content = {"epoch": np.int64(5), "code": Code(tmp_path / "ran")}
     torch.save(content, file, _use_new_zipfile_serialization=as_zip)
     with pytest.raises(ValueError, match="more than tensors and plain values"):
-        read(file)
+        read_torch_file(file)
     assert not (tmp_path / "ran").exists()
 
 
@@ -99,11 +99,11 @@ def test_code_beside_a_number_does_not_run(as_zip: bool, tmp_path: Path) -> None
 def test_what_numpy_pickles_besides_numbers_is_refused(value: Any, tmp_path: Path) -> None:
     torch.save({"epoch": value}, tmp_path / "x.pth.tar")
     with pytest.raises(ValueError, match="more than tensors and plain values"):
-        read(tmp_path / "x.pth.tar")
+        read_torch_file(tmp_path / "x.pth.tar")
 
 
 @pytest.mark.parametrize(("dtype", "content"), [(b"i8", b"1234"), (b"O8", b"12345678"), (b"V8", b"12345678")])
 def test_bytes_that_are_no_number_are_refused(dtype: bytes, content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pth.tar").write_bytes(legacy(of_python_2(dtype, b"|", content)))
     with pytest.raises(ValueError, match="more than tensors and plain values"):
-        read(tmp_path / "x.pth.tar")
+        read_torch_file(tmp_path / "x.pth.tar")

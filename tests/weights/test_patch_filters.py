@@ -21,8 +21,9 @@ from deepcluster.models.first_layer import first_layer
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.system.seeding import mix
-from deepcluster.weights.patch_filters import IMAGES_PER_BATCH, KMeansPatchesInit
-from deepcluster.weights.start import RandomInit
+from deepcluster.weights import patch_filters
+from deepcluster.weights.patch_filters import IMAGES_PER_BATCH, random_patches
+from deepcluster.weights.start import KMeansPatchesInit, RandomInit
 
 MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.2, 0.3]
 
@@ -107,7 +108,7 @@ def test_filters_point_as_the_centroids_of_patches_normalised_in_grey_levels_and
     conv, _ = started(LeNet5(1), images, **settings)
     scale = 1.0 if init.normalise else 1 / (255 * STD[0])  # epsilon counts in what the layer sees
     view = FeatureView(32, 32, [0.0], [1 / 255])
-    patches = init._patches(images, view, lambda batch: batch, 5, seed=1).double().numpy()
+    patches = random_patches(init, images, view, lambda batch: batch, 5, seed=1).double().numpy()
     patches = patches[patches.var(axis=1) > 0.001] * scale
     learned = np.array([normalised(patch, init.contrast) for patch in patches]) if init.normalise else patches
     mean, matrix = zca(learned, init.epsilon)
@@ -182,7 +183,7 @@ def test_the_seed_draws_the_patches_and_each_batch_of_images_has_places_of_its_o
     images = edges(n=2 * IMAGES_PER_BATCH, channels=1)
     images.images[:] = torch.arange(1024).remainder(251).view(32, 32).to(torch.uint8)  # a patch tells its place
     view, init = FeatureView(32, 32, [0.0], [1 / 255]), KMeansPatchesInit(n_patches=256)
-    one, same, other = (init._patches(images, view, lambda batch: batch, 5, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (random_patches(init, images, view, lambda batch: batch, 5, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert not torch.equal(one[:128], one[128:])
 
@@ -192,7 +193,7 @@ def test_a_gpu_is_used_and_a_device_without_float64_sums_left_alone(monkeypatch:
     asked: list[str] = []
     with monkeypatch.context() as patched:
         for way in ("_first_layer", "_coates"):
-            patched.setattr(KMeansPatchesInit, way, lambda *given: asked.append(given[-1].type))
+            patched.setattr(patch_filters, way, lambda *given: asked.append(given[-1].type))
         for net in (LeNet5(1), Coates(1, 32, n_filters=4)):
             gpu = torch.device("cuda")
             KMeansPatchesInit().apply(net, card=card(images), images=images, seed=1, device=gpu)
@@ -227,7 +228,7 @@ def test_patches_come_evenly_from_the_images_that_were_drawn() -> None:
         images.images[i] = i  # a patch tells its image
     init = KMeansPatchesInit(n_patches=230, n_images=100)
     view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
-    patches = init._patches(images, view, lambda batch: batch, 5, seed=3)
+    patches = random_patches(init, images, view, lambda batch: batch, 5, seed=3)
     assert patches.shape == (230, 75)
     drawn, counts = patches[:, 0].round().long().unique(return_counts=True)
     assert len(drawn) == 100 and sorted(counts.tolist()) == 70 * [2] + 30 * [3]
@@ -238,7 +239,7 @@ def test_every_place_of_an_image_is_cut() -> None:
     images.images[:] = torch.arange(32 * 32).remainder(256).view(32, 32).to(torch.uint8)
     images.images[:, 1] = torch.arange(32 * 32).div(256, rounding_mode="floor").view(32, 32).to(torch.uint8)
     view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
-    patches = KMeansPatchesInit(n_patches=20_000)._patches(images, view, lambda batch: batch, 30, seed=3)
+    patches = random_patches(KMeansPatchesInit(n_patches=20_000), images, view, lambda batch: batch, 30, seed=3)
     corners = (patches[:, 0] + 256 * patches[:, 900]).round().long()
     places, counts = corners.unique(return_counts=True)
     assert places.tolist() == [0, 1, 2, 32, 33, 34, 64, 65, 66]
@@ -266,7 +267,7 @@ def test_the_centroids_are_means_of_the_whitened_patches_nearest_to_them() -> No
     images, init = edges(), KMeansPatchesInit(n_patches=3000, n_iter=100)
     net, _ = coates(images, MEAN, STD, n_iter=100)
     view = FeatureView(32, 32, [0.0] * 3, [1 / 255] * 3)
-    patches = init._patches(images, view, lambda batch: batch, 6, seed=1).double().numpy()
+    patches = random_patches(init, images, view, lambda batch: batch, 6, seed=1).double().numpy()
     normal = np.array([normalised(patch, 10.0) for patch in patches])
     mean, matrix = zca(normal, 0.1)
     z = torch.from_numpy((normal - mean) @ matrix)
@@ -370,5 +371,5 @@ def test_k_means_from_noise_is_the_plain_loop() -> None:
 
 
 def test_an_unknown_start_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"init.start must be one of images, noise, got zeros"):
+    with pytest.raises(ValueError, match=r"init.start must be one of images, noise, got 'zeros'"):
         KMeansPatchesInit(start="zeros")

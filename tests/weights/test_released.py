@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.resnet import resnet
 from deepcluster.models.vgg import VGG16
-from deepcluster.weights import fit as weights
-from deepcluster.weights import recognise, released
+from deepcluster.weights import load_backbone, recognise, released
 
 CHANNELS = (8, 12, 10, 10, 6)
 VGG_CHANNELS = tuple(n // 16 for n in (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512))
@@ -71,14 +70,14 @@ def images(n: int = 2) -> Tensor:
 
 @torch.no_grad()
 def assert_same_values(path: Path, network: Network2018, *, top: bool = True) -> None:
-    backbone, _ = weights.load_backbone(path)
+    backbone, _ = load_backbone(path)
     x = images()
     features = backbone(x)
     expected = network.clustered(x)
     assert expected.std() > 1e-2
     assert torch.allclose(features, expected, atol=1e-5, rtol=1e-4), (features - expected).abs().max()
     if top:
-        head = recognise.read(path).head
+        head = recognise.read_weights(path).head
         assert head is not None
         logits = F.linear(F.relu(features), *head)
         assert torch.allclose(logits, network(x), atol=1e-5, rtol=1e-4)
@@ -96,7 +95,7 @@ def test_a_2018_file_gives_the_same_features_and_the_same_scores(
     network = twin(arch, sobel=sobel, bn=bn)
     path = file_of(network, arch, tmp_path / "checkpoint.pth.tar")
     assert_same_values(path, network)
-    found = recognise.load(path)
+    found = recognise.read_weights_with_card(path)
     assert found.card is not None and found.epoch == 200
     assert found.card["arch"]["sobel"] is sobel and found.card["arch"]["batch_norm"] is bn
     assert found.card["mean"] == [0.485, 0.456, 0.406] and found.card["std"] == [0.229, 0.224, 0.225]
@@ -165,14 +164,14 @@ def test_a_file_without_top_layer_is_read(tmp_path: Path) -> None:
     network = twin("alexnet", sobel=True)
     path = file_of(network, "alexnet", tmp_path / "file", keep=lambda name: "top_layer" not in name)
     assert_same_values(path, network, top=False)
-    assert recognise.read(path).head is None
+    assert recognise.read_weights(path).head is None
 
 
 def test_a_file_that_lacks_a_part_of_its_own_network_is_called_incomplete(tmp_path: Path) -> None:
     lacking = "features.0.bias"
     path = file_of(twin("alexnet", sobel=True), "alexnet", tmp_path / "x.pth.tar", keep=lambda name: name != lacking)
     with pytest.raises(ValueError, match=r"features\.0\.bias there.*the file is incomplete") as e:
-        weights.load_backbone(path)
+        load_backbone(path)
     assert "set arch" not in str(e.value)  # a file alone takes its network from itself: there is nothing to set
 
 
@@ -180,7 +179,7 @@ def test_what_is_no_tensor_among_the_weights_is_missing_there(tmp_path: Path) ->
     path = tmp_path / "x.pth.tar"
     torch.save({"epoch": 1, "arch": "alexnet", "state_dict": {"features.0.weight": 3}}, path)
     with pytest.raises(ValueError, match="has 5 convolutions; its state_dict has 0"):
-        weights.load_backbone(path)
+        load_backbone(path)
 
 
 def test_torchvisions_alexnet_is_read_as_one_without_batchnorm(tmp_path: Path) -> None:
@@ -190,8 +189,8 @@ def test_torchvisions_alexnet_is_read_as_one_without_batchnorm(tmp_path: Path) -
     torch.manual_seed(0)
     network = alexnet(num_classes=5).eval()
     torch.save(network.state_dict(), tmp_path / "file")
-    backbone, _ = weights.load_backbone(tmp_path / "file")
-    head = recognise.read(tmp_path / "file").head
+    backbone, _ = load_backbone(tmp_path / "file")
+    head = recognise.read_weights(tmp_path / "file").head
     assert head is not None
     with torch.no_grad():
         assert torch.allclose(F.linear(F.relu(backbone(images())), *head), network(images()), atol=1e-5)
@@ -239,7 +238,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(how: str, named: list[str], 
     path = tmp_path / "file.pth.tar"
     torch.save(spoiled(twin("alexnet", sobel=True), how), path)
     with pytest.raises(ValueError) as refused:
-        weights.load_backbone(path)
+        load_backbone(path)
     assert not [name for name in [*named, str(path)] if name not in str(refused.value)], refused.value
 
 
@@ -265,9 +264,9 @@ def ours(arch: str, *, sobel: bool) -> AlexNet | VGG16:
 def test_what_we_write_computes_the_same_in_2018_and_comes_back(arch: str, sobel: bool, tmp_path: Path) -> None:
     backbone = ours(arch, sobel=sobel).to(memory_format=torch.channels_last)  # as a run keeps it
     head = (torch.randn(K, WIDE), torch.randn(K))
-    content = released.content(backbone, arch, epoch=12, head=head)
+    content = released.content_2018(backbone, arch, epoch=12, head=head)
     path = tmp_path / "deepcluster.pth.tar"
-    path.write_bytes(released.to_bytes(content))
+    path.write_bytes(released.bytes_2018(content))
     assert path.read_bytes()[:2] != b"PK", "a zip file, which torch before 1.6 does not read"
     read = torch.load(path, weights_only=True)
     assert read["epoch"] == 12 and read["arch"] == arch and "optimizer" not in read
@@ -289,16 +288,16 @@ def test_what_we_write_computes_the_same_in_2018_and_comes_back(arch: str, sobel
         assert torch.allclose(network.clustered(images()), features, atol=1e-5, rtol=1e-4)
         assert torch.allclose(network(images()), F.linear(F.relu(features), *head), atol=1e-5, rtol=1e-4)
 
-    again, card = weights.load_backbone(path)
+    again, card = load_backbone(path)
     assert card["arch"]["sobel"] is sobel
     state = backbone.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
-    returned = recognise.read(path).head
+    returned = recognise.read_weights(path).head
     assert returned is not None and torch.equal(returned[0], head[0]) and torch.equal(returned[1], head[1])
 
 
 def test_without_module_the_names_are_those_of_a_plain_network() -> None:
-    content = released.content(ours("alexnet", sobel=True), "alexnet", epoch=1, head=None, module=False)
+    content = released.content_2018(ours("alexnet", sobel=True), "alexnet", epoch=1, head=None, module=False)
     network = alexnet_2018(sobel=True, out=1, channels=CHANNELS, hidden=WIDE)
     assert network.load_state_dict(content["state_dict"])  # strict
     assert network.top_layer is not None and not network.top_layer.weight.any()
@@ -308,7 +307,9 @@ def test_a_file_holds_no_more_than_its_tensors() -> None:
     """Rows of a larger head would else bring the whole of it along."""
     capacity = torch.randn(50_000, WIDE)
     backbone = ours("alexnet", sobel=True)
-    content = released.to_bytes(released.content(backbone, "alexnet", epoch=1, head=(capacity[:K], torch.zeros(K))))
+    content = released.bytes_2018(
+        released.content_2018(backbone, "alexnet", epoch=1, head=(capacity[:K], torch.zeros(K)))
+    )
     n_values = sum(value.numel() for value in backbone.state_dict().values())
     assert len(content) < 4 * n_values + 4 * K * WIDE + 50_000
 
@@ -344,7 +345,7 @@ def test_the_papers_networks_are_those_of_2018(arch: str, network: Callable[...,
         twin_2018 = {"alexnet": alexnet_2018, "vgg16": vgg16_2018}[arch](sobel=sobel, out=1)
     assert released.check_readable_2018(built, {}) == arch
     state = {k: v for k, v in twin_2018.state_dict().items() if not k.startswith(("sobel", "top_layer"))}
-    layout = released.layouts.flat(built)
+    layout = released.layouts.layout_2018(built)
     assert layout is not None
     assert {layout.names[name]: value.shape for name, value in built.state_dict().items()} == {
         name: value.shape for name, value in state.items()
@@ -353,6 +354,6 @@ def test_the_papers_networks_are_those_of_2018(arch: str, network: Callable[...,
 
 def test_the_files_form_is_read_by_a_plain_unpickler() -> None:
     """No class of ours is in it."""
-    content = released.to_bytes(released.content(ours("alexnet", sobel=True), "alexnet", epoch=1, head=None))
+    content = released.bytes_2018(released.content_2018(ours("alexnet", sobel=True), "alexnet", epoch=1, head=None))
     assert b"deepcluster" not in content
     assert torch.load(io.BytesIO(content), weights_only=True)["arch"] == "alexnet"

@@ -102,11 +102,11 @@ def _resume(file: Path) -> Any:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "checkpoint.read": checkpoint.read,
-    "checkpoint.load": checkpoint.load,
+    "checkpoint.read_torch_file": checkpoint.read_torch_file,
+    "checkpoint.load_checkpoint": checkpoint.load_checkpoint,
     "resume": _resume,
     "Lightning's restore": lambda file: AtomicCheckpointIO().load_checkpoint(file),
-    "eval's ckpt": recognise.load,
+    "eval's ckpt": recognise.read_weights_with_card,
     "init=checkpoint": _init(CheckpointInit),
     "init=weights": _init(WeightsInit),
     "assignments": _assignment,

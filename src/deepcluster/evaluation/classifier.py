@@ -73,7 +73,7 @@ def load_classifier(file: str | Path) -> StageClassifier:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged or something else.
     """
-    content = checkpoint.read(Path(file))
+    content = checkpoint.read_torch_file(Path(file))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{file} is no classifier that evaluation=linear_probe saved")
     pooling = Pooling.from_state(content["pooling"])

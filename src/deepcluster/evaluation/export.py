@@ -55,11 +55,11 @@ class Export(Evaluator):
             graph, results["onnx_largest_difference"] = onnx_file.to_onnx(backbone, card)
         files: list[tuple[str, Path, str]] = []
         if "safetensors" in self.formats:
-            file = exported.write(folder, backbone, card, epoch=stored.epoch)
+            file = exported.write_exported(folder, backbone, card, epoch=stored.epoch)
             files.append(("safetensors", file, f"and {file.stem}.json: {backbone.feature_dim} features"))
         if "torchvision" in self.formats:
             file = folder / "backbone_torchvision.pth"
-            layout = layouts.torchvision_resnet(backbone)
+            layout = layouts.torchvision_layout(backbone)
             names = layout.names if layout else {name: name for name in backbone.state_dict()}
             buffer = io.BytesIO()
             torch.save({names[k]: v.detach().cpu().contiguous() for k, v in backbone.state_dict().items()}, buffer)
@@ -67,8 +67,8 @@ class Export(Evaluator):
             files.append(("torchvision", file, _names_told(context)))
         if "official" in self.formats:
             file, head = folder / "deepcluster.pth.tar", _head(stored)
-            content = released.content(backbone, arch, epoch=stored.epoch, head=head, module=self.official_module)
-            write_atomically(file, released.to_bytes(content))
+            content = released.content_2018(backbone, arch, epoch=stored.epoch, head=head, module=self.official_module)
+            write_atomically(file, released.bytes_2018(content))
             rows = (
                 "top_layer is a row of zeros, as there is no head here" if head is None else f"{len(head[1])} clusters"
             )
@@ -86,7 +86,7 @@ class Export(Evaluator):
 def _names_told(context: EvaluationContext) -> str:
     """How torchvision's own model takes the file."""
     backbone, arch = context.backbone, context.card["arch"]
-    if layouts.torchvision_resnet(backbone) is None:
+    if layouts.torchvision_layout(backbone) is None:
         return f"in deepcluster's names: torchvision has no {arch['_target_'].rpartition('.')[2]} like it"
     stem = backbone.state_dict()["features.conv1.0.weight"].shape
     note = f"torchvision.models.{arch.get('name', 'resnet18')}().load_state_dict(..., strict=False): fc is missing"
@@ -99,6 +99,6 @@ def _head(stored: Weights) -> tuple[torch.Tensor, torch.Tensor] | None:
     """The head's rows; final.ckpt holds none, the last.ckpt of the same epoch beside it does."""
     last = stored.path.with_name("last.ckpt")
     if stored.head is None and stored.path.name == "final.ckpt" and last.is_file():
-        other = checkpoint.load(last)
+        other = checkpoint.load_checkpoint(last)
         return other.head if other.epoch == stored.epoch else None
     return stored.head

@@ -20,10 +20,9 @@ from deepcluster.run.result_log import log_results, result_log
 from deepcluster.settings.eval import EvalConfig, data_of_run, run_folder
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.progress import Progress
-from deepcluster.weights import fit as weights
-from deepcluster.weights import recognise
-from deepcluster.weights.recognise import Weights
-from deepcluster.weights.start import RandomInit, new_backbone
+from deepcluster.weights.network import build_backbone
+from deepcluster.weights.recognise import Weights, read_weights_with_card
+from deepcluster.weights.start import RandomInit
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def _finite(value: float) -> float | None:
 def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:
     """The network of a file."""
     assert config.ckpt is not None
-    stored = recognise.load(config.ckpt)
+    stored = read_weights_with_card(config.ckpt)
     card = stored.card
     assert card is not None
     run_data, unknown = None, ""
@@ -72,7 +71,7 @@ def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> Eval
     data = config.data or copy(run_data)
     if data is not None:
         data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
-    context = _context(config, folder, progress, weights.build_backbone(stored), stored, data)
+    context = _context(config, folder, progress, build_backbone(card, weights=stored), stored, data)
     context.run_data, context.images_unknown = run_data, unknown
     return context
 
@@ -94,7 +93,7 @@ def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> Evaluation
     }
 
     def before_init(seed: int) -> Backbone:
-        return new_backbone(arch, in_channels=images.n_channels, image_size=data.size, seed=seed)
+        return build_backbone(card, seed=seed)
 
     def draw(seed: int) -> Backbone:
         backbone = before_init(seed)

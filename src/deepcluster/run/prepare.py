@@ -19,7 +19,7 @@ from deepcluster.settings.train import TrainConfig, check_sizes
 from deepcluster.system.progress import Progress
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.processes import n_processes
-from deepcluster.weights.start import new_backbone
+from deepcluster.weights.network import build_backbone
 
 
 def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None = None) -> Parts:
@@ -38,7 +38,6 @@ def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None
     test_images = load(config.data, "test")
     mean, std = statistics(images, config.data)
     size, resize = config.data.size, config.data.resize or config.data.size
-    backbone = new_backbone(config.arch, in_channels=images.n_channels, image_size=size, seed=config.seed)
     card = {
         "arch": config.arch,
         "in_channels": images.n_channels,
@@ -47,6 +46,7 @@ def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None
         "mean": mean,
         "std": std,
     }
+    backbone = build_backbone(card, seed=config.seed)
     check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
     storage = config.extraction.storage(
         len(images),

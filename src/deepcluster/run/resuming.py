@@ -69,7 +69,7 @@ def choose(folder: Path, run: ThisRun, say: Callable[[str], None]) -> Checkpoint
     refused: list[str] = []
     for file in checkpoints(folder):
         try:
-            stored = checkpoint.load(file)
+            stored = checkpoint.load_checkpoint(file)
             run.check(stored)
         except ValueError as error:
             refused.append(str(error))

@@ -14,7 +14,7 @@ from deepcluster.settings.train import TrainConfig, typed
 from deepcluster.settings.train import load as load_config
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
-from deepcluster.weights import recognise
+from deepcluster.weights.files import find_weights
 from deepcluster.weights.start import Init
 
 OF_NETWORK = ("data.size", "data.resize", "data.n_channels")  # its input; a checkpoint tells them
@@ -98,7 +98,7 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     changes = [key for key in typed_keys if key.startswith("data.")]
     data, ckpt = None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
-        path = recognise.find(ckpt)
+        path = find_weights(ckpt)
         run = run_folder(path)
         if run is None:
             raise ValueError(
@@ -117,7 +117,7 @@ def _decode_as_the_run(cfg: DictConfig) -> None:
     if cfg.ckpt is None:
         return
     try:
-        run = run_folder(recognise.find(cfg.ckpt))
+        run = run_folder(find_weights(cfg.ckpt))
         stored = None if run is None else load_config(run / "config.yaml").data
     except (ValueError, FileNotFoundError):  # told later; a run of another version needs only its weights
         return

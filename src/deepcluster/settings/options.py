@@ -25,8 +25,7 @@ from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.visualization.top_images import TopImages
-from deepcluster.weights.patch_filters import KMeansPatchesInit
-from deepcluster.weights.start import CheckpointInit, RandomInit, WeightsInit
+from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, WeightsInit
 
 # Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
 # `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.

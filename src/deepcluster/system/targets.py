@@ -118,7 +118,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
     if origin in (list, tuple, Sequence):
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
     if annotation in (int, float):
         numbers = (int, float) if annotation is float else (int,)
         return isinstance(value, numbers) and not isinstance(value, bool)

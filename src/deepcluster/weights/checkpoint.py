@@ -17,6 +17,7 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.atomic import damage
 from deepcluster.weights import numpy_scalars
+from deepcluster.weights.files import find_checkpoint
 
 CARD = "deepcluster"  # the checkpoint's key of the network's description
 SETTINGS = "settings"  # its key of what cannot change in a resumed run
@@ -47,49 +48,21 @@ class Checkpoint:
     settings: dict[str, Any] | None = None
 
 
-def find(path: str | Path) -> Path:
-    """The checkpoint file of a run's folder, or the file itself.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        final, last, previous = (path / "checkpoints" / f"{name}.ckpt" for name in ("final", "last", "previous"))
-        if final.is_file() and last.is_file():  # final.ckpt is of fewer epochs in a run that is being trained on
-            return last if _epoch(last) > _epoch(final) >= 0 else final
-        for file in (final, last, previous):
-            if file.is_file():
-                return file
-        raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
-    return path
-
-
-def _epoch(file: Path) -> int:
-    """The number of its last epoch, without reading the tensors; -1 if the file is damaged, as `read` will say."""
-    try:
-        return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["epoch"])
-    except Exception:
-        return -1
-
-
-def load(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a checkpoint of ours.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if the file is damaged or was not written by us.
     """
-    file = find(path)
-    content = read(file)
-    if not is_ours(content):
+    file = find_checkpoint(path)
+    content = read_torch_file(file)
+    if not is_checkpoint(content):
         raise ValueError(f"{file} is not a checkpoint of deepcluster: it has no '{CARD}' entry")
-    return from_content(content, file)
+    return to_checkpoint(content, file)
 
 
-def read(file: Path) -> Any:
+def read_torch_file(file: Path) -> Any:
     """What torch.save wrote, of whatever program; only tensors and plain values, so no code of the file runs.
 
     Numbers of numpy become Python's. All bytes are compared with their checksums first, where the file has such.
@@ -115,24 +88,24 @@ def read(file: Path) -> Any:
         raise ValueError(f"{file} is cut short or damaged ({lines[0]})") from error
 
 
-def is_ours(content: Any) -> bool:
+def is_checkpoint(content: Any) -> bool:
     """Whether train.py wrote it."""
     return isinstance(content, dict) and {CARD, "callbacks", "state_dict", "epoch"} <= content.keys()
 
 
-def from_content(content: dict[str, Any], file: Path) -> Checkpoint:
-    """The parts of a checkpoint of ours (:func:`is_ours`), as :func:`read` gave it.
+def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
+    """The parts of a checkpoint of ours (:func:`is_checkpoint`), as :func:`read_torch_file` gave it.
 
     Raises:
         ValueError: if its entries are not of the kinds that we write: somebody changed the file.
     """
     try:
-        return _from_content(content, file)
+        return _to_checkpoint(content, file)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(f"{file} was changed: its entries are not those that train.py writes ({error!r})") from error
 
 
-def _from_content(content: dict[str, Any], file: Path) -> Checkpoint:
+def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
     state, card = content["state_dict"], content[CARD]
     dict.keys(card["arch"])  # else TypeError
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
@@ -155,7 +128,7 @@ def _from_content(content: dict[str, Any], file: Path) -> Checkpoint:
     )
 
 
-def of_backbone(backbone: Backbone, card: dict[str, Any], *, epochs: int, extra: dict[str, Any]) -> bytes:
+def backbone_checkpoint(backbone: Backbone, card: dict[str, Any], *, epochs: int, extra: dict[str, Any]) -> bytes:
     """The content of a checkpoint of a backbone without clusters or head, which eval.py and init=checkpoint read.
 
     Args:
@@ -226,13 +199,3 @@ def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Pat
                 f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {wanted[key]}; "
                 "set the same arch and data.size, or use another checkpoint"
             )
-
-
-def load_backbone(backbone: Backbone, checkpoint: Checkpoint, card: dict[str, Any]) -> None:
-    """Copy a checkpoint's weights into a backbone of the same architecture.
-
-    Raises:
-        ValueError: if the architectures differ.
-    """
-    check_same_network(checkpoint.card, card, checkpoint.path)
-    backbone.load_state_dict(checkpoint.backbone)

@@ -9,13 +9,13 @@ from torch import Tensor
 import deepcluster
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.atomic import write_atomically
+from deepcluster.weights.files import EXPORTED
 
 SUFFIX = ".safetensors"
-NAME = f"backbone{SUFFIX}"
 CARD_KEYS = ("arch", "in_channels", "image_size", "resize", "mean", "std")
 
 
-def write(folder: Path, backbone: Backbone, card: dict[str, Any], *, epoch: int) -> Path:
+def write_exported(folder: Path, backbone: Backbone, card: dict[str, Any], *, epoch: int) -> Path:
     """Write the pair; returns the safetensors file.
 
     The description also stands in its header, so that the file alone can be read too.
@@ -34,13 +34,13 @@ def write(folder: Path, backbone: Backbone, card: dict[str, Any], *, epoch: int)
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
     text = json.dumps(described, indent=2) + "\n"
-    file = folder / NAME
+    file = folder / EXPORTED
     write_atomically(file, save(tensors, metadata={"card": text}))
     write_atomically(file.with_suffix(".json"), text.encode())
     return file
 
 
-def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Tensors of any safetensors file, and the description if it has one: the JSON beside it, else its header.
 
     Raises:

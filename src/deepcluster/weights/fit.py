@@ -1,22 +1,14 @@
-"""Weights of any file in a network of ours; `load_backbone` is the door for programs.
-
-    from deepcluster.weights import load_backbone
-    backbone, card = load_backbone("runs/mine")  # or a 2018 .pth.tar, a ResNet of torchvision, an exported file
-
-evaluate.py, hubconf.py and init=weights (initialise.py) come here. Which files are read: recognise.py.
-"""
+"""Which tensors of a file go where in a network of ours, and advice where they do not fit. Next: network.py."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.targets import build, check_target
 from deepcluster.weights import layouts
-from deepcluster.weights.recognise import Weights, load
+from deepcluster.weights.recognise import Weights
 
 # configs/arch: which option names a network, for advice
 OPTIONS = {
@@ -44,45 +36,9 @@ class Fitted:
     random: list[str] = field(default_factory=list)
 
 
-def load_backbone(path: str | Path) -> tuple[Backbone, dict[str, Any]]:
-    """The network of any file that tells its architecture, in eval mode on the CPU, and its description.
-
-    Args:
-        path: a run's folder or checkpoint, an exported backbone, a 2018 .pth.tar of AlexNet or VGG-16, a state dict
-            of a torchvision ResNet (DeepCluster-v2's release is one), AlexNet or VGG-16.
-
-    Returns:
-        The backbone: normalised images (B, C, H, W) -> features (B, D); and the card: arch, in_channels,
-        image_size, resize, mean, std.
-
-    Raises:
-        FileNotFoundError, ValueError: see :func:`load`.
-    """
-    weights = load(path)
-    assert weights.card is not None
-    return build_backbone(weights), weights.card
-
-
-def build_backbone(weights: Weights) -> Backbone:
-    """The network that a file describes, with its weights, in eval mode.
-
-    Raises:
-        ValueError: if the description is not one of ours, or tensors do not fit it.
-    """
-    card = weights.card
-    assert card is not None
-    check_target(card["arch"], "arch", supplied=("in_channels", "image_size"))
-    # The weights come from the file: nothing is downloaded to be overwritten.
-    arch = {
-        **card["arch"],
-        **{name: off for name, off in (("weights", None), ("pretrained", False)) if name in card["arch"]},
-    }
-    backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
-    backbone.load_state_dict(fit(weights, backbone, wanted=card).state)
-    return backbone.eval()
-
-
-def fit(weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None = None, partial: bool = False) -> Fitted:
+def fit_weights(
+    weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None = None, partial: bool = False
+) -> Fitted:
     """Find each of the backbone's tensors in a file.
 
     Args:
@@ -94,14 +50,14 @@ def fit(weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None =
             backbone has, or if nothing fits; names the first that differs.
     """
     target = backbone.state_dict()
-    layout = max(layouts.layouts(backbone), key=lambda one: len(weights.tensors.keys() & set(one.names.values())))
+    layout = max(layouts.known_layouts(backbone), key=lambda one: len(weights.tensors.keys() & set(one.names.values())))
     fitted = Fitted(state={})
     for name, value in target.items():
         theirs = layout.names[name]
         found = weights.tensors.get(theirs)
         if found is not None and found.shape == value.shape:
             fitted.state[name] = found
-        elif found is None and layouts.counts(name):
+        elif found is None and layouts.is_batch_count(name):
             fitted.state[name] = torch.zeros_like(value)
         elif partial or not weights.tensors.keys() & set(layout.names.values()):
             fitted.random.append(name)
@@ -112,7 +68,7 @@ def fit(weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None =
                 f"{weights.path} ({weights.format}) does not fit this network: {name}{near} is {_shape(value)} here, "
                 f"the file {has}; {_advice(weights, wanted, target, found, name)}"
             )
-    if all(layouts.counts(name) for name in fitted.state):
+    if all(layouts.is_batch_count(name) for name in fitted.state):
         raise ValueError(
             f"nothing in {weights.path} ({weights.format}) fits this network: it holds "
             f"{_some(list(weights.tensors))}; this network has {_some(list(target))}; "

@@ -30,14 +30,14 @@ class Layout:
     classifiers: tuple[str, ...] = field(default_factory=tuple)
 
 
-def layouts(backbone: Backbone) -> list[Layout]:
+def known_layouts(backbone: Backbone) -> list[Layout]:
     """All layouts in which this backbone's weights may come, ours first."""
     own = Layout(title="deepcluster", names={name: name for name in backbone.state_dict()})
-    others = (flat(backbone), torchvision_resnet(backbone), timm(backbone))
+    others = (layout_2018(backbone), torchvision_layout(backbone), timm_layout(backbone))
     return [own, *(layout for layout in others if layout is not None)]
 
 
-def flat(backbone: Backbone) -> Layout | None:
+def layout_2018(backbone: Backbone) -> Layout | None:
     """AlexNet and VGG-16 numbered through: features.0 is conv1, features.1 its BatchNorm ...; classifier likewise.
 
     original: alexnet.py and vgg16.py. torchvision's VGG-16 and its AlexNet (which has no BatchNorm) have the same
@@ -57,7 +57,7 @@ def flat(backbone: Backbone) -> Layout | None:
     return Layout(title="the 2018 code", names=_rename(backbone, renamed), classifiers=("classifier.6.",))
 
 
-def torchvision_resnet(backbone: Backbone) -> Layout | None:
+def torchvision_layout(backbone: Backbone) -> Layout | None:
     """conv1, bn1, layer1 ... layer4; torchvision's classifier is fc."""
     blocks = getattr(backbone.features, "layer1", None)
     if not isinstance(blocks, nn.Sequential) or type(blocks[0]).__module__ != PACKAGE:
@@ -66,7 +66,7 @@ def torchvision_resnet(backbone: Backbone) -> Layout | None:
     return Layout(title="torchvision", names=_rename(backbone, renamed), classifiers=("fc.",))
 
 
-def timm(backbone: Backbone) -> Layout | None:
+def timm_layout(backbone: Backbone) -> Layout | None:
     """timm's own names; its classifier's name is in the model's description."""
     if not isinstance(backbone, TimmBackbone):
         return None
@@ -92,12 +92,14 @@ def resnet_name(tensors: dict[str, Tensor]) -> str | None:
         with torch.device("meta"):  # names and shapes only
             reference = builder().state_dict()
         wanted = {key: value.shape for key, value in reference.items() if not key.startswith("fc.")}
-        if {k: v for k, v in found.items() if not counts(k)} == {k: v for k, v in wanted.items() if not counts(k)}:
+        if {k: v for k, v in found.items() if not is_batch_count(k)} == {
+            k: v for k, v in wanted.items() if not is_batch_count(k)
+        }:
             return str(name)
     return None
 
 
-def counts(name: str) -> bool:
+def is_batch_count(name: str) -> bool:
     """BatchNorm's count of batches, which files from before 2018 lack and which changes nothing (fixed momentum)."""
     return name.endswith(".num_batches_tracked")
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.weights import checkpoint, exported, layouts, released
+from deepcluster.weights.files import find_weights
 
 # Of DeepCluster-v2's release and its siblings; red's deviation is theirs (original: swav, src/multicropdataset.py).
 V2_STD = [0.228, 0.224, 0.225]
@@ -37,33 +38,23 @@ class Weights:
     assignment: Assignment | None = None
 
 
-def find(path: str | Path) -> Path:
-    """The file that a run's folder, an export's folder or a path means.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    exported_file = Path(path) / exported.NAME
-    return exported_file if exported_file.is_file() else checkpoint.find(path)
-
-
-def read(path: str | Path) -> Weights:
+def read_weights(path: str | Path) -> Weights:
     """Read a run's folder, an export's folder, or any file of weights.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, holds more than tensors and plain values, or no tensors.
     """
-    file = find(path)
+    file = find_weights(path)
     if file.suffix == exported.SUFFIX:
-        tensors, card = exported.read(file)
+        tensors, card = exported.read_safetensors(file)
         if card is not None:
             kept = {key: card[key] for key in exported.CARD_KEYS}
             return Weights(path=file, format="exported backbone", tensors=tensors, card=kept, epoch=int(card["epochs"]))
         return _state_dict(file, tensors)
-    content = checkpoint.read(file)
-    if checkpoint.is_ours(content):
-        ours = checkpoint.from_content(content, file)
+    content = checkpoint.read_torch_file(file)
+    if checkpoint.is_checkpoint(content):
+        ours = checkpoint.to_checkpoint(content, file)
         return Weights(
             path=file,
             format="checkpoint of deepcluster",
@@ -73,9 +64,9 @@ def read(path: str | Path) -> Weights:
             head=ours.head,
             assignment=ours.assignment,
         )
-    arch = released.arch_of(content)
+    arch = released.arch_2018(content)
     if arch is not None:
-        tensors, card, head = released.read(content, arch, file)
+        tensors, card, head = released.read_2018(content, arch, file)
         epoch = content.get("epoch")
         return Weights(
             path=file,
@@ -88,13 +79,13 @@ def read(path: str | Path) -> Weights:
     return _state_dict(file, content)
 
 
-def load(path: str | Path) -> Weights:
-    """:func:`read`, of files that tell their architecture.
+def read_weights_with_card(path: str | Path) -> Weights:
+    """:func:`read_weights`, of files that tell their architecture.
 
     Raises:
         FileNotFoundError, ValueError: see there, and if the file does not tell it.
     """
-    weights = read(path)
+    weights = read_weights(path)
     if weights.card is None:
         raise ValueError(
             f"{weights.path} is a {weights.format} that does not tell its architecture "

@@ -41,7 +41,7 @@ BUILT_2018: dict[str, dict[str, Any]] = {
 Head = tuple[Tensor, Tensor]
 
 
-def arch_of(content: Any) -> str | None:
+def arch_2018(content: Any) -> str | None:
     """ "alexnet" or "vgg16" if this is a file in the 2018 layout, whatever it lacks; else None."""
     if not isinstance(content, dict):
         return None
@@ -56,12 +56,12 @@ def arch_of(content: Any) -> str | None:
     return counts.get(len(_convolutions(tensors))) if "classifier.3.bias" in tensors or _is_alexnet(tensors) else None
 
 
-def read(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str, Tensor], dict[str, Any], Head | None]:
+def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str, Tensor], dict[str, Any], Head | None]:
     """Tensors of the backbone by their 2018 names, the network's description, and the last layer if there is one.
 
     Args:
-        content: what :func:`checkpoint.read` gave.
-        arch: from :func:`arch_of`.
+        content: what :func:`checkpoint.read_torch_file` gave.
+        arch: from :func:`arch_2018`.
 
     Returns:
         Names without `module.`; the card (see checkpoint.py); top_layer's weight (K, D) and bias (K,).
@@ -145,7 +145,9 @@ def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
     return arch
 
 
-def content(backbone: Backbone, arch: str, *, epoch: int, head: Head | None, module: bool = True) -> dict[str, Any]:
+def content_2018(
+    backbone: Backbone, arch: str, *, epoch: int, head: Head | None, module: bool = True
+) -> dict[str, Any]:
     """What the 2018 code would have saved of this network.
 
     The optimizer is left out, as in the released files: the tools do not read it, and `main.py --resume`, which
@@ -159,7 +161,7 @@ def content(backbone: Backbone, arch: str, *, epoch: int, head: Head | None, mod
             replace or cut it off.
         module: write `features.module.`, as the DataParallel of main.py does.
     """
-    layout = layouts.flat(backbone)
+    layout = layouts.layout_2018(backbone)
     assert layout is not None
     state: OrderedDict[str, Tensor] = OrderedDict()
     if backbone.sobel is not None:
@@ -168,7 +170,7 @@ def content(backbone: Backbone, arch: str, *, epoch: int, head: Head | None, mod
         state["sobel.1.weight"] = backbone.sobel.filters.detach().cpu().clone()
         state["sobel.1.bias"] = torch.zeros(2)
     for name, value in backbone.state_dict().items():
-        if not layouts.counts(name):
+        if not layouts.is_batch_count(name):
             renamed = layout.names[name]
             if module:
                 renamed = re.sub(r"^features\.", "features.module.", renamed)
@@ -179,7 +181,7 @@ def content(backbone: Backbone, arch: str, *, epoch: int, head: Head | None, mod
     return {"epoch": epoch, "arch": arch, "state_dict": state}
 
 
-def to_bytes(content: dict[str, Any]) -> bytes:
+def bytes_2018(content: dict[str, Any]) -> bytes:
     """The file, in the form that torch had before 1.6, which all versions read."""
     buffer = io.BytesIO()
     torch.save(content, buffer, _use_new_zipfile_serialization=False)

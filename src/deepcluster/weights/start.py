@@ -1,29 +1,22 @@
-"""How a new network's weights start: the config group `init`. run.py applies one before the first features.
+"""How a new network's weights start: the config group `init`. Each way is a settings dataclass.
 
-Each way is a settings dataclass; config.py's OPTIONS names them.
+settings/options.py names them; run/prepare.py applies one before the first features. They are read without torch.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from deepcluster.weights.patch_settings import PatchSettings
 
-from deepcluster.data.images import ImageSet
-from deepcluster.models.backbone import Backbone
-from deepcluster.models.coates import Coates
-from deepcluster.system.seeding import mix
-from deepcluster.system.targets import build
-from deepcluster.weights import checkpoint, recognise
-from deepcluster.weights import fit as weights
+if TYPE_CHECKING:
+    import torch
 
-CPU = torch.device("cpu")
+    from deepcluster.data.images import ImageSet
+    from deepcluster.models.backbone import Backbone
 
-
-def new_backbone(arch: dict[str, Any], *, in_channels: int, image_size: int, seed: int) -> Backbone:
-    """The network of the group `arch`, drawn by its own law: the one with which a run of this seed starts."""
-    torch.manual_seed(mix(seed, "init"))
-    backbone: Backbone = build(arch, "arch", in_channels=in_channels, image_size=image_size)
-    return backbone
+    Device = torch.device | str
 
 
 @dataclass(kw_only=True)
@@ -37,7 +30,7 @@ class Init:
     kind: str
 
     def apply(
-        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
         """Change the weights in place.
 
@@ -48,7 +41,7 @@ class Init:
             device: where long computations go; the network stays where it is.
 
         Returns:
-            Lines to tell the user: what was done.
+            Lines for the user: what was done.
 
         Raises:
             ValueError: if it cannot be done to this network, before anything long starts.
@@ -67,8 +60,10 @@ class RandomInit(Init):
     kind: str = "random"
 
     def apply(
-        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
+        from deepcluster.models.coates import Coates
+
         if isinstance(backbone, Coates):
             raise ValueError("init=random gives arch=coates no centroids; set init=kmeans_patches, which learns them")
         return []
@@ -87,9 +82,13 @@ class CheckpointInit(Init):
     path: str
 
     def apply(
-        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
-        checkpoint.load_backbone(backbone, checkpoint.load(self.path), card)
+        from deepcluster.weights.checkpoint import check_same_network, load_checkpoint
+
+        checkpoint = load_checkpoint(self.path)
+        check_same_network(checkpoint.card, card, checkpoint.path)
+        backbone.load_state_dict(checkpoint.backbone)
         return []
 
 
@@ -112,21 +111,48 @@ class WeightsInit(Init):
     partial: bool = False
 
     def apply(
-        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device = CPU
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
-        found = recognise.read(self.path)
-        fitted = weights.fit(found, backbone, wanted=card, partial=self.partial)
+        from deepcluster.weights.fit import fit_weights
+        from deepcluster.weights.recognise import read_weights
+
+        weights = read_weights(self.path)
+        fitted = fit_weights(weights, backbone, wanted=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
         n_taken = sum(name not in fitted.random for name in backbone.state_dict())
-        lines = [f"{found.path}: {found.format}, {n_taken} tensors taken"]
+        lines = [f"{weights.path}: {weights.format}, {n_taken} tensors taken"]
         if fitted.left_out:
             lines.append(f"left out: {_grouped(fitted.left_out)}")
         if fitted.random:
             lines.append(f"at random, as the file has none that fit: {', '.join(fitted.random)}")
-        if found.card is not None and any(list(found.card[name]) != list(card[name]) for name in ("mean", "std")):
-            mean, std = (str(list(found.card[name])).replace(" ", "") for name in ("mean", "std"))
-            lines.append(f"trained on images normalised otherwise; 'data.mean={mean}' 'data.std={std}' does the same")
+        file_card = weights.card
+        if file_card is not None and any(list(file_card[name]) != list(card[name]) for name in ("mean", "std")):
+            mean, std = (str(list(file_card[name])).replace(" ", "") for name in ("mean", "std"))
+            lines.append(
+                f"trained on images normalised by other values; 'data.mean={mean}' 'data.std={std}' sets the same"
+            )
         return lines
+
+
+@dataclass(kw_only=True)
+class KMeansPatchesInit(PatchSettings, Init):
+    """The first convolution's filters: k-means centroids of normalised, ZCA-whitened patches (Coates et al. 2011).
+
+    Patches are cut from what the layer sees: training images in the feature view, normalised, after Sobel if the
+    network has it. arch=coates learns from patches in grey levels instead, as its papers do.
+
+    Args:
+        kind: "kmeans_patches".
+    """
+
+    kind: str = "kmeans_patches"
+
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
+    ) -> list[str]:
+        from deepcluster.weights.patch_filters import learn_from_patches
+
+        return [learn_from_patches(self, backbone, card=card, images=images, seed=seed, device=device)]
 
 
 def _grouped(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from deepcluster.evaluation.probe import supervised
 from deepcluster.evaluation.probe.supervised import Split, accuracies
 from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.models.alexnet import SmallAlexNet
-from deepcluster.weights import fit as weights
+from deepcluster.weights import load_backbone
 
 SHORT = {"epochs": 4, "min_steps": 0, "batch_size": 16}
 
@@ -29,7 +29,7 @@ def test_the_saved_network_is_the_one_that_was_tested_and_starts_others(tmp_path
     before = {name: value.clone() for name, value in context.backbone.state_dict().items()}
     results = Transfer(**SHORT).run(context)
     assert all(torch.equal(value, before[name]) for name, value in context.backbone.state_dict().items())
-    backbone, card = weights.load_backbone(tmp_path / "finetuned.ckpt")
+    backbone, card = load_backbone(tmp_path / "finetuned.ckpt")
     assert card == context.card and not backbone.training
     assert not torch.equal(backbone.features.conv1[0].weight, context.backbone.features.conv1[0].weight)
     line = torch.load(tmp_path / "finetuned.ckpt", weights_only=True)["classifier"]

@@ -225,7 +225,9 @@ class Transfer(Evaluator):
         file = context.folder / NAME
         line = {name: value.detach().cpu() for name, value in network.head.linear.named_parameters()}
         extra = {"classifier": line, "classes": split.train.classes}
-        write_atomically(file, checkpoint.of_backbone(network.backbone, context.card, epochs=epochs, extra=extra))
+        write_atomically(
+            file, checkpoint.backbone_checkpoint(network.backbone, context.card, epochs=epochs, extra=extra)
+        )
         context.progress.say(f"network    {file}")
 
 

@@ -265,7 +265,7 @@ def _resume(
     """Load the state if there is one; how many iterations it has behind it."""
     if not file.is_file():
         return 0
-    state = checkpoint.read(file)
+    state = checkpoint.read_torch_file(file)
     differ = [name for name in identity if state["identity"].get(name) != identity[name]]
     if differ:
         name = differ[0]

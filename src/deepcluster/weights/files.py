@@ -1,0 +1,45 @@
+"""Which file of weights a path means. Next: recognise.py reads it. No torch is imported to find it."""
+
+from pathlib import Path
+
+EXPORTED = "backbone.safetensors"  # beside its description, backbone.json
+
+
+def find_weights(path: str | Path) -> Path:
+    """The file that a run's folder, an export's folder or a path means.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    exported = Path(path) / EXPORTED
+    return exported if exported.is_file() else find_checkpoint(path)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint file of a run's folder, or the file itself.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        final, last, previous = (path / "checkpoints" / f"{name}.ckpt" for name in ("final", "last", "previous"))
+        if final.is_file() and last.is_file():  # in a run that is being trained on, final.ckpt has fewer epochs
+            return last if _epoch(last) > _epoch(final) >= 0 else final
+        for file in (final, last, previous):
+            if file.is_file():
+                return file
+        raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
+    return path
+
+
+def _epoch(file: Path) -> int:
+    """The number of a checkpoint's last epoch, without reading tensors; -1 if it is damaged, which its reader tells."""
+    import torch
+
+    try:
+        return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+    except Exception:
+        return -1
