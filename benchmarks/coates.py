@@ -24,7 +24,7 @@ from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 from deepcluster.features.extraction import collect, feature_pass
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as configuration
+from deepcluster.settings.train import register_schemas, train_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VARIANCE = 0.01  # added before the root, in the code of the 2011 paper
@@ -76,11 +76,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1000, help="test images told apart")
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
-    configuration.register()
+    register_schemas()
     for n_filters in arguments.filters:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             words = ["experiment=coates_cifar10", f"arch.n_filters={n_filters}", *arguments.overrides]
-            config = configuration.settings(compose("train", words))
+            config = train_config(compose("train", words))
         clock = time.perf_counter()
         parts = prepare(config)
 

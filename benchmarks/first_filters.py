@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster.clustering.metrics import nmi
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as configuration
+from deepcluster.settings.train import register_schemas, train_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SETTINGS = [
@@ -37,7 +37,7 @@ def initial_alignment(overrides: list[str], seed: int) -> tuple[float, str]:
         cfg = compose("train", [*SETTINGS, *overrides, f"seed={seed}"])
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        parts = prepare(configuration.settings(cfg))
+        parts = prepare(train_config(cfg))
         assignment, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
     if parts.images.labels is None:
         raise ValueError("initial alignment compares with labels, and these images have none")
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--inits", nargs="+", default=["random", "kmeans_patches"])
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
-    configuration.register()
+    register_schemas()
     for init in arguments.inits:
         started = time.perf_counter()
         found, line = [], ""

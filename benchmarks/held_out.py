@@ -23,7 +23,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.run import prepare
 from deepcluster.run import train as run
-from deepcluster.settings import train as configuration
+from deepcluster.settings.train import register_schemas, train_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 N_HELD_OUT = 10_000
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder of Fashion-MNIST's four .gz files")
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
-    configuration.register()
+    register_schemas()
     prepare.load = partial(held_out, root=arguments.root)  # type: ignore[assignment]
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     started = time.perf_counter()
@@ -58,7 +58,7 @@ def main() -> None:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             cfg = compose("train", [*arguments.overrides, f"seed={seed}"])
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            summary = run.train(configuration.settings(cfg), Path(folder))
+            summary = run.train(train_config(cfg), Path(folder))
         for name in NAMES:
             gains[name].append((summary["untrained"][name], summary["trained"][name]))
     seconds = (time.perf_counter() - started) / len(arguments.seeds)

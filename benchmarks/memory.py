@@ -27,7 +27,7 @@ from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.run import train as run
 from deepcluster.run.parts import Parts
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as configuration
+from deepcluster.settings.train import register_schemas
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("n", type=int, help="number of images")
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
-    configuration.register()
+    register_schemas()
     print(json.dumps(_child(arguments.n, arguments.overrides)))
 
 

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from deepcluster.models.first_layer import first_layer
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as configuration
+from deepcluster.settings.train import register_schemas, train_config
 from deepcluster.visualization.first_filters import save_filters
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--zoom", type=int, default=6, help="pixels of the picture for one of a filter")
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     arguments = parser.parse_args()
-    configuration.register()
+    register_schemas()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = configuration.settings(compose("train", arguments.overrides))
+        settings = train_config(compose("train", arguments.overrides))
     parts = prepare(settings)
     size, n_channels = parts.card["image_size"], parts.card["in_channels"]
     name, conv, _ = first_layer(parts.backbone, torch.zeros(1, n_channels, size, size))

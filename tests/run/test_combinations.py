@@ -29,7 +29,7 @@ from deepcluster.data.images import MemoryImages
 from deepcluster.data.sources import load as sources
 from deepcluster.models.backbone import Backbone
 from deepcluster.run import train as run
-from deepcluster.settings import train as config
+from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.start import CheckpointInit, WeightsInit
@@ -72,9 +72,9 @@ def hydra() -> Iterator[None]:
         HydraConfig.instance().cfg = None
 
 
-def settings(*overrides: str) -> config.TrainConfig:
+def settings(*overrides: str) -> TrainConfig:
     typed = [override for override in overrides if not override.endswith("=null")]  # Hydra has no word for it
-    return config.settings(compose("train", overrides=typed))
+    return train_config(compose("train", overrides=typed))
 
 
 def needed(row: tuple[str, ...]) -> list[str]:
@@ -222,7 +222,7 @@ def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
-def starts() -> dict[str, config.TrainConfig]:
+def starts() -> dict[str, TrainConfig]:
     """Settings with each option of init, those that read a file without one."""
     found = {}
     for option in groups()["init"]:
@@ -232,9 +232,7 @@ def starts() -> dict[str, config.TrainConfig]:
 
 
 @pytest.mark.parametrize("arch", groups()["arch"])
-def test_every_start_is_made_with_every_architecture(
-    arch: str, starts: dict[str, config.TrainConfig], tmp_path: Path
-) -> None:
+def test_every_start_is_made_with_every_architecture(arch: str, starts: dict[str, TrainConfig], tmp_path: Path) -> None:
     """Other weights than those drawn, or the file's, and finite features."""
     images = MemoryImages(
         images=torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8),

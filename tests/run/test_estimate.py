@@ -19,9 +19,9 @@ from deepcluster.run import train as run
 from deepcluster.run.costs import Costs
 from deepcluster.run.estimate import Sizes
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as config
 from deepcluster.settings.resume import resumed
-from deepcluster.settings.train import TrainConfig
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TrainConfig, train_config
 
 SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
 COSTS = Costs(
@@ -45,7 +45,7 @@ def hydra() -> Iterator[None]:
 
 
 def settings(*overrides: str) -> TrainConfig:
-    return config.settings(compose("train", [*SMALL, *overrides]))
+    return train_config(compose("train", [*SMALL, *overrides]))
 
 
 def sizes(**changes: Any) -> Sizes:
@@ -187,8 +187,8 @@ def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.C
     assert "200 x 8 reduced features in float16, 0 MB, in a file mapped from" in capsys.readouterr().out
     auto = tmp_path / "auto"
     run.train(settings("trainer.max_epochs=1"), auto)
-    assert config.load(auto / "config.yaml").extraction.store_dtype == "float32"
+    assert read_stored_config(auto / "config.yaml").extraction.store_dtype == "float32"
     cfg = compose("train", [f"resume={auto}", "extraction.store=disk"])
-    again = config.settings(resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
+    again = train_config(resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
     storage = again.extraction.storage(10, 2, unit_length=True, folder=tmp_path)
     assert storage == Storage(folder=tmp_path)

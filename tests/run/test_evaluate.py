@@ -14,8 +14,8 @@ from deepcluster.clustering.metrics import nmi
 from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.prepare import prepare
-from deepcluster.settings import train as config
-from deepcluster.settings.eval import eval_settings
+from deepcluster.settings.eval import eval_config
+from deepcluster.settings.train import train_config
 
 NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
 
@@ -32,7 +32,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
     sizes = [] if init == "init=random" else ["init.n_patches=500"]
     chosen = ["evaluation=initial_alignment", "evaluation.k=[4]", "evaluation.dim=[null,9]", "evaluation.n_seeds=2"]
     typed = [*NETWORK, init, *sizes, *chosen, "seed=3"]
-    settings = eval_settings(compose("eval", typed), typed)
+    settings = eval_config(compose("eval", typed), typed)
     found = evaluate(settings, tmp_path)
     assert found["arch"]["batch_norm"] is True and found == json.loads((tmp_path / "results.json").read_text())
     for dim in (9, None):
@@ -40,7 +40,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
         for seed in (3, 4):
             whiten = "true" if dim else "false"
             reduction = [f"reduction.dim={dim or 'null'}", f"reduction.whiten={whiten}", "clustering.k=4"]
-            parts = prepare(config.settings(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
+            parts = prepare(train_config(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
             assert parts.images.labels is not None
             clusters, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
             expected.append(nmi(clusters.labels, parts.images.labels))
@@ -69,13 +69,13 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
         "evaluation.enabled=false",
     ]
     run_folder = tmp_path / "run"
-    run.train(config.settings(compose("train", [*typed, "arch=lenet5_bn", "trainer.max_epochs=0"])), run_folder)
+    run.train(train_config(compose("train", [*typed, "arch=lenet5_bn", "trainer.max_epochs=0"])), run_folder)
     file = run_folder / "config.yaml"
     file.write_text(file.read_text() + "of_another_version: 1\n")
 
     def evaluated(*more: str) -> dict[str, object]:
         words = [f"ckpt={run_folder}", *more]
-        return evaluate(eval_settings(compose("eval", words), words), tmp_path)
+        return evaluate(eval_config(compose("eval", words), words), tmp_path)
 
     evaluated("evaluation=first_filters")
     assert evaluated("evaluation=assign", "data=fashion_mnist_mini", "data.limit=7")["n_images"] == 7
@@ -85,7 +85,7 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
 
 def test_what_could_not_be_measured_is_null_as_json_has_no_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = [*NETWORK, "evaluation=initial_alignment"]
-    settings = eval_settings(compose("eval", typed), typed)
+    settings = eval_config(compose("eval", typed), typed)
     monkeypatch.setattr(type(settings.evaluation), "run", lambda self, context: {"agreement": float("nan"), "n": 3})
     found = evaluate(settings, tmp_path)
     assert found["agreement"] is None and found["n"] == 3

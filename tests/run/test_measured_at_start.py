@@ -14,10 +14,9 @@ from deepcluster.evaluation.probe.knn import Knn
 from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
-from deepcluster.settings import train as config
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.resume import resumed
-from deepcluster.settings.train import TrainConfig
+from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 
 SMALL = ["data.limit=120", "data.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
@@ -32,7 +31,7 @@ def hydra() -> Iterator[None]:
 
 
 def settings(*overrides: str) -> TrainConfig:
-    return config.settings(compose("train", [*SMALL, *overrides]))
+    return train_config(compose("train", [*SMALL, *overrides]))
 
 
 def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path) -> None:
@@ -58,7 +57,7 @@ def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path)
     first = run.train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
     start = checkpoint.load_checkpoint(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
-    longer = config.settings(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
+    longer = train_config(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
     second = run.train(longer, tmp_path)
     assert (first["epochs"], second["epochs"]) == (0, 1)
     assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]

@@ -11,7 +11,7 @@ from support.offline_run import OfflineRun
 
 from deepcluster.app import command_line
 from deepcluster.run.result_log import log_results, result_log
-from deepcluster.settings.eval import EvalConfig, eval_settings
+from deepcluster.settings.eval import EvalConfig, eval_config
 from deepcluster.system.progress import Progress
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.recorder import MEMORY, Place, remember
@@ -34,7 +34,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(name: str, *more: str) -> EvalConfig:
     typed = ["ckpt=run", f"logger={name}", *more]
-    return eval_settings(compose("eval", overrides=typed), typed)
+    return eval_config(compose("eval", overrides=typed), typed)
 
 
 def log(name: str, folder: Path, run: Path | None) -> None:

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.run import resuming
-from deepcluster.settings import train as config
 from deepcluster.settings.resume import what_is_learned
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.weights import checkpoint
@@ -152,7 +152,7 @@ def test_other_files_have_no_damage_to_find(tmp_path: Path) -> None:
 
 
 def test_what_is_learned_leaves_out_what_may_change() -> None:
-    cfg = OmegaConf.structured(config.TrainConfig)
+    cfg = OmegaConf.structured(TrainConfig)
     cfg.init, cfg.clustering = RandomInit(), KMeans(k=7)
     learned = what_is_learned(OmegaConf.to_object(cfg))
     assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["data.size"] == 32

@@ -14,7 +14,7 @@ from support.configs import CONFIGS
 from deepcluster.app import command_line
 from deepcluster.app.sweep import words as sweep_words
 from deepcluster.models.backbone import Backbone
-from deepcluster.settings import train as config
+from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.targets import build
 
 ROOT = "data.root=images"
@@ -111,8 +111,8 @@ def composed(*overrides: str) -> DictConfig:
     return compose("train", overrides=list(overrides))
 
 
-def settings(*overrides: str) -> config.TrainConfig:
-    return config.settings(composed(*overrides))
+def settings(*overrides: str) -> TrainConfig:
+    return train_config(composed(*overrides))
 
 
 def flat(cfg: DictConfig | dict[str, Any], prefix: str = "") -> dict[str, Any]:

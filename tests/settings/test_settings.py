@@ -16,15 +16,21 @@ from support.configs import CONFIGS, NEEDS
 from deepcluster.app import command_line
 from deepcluster.app.errors import sentence
 from deepcluster.app.sweep import words as sweep_words
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.settings import Data
-from deepcluster.settings import train as config
-from deepcluster.settings.eval import eval_settings
-from deepcluster.settings.options import EVAL_OPTIONS, check_kinds
-from deepcluster.settings.resume import resumed
+from deepcluster.settings.composed import as_dataclass, check_kinds
+from deepcluster.settings.eval import eval_config
+from deepcluster.settings.options import EVAL_OPTIONS
+from deepcluster.settings.resume import may_change, resumed
+from deepcluster.settings.run_folder import file_name, run_folder
+from deepcluster.settings.stored import read_stored_config, write_config
+from deepcluster.settings.train import TrainConfig, check_sizes, train_config
 from deepcluster.system.quoting import argument
 from deepcluster.tracking.on_tensorboard import TensorBoard
 from deepcluster.tracking.on_wandb import Wandb
+from deepcluster.training.schedule import Schedule
 
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
 TRAIN_GROUPS.remove("evaluation")  # of eval.py
@@ -49,22 +55,27 @@ def options(group: str) -> list[str]:
 def refusal(*overrides: str) -> str:
     """What the program says to these overrides."""
     try:
-        config.settings(composed(*overrides))
+        train_config(composed(*overrides))
     except Exception as error:
         return sentence(error)
     raise AssertionError(f"{overrides} was accepted")
+
+
+def groups(settings: TrainConfig) -> tuple[Clustering, Reduction, Schedule]:
+    """What has to fit the number of images."""
+    return settings.clustering, settings.reduction, settings.reassign
 
 
 @pytest.mark.parametrize("option", itertools.chain.from_iterable(map(options, TRAIN_GROUPS)))
 def test_every_option_composes_and_is_accepted(option: str) -> None:
     if option in ("arch=timm", "logger=mlflow", "logger=tensorboard"):
         pytest.importorskip(option.partition("=")[2])
-    config.settings(composed(option, *NEEDS.get(option, [])))
+    train_config(composed(option, *NEEDS.get(option, [])))
 
 
 @pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
 def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
-    settings = config.typed(composed("ckpt=run", option, name="eval"))
+    settings = as_dataclass(composed("ckpt=run", option, name="eval"))
     check_kinds(settings, EVAL_OPTIONS)
 
 
@@ -79,7 +90,7 @@ def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
 )
 def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:  # whatever is said in one line at the end
-        check_kinds(config.typed(composed("ckpt=run", *typed.split(), name="eval")), EVAL_OPTIONS)
+        check_kinds(as_dataclass(composed("ckpt=run", *typed.split(), name="eval")), EVAL_OPTIONS)
     said = sentence(refused.value)
     assert not [name for name in named if name not in said], said
 
@@ -105,7 +116,7 @@ ALIGNMENT = "evaluation=initial_alignment"
 )
 def test_a_network_is_the_checkpoints_or_chosen(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:
-        eval_settings(composed(*typed.split(), name="eval"), typed.split())
+        eval_config(composed(*typed.split(), name="eval"), typed.split())
     said = sentence(refused.value)
     assert not [name for name in named if name not in said], said
 
@@ -119,11 +130,11 @@ def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> Non
         "init=kmeans_patches",
         "evaluation.dim=[null,7]",
     ]
-    found = eval_settings(composed(*typed, name="eval"), typed)
+    found = eval_config(composed(*typed, name="eval"), typed)
     assert found.data is not None and found.init is not None and found.arch is not None
     assert (found.data.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
     typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
-    assert eval_settings(composed(*typed, name="eval"), typed).init is None
+    assert eval_config(composed(*typed, name="eval"), typed).init is None
 
 
 def test_the_manual_names_the_defaults() -> None:
@@ -136,7 +147,7 @@ def test_the_manual_names_the_defaults() -> None:
 
 
 def test_an_experiment_changes_only_what_it_says() -> None:
-    plain, experiment = config.settings(composed()), config.settings(composed("experiment=cifar10"))
+    plain, experiment = train_config(composed()), train_config(composed("experiment=cifar10"))
     assert (experiment.clustering.k, experiment.reduction.dim, experiment.trainer["max_epochs"]) == (1000, 256, 20)
     assert experiment.arch["_target_"].endswith("SmallAlexNet") and experiment.data.source == "cifar10"
     assert (experiment.optimizer, experiment.reassign, experiment.sampler) == (
@@ -147,15 +158,15 @@ def test_an_experiment_changes_only_what_it_says() -> None:
 
 
 def test_a_view_changes_what_is_seen_and_nothing_else() -> None:
-    plain = config.settings(composed("data=cifar10"))
-    seen = config.settings(composed("data=cifar10", "view=strong", "data.blur_probability=0.1"))
+    plain = train_config(composed("data=cifar10"))
+    seen = train_config(composed("data=cifar10", "view=strong", "data.blur_probability=0.1"))
     assert (seen.data.color_jitter, seen.data.grey_probability) == ([0.8, 0.8, 0.8, 0.2], 0.2)
     assert seen.data.blur_probability == 0.1  # the command line has the last word
     assert (seen.data.source, seen.data.size, seen.data.mean) == ("cifar10", 32, plain.data.mean)
-    assert config.settings(composed("data=svhn", "view=strong")).data.flip is False  # a mirrored digit is another sign
+    assert train_config(composed("data=svhn", "view=strong")).data.flip is False  # a mirrored digit is another sign
     papers = {"original": (224, 256), "deepdive_224": (224, 256), "deepdive_32": (32, 44)}
     for name, (size, resize) in papers.items():
-        data = config.settings(composed(f"view={name}")).data
+        data = train_config(composed(f"view={name}")).data
         assert (data.size, data.resize, data.crop_scale, data.flip) == (size, resize, [0.08, 1.0], True)
 
 
@@ -252,12 +263,12 @@ def test_an_experiment_is_combined_with_another_clustering_as_the_refusal_says(t
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "cifar10_copy.yaml").write_text(text.replace("clustering:\n  k: 1000\n", ""))
     found = composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=cifar10_copy", "clustering=pic")
-    settings = config.settings(found)
+    settings = train_config(found)
     assert settings.clustering == PIC() and settings.reduction.dim == 256
 
 
 def test_null_lets_a_logger_decide() -> None:
-    logger = config.settings(composed("logger=wandb")).logger
+    logger = train_config(composed("logger=wandb")).logger
     assert isinstance(logger, Wandb) and logger.offline is None
 
 
@@ -273,23 +284,25 @@ def test_null_lets_a_logger_decide() -> None:
 def test_sizes_that_do_not_fit_the_data_are_refused(
     overrides: list[str], n_images: int, feature_dim: int, named: list[str]
 ) -> None:
-    settings = config.settings(composed("clustering.k=10", *overrides))
+    settings = train_config(composed("clustering.k=10", *overrides))
     with pytest.raises(ValueError) as refused:
-        config.check_sizes(settings, n_images=n_images, feature_dim=feature_dim)
+        check_sizes(
+            settings.clustering, settings.reduction, settings.reassign, n_images=n_images, feature_dim=feature_dim
+        )
     assert not [name for name in named if name not in str(refused.value)], refused.value
 
 
 def test_fewer_images_than_neighbours_are_refused_with_pic() -> None:
-    settings = config.settings(composed("clustering=pic", "reduction=l2"))
+    settings = train_config(composed("clustering=pic", "reduction=l2"))
     with pytest.raises(ValueError, match=r"clustering.n_neighbours=5 needs at least 6 images, there are 5; lower"):
-        config.check_sizes(settings, n_images=5, feature_dim=84)
-    config.check_sizes(settings, n_images=6, feature_dim=84)
+        check_sizes(*groups(settings), n_images=5, feature_dim=84)
+    check_sizes(*groups(settings), n_images=6, feature_dim=84)
 
 
 @pytest.mark.parametrize(("k", "dim"), [(300, 84), (2, 1)])
 def test_sizes_at_the_limit_are_accepted(k: int, dim: int) -> None:
-    settings = config.settings(composed(f"clustering.k={k}", f"reduction.dim={dim}"))
-    config.check_sizes(settings, n_images=300, feature_dim=84)
+    settings = train_config(composed(f"clustering.k={k}", f"reduction.dim={dim}"))
+    check_sizes(*groups(settings), n_images=300, feature_dim=84)
 
 
 # Resuming ----------------------------------------------------------------------------------------------------------
@@ -299,25 +312,25 @@ def test_sizes_at_the_limit_are_accepted(k: int, dim: int) -> None:
 def stored(tmp_path: Path) -> Path:
     """A run's folder with a config that is not the default."""
     overrides = ["clustering.k=7", "trainer.max_epochs=3", "trainer.precision=32-true", "optimizer.lr=0.01"]
-    config.save(config.settings(composed(*overrides)), tmp_path)
+    write_config(train_config(composed(*overrides)), tmp_path)
     return tmp_path
 
 
-def resume(folder: Path, *overrides: str) -> config.TrainConfig:
+def resume(folder: Path, *overrides: str) -> TrainConfig:
     typed = [f"resume={folder}", *overrides]
-    return config.settings(resumed(composed(*typed), typed))
+    return train_config(resumed(composed(*typed), typed))
 
 
 def test_a_saved_config_comes_back_whole(stored: Path) -> None:
     settings = resume(stored)
     assert (settings.clustering.k, settings.optimizer.lr, settings.trainer["max_epochs"]) == (7, 0.01, 3)
     again = OmegaConf.to_container(OmegaConf.structured(settings))
-    config.save(settings, stored)
+    write_config(settings, stored)
     assert {**again, "resume": None} == OmegaConf.to_container(OmegaConf.load(stored / "config.yaml"))
 
 
 def test_a_saved_config_of_another_clustering_comes_back_as_its_own(tmp_path: Path) -> None:
-    config.save(config.settings(composed("clustering=pic_official", "clustering.max_k=50")), tmp_path)
+    write_config(train_config(composed("clustering=pic_official", "clustering.max_k=50")), tmp_path)
     settings = resume(tmp_path)
     assert settings.clustering == PIC(arithmetic="float32", drop_first_neighbour=True, max_k=50)
 
@@ -365,11 +378,11 @@ def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(st
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "32", "float"])
 def test_a_precision_that_the_network_cannot_have_is_refused(precision: str) -> None:
     with pytest.raises(ValueError, match=r"trainer\.precision must be one of auto, 32-true, .* got " + precision):
-        config.settings(composed(f"trainer.precision={precision}"))
+        train_config(composed(f"trainer.precision={precision}"))
 
 
 def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
-    config.save(config.settings(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
+    write_config(train_config(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
     assert resume(tmp_path).optimizer.schedule == "cosine"
     with pytest.raises(ValueError, match=r"trainer.max_epochs=6 .* optimizer.schedule=cosine: .* epoch 3"):
         resume(tmp_path, "trainer.max_epochs=6")
@@ -383,20 +396,20 @@ def test_a_damaged_config_of_a_run_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_the_run_folder_is_the_one_to_resume_or_asked_for_or_new(stored: Path, tmp_path: Path) -> None:
-    assert config.run_folder(str(stored), None, "new") == str(stored)
-    assert config.run_folder(None, str(tmp_path / "empty"), "new") == str(tmp_path / "empty")
-    assert config.run_folder(None, None, "new") == "new"
+    assert run_folder(str(stored), None, "new") == str(stored)
+    assert run_folder(None, str(tmp_path / "empty"), "new") == str(tmp_path / "empty")
+    assert run_folder(None, None, "new") == "new"
     with pytest.raises(ValueError, match="no run there"):
-        config.run_folder(str(tmp_path / "empty"), None, "new")
+        run_folder(str(tmp_path / "empty"), None, "new")
     with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
-        config.run_folder(None, str(stored), "new")
+        run_folder(None, str(stored), "new")
     with pytest.raises(ValueError, match=r"output_dir=.*config\.yaml is a file"):
-        config.run_folder(None, str(stored / "config.yaml"), "new")
+        run_folder(None, str(stored / "config.yaml"), "new")
 
 
 def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
-    assert config.file_name("init.path-runs/a_seed-1") == "init.path-runs-a_seed-1"
-    assert len(config.file_name("\u00e9" * 300).encode()) <= 200
+    assert file_name("init.path-runs/a_seed-1") == "init.path-runs-a_seed-1"
+    assert len(file_name("\u00e9" * 300).encode()) <= 200
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------
@@ -442,21 +455,21 @@ def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
 def evaluated(ckpt: Path, *typed: str) -> Data | None:
     """Which images eval.py reads when this is typed; None: those of the checkpoint's run."""
     overrides = [f"ckpt={ckpt}", *typed]
-    return eval_settings(composed(*overrides, name="eval"), overrides).data
+    return eval_config(composed(*overrides, name="eval"), overrides).data
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The folder of a run on images of its own, as far as eval.py looks at it before it starts."""
     typed = ["data=folder", "data.root=here", "data.batch_size=32", "data.crop_scale=[0.3,0.9]", "data.limit=500"]
-    config.save(config.settings(composed(*typed)), tmp_path)
+    write_config(train_config(composed(*typed)), tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "final.ckpt").touch()
     return tmp_path
 
 
 def test_data_keys_alone_change_what_the_run_says_of_its_images(trained: Path) -> None:
-    of_run = config.load(trained / "config.yaml").data
+    of_run = read_stored_config(trained / "config.yaml").data
     assert evaluated(trained) is None
     found = evaluated(trained, "data.root=there", "data.limit=null")
     assert found is not None and (found.source, found.root, found.limit) == ("folder", "there", None)
@@ -492,3 +505,10 @@ def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -
     (trained / "config.yaml").write_text("data: 3")  # of another version: the weights are enough
     found = evaluated(trained, "data=folder", "data.root=other")
     assert found is not None and found.decode == "full"
+
+
+def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
+    of_groups = {"trainer", "logger", "checkpoint", "estimate"}
+    of_images = {f"data.{name}" for name in ("root", "num_workers", "persistent_workers", "on_broken", "timeout_s")}
+    of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch")}
+    assert set(may_change(composed())) == {*of_groups, *of_images, *of_features, "data.cache_dir"}

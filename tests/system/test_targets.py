@@ -12,8 +12,9 @@ from support.configs import CONFIGS
 
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.resnet import resnet
-from deepcluster.settings import train as config
 from deepcluster.settings.resume import resumed
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TRAINER_OWNED, train_config
 from deepcluster.system import targets
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.recognise import Weights
@@ -95,7 +96,7 @@ EVIL = {"_target_": "os.mkdir", "path": "executed"}
 def test_a_target_deeper_inside_a_group_is_refused(values: dict[str, Any]) -> None:
     node = {"_target_": "pytorch_lightning.Trainer", **values}
     with pytest.raises(ValueError, match=r"trainer\.\w+ (names a _target_|is not allowed|is set by the run)"):
-        targets.check_target(node, "trainer", supplied=config.TRAINER_OWNED)
+        targets.check_target(node, "trainer", supplied=TRAINER_OWNED)
 
 
 def stored_config(**groups: Any) -> dict[str, Any]:
@@ -134,10 +135,10 @@ def test_a_strangers_run_folder_runs_nothing(
     file.write_text(yaml.safe_dump(stored_config(**groups)))
     cfg = OmegaConf.create({"resume": str(tmp_path), "trainer": {}})
     with pytest.raises(ValueError):
-        config.settings(resumed(cfg, [f"resume={tmp_path}"]))
+        train_config(resumed(cfg, [f"resume={tmp_path}"]))
     assert not (tmp_path / "executed").exists()
     file.write_text(yaml.safe_dump(stored_config()))
-    assert config.settings(resumed(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
+    assert train_config(resumed(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
 
 
 def test_yaml_that_builds_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +146,7 @@ def test_yaml_that_builds_objects_is_refused(tmp_path: Path, monkeypatch: pytest
     for line in ('!!python/object/apply:os.mkdir ["executed"]', '!!python/object/new:os.mkdir ["executed"]'):
         (tmp_path / "config.yaml").write_text(f"output_dir: {line}\n")
         with pytest.raises(ValueError, match="is not the config of a run"):
-            config.load(tmp_path / "config.yaml")
+            read_stored_config(tmp_path / "config.yaml")
     assert not (tmp_path / "executed").exists()
 
 

@@ -15,8 +15,8 @@ from deepcluster.app import command_line
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
-from deepcluster.settings import train as config
 from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.train import train_config
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.charts import colours
 from deepcluster.visualization.embedding import Embedding, label_agreement
@@ -103,7 +103,7 @@ def finished(tmp_path_factory) -> Iterator[Path]:
     small = ["data.limit=120", "data.size=32", "arch=lenet5", "reduction.dim=8", "clustering.k=5"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         settings = compose("train", [*small, "evaluation.enabled=false", "trainer.max_epochs=0"])
-        run.train(config.settings(settings), folder)
+        run.train(train_config(settings), folder)
         yield folder
 
 

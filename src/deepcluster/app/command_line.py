@@ -23,7 +23,7 @@ from deepcluster.app.errors import JobFailed, is_disk_full, refuse, user_errors
 from deepcluster.app.sweep.end import tell_open_sweep
 from deepcluster.app.sweep.jobs import register_for_jobs
 from deepcluster.app.sweep.words import left_to_jobs
-from deepcluster.settings.eval import schema
+from deepcluster.settings.eval import eval_schema
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.system.quoting import argument
 
@@ -32,7 +32,7 @@ def register() -> None:
     """Make the schemas and resolvers of the config files known to Hydra, and read .env; before ``hydra.main``."""
     load_dotenv(Path.cwd() / ".env")
     register_for_jobs()
-    ConfigStore.instance().store(name="eval_schema", node=schema())
+    ConfigStore.instance().store(name="eval_schema", node=eval_schema())
     OmegaConf.register_new_resolver("evaluations", _evaluations, replace=True)  # of eval.py --help
 
 

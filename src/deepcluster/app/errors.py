@@ -87,7 +87,7 @@ def sentence(error: BaseException) -> str:
             return _unknown_key_of_file(str(error).partition(":")[0], error.__context__)
         lines = [line.strip() for line in str(error).splitlines()]
         told = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
-        return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: config.run_folder
+        return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: settings.run_folder
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
     return str(error)

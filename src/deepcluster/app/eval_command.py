@@ -10,7 +10,7 @@ from deepcluster.app.errors import refuse_on_all
 from deepcluster.app.run_failure import is_sweep, told_in_one_line, unsaid
 from deepcluster.app.sweep.words import name_and_group
 from deepcluster.run.evaluate import evaluate
-from deepcluster.settings.eval import eval_settings
+from deepcluster.settings.eval import eval_config
 from deepcluster.system import distributed
 from deepcluster.system.quoting import argument
 
@@ -27,7 +27,7 @@ def measure(cfg: DictConfig) -> None:
             )
         )
     with told_in_one_line(folder, unsaid if is_sweep() else how_to_repeat):
-        settings = eval_settings(cfg, list(hydra_cfg.overrides.task))
+        settings = eval_config(cfg, list(hydra_cfg.overrides.task))
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
         evaluate(settings, folder)
 

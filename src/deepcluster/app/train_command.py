@@ -21,8 +21,9 @@ from deepcluster.app.sweep.jobs import SHARED, finished
 from deepcluster.app.sweep.words import name_and_group
 from deepcluster.run import resuming
 from deepcluster.run.train import train as run
-from deepcluster.settings.resume import train_settings
-from deepcluster.settings.train import TrainConfig, load
+from deepcluster.settings.resume import new_or_resumed_config
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import held
 from deepcluster.system.first_failure import FirstFailure
@@ -48,7 +49,7 @@ def train(cfg: DictConfig) -> float | None:
         own_process_group(overrides, folder),
         first.one_speaks(),
     ):
-        settings = train_settings(cfg, overrides)
+        settings = new_or_resumed_config(cfg, overrides)
         shared = None
         if is_sweep():
             shared = Path(hydra_cfg.sweep.dir) / SHARED
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def _going_on(settings: TrainConfig, folder: Path) -> TrainConfig:
     """A sweep's job that was stopped: its settings, with what its first start has chosen."""
-    store_dtype = load(folder / "config.yaml").extraction.store_dtype
+    store_dtype = read_stored_config(folder / "config.yaml").extraction.store_dtype
     return replace(settings, resume=str(folder), extraction=replace(settings.extraction, store_dtype=store_dtype))
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
+from deepcluster.system.setting import setting
+
 TABLE_SOURCES = ("huggingface", "litdata")  # those of named fields, whose images are ordered by identity
 FILE_SOURCES = ("folder", "parquet", *TABLE_SOURCES)
 SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", *FILE_SOURCES)
@@ -88,7 +90,7 @@ class Data:
     """
 
     source: str = "fashion_mnist_mini"
-    root: str | None = None
+    root: str | None = setting(None, may_change=True)
     name: str | None = None
     config: str | None = None
     revision: str | None = None
@@ -111,18 +113,18 @@ class Data:
     blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
     decode: str = "full"
     batch_size: int = 64
-    num_workers: int | None = None
-    persistent_workers: bool = False
+    num_workers: int | None = setting(None, may_change=True)
+    persistent_workers: bool = setting(False, may_change=True)
     mean: list[float] | None = None
     std: list[float] | None = None
     in_memory: str = "auto"
     memory_gb: float = 4.0
     stored_size: int | None = None
     check: str = "auto"
-    on_broken: str = "error"
-    timeout_s: float | None = 600.0
+    on_broken: str = setting("error", may_change=True)
+    timeout_s: float | None = setting(600.0, may_change=True)
     labels: str = "auto"
-    cache_dir: str | None = None
+    cache_dir: str | None = setting(None, may_change=True)
     n_channels: int | None = None
     limit: int | None = None
 

@@ -23,6 +23,7 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.system import collectives, distributed
 from deepcluster.system.machine import free_memory, size
 from deepcluster.system.seeding import generator
+from deepcluster.system.setting import setting
 
 Progress = Callable[[int], None]
 
@@ -47,10 +48,10 @@ class Extraction:
 
     batch_size: int = 256
     buffer_mb: int = 512
-    store: str = "auto"
+    store: str = setting("auto", may_change=True)
     store_dtype: str = "auto"
-    memory_gb: float | None = None
-    scratch: str | None = None
+    memory_gb: float | None = setting(None, may_change=True)
+    scratch: str | None = setting(None, may_change=True)
     reuse_mb: int = 1024
 
     def __post_init__(self) -> None:

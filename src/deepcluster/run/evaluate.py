@@ -17,7 +17,7 @@ from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.precision import choose_precision
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.result_log import log_results, result_log
-from deepcluster.settings.eval import EvalConfig, data_of_run, run_folder
+from deepcluster.settings.eval import EvalConfig, data_of_run, folder_of_run
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.progress import Progress
 from deepcluster.weights.network import build_backbone
@@ -40,7 +40,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         _of_checkpoint(config, folder, progress) if config.ckpt is not None else _of_arch(config, folder, progress)
     )
     stored = context.stored
-    with result_log(config, folder, run_folder(stored.path), progress) as recorder:
+    with result_log(config, folder, folder_of_run(stored.path), progress) as recorder:
         network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
         numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
         results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}

@@ -47,7 +47,13 @@ def prepare(config: TrainConfig, *, initialise: bool = True, folder: Path | None
         "std": std,
     }
     backbone = build_backbone(card, seed=config.seed)
-    check_sizes(config, n_images=len(images), feature_dim=backbone.feature_dim)
+    check_sizes(
+        config.clustering,
+        config.reduction,
+        config.reassign,
+        n_images=len(images),
+        feature_dim=backbone.feature_dim,
+    )
     storage = config.extraction.storage(
         len(images),
         config.reduction.output_dim(backbone.feature_dim),

@@ -30,7 +30,8 @@ from deepcluster.run.prepare import prepare
 from deepcluster.run.summary import figures_table, print_summary
 from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, probe_source, untrained_features
 from deepcluster.settings.resume import what_is_learned
-from deepcluster.settings.train import TrainConfig, save
+from deepcluster.settings.stored import write_config
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.quoting import argument
@@ -84,7 +85,7 @@ def _train(
     started = time.perf_counter()
     _quiet()
     if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
-        raise ValueError(  # a sweep's jobs come here; config.run_folder has told it to a single run
+        raise ValueError(  # a sweep's jobs come here; settings.run_folder has told it to a single run
             f"{folder} already holds a run; continue it with {argument('resume', folder)}, or choose another output_dir"
         )
     named = config.output_dir is not None or config.resume is not None
@@ -135,7 +136,7 @@ def _train(
     # Until here nothing was computed and all was checked; from here on the folder holds a run.
     if distributed.is_main_process():
         write_samples(folder / "assignments", parts.images.samples)
-        save(config, folder)
+        write_config(config, folder)
         if stored is not None:
             resuming.put_aside(folder, stored.path)
     split = None

@@ -1,4 +1,4 @@
-"""configs/eval.yaml, typed, and what of it does not go together. Next: evaluate.py."""
+"""configs/eval.yaml, typed, and what of it does not go together. Next: run/evaluate.py."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +9,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.extraction import Extraction
-from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS, check_kinds
-from deepcluster.settings.train import TrainConfig, typed
-from deepcluster.settings.train import load as load_config
+from deepcluster.settings.composed import as_dataclass, check_kinds
+from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.logger import Logger
 from deepcluster.weights.files import find_weights
@@ -60,7 +61,7 @@ class EvalConfig:
         check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
 
 
-def schema() -> DictConfig:
+def eval_schema() -> DictConfig:
     """EvalConfig for Hydra, which can change `data.KEY` only where there is a `data`; see :func:`with_images`."""
     node: DictConfig = OmegaConf.structured(EvalConfig)
     node.data = OmegaConf.structured(Data)
@@ -99,13 +100,13 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     data, ckpt = None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
         path = find_weights(ckpt)
-        run = run_folder(path)
+        run = folder_of_run(path)
         if run is None:
             raise ValueError(
                 f"{path} lies outside a run's folder, so its images are unknown and {changes[0]} changes none: "
                 f"say which, as in data=OPTION {changes[0]}={typed_keys[changes[0]]}"
             )
-        data = load_config(run / "config.yaml").data
+        data = read_stored_config(run / "config.yaml").data
         for key in changes:
             OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), merge=False)
     cfg.data = data
@@ -117,15 +118,15 @@ def _decode_as_the_run(cfg: DictConfig) -> None:
     if cfg.ckpt is None:
         return
     try:
-        run = run_folder(find_weights(cfg.ckpt))
-        stored = None if run is None else load_config(run / "config.yaml").data
+        run = folder_of_run(find_weights(cfg.ckpt))
+        stored = None if run is None else read_stored_config(run / "config.yaml").data
     except (ValueError, FileNotFoundError):  # told later; a run of another version needs only its weights
         return
     if stored is not None:
         cfg.data.decode = stored.decode
 
 
-def run_folder(path: Path) -> Path | None:
+def folder_of_run(path: Path) -> Path | None:
     """The folder of the run that a checkpoint file belongs to, None if it lies in none."""
     folder = path.parent.parent
     return folder if (folder / "config.yaml").is_file() else None
@@ -137,19 +138,19 @@ def data_of_run(path: Path) -> Data:
     Raises:
         ValueError: if the file does not lie in a run's folder, or the run's config is of another version.
     """
-    run = run_folder(path)
+    run = folder_of_run(path)
     if run is None:
         raise ValueError(f"{path} lies outside a run's folder, so its images are unknown: say data=... as well")
     try:
-        stored = typed(load_config(run / "config.yaml"))
+        stored = as_dataclass(read_stored_config(run / "config.yaml"))
     except ValueError as error:
         raise ValueError(f"{error}; say data=... as well, to name the images yourself") from error
     assert isinstance(stored, TrainConfig)
     return stored.data
 
 
-def eval_settings(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
-    settings = typed(with_images(cfg, overrides))
+def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
+    settings = as_dataclass(with_images(cfg, overrides))
     assert isinstance(settings, EvalConfig)
     check_kinds(settings, {**EVAL_OPTIONS, "logger": OPTIONS["logger"]})
     settings.logger.check()

@@ -1,6 +1,8 @@
-"""The options of each group that have settings of their own: group -> kind -> class."""
+"""The groups whose options have settings of their own: group -> kind -> class.
 
-from typing import Any
+An option's file names its class with `defaults: [/GROUP_KIND@_here_, _self_]`. The first kind of a group is that of
+configs which were written before the group had others.
+"""
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
@@ -27,8 +29,6 @@ from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.visualization.top_images import TopImages
 from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, WeightsInit
 
-# Groups whose options have settings of their own: group -> kind -> class. An option's file names its schema with
-# `defaults: [/GROUP_KIND@_here_, _self_]`; the first kind is that of configs written before there were others.
 OPTIONS: dict[str, dict[str, type]] = {
     "init": {
         "random": RandomInit,
@@ -40,8 +40,7 @@ OPTIONS: dict[str, dict[str, type]] = {
     "logger": {"csv": Logger, "wandb": Wandb, "mlflow": MLflow, "tensorboard": TensorBoard},
 }
 
-
-EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose settings stand in eval_config.py
+EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
     "evaluation": {
         "representation": Representation,
         "assign": Assign,
@@ -62,15 +61,3 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # the same for eval.py, whose sett
         "gallery": Gallery,
     },
 }
-
-
-def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
-    """Refuse a `kind` that names another class than the group's option gave.
-
-    Raises:
-        ValueError: naming the options.
-    """
-    for group, kinds in options.items():
-        kind = getattr(config, group).kind
-        if kinds.get(kind) is not type(getattr(config, group)):
-            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")

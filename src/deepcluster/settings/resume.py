@@ -1,37 +1,19 @@
 """What a resumed run takes from its stored config, and what the command line may change of it."""
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deepcluster.settings.train import TrainConfig, load, settings
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TrainConfig, train_config
+from deepcluster.system.setting import MAY_CHANGE
 from deepcluster.training.processes import TIMEOUT_KEY
 
-# What may change when a run is continued: how far and on what machine, not what is learned.
-MAY_CHANGE_ON_RESUME = (
-    "trainer",
-    "logger",
-    "data.root",
-    "data.num_workers",
-    "data.persistent_workers",
-    "data.on_broken",
-    "extraction.store",
-    "extraction.memory_gb",
-    "extraction.scratch",
-    "data.timeout_s",
-    "checkpoint",
-    "estimate",
-)
-
-
-MACHINE = (
-    "accelerator",
-    "devices",
-    "strategy",
-    "num_nodes",
-    TIMEOUT_KEY,
-)  # what resume=RUN trainer=OPTION takes of the option
+OF_FOLDER = ("output_dir", "resume")  # of where a run is, not of what it learns
+# What resume=RUN trainer=OPTION takes of the option: its other values are a new run's defaults.
+MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
 
 
 def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -41,18 +23,18 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         ValueError: if the command line changes what was learned so far.
     """
     file = Path(cfg.resume) / "config.yaml"
-    stored = load(file)
+    stored = read_stored_config(file)
+    changeable = may_change(stored)
     planned = stored.trainer.max_epochs
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key == "resume" or key.startswith("hydra"):
             continue
-        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE_ON_RESUME):
+        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in changeable):
             raise ValueError(
-                f"{override} cannot change in a resumed run; only {', '.join(MAY_CHANGE_ON_RESUME)} can. "
+                f"{override} cannot change in a resumed run; only {', '.join(changeable)} can. "
                 "Start a new run, with init=checkpoint init.path=... to begin from these weights"
             )
-        # Another trainer is another machine: its file's other values are defaults, not this run's.
         names = [f"trainer.{name}" for name in MACHINE if name in cfg.trainer] if key == "trainer" else [key]
         for name in names:
             OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
@@ -75,12 +57,27 @@ def _check_cosine(stored: DictConfig, planned: int) -> None:
         )
 
 
+def may_change(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """The keys that a resumed run may change, as the fields of its dataclasses are marked (system/setting.py)."""
+    schema = OmegaConf.get_type(cfg)
+    if not is_dataclass(schema):
+        return []
+    keys = []
+    for setting_field in fields(schema):
+        name = setting_field.name
+        if setting_field.metadata.get(MAY_CHANGE):
+            keys.append(f"{prefix}{name}")
+        elif isinstance(group := cfg._get_node(name), DictConfig) and not group._is_none():
+            keys += may_change(group, f"{prefix}{name}.")
+    return keys
+
+
 def what_is_learned(config: TrainConfig) -> dict[str, Any]:
     """The settings that cannot change in a resumed run, as plain values by their full names."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    flat = _flat(plain, "")
-    free = (*MAY_CHANGE_ON_RESUME, "output_dir", "resume", "data.cache_dir")
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{name}.") for name in free)}
+    cfg = OmegaConf.structured(config)
+    free = [f"{name}." for name in (*may_change(cfg), *OF_FOLDER)]
+    flat = _flat(OmegaConf.to_container(cfg), "")
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(free))}
 
 
 def _flat(node: Any, prefix: str) -> dict[str, Any]:
@@ -89,5 +86,14 @@ def _flat(node: Any, prefix: str) -> dict[str, Any]:
     return {key: value for name, child in node.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
 
 
-def train_settings(cfg: DictConfig, overrides: list[str]) -> TrainConfig:
-    return settings(cfg if cfg.resume is None else resumed(cfg, overrides))
+def new_or_resumed_config(cfg: DictConfig, overrides: list[str]) -> TrainConfig:
+    """The settings of what train.py was asked for: a new run, or one to go on with.
+
+    Args:
+        cfg: composed.
+        overrides: what was typed.
+
+    Raises:
+        ValueError: from :func:`resumed` and :func:`train_config`.
+    """
+    return train_config(cfg if cfg.resume is None else resumed(cfg, overrides))

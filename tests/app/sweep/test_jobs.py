@@ -12,7 +12,8 @@ from support.configs import CONFIGS
 from deepcluster.app import command_line
 from deepcluster.app.sweep.check import check_all_differ
 from deepcluster.app.sweep.jobs import JOB_FILE, Job, find, finished, identity, job_folder, note
-from deepcluster.settings import train as config
+from deepcluster.settings.stored import write_config
+from deepcluster.settings.train import TrainConfig, train_config
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,8 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def settings(*typed: str) -> config.TrainConfig:
-    return config.settings(compose("train", overrides=list(typed)))
+def settings(*typed: str) -> TrainConfig:
+    return train_config(compose("train", overrides=list(typed)))
 
 
 def hashed(*typed: str) -> str:
@@ -34,7 +35,7 @@ def a_run(sweep: Path, name: str, *typed: str, done: bool = True) -> Path:
     """A job's folder as a run leaves it."""
     folder = sweep / name
     folder.mkdir(parents=True)
-    config.save(settings(*typed), folder)
+    write_config(settings(*typed), folder)
     note(Job(number=0, folder=str(folder), overrides={}, ended=done))
     if done:
         (folder / "summary.json").write_text('{"epochs": 20}')
@@ -84,7 +85,7 @@ def test_a_run_that_went_on_beyond_its_end_is_not_finished_by_its_first_summary(
     folder = a_run(tmp_path, "0", "trainer.max_epochs=20")
     assert finished(folder, settings("trainer.max_epochs=20"))
     longer = settings("trainer.max_epochs=40")
-    config.save(longer, folder)
+    write_config(longer, folder)
     assert find(tmp_path, longer) == folder and not finished(folder, longer)
     stable = replace(longer, reassign=replace(longer.reassign, stable_nmi=0.9, stable_ends_training=True))
     assert finished(folder, stable)  # it may end before its last epoch
@@ -102,7 +103,7 @@ def test_a_folder_that_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
 def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Path) -> None:
     """run.py stores what extraction.store_dtype=auto came to; the sweep's next start types auto again."""
     folder = a_run(tmp_path, "0")
-    config.save(settings("extraction.store_dtype=float32"), folder)
+    write_config(settings("extraction.store_dtype=float32"), folder)
     assert find(tmp_path, settings()) == folder
     assert find(tmp_path, settings("extraction.store_dtype=float32")) is None  # which the sweep may have beside it
     typed = Job(number=0, folder=str(folder), overrides={}, store_dtype="float32")

@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from deepcluster.app.errors import refuse_on_all
 from deepcluster.app.sweep.jobs import JOB_FILE, find, finished, identity, without_hydra
 from deepcluster.app.sweep.words import candidates, expand, is_search, words
-from deepcluster.settings.eval import eval_settings
-from deepcluster.settings.resume import train_settings
-from deepcluster.settings.train import TrainConfig, run_folder
+from deepcluster.settings.eval import eval_config
+from deepcluster.settings.resume import new_or_resumed_config
+from deepcluster.settings.run_folder import run_folder
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.seeding import mix
 
@@ -85,10 +86,10 @@ def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
     """
     job = without_hydra(cfg)
     if config_name != "train":
-        return eval_settings(job, overrides)
+        return eval_config(job, overrides)
     if job.resume is not None:
         run_folder(job.resume, None, "")
-    return train_settings(job, overrides)
+    return new_or_resumed_config(job, overrides)
 
 
 def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None:

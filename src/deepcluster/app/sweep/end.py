@@ -33,7 +33,7 @@ from deepcluster.app.sweep.jobs import (
     without_hydra,
 )
 from deepcluster.app.sweep.words import expand, is_search, words
-from deepcluster.settings.train import typed
+from deepcluster.settings.composed import as_dataclass
 from deepcluster.system.threads import keep_to_cores, n_cores
 
 PICTURE = "sweep.png"
@@ -116,7 +116,7 @@ def _job(config: DictConfig) -> Job:
     )
     if hydra.job.config_name == "train":
         with suppress(ValueError):  # the job itself will tell it
-            settings = typed(without_hydra(config))
+            settings = as_dataclass(without_hydra(config))
             job.settings = identity(OmegaConf.structured(settings))
             job.store_dtype = settings.extraction.store_dtype
     return job

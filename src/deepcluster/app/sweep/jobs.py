@@ -17,8 +17,10 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.data.settings import HOW_READ
+from deepcluster.settings.composed import as_dataclass
 from deepcluster.settings.resume import MACHINE
-from deepcluster.settings.train import TrainConfig, load, register, typed
+from deepcluster.settings.stored import read_stored_config
+from deepcluster.settings.train import TrainConfig, register_schemas
 from deepcluster.system.atomic import write_atomically
 
 JOB_FILE = "job.json"
@@ -125,7 +127,7 @@ def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
 
 def register_for_jobs() -> None:
     """Make schemas and resolvers known to Hydra, in whichever process composes a job's config."""
-    register()
+    register_schemas()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
     Plugins.instance()  # finds them, and their options
     store: dict[str, Any] = ConfigStore.instance().repo["hydra"]
@@ -146,7 +148,7 @@ def job_folder(sweep: str, name: str, *, _root_: DictConfig) -> str:
         _root_: the job's config, with Hydra's.
     """
     try:
-        own = find(Path(sweep), typed(without_hydra(_root_)))
+        own = find(Path(sweep), as_dataclass(without_hydra(_root_)))
     except ValueError:  # the job itself will tell it
         own = None
     if own is not None:
@@ -210,7 +212,7 @@ def identity(cfg: DictConfig) -> str:
 def _identity_of_run(file: Path, _changed: int, store_dtype: str) -> str | None:
     """The identity of a stored run; None for a file that this version cannot read."""
     try:
-        cfg = load(file)
+        cfg = read_stored_config(file)
     except ValueError:
         return None
     cfg.extraction.store_dtype = store_dtype

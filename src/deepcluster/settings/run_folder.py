@@ -1,0 +1,37 @@
+"""Where a run's files go: what configs/train.yaml and configs/eval.yaml ask by `${run_folder:...}`."""
+
+from pathlib import Path
+
+from deepcluster.system import distributed
+
+
+def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
+    """The folder of this run: the one to resume, the one asked for, or a new one.
+
+    Raises:
+        ValueError: if there is nothing to resume, or output_dir is a file or holds a run.
+    """
+    if resume is not None:
+        if (Path(resume) / "multirun.yaml").is_file():
+            raise ValueError(
+                f"resume={resume} is a sweep's folder; the sweep's own command with output_dir={resume} goes on with it"
+            )
+        if not (Path(resume) / "config.yaml").is_file():
+            raise ValueError(
+                f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
+            )
+        return resume
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
+    # Of several processes only the first asks: it may have begun the run when the others come here.
+    if output_dir and (Path(output_dir) / "config.yaml").is_file() and distributed.is_main_process():
+        raise ValueError(
+            f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
+            "or choose another folder"
+        )
+    return output_dir or distributed.agreed(default)
+
+
+def file_name(text: str) -> str:
+    """A sweep job's overrides as the name of one folder: no slashes, and short enough for every file system."""
+    return text.replace("/", "-").encode()[:200].decode(errors="ignore")

@@ -1,0 +1,39 @@
+"""A run's config.yaml: written when the run begins, read when it is resumed, evaluated or found in a sweep."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from deepcluster.settings.options import OPTIONS
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.atomic import write_atomically
+
+
+def read_stored_config(file: Path) -> DictConfig:
+    """A run's stored config, typed.
+
+    Raises:
+        ValueError: if this version cannot read the file.
+    """
+    try:
+        plain = OmegaConf.load(file)
+        schema = OmegaConf.structured(TrainConfig)
+        for group, kinds in OPTIONS.items():
+            kind = OmegaConf.select(plain, f"{group}.kind") or next(iter(kinds))
+            if kind not in kinds:
+                raise ValueError(f"{file}: {group}.kind={kind} is none of {', '.join(kinds)}")
+            schema[group] = OmegaConf.structured(kinds[kind])
+        merged = OmegaConf.merge(schema, plain)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{file} is not the config of a run of this version: {str(error).splitlines()[0]}") from error
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def write_config(config: TrainConfig, folder: Path) -> None:
+    """Write the resolved config into the run's folder; its presence marks the folder as a run's."""
+    plain = OmegaConf.structured(config)
+    plain.resume, plain.estimate = None, False
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())
