@@ -86,8 +86,8 @@ def sentence(error: BaseException) -> str:
         if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # a file's, which Hydra names
             return _unknown_key_of_file(str(error).partition(":")[0], error.__context__)
         lines = [line.strip() for line in str(error).splitlines()]
-        told = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
-        return told.removeprefix("ValueError raised while resolving interpolation: ")  # ours: settings.run_folder
+        joined = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
+        return joined.removeprefix("ValueError raised while resolving interpolation: ")  # of our own resolvers
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
     return str(error)
@@ -107,18 +107,18 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     return f"there is no key {key}" + (meant or f"; {group or 'the config'} has {', '.join(known)}")
 
 
-def _unknown_key_of_file(told: str, error: OmegaConfBaseException) -> str:
+def _unknown_key_of_file(where: str, error: OmegaConfBaseException) -> str:
     """The same where a config file sets it; Hydra merges files before any override, so none can take it back.
 
     Args:
-        told: Hydra's "In 'GROUP/NAME'".
+        where: Hydra's "In 'GROUP/NAME'".
     """
-    said, file = f"{told}: {_unknown_key(error)}", told.partition("'")[2].rstrip("'")
+    file = where.partition("'")[2].rstrip("'")
     group, _, name = file.rpartition("/")
-    key = str(error.full_key)
+    key, way_out = str(error.full_key), ""
     if group and key.rpartition(".")[2] in getattr(OmegaConf.get_type(error.parent_node), "ABSENT", {}):
-        said += f". To combine them copy configs/{file}.yaml without {key} and choose the copy: {group}={name}_copy"
-    return said
+        way_out = f". To combine them copy configs/{file}.yaml without {key} and choose the copy: {group}={name}_copy"
+    return f"{where}: {_unknown_key(error)}{way_out}"
 
 
 def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:

@@ -22,8 +22,8 @@ def measure(cfg: DictConfig) -> None:
     if distributed.starter() is not None and distributed.n_started() > 1:
         refuse_on_all(
             ValueError(
-                f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py is one: start "
-                "it with python eval.py ..."
+                f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py runs in one; "
+                "start it with python eval.py ..."
             )
         )
     with told_in_one_line(folder, unsaid if is_sweep() else how_to_repeat):

@@ -8,10 +8,10 @@ from typing import Any
 from deepcluster.evaluation.evaluator import Evaluator
 
 WIDTH = 110
-# Where the class that does the work stands tells what comes out of it.
+# The room of the class that does the work says what comes out of it.
 ROOMS = {"deepcluster.evaluation.": "numbers", "deepcluster.visualization.": "pictures"}
 KINDS = ("numbers", "pictures", "files")
-FILES = ("assign", "export")  # of the numbers' room, but asked for their files
+FILES = ("assign", "export")  # they stand in evaluation/, but are called for their files
 
 
 def listed(folder: Path, kinds: dict[str, type]) -> str:
@@ -52,7 +52,7 @@ def _makes(file: Path, kinds: dict[str, type]) -> str:
     kind = named[1]
     if kind in FILES or kind not in kinds:
         return "files"
-    # Numbers that a class of the other room only draws as well are numbers.
+    # A class of visualization/ that extends one of evaluation/ adds a picture to its numbers: it stands with numbers.
     modules = [parent.__module__ for parent in kinds[kind].__mro__ if parent is not Evaluator]
     return next((makes for room, makes in ROOMS.items() if any(m.startswith(room) for m in modules)), "files")
 

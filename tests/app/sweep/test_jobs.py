@@ -120,8 +120,12 @@ def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ("trainer.accelerator=cpu", "trainer.accelerator=auto", "accelerator=cpu and trainer.accelerator=auto are one"),
-        ("clustering.k=5", "clustering.k=5", "seed=1 clustering.k=5 twice is one job"),
+        (
+            "trainer.accelerator=cpu",
+            "trainer.accelerator=auto",
+            "=cpu and trainer.accelerator=auto have the same result",
+        ),
+        ("clustering.k=5", "clustering.k=5", "seed=1 clustering.k=5 is given twice"),
     ],
 )
 def test_two_jobs_of_one_result_are_refused(first: str, second: str, told: str) -> None:

@@ -139,7 +139,7 @@ def test_a_search_goes_on_with_its_study_and_its_stopped_trial(typist: Typist) -
     best = (folder / "optimization_results.yaml").read_text()
     assert f"best_value: {max(map(float, found.values()))}" in best
     other = typist.train(*[word.replace("nmi_labels", "nmi_previous") for word in search])
-    assert other.status == 1 and "is of nmi_labels" in other.err
+    assert other.status == 1 and "goes by nmi_labels" in other.err
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,10 @@ class CheckConfig(Callback):
             check_plugins(hydra)
             for job in (candidates if is_search(hydra) else expand)(words(hydra)):
                 if any(override.startswith("resume=") for override in job):
-                    raise ValueError("resume= continues one run in its folder; leave out -m")
+                    raise ValueError(
+                        "resume= continues one run in its folder: leave out -m. A stopped sweep goes on by its own "
+                        "command with output_dir=SWEEP"
+                    )
                 jobs.append(job)
                 settings.append(_settings(compose(name, overrides=job, return_hydra_config=True), job, name))
             job = []
@@ -93,7 +96,7 @@ def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
 
 
 def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None:
-    """Refuse two jobs with the same result: the second would count as done, with the numbers of the first.
+    """Refuse two jobs that must have the same result: the second would count as done, with the numbers of the first.
 
     Args:
         jobs: the overrides of each.
@@ -107,9 +110,9 @@ def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None
         first = known.setdefault(identity(OmegaConf.structured(own)), job)
         if first is not job:
             two = [" ".join(word for word in one if word not in other) for one, other in ((first, job), (job, first))]
-            same = f"{two[0]} and {two[1]} are" if any(two) else f"{' '.join(job)} twice is"
+            same = f"{two[0]} and {two[1]} have the same result" if any(two) else f"{' '.join(job)} is given twice"
             raise ValueError(
-                f"{same} one job, which a sweep runs once; leave one out, or give each a sweep of its own (output_dir=)"
+                f"{same}, so they are one job; leave one out, or give each a sweep of its own (output_dir=FOLDER)"
             )
 
 
@@ -174,7 +177,7 @@ def _check_same_objective(folder: Path, objective: str) -> None:
         file.write_text(objective)
     elif file.read_text() != objective:
         raise ValueError(
-            f"objective={objective}, but the study in {folder} is of {file.read_text()}; give it another output_dir"
+            f"objective={objective}, but the search in {folder} goes by {file.read_text()}; choose another output_dir"
         )
 
 
