@@ -1,7 +1,7 @@
 """Coates and Ng's network on CIFAR-10 under the papers' classifier and under ours, with folds in place of the test set.
 
-    python -m benchmarks.coates data=parquet data.root=DIR
-    python -m benchmarks.coates --filters 4000 --folds 3 data=parquet data.root=DIR
+    python -m benchmarks.coates -- data=parquet data.root=DIR
+    python -m benchmarks.coates --filters 4000 --folds 3 -- data=parquet data.root=DIR
 
 The papers' classifier is a linear SVM, one against the rest, on the squared hinge, |w|^2 / 2 + C mean(hinge^2),
 features standardised with 0.01 added to each variance. C is chosen on the first fold, from --costs. Ours is run.py's
@@ -14,19 +14,16 @@ import argparse
 import dataclasses
 import statistics
 import time
-from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from benchmarks.settings import parse, parser, read_config
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 from deepcluster.features.extraction import collect, feature_pass
 from deepcluster.run.prepare import prepare
-from deepcluster.settings.train import register_schemas, train_config
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VARIANCE = 0.01  # added before the root, in the code of the 2011 paper
 MAX_ITER = 600
 
@@ -68,19 +65,15 @@ def spread(values: list[float]) -> str:
     return f"{100 * statistics.mean(values):.1f}{deviation} %"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filters", type=int, nargs="+", default=[1600])
-    parser.add_argument("--folds", type=int, default=3, help="how many of the ten")
-    parser.add_argument("--costs", type=float, nargs="+", default=[10.0, 30.0, 100.0, 300.0])
-    parser.add_argument("--first", type=int, default=1000, help="test images told apart")
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
-    arguments = parser.parse_args()
-    register_schemas()
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--filters", type=int, nargs="+", default=[1600])
+    options.add_argument("--folds", type=int, default=3, help="how many of the ten")
+    options.add_argument("--costs", type=float, nargs="+", default=[10.0, 30.0, 100.0, 300.0])
+    options.add_argument("--first", type=int, default=1000, help="test images told apart")
+    arguments = parse(options, words)
     for n_filters in arguments.filters:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            words = ["experiment=coates_cifar10", f"arch.n_filters={n_filters}", *arguments.overrides]
-            config = train_config(compose("train", words))
+        config = read_config(["experiment=coates_cifar10", f"arch.n_filters={n_filters}", *arguments.overrides])
         clock = time.perf_counter()
         parts = prepare(config)
 

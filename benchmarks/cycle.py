@@ -8,7 +8,6 @@ speed of a shared machine drifts: a ratio is that of two neighbouring windows, a
 the rounds are printed. --memory adds benchmarks/memory.py.
 """
 
-import argparse
 import contextlib
 import copy
 import dataclasses
@@ -33,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import memory
-from benchmarks.settings import read_config
+from benchmarks.settings import parse, parser, read_config
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
 from deepcluster.data.loader import Batch, feature_batches
@@ -123,6 +122,7 @@ class BareStep:
         device, network, head = batch.images.device, self.module.backbone, self.module.head
         if self.optimizer is None:
             self.module.to(device).train()
+            self.module.trainer = trainer  # configure_optimizers asks whether it clips gradients
             self.optimizer = self.module.configure_optimizers()
             self.run(WARM_UP_STEPS, batch, trainer)
         assert self.optimizer is not None
@@ -339,22 +339,21 @@ def cycle_rows(cycles: list[dict[str, float]], *, judged: bool) -> Iterator[tupl
         yield f"  {title}, s", spread([cycle[name] for cycle in cycles], "{:.2f}"), "(not in the cycle)", ""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40, help="training steps, and extraction batches, per window")
-    parser.add_argument("--rounds", type=int, default=7, help="windows of each side")
-    parser.add_argument("--memory", action="store_true", help="also peak memory for growing N, in fresh processes")
-    parser.add_argument(
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=40, help="training steps, and extraction batches, per window")
+    options.add_argument("--rounds", type=int, default=7, help="windows of each side")
+    options.add_argument("--memory", action="store_true", help="also peak memory for growing N, in fresh processes")
+    options.add_argument(
         "--sizes", type=int, nargs="+", help="two or more N for --memory; default 1/4, 1/2, 1, 2, 4 x the set"
     )
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
-    arguments = parser.parse_args()
+    arguments = parse(options, words)
     if arguments.steps < 1 or arguments.rounds < 1:
-        parser.error(f"--steps and --rounds must be at least 1, got {arguments.steps} and {arguments.rounds}")
+        options.error(f"--steps and --rounds must be at least 1, got {arguments.steps} and {arguments.rounds}")
     if arguments.sizes is not None and len(set(arguments.sizes)) < 2:
-        parser.error("--sizes needs two different N, growth is between the two largest")
+        options.error("--sizes needs two different N, growth is between the two largest")
     steps, rounds = arguments.steps, arguments.rounds
-    config = read_config(arguments.overrides)
+    config = read_config([*arguments.overrides, "trainer.max_epochs=1"])
     run._quiet()
     parts = prepare(config)
     parts.progress.bars = False

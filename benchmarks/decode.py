@@ -1,6 +1,8 @@
 """How fast a photograph becomes a crop of 224 px: ways to decode and to resize, and the loader's worker as it is.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR [--loader | --scaled]
+    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR
+    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR --loader
+    OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR --scaled
 
 DIR holds photographs of any size; mosaics of them, saved as JPEG, have the size and the detail of ImageNet's
 (500 x 375) or a phone's (2000 x 1500) pictures. --scaled compares data.decode=scaled with full, also for 12 megapixels:

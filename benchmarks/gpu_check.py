@@ -4,7 +4,7 @@
     python -m benchmarks.gpu_check --cpu      # the same paths on the CPU and gloo: checks this script
     python -m benchmarks.gpu_check --only kmeans
 
-tests/test_gpu_check.py runs the same checks, on the CPU always and on a GPU (mark `gpu`) where there is one.
+tests/benchmarks/test_gpu_check.py runs the same checks, on the CPU always and on a GPU (mark `gpu`) where there is one.
 """
 
 import argparse

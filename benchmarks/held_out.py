@@ -7,7 +7,6 @@ files), the last ones, of which the subset holds none: with 1,000 images a gain 
 for the settings after `--`, k-NN and probe accuracy of the untrained and the trained network for each seed.
 """
 
-import argparse
 import contextlib
 import io
 import statistics
@@ -15,17 +14,14 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
-from hydra import compose, initialize_config_dir
-
+from benchmarks.settings import parse, parser, read_config
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
-from deepcluster.run import prepare
-from deepcluster.run import train as run
-from deepcluster.settings.train import register_schemas, train_config
+from deepcluster.run.train import train
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 N_HELD_OUT = 10_000
 NAMES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels")
 
@@ -44,21 +40,18 @@ def held_out(settings: Data, split: str, root: str) -> ImageSet | None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--root", required=True, help="folder of Fashion-MNIST's four .gz files")
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
-    arguments = parser.parse_args()
-    register_schemas()
-    prepare.load = partial(held_out, root=arguments.root)  # type: ignore[assignment]
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    options.add_argument("--root", required=True, help="folder of Fashion-MNIST's four .gz files")
+    arguments = parse(options, words)
+    other_test_images = mock.patch("deepcluster.run.prepare.load", partial(held_out, root=arguments.root))
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     started = time.perf_counter()
     for seed in arguments.seeds:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("train", [*arguments.overrides, f"seed={seed}"])
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            summary = run.train(train_config(cfg), Path(folder))
+        config = read_config([*arguments.overrides, f"seed={seed}"])
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), other_test_images:
+            summary = train(config, Path(folder))
         for name in NAMES:
             gains[name].append((summary["untrained"][name], summary["trained"][name]))
     seconds = (time.perf_counter() - started) / len(arguments.seeds)

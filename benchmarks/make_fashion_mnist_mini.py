@@ -1,10 +1,10 @@
 """Make the shipped subset of Fashion-MNIST: the first 500 training and 100 test images of every class.
 
-    python benchmarks/make_fashion_mnist_mini.py FOLDER_WITH_THE_FOUR_IDX_FILES
+    python -m benchmarks.make_fashion_mnist_mini DIR
 
-On Debian `apt-get install dataset-fashion-mnist` brings the files; torchvision downloads the same ones. The
-result is the same to the byte each time with one numpy and zlib; tests/data/test_archives.py compares its
-content.
+DIR holds the four idx files: on Debian `apt-get install dataset-fashion-mnist` brings them, and torchvision downloads
+the same ones. The result is the same to the byte each time with one numpy and zlib;
+tests/data/sources/test_archives.py compares its content.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Peak memory of one reassignment for growing N, each in a fresh process: `python -m benchmarks.cycle --memory`.
+"""Peak memory of one reassignment for growing N, each in a fresh process. cycle.py's --memory prints it.
 
 The peak is that of extraction, reduction and clustering alone. The image set's bytes and the reduced features
 (N x P x 4 bytes) are subtracted; with a buffer that is full at every N, the rest must not grow with N. What the
@@ -8,7 +8,6 @@ because it differs by tens of MB between processes.
 This guards what the code needs on a data set at hand; scaling.py shows what millions of images take.
 """
 
-import argparse
 import contextlib
 import ctypes
 import dataclasses
@@ -16,21 +15,19 @@ import gc
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.settings import ROOT, parse, parser, read_config
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.run import train as run
 from deepcluster.run.parts import Parts
 from deepcluster.run.prepare import prepare
-from deepcluster.settings.train import register_schemas
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 
-ROOT = Path(__file__).resolve().parent.parent
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated
 # Peaks differ by 5 to 10 MB from process to process, which is 200 bytes over 50,000 images; labels, image numbers
 # and k-means' distances take about 60; one more copy of the reduced features would be 4 P, 1024 for P = 256.
@@ -117,9 +114,7 @@ def _forget_peak() -> bool:
 
 
 def _child(n: int, overrides: list[str]) -> dict[str, Any]:
-    from benchmarks.settings import read_config
-
-    config = read_config(overrides)
+    config = read_config([*overrides, "trainer.max_epochs=1"])
     run._quiet()
     parts = prepare(config)
     images = _take(parts.images, n)
@@ -139,12 +134,10 @@ def _child(n: int, overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("n", type=int, help="number of images")
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
-    arguments = parser.parse_args()
-    register_schemas()
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("n", type=int, help="number of images")
+    arguments = parse(options, words)
     print(json.dumps(_child(arguments.n, arguments.overrides)))
 
 

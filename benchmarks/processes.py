@@ -24,6 +24,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.cycle import machine
+from benchmarks.settings import ROOT, parse, parser, read_config
+from deepcluster.data.loader import random_batches
+from deepcluster.models.head import ClusterHead
+from deepcluster.run.parts import Parts
+from deepcluster.run.prepare import prepare
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.seeding import mix
+
 PHASES = ["extraction", "clustering, gathered", "clustering, in shares", "training"]
 TEAMS = {"1 x 1": (1, 1), "1 x 2": (1, 2), "2 x 1": (2, 1)}  # processes, threads of each
 WARM_UP_STEPS = 3
@@ -41,18 +57,16 @@ class Team:
         for rank in range(n_processes):
             env = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n_processes))
             env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": str(n_threads)}
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.processes",
-                "--member",
-                "--steps",
-                str(steps),
-                "--",
-                *overrides,
-            ]
+            command = [sys.executable, "-m", "benchmarks.processes", "--member", "--steps", str(steps)]
             self.members.append(
-                subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    [*command, "--", *overrides],
+                    env=env,
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
             )
 
     def do(self, phase: str) -> float:
@@ -82,16 +96,10 @@ class Team:
 
 def be_member(steps: int, overrides: list[str]) -> None:
     """One process of a team: a phase's name on stdin, images per second on stdout."""
-    import torch
-    import torch.distributed as dist
-
-    from benchmarks.settings import read_config
-    from deepcluster.run.prepare import prepare
-
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if int(os.environ["WORLD_SIZE"]) > 1:
         dist.init_process_group("gloo")
-    config = read_config([*overrides, "trainer.accelerator=cpu"])
+    config = read_config([*overrides, "trainer.accelerator=cpu", "trainer.max_epochs=1"])
     with contextlib.redirect_stdout(io.StringIO()):
         parts = prepare(config)
     phases = Phases(config, parts, steps)
@@ -103,9 +111,7 @@ def be_member(steps: int, overrides: list[str]) -> None:
 class Phases:
     """The phases of a cycle as this process takes part in them."""
 
-    def __init__(self, config: Any, parts: Any, steps: int) -> None:
-        from deepcluster.models.head import ClusterHead
-
+    def __init__(self, config: TrainConfig, parts: Parts, steps: int) -> None:
         self.config, self.parts, self.steps = config, parts, steps
         self.head = ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images)))
         self.trained: Any = None  # DDP around the network, and its optimizer
@@ -120,8 +126,6 @@ class Phases:
             n_images = self._train(self.steps)
             meet()
             return n_images / (time.perf_counter() - started)
-        import torch
-
         parallel = "shares" if phase == "clustering, in shares" else "gather"
         clusterer = self.parts.clusterer
         if hasattr(clusterer.clustering, "parallel"):
@@ -134,14 +138,6 @@ class Phases:
 
     def _train(self, steps: int) -> int:
         """Steps as in trainer=ddp; returns the images of all processes."""
-        import torch
-        import torch.distributed as dist
-        from torch import nn
-        from torch.nn import functional
-
-        from deepcluster.data.loader import random_batches
-        from deepcluster.system.seeding import mix
-
         n_processes = dist.get_world_size() if dist.is_initialized() else 1
         rank = dist.get_rank() if dist.is_initialized() else 0
         if self.trained is None:
@@ -173,8 +169,6 @@ class Phases:
 
 def meet() -> None:
     """Wait for the others of the team."""
-    import torch.distributed as dist
-
     if dist.is_initialized():
         dist.barrier()
 
@@ -208,15 +202,14 @@ def spread(values: list[float], form: str = "{:.2f}") -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each team and phase")
-    parser.add_argument("--steps", type=int, default=30, help="training steps in a turn")
-    parser.add_argument("--out", type=Path, help="also write the rates of all rounds there, as JSON")
-    parser.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
-    options = parser.parse_args(words)
+    given = parser(__doc__)
+    given.add_argument("--rounds", type=int, default=5, help="turns of each team and phase")
+    given.add_argument("--steps", type=int, default=30, help="training steps in a turn")
+    given.add_argument("--out", type=Path, help="also write the rates of all rounds there, as JSON")
+    given.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
+    options = parse(given, words)
     if options.rounds < 1 or options.steps < 1:
-        parser.error(f"--steps and --rounds must be at least 1, got {options.steps} and {options.rounds}")
+        given.error(f"--steps and --rounds must be at least 1, got {options.steps} and {options.rounds}")
     if options.member:
         be_member(options.steps, options.overrides)
         return
@@ -228,11 +221,6 @@ def main(words: list[str] | None = None) -> None:
 
 def print_table(rates: dict[str, dict[str, list[float]]]) -> None:
     """One line per phase: images per second of each team, and the two ratios."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from benchmarks.cycle import machine
-
     table = Table(title=f"processes x threads, images/s, median (range); {machine()}")
     for title in ["phase", *TEAMS, "2 x 1 to 1 x 1", "2 x 1 to 1 x 2"]:
         table.add_column(title)

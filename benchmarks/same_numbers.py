@@ -1,12 +1,13 @@
 """Do two checkouts compute the same numbers? Hashes of weights, assignments and figures of small runs.
 
-    python -m benchmarks.same_numbers record AFTER.json --folder NEW_FOLDER [--checkout DIR] [--only base pic]
+    python -m benchmarks.same_numbers record BEFORE.json --folder OLD_RUNS --checkout OLD_CHECKOUT
+    python -m benchmarks.same_numbers record AFTER.json --folder NEW_RUNS --only base pic
     python -m benchmarks.same_numbers compare BEFORE.json AFTER.json
 
 `record` types train.py and eval.py of a checkout, one thread and fp32 each, so it serves any commit: it knows nothing
 of the package. `--voc` and `--retrieval` name sets for the evaluations that need their own (data.md); without them
 those are left out. `compare` names what differs and ends with 1. The same machine and packages are meant: another
-processor sums in another order. `--only smallest` is the run of a few seconds that the tests do.
+processor sums in another order. `--only smallest` is a run of seconds, for the tests.
 """
 
 import argparse

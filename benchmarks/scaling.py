@@ -13,7 +13,6 @@ when it needs them, and `anonymous` without any file's pages, which is what must
 of the processor (`cpu`, of this process), which other programs on the machine do not lengthen: the plot shows these.
 """
 
-import argparse
 import csv
 import json
 import os
@@ -28,7 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.settings import ROOT, parse, parser, read_config
+
 COLUMNS = [
     "n", "k", "p", "dtype", "on_disk", "store_mb", "features_s", "reduction_s", "clustering_s", "compare_s",
     "extraction_cpu_s", "clustering_cpu_s",
@@ -143,7 +143,6 @@ def children(pid: int) -> list[int]:
 
 def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, Any]:
     """One reassignment of n made images to k clusters, measured; in this process."""
-    from benchmarks.settings import read_config
     from deepcluster.clustering import metrics
     from deepcluster.clustering.describe import describe
     from deepcluster.data.views import feature_view
@@ -151,7 +150,9 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
     from deepcluster.training.clusterer import Clusterer
     from deepcluster.weights.network import build_backbone
 
-    config = read_config([*NETWORK, *SETTINGS, f"clustering.k={k}", f"extraction.scratch={scratch}", *overrides])
+    config = read_config(
+        [*NETWORK, *SETTINGS, f"clustering.k={k}", f"extraction.scratch={scratch}", *overrides, "trainer.max_epochs=1"]
+    )
     run._quiet()
     images = MadeImages(n)
     backbone = build_backbone({"arch": config.arch, "in_channels": 1, "image_size": SIDE}, seed=config.seed)
@@ -275,9 +276,9 @@ def plot(file: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = parser.add_subparsers(dest="task", required=True)
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    tasks = options.add_subparsers(dest="task", required=True)
     measuring = tasks.add_parser("measure", help="fill the csv")
     measuring.add_argument("csv", type=Path)
     measuring.add_argument("--n", type=int, nargs="+", required=True, help="numbers of images")
@@ -290,17 +291,14 @@ def main() -> None:
     drawing = tasks.add_parser("plot", help="draw the csv")
     drawing.add_argument("csv", type=Path)
     drawing.add_argument("picture", type=Path)
-    words, overrides = sys.argv[1:], []
-    if "--" in words:
-        words, overrides = words[: words.index("--")], words[words.index("--") + 1 :]
-    arguments = parser.parse_args(words)
+    arguments = parse(options, words)
     if arguments.task == "plot":
         plot(arguments.csv, arguments.picture)
         return
     if arguments.task == "one":
-        print(json.dumps(reassign(arguments.n, arguments.k, arguments.scratch.resolve(), overrides)))
+        print(json.dumps(reassign(arguments.n, arguments.k, arguments.scratch.resolve(), arguments.overrides)))
     else:
-        measure(arguments.csv, arguments.n, arguments.k, arguments.scratch.resolve(), overrides)
+        measure(arguments.csv.resolve(), arguments.n, arguments.k, arguments.scratch.resolve(), arguments.overrides)
 
 
 if __name__ == "__main__":

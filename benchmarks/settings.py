@@ -1,19 +1,38 @@
-"""The settings of a run, as benchmarks need them."""
+"""What benchmarks share: the settings of a run from overrides, and the words of a command."""
 
-import dataclasses
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
 from deepcluster.settings.train import TrainConfig, register_schemas, train_config
-from deepcluster.tracking.logger import Logger
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
 
 
-def read_config(overrides: list[str]) -> TrainConfig:
-    """The settings of a run of one epoch that logs to nobody."""
+def read_config(overrides: Sequence[str]) -> TrainConfig:
+    """The settings of `python train.py OVERRIDES`."""
     register_schemas()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = train_config(compose("train", overrides))
-    return dataclasses.replace(config, trainer={**config.trainer, "max_epochs": 1}, logger=Logger())
+        return train_config(compose("train", list(overrides)))
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser whose --help is the docstring of a benchmark."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def parse(options: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a benchmark; what follows `--` is train.py's and becomes `overrides`.
+
+    Args:
+        words: None for those of the command line.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    end = words.index("--") if "--" in words else len(words)
+    arguments = options.parse_args(words[:end])
+    arguments.overrides = words[end + 1 :]
+    return arguments

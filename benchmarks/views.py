@@ -10,6 +10,7 @@ import time
 
 import torch
 
+from benchmarks.settings import parser
 from deepcluster.data.augment import Augmentation
 from deepcluster.data.views import TrainView
 
@@ -43,7 +44,14 @@ def measure(size: int, batch_size: int, rounds: int, on_files: bool) -> None:
         print(f"  {way:14} {rate:8.0f} images/s per core ({1e3 / rate:.2f} ms an image), {ratio:5.1f} x plain's time")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=7, help="after one that is not counted")
+    rounds = options.parse_args().rounds
     torch.set_num_threads(1)
     for size, batch_size, on_files in ((32, 64, False), (32, 256, False), (224, 64, True)):
-        measure(size, batch_size, rounds=7, on_files=on_files)
+        measure(size, batch_size, rounds=rounds, on_files=on_files)
+
+
+if __name__ == "__main__":
+    main()

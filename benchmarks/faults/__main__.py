@@ -1,4 +1,7 @@
-"""Faults done to real runs, and what came of them: `python -m benchmarks.faults [PART ...] --kills 50`.
+"""Faults done to real runs, and what came of them.
+
+    python -m benchmarks.faults --kills 50
+    python -m benchmarks.faults files disk processes
 
 Parts: kills (kill -9 at random moments), files (a damaged last.ckpt), disk (full while each file is written; needs
 root), processes (a data worker or a rank killed, a file that hangs). Exit status 1 if any fault did harm.
@@ -30,6 +33,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: kills")
     parser.add_argument("--kills", type=int, default=50, help="runs that are killed")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and bytes")
+    parser.add_argument("--most", type=int, help="faults of each of the other parts; default: all")
     parser.add_argument("--folder", type=Path, help="where the runs go; default: a new temporary folder")
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
@@ -37,9 +41,9 @@ def main() -> int:
     folder: Path = given.folder or Path(tempfile.mkdtemp(prefix="faults_"))
     say = partial(print, flush=True)
     others: dict[str, Callable[[Path], list[Tried]]] = {
-        "files": lambda place: run_files(place, given.seed, say),
-        "disk": lambda place: run_disk(place, say),
-        "processes": lambda place: run_processes(place, say),
+        "files": lambda place: run_files(place, given.seed, given.most, say),
+        "disk": lambda place: run_disk(place, given.most, say),
+        "processes": lambda place: run_processes(place, given.most, say),
     }
     harmed, lines = 0, []
     for part in given.parts or ["kills"]:

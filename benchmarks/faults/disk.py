@@ -1,4 +1,4 @@
-"""The disk becomes full while a file is written, for each file of a run: `python -m benchmarks.faults disk`.
+"""The disk becomes full while a file is written, for each file of a run: the part "disk".
 
 A small disk in memory (tmpfs, which only root can mount) is filled at the moment at which the run opens the file.
 """
@@ -16,7 +16,7 @@ from benchmarks.faults.kills import SMALL
 from benchmarks.faults.report import Tried, error_line
 from benchmarks.faults.runs import Runs, differences
 
-# The file, and the how-manieth time that it is written.
+# A file, and at which of its writings the disk is filled.
 MOMENTS = [
     (".hydra/config.yaml", 1),
     ("samples.jsonl.gz", 1),
@@ -33,15 +33,18 @@ MOMENTS = [
 ]
 
 
-def run_disk(folder: Path, say: Callable[[str], None]) -> list[Tried]:
-    """Fill the disk at each of `MOMENTS`; make room, go on as the run said, compare with a run that had room.
+def run_disk(folder: Path, most: int | None, say: Callable[[str], None]) -> list[Tried]:
+    """Fill the disk at each of `MOMENTS`, make room, go on as the run said, compare with a run that had room.
+
+    Args:
+        most: only the first so many moments.
 
     Raises:
         PermissionError: if no disk can be mounted here.
     """
     runs, done = Runs(folder), []
     runs.train(*SMALL, "output_dir=whole")
-    for name, time in MOMENTS:
+    for name, time in MOMENTS[:most]:
         with _small_disk(runs.folder / "disk") as disk:
             done.append(_fill_at(runs, disk, name, time))
         say(f"{done[-1].fault}: {'; '.join(done[-1].wrong) or 'as it should be'}\n    {done[-1].said}")

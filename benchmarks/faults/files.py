@@ -1,4 +1,4 @@
-"""A last.ckpt that is cut, changed or another's, and a resume from it: `python -m benchmarks.faults files`."""
+"""A last.ckpt that is cut, changed or another's, and a resume from it: the part "files"."""
 
 import itertools
 import os
@@ -25,8 +25,8 @@ class Code:
         return (Path.touch, (self.file,))
 
 
-def run_files(folder: Path, seed: int, say: Callable[[str], None]) -> list[Tried]:
-    """Spoil last.ckpt of a run of which the last epoch is missing; go on; compare with the run that had it all."""
+def run_files(folder: Path, seed: int, most: int | None, say: Callable[[str], None]) -> list[Tried]:
+    """Damage last.ckpt of a run that stopped in its last epoch, resume, compare with a run that was not stopped."""
     runs, draw, done = Runs(folder), random.Random(seed), []
     runs.train(*SMALL, "output_dir=whole")
     runs.train(*SMALL, "output_dir=other", "seed=2")
@@ -47,7 +47,7 @@ def run_files(folder: Path, seed: int, say: Callable[[str], None]) -> list[Tried
     faults.append(("replaced by that of another seed", lambda file: shutil.copy(other, file)))
     faults.append(("replaced by a pickle with code", lambda file: torch.save(Code(file.parent / "ran"), file)))
     faults.append(("gone", lambda file: file.unlink()))
-    for fault, spoil in faults:
+    for fault, spoil in faults[:most]:
         run = runs.folder / "spoilt"
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(runs.folder / "cut_off", run)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, resume, compare with the uninterrupted run: `python -m benchmarks.faults kills`."""
+"""kill -9 at random moments, resume, compare with the uninterrupted run: the part "kills"."""
 
 import csv
 import random

@@ -1,4 +1,4 @@
-"""Processes that end or hang beside the run: `python -m benchmarks.faults processes`.
+"""Processes that end or hang beside the run: the part "processes".
 
 A data worker is killed, one of two ranks is killed, a file does not come from its disk; in extraction and in training.
 """
@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +25,18 @@ ENDS_WITHIN_S = 60.0  # the others of a run, when one of its processes was kille
 HANGS_S = 5  # data.timeout_s of the runs whose disk hangs
 
 
-def run_processes(folder: Path, say: Callable[[str], None]) -> list[Tried]:
-    """All of this file; each fault is one line."""
+def run_processes(folder: Path, most: int | None, say: Callable[[str], None]) -> list[Tried]:
+    """All faults of this file, or the first so many; each is one line."""
     runs, done = Runs(folder), []
     shutil.rmtree(runs.folder / "whole", ignore_errors=True)
     shutil.rmtree(runs.folder / "pictures_whole", ignore_errors=True)
     pictures = _pictures(runs.folder / "pictures")
-    for phase in ("extraction", "training"):
-        for fault in (_worker_killed, _hung_file):
-            done.append(fault(runs, pictures, phase))
-            _say(done[-1], say)
-    for phase in ("extraction", "training"):
-        for rank in (0, 1):
-            done.append(_rank_killed(runs, phase, rank))
-            _say(done[-1], say)
+    phases = ("extraction", "training")
+    faults = [partial(fault, runs, pictures, phase) for phase in phases for fault in (_worker_killed, _hung_file)]
+    faults += [partial(_rank_killed, runs, phase, rank) for phase in phases for rank in (0, 1)]
+    for fault in faults[:most]:
+        done.append(fault())
+        _say(done[-1], say)
     return done
 
 

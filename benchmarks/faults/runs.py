@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,8 @@ class Runs:
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         self._mark = mmap.mmap(-1, MARK)
         self.pid = -1  # of the run, while there is one
-        import pytorch_lightning.loggers  # noqa: F401  # imported here, so that no run pays for it
-
-        import deepcluster.app.command_line
-        import deepcluster.app.train_command  # noqa: F401
+        for name in ("pytorch_lightning.loggers", "deepcluster.app.train_command", *_modules_of_phases()):
+            import_module(name)  # here, so that no run pays for it
 
     def train(
         self,
@@ -172,11 +171,15 @@ class Runs:
         for name, places in PHASES.items():
             for place in places:
                 module, _, path = place.partition(":")
-                owner: Any = sys.modules[module]
+                owner: Any = import_module(module)
                 *above, last = path.split(".")
                 for part in above:
                     owner = getattr(owner, part)
                 setattr(owner, last, marked(getattr(owner, last), name))
+
+
+def _modules_of_phases() -> list[str]:
+    return [place.partition(":")[0] for places in PHASES.values() for place in places]
 
 
 def _lines(reader: int, deadline: list[float]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,11 @@ class Typist:
         """python eval.py arguments."""
         return self.type(self.command(REPOSITORY / "eval.py", *arguments))[0]
 
+    def benchmark(self, name: str, *arguments: str) -> Finished:
+        """python -m benchmarks.NAME arguments."""
+        file, package = REPOSITORY / "benchmarks" / f"{name}.py", REPOSITORY / "benchmarks" / name / "__main__.py"
+        return self.type(self.command(file if file.is_file() else package, *arguments))[0]
+
     def command(
         self,
         entry: Path,
@@ -157,13 +164,8 @@ def clean_environment() -> dict[str, str]:
 def serve() -> None:
     """Read requests, fork for each, answer with the exit status."""
     sys.path.insert(0, str(REPOSITORY))
-    import pytorch_lightning.loggers  # noqa: F401
-    import tensorboard  # noqa: F401
-
-    import deepcluster.app.command_line
-    import deepcluster.app.eval_command
-    import deepcluster.app.train_command  # noqa: F401
-
+    for name in ("pytorch_lightning.loggers", "tensorboard", *_package()):
+        import_module(name)
     for line in sys.stdin:
         children = []
         for command in json.loads(line):
@@ -172,6 +174,13 @@ def serve() -> None:
                 become(**command)
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         print(json.dumps(statuses), flush=True)
+
+
+def _package() -> list[str]:
+    """All modules of ours, so that no command pays for importing them and what they import."""
+    import deepcluster  # here, because this process has started for that
+
+    return [module.name for module in pkgutil.walk_packages(deepcluster.__path__, "deepcluster.")]
 
 
 def become(
@@ -195,7 +204,8 @@ def become(
     if kill is not None:
         kill_at(*kill)
     sys.argv = [entry, *arguments]
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode) for i, mode in enumerate(("r", "w", "w")))
+    streams = (os.fdopen(i, mode, closefd=False) for i, mode in enumerate(("r", "w", "w")))
+    sys.stdin, sys.stdout, sys.stderr = streams
     status = 0
     try:
         runpy.run_path(entry, run_name="__main__")
