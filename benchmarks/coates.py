@@ -83,7 +83,7 @@ def main(words: list[str] | None = None) -> None:
                 parts.backbone,  # noqa: B023
                 images,
                 parts.view(images),  # noqa: B023
-                config.extraction,  # noqa: B023
+                batch_size=config.extraction.batch_size,  # noqa: B023
                 num_workers=parts.num_workers,  # noqa: B023
                 device=parts.device,  # noqa: B023
                 dtype=torch.float32,

@@ -252,7 +252,7 @@ def measure_extraction(config: TrainConfig, parts: Parts, steps: int, rounds: in
         parts.backbone,
         images,
         parts.clusterer.view,
-        config.extraction,
+        batch_size=config.extraction.batch_size,
         num_workers=parts.num_workers,
         device=device,
         dtype=parts.precision.extraction,

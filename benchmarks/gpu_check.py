@@ -34,7 +34,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view
 from deepcluster.evaluation.probe.linear_probe import LinearProbe
 from deepcluster.evaluation.probe.representation import Evaluation, labelled_split, measure
-from deepcluster.features.extraction import Extraction, FeaturePass, collect, feature_pass, reduced_features
+from deepcluster.features.extraction import FeaturePass, collect, feature_pass, reduced_features
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.coates import Coates
 from deepcluster.weights.start import KMeansPatchesInit
@@ -90,8 +90,7 @@ def _pass(device: torch.device, dtype: torch.dtype, images: ImageSet | None = No
         pixels = torch.randint(0, 256, (512, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
         images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
     view = feature_view(Data(size=32), images, [0.5] * 3, [0.25] * 3)
-    settings = Extraction(batch_size=128)
-    return feature_pass(backbone, images, view, settings, num_workers=0, device=device, dtype=dtype)
+    return feature_pass(backbone, images, view, batch_size=128, num_workers=0, device=device, dtype=dtype)
 
 
 def extraction(device: torch.device, dtype: torch.dtype) -> str:

@@ -13,7 +13,7 @@ from torchvision import models
 
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.export import Export
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5

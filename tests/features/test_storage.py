@@ -13,8 +13,8 @@ from support import tiny
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.features import storage
-from deepcluster.features.extraction import Extraction
-from deepcluster.features.storage import Storage, choose
+from deepcluster.features.settings import Extraction
+from deepcluster.features.storage import Storage, choose_storage
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system.machine import free_memory
 from deepcluster.training.clusterer import Clusterer
@@ -30,7 +30,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chosen(n: int, *, store: str = "auto", dtype: str = "auto", unit: bool = True, gb: float | None = None) -> str:
-    found = choose(store, dtype, n=n, dim=250, unit_length=unit, memory_gb=gb, folder=Path("scratch"))
+    found = choose_storage(store, dtype, n=n, dim=250, unit_length=unit, memory_gb=gb, folder=Path("scratch"))
     return f"{str(found.dtype).removeprefix('torch.')} {'disk' if found.folder else 'memory'}"
 
 

@@ -12,7 +12,7 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext, Untrained
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system.seeding import generator

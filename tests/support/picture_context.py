@@ -8,7 +8,7 @@ from support.tiny import CARD
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system.progress import Progress

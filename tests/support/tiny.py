@@ -17,7 +17,7 @@ from deepcluster.data.images import MemoryImages
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view, train_view
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.head import ClusterHead
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system import distributed

@@ -11,7 +11,7 @@ from support import tiny
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.weights.recognise import Weights

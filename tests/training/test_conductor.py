@@ -19,7 +19,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
-from deepcluster.features.extraction import Extraction, FeaturePass, feature_pass, reduced_features
+from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features
 from deepcluster.features.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
 from deepcluster.training.optimizer import Optimizer
@@ -31,9 +31,8 @@ def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:
     backbone = network or LeNet5(1, 16, batch_norm=True)
     pictures = tiny.images()
     view = feature_view(Data(size=16), pictures, tiny.MEAN, tiny.STD)
-    settings = Extraction(batch_size=batch_size)
     return feature_pass(
-        backbone, pictures, view, settings, num_workers=0, device=torch.device("cpu"), dtype=torch.float32
+        backbone, pictures, view, batch_size=batch_size, num_workers=0, device=torch.device("cpu"), dtype=torch.float32
     )
 
 

@@ -15,7 +15,8 @@ from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
-from deepcluster.features.extraction import Extraction, FeaturePass, feature_pass
+from deepcluster.features.extraction import FeaturePass, feature_pass
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.weights.recognise import Weights
 
@@ -128,7 +129,7 @@ class EvaluationContext:
             backbone or self.backbone,
             images,
             feature_view(self.data, images, self.card["mean"], self.card["std"]),
-            self.extraction,
+            batch_size=self.extraction.batch_size,
             num_workers=n_workers(self.data, images),
             device=self.device,
             dtype=self.dtype,

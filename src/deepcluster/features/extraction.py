@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,77 +17,13 @@ from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
 from deepcluster.features.inference import inference_copy
-from deepcluster.features.storage import DTYPES, STORES, Storage, choose
+from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
 from deepcluster.system import collectives, distributed
 from deepcluster.system.machine import free_memory, size
 from deepcluster.system.seeding import generator
-from deepcluster.system.setting import setting
 
 Progress = Callable[[int], None]
-
-
-@dataclass(kw_only=True)
-class Extraction:
-    """Settings of the feature pass.
-
-    Args:
-        batch_size: images per forward pass (memory and speed only, never the result's meaning).
-        buffer_mb: raw features kept in memory until PCA is fitted. What does not fit is computed twice.
-        store: where the reduced features are kept while they are clustered: "memory", "disk" (a mapped file, which
-            is gone afterwards), or "auto": in memory where they fit, else on disk.
-        store_dtype: "float32", "float16" (half the room), or "auto": float16 only where float32 does not fit and
-            rows have length 1 (reduction.l2). What was chosen stands in the run's config.yaml, so that a resumed run
-            keeps it.
-        memory_gb: memory (1e9 bytes) that reduced features may take; null: half of what is free.
-        scratch: folder for the mapped file, on a fast disk; null: the run's.
-        reuse_mb: reduced features of the untrained network kept for the first clusterings (in memory) and for other
-            jobs of the same sweep (in its folder), each at most; 0 keeps none. Only where all images fit PCA.
-    """
-
-    batch_size: int = 256
-    buffer_mb: int = 512
-    store: str = setting("auto", may_change=True)
-    store_dtype: str = "auto"
-    memory_gb: float | None = setting(None, may_change=True)
-    scratch: str | None = setting(None, may_change=True)
-    reuse_mb: int = 1024
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("store", self.store, STORES),
-            ("store_dtype", self.store_dtype, ("auto", *DTYPES)),
-        ):
-            if value not in allowed:
-                raise ValueError(f"extraction.{name} must be one of {', '.join(allowed)}, got {value!r}")
-        if self.memory_gb is not None and not self.memory_gb > 0:
-            raise ValueError(
-                f"extraction.memory_gb must be above 0 (or null: half of what is free), got {self.memory_gb}"
-            )
-        if self.batch_size < 1:
-            raise ValueError(f"extraction.batch_size must be at least 1, got {self.batch_size}")
-        if self.buffer_mb < 0:
-            raise ValueError(f"extraction.buffer_mb must be at least 0, got {self.buffer_mb}; 0 keeps nothing")
-        if self.reuse_mb < 0:
-            raise ValueError(f"extraction.reuse_mb must be at least 0, got {self.reuse_mb}; 0 keeps nothing")
-
-    def storage(self, n: int, dim: int, *, unit_length: bool, folder: Path) -> Storage:
-        """How n rows of `dim` reduced features will be kept; the file goes into `folder` if scratch is null.
-
-        Raises:
-            ValueError: if there is no room for them, or no folder `scratch`.
-        """
-        if self.scratch is not None and not Path(self.scratch).is_dir():
-            raise ValueError(f"extraction.scratch={self.scratch}: there is no such folder; make it, or name another")
-        return choose(
-            self.store,
-            self.store_dtype,
-            n=n,
-            dim=dim,
-            unit_length=unit_length,
-            memory_gb=self.memory_gb,
-            folder=folder if self.scratch is None else Path(self.scratch),
-        )
 
 
 @dataclass(kw_only=True)
@@ -142,8 +77,8 @@ def feature_pass(
     backbone: Backbone,
     images: ImageSet,
     view: FeatureView,
-    settings: Extraction,
     *,
+    batch_size: int,
     num_workers: int,
     device: torch.device,
     dtype: torch.dtype,
@@ -169,7 +104,7 @@ def feature_pass(
         network=forward,
         images=images,
         view=view,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         num_workers=num_workers,
         device=device,
         dtype=dtype,

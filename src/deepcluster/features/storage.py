@@ -1,6 +1,6 @@
 """Where the reduced features (N, P) of one reassignment are kept: memory or a mapped file, float32 or float16.
 
-features.py fills what is made here, the clustering reads it in blocks, reassign.py lets it go.
+extraction.py fills what is made here, the clustering reads it in blocks, reassign.py lets it go.
 """
 
 import os
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from deepcluster.system.machine import free_disk, free_memory, size
 
-STORES = ("auto", "memory", "disk")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 SHARE = 0.5  # of the free memory that reduced features may take: the clustering and the training need theirs
 LARGEST_HALF = 65_504.0  # float16
@@ -81,7 +80,7 @@ class Storage:
             )
 
 
-def choose(
+def choose_storage(
     store: str,
     store_dtype: str,
     *,

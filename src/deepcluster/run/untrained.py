@@ -69,7 +69,7 @@ def probe_source(
             backbone,
             images,
             parts.view(images),
-            config.extraction,
+            batch_size=config.extraction.batch_size,
             num_workers=parts.num_workers,
             device=device,
             dtype=parts.precision.extraction,

@@ -8,7 +8,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.stored import read_stored_config

@@ -12,8 +12,9 @@ from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
-from deepcluster.features.extraction import Extraction, feature_pass, reduced_features, timed
+from deepcluster.features.extraction import feature_pass, reduced_features, timed
 from deepcluster.features.reuse import UntrainedFeatures
+from deepcluster.features.settings import Extraction
 from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
 from deepcluster.system import collectives, distributed
@@ -69,7 +70,7 @@ class Clusterer:
             backbone,
             self.images,
             self.view,
-            self.extraction,
+            batch_size=self.extraction.batch_size,
             num_workers=self.num_workers,
             device=device,
             dtype=self.dtype,

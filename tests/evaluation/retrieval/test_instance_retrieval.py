@@ -26,7 +26,7 @@ from deepcluster.evaluation.retrieval.region_features import Item, RegionFeature
 from deepcluster.evaluation.retrieval.report import Search
 from deepcluster.evaluation.retrieval.sets import read_resized
 from deepcluster.evaluation.retrieval.top_answers import COLOURS, FRAME, RetrievalWithPage, answer_page, chosen
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5

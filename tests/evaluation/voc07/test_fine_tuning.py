@@ -16,7 +16,7 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.lists import read_split
 from deepcluster.evaluation.voc07.training import Classifier, FineTuning, _batches, fine_tune, masked_loss
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet

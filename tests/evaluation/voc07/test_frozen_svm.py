@@ -13,7 +13,7 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.voc07 import linear_svm
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm, draw_rows
 from deepcluster.evaluation.voc07.linear_svm import LinearSvm, svm_scores, unit_rows
-from deepcluster.features.extraction import Extraction
+from deepcluster.features.settings import Extraction
 from deepcluster.models.lenet import LeNet5
 from deepcluster.weights.recognise import Weights
 
