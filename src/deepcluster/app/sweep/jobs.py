@@ -16,12 +16,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepcluster.data.settings import HOW_READ
 from deepcluster.settings.composed import as_dataclass
-from deepcluster.settings.resume import MACHINE
+from deepcluster.settings.resume import may_change
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, register_schemas
 from deepcluster.system.atomic import write_atomically
+from deepcluster.training.processes import TIMEOUT_KEY
 
 JOB_FILE = "job.json"
 SHARED = ".untrained"  # the sweep's folder of what its jobs share, see features/reuse.py
@@ -29,19 +29,17 @@ RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
 SAME_FOR_ALL = ("output_dir", "sweep")  # and known, so no table needs them
 # Options of Hydra's plugins that configs/hydra/GROUP/NAME.yaml stands for: Hydra would take theirs as its schema.
 OWN_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), "sweeper": ("optuna",)}
-# What decides how and where a run is computed or told, not what it finds.
+# Settings that change no result, besides those that are marked as what a resumed run may change (system/setting.py).
 NO_DIFFERENCE = (
     "output_dir",
     "resume",
     "objective",
-    "estimate",
-    "logger",
-    "checkpoint",
-    *(f"extraction.{name}" for name in ("reuse_mb", "store", "memory_gb", "scratch")),
-    # each process has batches of data.batch_size, so their number decides what a step is
-    *(f"trainer.{name}" for name in MACHINE if name not in ("devices", "num_nodes")),
-    *(f"data.{name}" for name in (*HOW_READ, "on_broken")),
+    "extraction.reuse_mb",
+    *(f"data.{name}" for name in ("in_memory", "memory_gb", "check", "cache_gb")),
+    # not trainer.devices: each process has batches of data.batch_size, so their number decides what a step is
+    *(f"trainer.{name}" for name in ("accelerator", "strategy", TIMEOUT_KEY)),
 )
+A_DIFFERENCE = ("trainer", "data.root")  # marked all the same: other epochs or other images are another job
 
 
 @dataclass(kw_only=True)
@@ -201,9 +199,11 @@ def identity(cfg: DictConfig) -> str:
     """A hash of what decides a run's result, from its config; 32 hexadecimal digits."""
     plain = OmegaConf.to_container(cfg)
     assert isinstance(plain, dict)
-    for key in NO_DIFFERENCE:
-        group, _, name = key.rpartition(".")
-        node = plain.get(group, {}) if group else plain
+    for key in {*may_change(cfg), *NO_DIFFERENCE}.difference(A_DIFFERENCE):
+        *groups, name = key.split(".")
+        node: Any = plain
+        for group in groups:
+            node = node.get(group) or {}
         node.pop(name, None)
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16).hexdigest()
 
