@@ -53,7 +53,7 @@ class KMeans(Clustering):
     """
 
     kind: str = "kmeans"
-    k: int = 1000
+    k: int = 50
     n_iter: int = 20  # original: clustering.py, run_kmeans
     n_redo: int = 1
     spherical: bool = False

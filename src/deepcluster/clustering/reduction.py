@@ -83,7 +83,7 @@ class Reduction:
         fit_images: fit PCA on at most so many images; null: on all.
     """
 
-    dim: int | None = 256  # original: clustering.py, preprocess_features(pca=256)
+    dim: int | None = 64  # 256 in the 2018 code (clustering.py, preprocess_features); the default network has 84
     whiten: bool = True
     l2: bool = True
     epsilon: float = 1e-6

@@ -46,7 +46,7 @@ class ClusterQuality(Evaluator):
     k: int | None = None
     n_seeds: int = 5
     n_iter: int = 20
-    reduction: Reduction = field(default_factory=Reduction)
+    reduction: Reduction = field(default_factory=lambda: Reduction(dim=256))
     nmi_average: str = "arithmetic"
 
     def __post_init__(self) -> None:

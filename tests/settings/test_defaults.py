@@ -1,0 +1,83 @@
+"""A default stands once, in its dataclass: a YAML file holds what differs, and what a paper fixed with its source."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from support.configs import CONFIGS
+
+from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
+from deepcluster.settings.train import TrainConfig
+
+SCHEMA = OmegaConf.structured(TrainConfig)
+CLASSES = {**OPTIONS, **EVAL_OPTIONS}
+GROUPS = [*(str(name) for name in SCHEMA), *EVAL_OPTIONS]
+
+
+def values(node: dict[str, Any], schema: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each value of a file that its schema has too: its full name, the value, the default."""
+    for name, value in node.items():
+        if name not in schema:
+            continue
+        default = schema._get_node(name)
+        if isinstance(value, dict) and isinstance(default, DictConfig):
+            yield from values(value, default, f"{prefix}{name}.")
+        elif not OmegaConf.is_missing(schema, name):
+            yield f"{prefix}{name}", value, OmegaConf.to_container(schema)[name]  # type: ignore[call-overload, index]
+
+
+def schema_of(file: Path) -> DictConfig | None:
+    """What a group's file is merged into; None for a variant of another file, which may say the default again."""
+    text = file.read_text()
+    group = file.parent.name
+    kind = re.search(rf"/{group}_(\w+)@_here_", text)
+    if kind:
+        return OmegaConf.structured(CLASSES[group][kind[1]])
+    return None if "defaults:" in text else SCHEMA[group]
+
+
+def repeated(file: Path, schema: DictConfig) -> list[str]:
+    plain = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(plain, dict)
+    return [name for name, value, default in values(plain, schema) if value == default]  # type: ignore[arg-type]
+
+
+FILES = [
+    file for group in GROUPS for file in sorted((CONFIGS / group).glob("*.yaml")) if group not in ("arch", "trainer")
+]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_a_groups_file_holds_only_what_differs(file: Path) -> None:
+    schema = schema_of(file)
+    assert schema is None or not repeated(file, schema)
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_repeats_a_default_only_where_a_paper_fixed_it(file: Path) -> None:
+    text = file.read_text()
+    plain = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(plain, dict)
+    names = []
+    for group, node in plain.items():
+        if group in ("defaults", "arch", "trainer") or not isinstance(node, dict):
+            continue
+        kind = re.search(rf"override /{group}: (\w+)", text)
+        classes = CLASSES.get(str(group), {})
+        schema = (
+            SCHEMA[group]
+            if not classes
+            else OmegaConf.structured(classes.get(kind[1] if kind else "", next(iter(classes.values()))))
+        )
+        names += [f"{group}.{name}" for name, value, default in values(node, schema) if value == default]  # type: ignore[arg-type]
+    lines = text.splitlines()
+    bare = []
+    for name in names:
+        key = name.rpartition(".")[2]
+        at = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{key}:"))
+        if "#" not in lines[at] and not lines[at - 1].strip().startswith("#"):
+            bare.append(name)
+    assert not bare, f"{bare} of {file.name} equal the defaults: leave them out, or say which paper fixed them"
