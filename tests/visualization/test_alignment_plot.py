@@ -8,7 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from support.evaluated import Said, context, lenet, pictures
 
-from deepcluster.visualization.alignment_plot import DrawnInitialAlignment, draw
+from deepcluster.visualization.alignment_chart import draw
+from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 
 
 def test_every_setting_has_a_box_of_its_seeds_at_its_k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
-from deepcluster.evaluation.clusters.assign import write_clusters
+from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.evaluation.probe.representation import labelled_split, measure
 from deepcluster.models.head import ClusterHead
 from deepcluster.run import resuming

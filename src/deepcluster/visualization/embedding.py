@@ -14,9 +14,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters.nearest_centroid import check_choice, origin
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.evaluation.clusters.nearest_centroid import origin
+from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import mix
 from deepcluster.visualization import embedding_charts
@@ -78,7 +77,6 @@ class Embedding(Evaluator):
             raise ValueError(f"evaluation.perplexity must be above 1, got {self.perplexity}")
         if not 0 <= self.min_dist <= 1:
             raise ValueError(f"evaluation.min_dist must be between 0 and 1, got {self.min_dist}")
-        check_choice(self.clusters)
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Write embedding.csv and embedding_clusters.png, embedding_labels.png, embedding_thumbnails.png.

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from deepcluster.clustering.metrics import size_statistics
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters.assign import write_clusters
-from deepcluster.evaluation.clusters.nearest_centroid import check_choice, clustered, origin, stored_assignment
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.evaluation.clusters.clusters_file import write_clusters
+from deepcluster.evaluation.clusters.nearest_centroid import clustered, origin, stored_assignment
+from deepcluster.evaluation.context import EvaluationContext, Evaluator
 from deepcluster.system.atomic import write_atomically
 from deepcluster.visualization.gallery_html import Pages
 from deepcluster.visualization.gallery_members import ORDERS, Members, choose_members, in_order
@@ -72,7 +71,6 @@ class Gallery(Evaluator):
             raise ValueError(f"evaluation.clusters_per_page must be at least 1, got {self.clusters_per_page}")
         if not 8 <= self.thumbnail <= 512:
             raise ValueError(f"evaluation.thumbnail must be 8 to 512 pixels, got {self.thumbnail}")
-        check_choice(self.clusters)
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Write the pages, clusters.csv (the cluster of each image) and gallery.csv (the numbers of each cluster).

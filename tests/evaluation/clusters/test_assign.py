@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.evaluation.clusters import assign
-from deepcluster.evaluation.clusters.assign import write_clusters
+from deepcluster.evaluation.clusters import clusters_file
+from deepcluster.evaluation.clusters.clusters_file import write_clusters
 
 SAMPLES = ["a,b.png", "caf\udcc3.png", 'say "x".png', "d.png", "e.png"]
 
@@ -18,7 +18,7 @@ def pictures(labels: list[int] | None, classes: list[str] | None = None) -> Memo
 
 @pytest.mark.parametrize("rows", [1, 2, 65_536])
 def test_clusters_csv_is_the_same_in_any_blocks(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assign, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(clusters_file, "ROWS_AT_ONCE", rows)
     clusters, file = torch.tensor([3, 0, 0, 2, 1]), tmp_path / "clusters.csv"
     write_clusters(file, pictures([0, -1, 1, 1, 0], ["cat", "dog"]), clusters)
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:

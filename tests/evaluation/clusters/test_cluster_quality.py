@@ -15,7 +15,8 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Moments, Reduction
-from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality, quality
+from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
+from deepcluster.evaluation.clusters.label_fit import label_fit
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.system.seeding import mix
 
@@ -41,7 +42,7 @@ def clustered(folder: Path, k: int = 6) -> tuple[EvaluationContext, Assignment, 
 def test_quality_by_hand() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 2, -1])
     clusters = torch.tensor([0, 0, 1, 1, 1, 3, 2])
-    found = quality(labels, clusters, torch.tensor([1, 1, 0, 2]))
+    found = label_fit(labels, clusters, torch.tensor([1, 1, 0, 2]))
     assert found["purity"] == pytest.approx(5 / 6) and found["one_to_one_accuracy"] == pytest.approx(5 / 6)
     assert found["many_to_one_accuracy"] == pytest.approx(3 / 6)  # not by these images' majorities but as given
     assert found["clusters_used"] == 3  # the unlabelled image's does not count

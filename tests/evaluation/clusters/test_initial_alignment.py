@@ -19,6 +19,8 @@ from deepcluster.clustering.reduction import Moments, Reduction
 from deepcluster.evaluation.clusters import alignment_table
 from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
 from deepcluster.evaluation.clusters.label_free import predictability, reduce_pixels, silhouette
+from deepcluster.evaluation.clusters.untrained_clusters import measure
+from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.seeding import mix
 
@@ -40,6 +42,10 @@ class Drawn:
         return lenet(seed)
 
 
+def numbers(settings: InitialAlignment, given: EvaluationContext) -> dict[str, float]:
+    return measure(settings, given)[1]
+
+
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "initial_alignment.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -47,7 +53,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_every_row_is_what_a_plain_twin_of_its_network_gives(tmp_path: Path) -> None:
     draw = Drawn()
-    found = InitialAlignment(**SETTINGS, silhouette_images=1000).run(context(tmp_path, IMAGES, draw=draw, seed=7))
+    found = numbers(InitialAlignment(**SETTINGS, silhouette_images=1000), context(tmp_path, IMAGES, draw=draw, seed=7))
     assert draw.seeds == [7, 8, 9]  # one network a seed, for all K and dimensions
     table = rows(tmp_path)
     assert len(table) == 12
@@ -62,7 +68,7 @@ def test_every_row_is_what_a_plain_twin_of_its_network_gives(tmp_path: Path) -> 
         clusters = KMeans(k=k).fit(reduced, seed=mix(seed, "untrained", "k-means")).labels
         assert float(row["nmi"]) == pytest.approx(normalized_mutual_info_score(IMAGES.labels, clusters), abs=1e-9)
         assert float(row["silhouette"]) == pytest.approx(silhouette_score(reduced, clusters), abs=1e-5)
-        nmis.setdefault(alignment_table.setting_name(k, dim), []).append(float(row["nmi"]))
+        nmis.setdefault(alignment_table.pair_key(k, dim), []).append(float(row["nmi"]))
     for name, values in nmis.items():
         assert found[f"nmi_median_{name}"] == pytest.approx(float(np.median(values)))
         assert found[f"nmi_q1_{name}"] == pytest.approx(float(np.quantile(values, 0.25)))
@@ -74,32 +80,32 @@ def test_every_row_is_what_a_plain_twin_of_its_network_gives(tmp_path: Path) -> 
 
 def test_a_second_call_goes_on_where_the_first_was_stopped(tmp_path: Path) -> None:
     alignment = InitialAlignment(**SETTINGS)
-    whole = alignment.run(context(tmp_path / "whole", IMAGES, draw=Drawn()))
+    whole = numbers(alignment, context(tmp_path / "whole", IMAGES, draw=Drawn()))
     with pytest.raises(KeyboardInterrupt):
-        alignment.run(context(tmp_path / "cut", IMAGES, draw=Drawn(stop_at=3)))
+        numbers(alignment, context(tmp_path / "cut", IMAGES, draw=Drawn(stop_at=3)))
     second = Drawn()
-    assert alignment.run(context(tmp_path / "cut", IMAGES, draw=second)) == whole
+    assert numbers(alignment, context(tmp_path / "cut", IMAGES, draw=second)) == whole
     assert second.seeds == [3]
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
     fourth = Drawn()
-    InitialAlignment(**{**SETTINGS, "n_seeds": 4}).run(context(tmp_path / "cut", IMAGES, draw=fourth))
+    numbers(InitialAlignment(**{**SETTINGS, "n_seeds": 4}), context(tmp_path / "cut", IMAGES, draw=fourth))
     assert fourth.seeds == [4] and rows(tmp_path / "cut")[:12] == rows(tmp_path / "whole")
 
 
 def test_seeds_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
-    InitialAlignment(k=[3], n_seeds=1).run(context(tmp_path, IMAGES, draw=Drawn()))
+    numbers(InitialAlignment(k=[3], n_seeds=1), context(tmp_path, IMAGES, draw=Drawn()))
     with pytest.raises(ValueError, match=r"seeds of other settings \(evaluation.k, evaluation.l2 differ\)"):
-        InitialAlignment(k=[4], l2=False, n_seeds=1).run(context(tmp_path, IMAGES, draw=Drawn()))
+        numbers(InitialAlignment(k=[4], l2=False, n_seeds=1), context(tmp_path, IMAGES, draw=Drawn()))
     other = dataclasses.replace(IMAGES, samples=[f"other/{i}" for i in range(150)])
     with pytest.raises(ValueError, match=r"\(images differ\)"):
-        InitialAlignment(k=[3], n_seeds=1).run(context(tmp_path, other, draw=Drawn()))
+        numbers(InitialAlignment(k=[3], n_seeds=1), context(tmp_path, other, draw=Drawn()))
 
 
 def test_the_last_stage_is_another_layer_and_l2_another_space(tmp_path: Path) -> None:
     found = []
     for number, changed in enumerate([{}, {"layer": "last_stage"}, {"l2": False}, {"max_images": 100}]):
         settings: dict[str, Any] = {"k": [4], "n_seeds": 1, "label_free": False, **changed}
-        found.append(InitialAlignment(**settings).run(context(tmp_path / str(number), IMAGES, draw=Drawn())))
+        found.append(numbers(InitialAlignment(**settings), context(tmp_path / str(number), IMAGES, draw=Drawn())))
     assert len({one["nmi_median_k4_no_pca"] for one in found}) == 4
     assert found[3]["n_images"] == 100 and not any("silhouette" in name for name in found[0])
 
@@ -108,7 +114,7 @@ def test_without_labels_only_what_needs_none_is_told(tmp_path: Path) -> None:
     for labels in (None, torch.full((150,), -1)):
         folder = tmp_path / str(labels is None)
         bare = context(folder, dataclasses.replace(IMAGES, labels=labels), draw=Drawn())
-        found = InitialAlignment(**SETTINGS).run(bare)
+        found = numbers(InitialAlignment(**SETTINGS), bare)
         assert not any(name.startswith(("nmi", "spearman", "best")) for name in found)
         assert found["agreement_k3_no_pca"] > 0 and found["predictability_k3_pca5"] > 0
         assert isinstance(bare.progress, Said) and "there are no labels" in bare.progress.lines[0]
@@ -117,8 +123,8 @@ def test_without_labels_only_what_needs_none_is_told(tmp_path: Path) -> None:
 def test_unlabelled_images_are_clustered_but_not_compared(tmp_path: Path) -> None:
     assert IMAGES.labels is not None
     some = torch.where(torch.arange(150) < 100, IMAGES.labels, -1)
-    found = InitialAlignment(k=[4], n_seeds=1).run(
-        context(tmp_path, dataclasses.replace(IMAGES, labels=some), draw=Drawn())
+    found = numbers(
+        InitialAlignment(k=[4], n_seeds=1), context(tmp_path, dataclasses.replace(IMAGES, labels=some), draw=Drawn())
     )
     clusters = torch.load(tmp_path / "seeds" / "seed_1.pt", weights_only=True)["clusters"][0]
     assert len(clusters) == 150
@@ -175,11 +181,11 @@ def test_rank_correlations_need_three_settings_and_no_gap() -> None:
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave out ckpt"):
-        InitialAlignment().run(context(tmp_path, IMAGES))
+        numbers(InitialAlignment(), context(tmp_path, IMAGES))
     with pytest.raises(ValueError, match=r"evaluation.k=151 needs .* there are 150"):
-        InitialAlignment(k=[151]).run(context(tmp_path, IMAGES, draw=Drawn()))
+        numbers(InitialAlignment(k=[151]), context(tmp_path, IMAGES, draw=Drawn()))
     with pytest.raises(ValueError, match=r"evaluation.dim=85 is more than the 84 features of 150 images; lower it"):
-        InitialAlignment(dim=[85]).run(context(tmp_path, IMAGES, draw=Drawn()))
+        numbers(InitialAlignment(dim=[85]), context(tmp_path, IMAGES, draw=Drawn()))
     assert not (tmp_path / "seeds").exists()
     for wrong in ({"k": []}, {"k": [1]}, {"k": [5, 5]}, {"dim": []}, {"dim": [0]}, {"n_seeds": 0}, {"layer": "conv1"}):
         with pytest.raises(ValueError, match=rf"evaluation.{next(iter(wrong))}"):

@@ -1,8 +1,8 @@
 """The cluster of each image and how far it lies from the centroid, in one pass over the images.
 
-The clusters are the run's own last assignment where these are the images that it learned from. For others it is the
-nearest centroid: for k-means that is the same rule, while power iteration clustering's centroids are means of its
-clusters, and an image's own is often not the nearest.
+For the images that the run learned from, the clusters are the run's own last assignment; for others, those of the
+nearest centroids. With k-means the two rules agree. Power iteration clustering's centroids are means of its clusters,
+and the nearest one is often that of another cluster.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ from deepcluster.clustering.history import same_samples
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Data
 from deepcluster.evaluation.context import EvaluationContext
-
-CHOICES = ("auto", "own", "nearest")
 
 
 @dataclass(kw_only=True)
@@ -39,16 +37,6 @@ class ClusteredImages:
     nearest_share: float
 
 
-def check_choice(choice: str) -> None:
-    """Refuse another value of evaluation.clusters than those of `CHOICES`.
-
-    Raises:
-        ValueError: naming them.
-    """
-    if choice not in CHOICES:
-        raise ValueError(f"evaluation.clusters must be one of {', '.join(CHOICES)}, got {choice!r}")
-
-
 def stored_assignment(context: EvaluationContext) -> Assignment:
     """The checkpoint's last assignment.
 
@@ -64,7 +52,7 @@ def stored_assignment(context: EvaluationContext) -> Assignment:
 
 
 def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> Tensor | None:
-    """The run's own cluster (N,) of each image, or None where the nearest centroid is to tell it.
+    """The run's own cluster (N,) of each image, or None where the nearest centroid decides.
 
     Args:
         choice: "own" demands the run's own, "nearest" never takes them, "auto" takes them if `images` are those that
@@ -77,10 +65,10 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
     if choice == "nearest":
         return None
     folder = context.stored.path.parent.parent
-    known = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
-    if known and choice == "auto":
-        known = context.run_data is not None and _same_place(context.run_data, context.data)
-    if known:
+    the_runs = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
+    if the_runs and choice == "auto":
+        the_runs = context.run_data is not None and _same_place(context.run_data, context.data)
+    if the_runs:
         return assignment.labels
     if choice == "own":
         raise ValueError(
@@ -91,13 +79,13 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
 
 
 def _same_place(a: Data, b: Data) -> bool:
-    """Two data sets may name their images alike, such as train/0, train/1, ..."""
+    """Whether two sources lie in one place; names do not tell: many sets call their images train/0, train/1, ..."""
     roots = [None if data.root is None else Path(data.root).expanduser().resolve() for data in (a, b)]
     return a.source == b.source and roots[0] == roots[1]
 
 
 def clustered(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> ClusteredImages:
-    """Find cluster and distance of all images.
+    """Cluster and distance of all images.
 
     Raises:
         ValueError: see :func:`own_labels`; if the network takes other channels, or a feature is not finite.

@@ -1,0 +1,214 @@
+"""Clusters of untrained networks' features, one network after the other, with scores with and without labels.
+
+What is measured is set in initial_alignment.py; label_free.py has the scores that need no labels. A finished network
+is kept in the evaluation's folder, and a second call goes on with the next. Next: alignment_table.py sums up.
+"""
+
+import dataclasses
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering import metrics
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.clusters.alignment_table import (
+    Row,
+    pair_in_words,
+    pair_key,
+    rank_correlations,
+    summarise,
+    table_lines,
+)
+from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
+from deepcluster.evaluation.clusters.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
+from deepcluster.evaluation.clusters.seed_files import SeedFiles
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.extraction import collect
+from deepcluster.models.backbone import Backbone, pool_maps
+from deepcluster.system.seeding import generator, mix
+from deepcluster.system.tables import write_records
+
+MAX_PIXELS = 3072  # values of an image that are looked at: 32 x 32 colours; larger images are averaged
+MAY_CHANGE = ("n_seeds",)  # between two calls with one output_dir
+
+
+def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[list[Row], dict[str, float]]:
+    """Measure every seed that is not in the folder yet, then sum up.
+
+    Files: initial_alignment.csv (every seed), initial_alignment_table.csv (every K and dimension).
+
+    Returns:
+        The rows of initial_alignment.csv, and the numbers: nmi_median_..., nmi_q1_..., nmi_q3_..., agreement_...,
+        silhouette_..., predictability_... of every K and dimension (k5_pca40, k5_no_pca), spearman_... of each score
+        with the median NMI, best_k and best_dim (0: no PCA), those of the highest median.
+
+    Raises:
+        ValueError: if sizes do not fit, a checkpoint was given, or the folder holds results of other settings.
+    """
+    if context.untrained is None:
+        raise ValueError(
+            "evaluation=initial_alignment measures untrained networks: leave out ckpt and name arch=OPTION"
+        )
+    networks = _Networks(settings, context)
+    files = SeedFiles(context.folder)
+    files.begin(networks.identity(), may_change=", ".join(f"evaluation.{name}" for name in MAY_CHANGE))
+    if networks.labels is None:
+        context.progress.say("there are no labels of two classes: no NMI, only the scores that need none")
+    seeds = [context.seed + number for number in range(settings.n_seeds)]
+    missing = [seed for seed in seeds if not files.has(seed)]
+    if len(missing) < len(seeds):
+        context.progress.say(f"{len(seeds) - len(missing)} of {len(seeds)} seeds are in {context.folder} already")
+    pixels = networks.pixels() if settings.label_free and missing else None
+    with context.progress.bar("initial alignment", len(seeds), "seed") as advance:
+        advance(len(seeds) - len(missing))
+        for seed in missing:
+            files.write(seed, *networks.measure(context.untrained.draw(seed), seed, pixels))
+            advance(1)
+    rows = files.rows(seeds)
+    write_records(context.folder / "initial_alignment.csv", rows)
+    agreement: dict[tuple[int, int | None], float | None] = dict.fromkeys(settings.pairs)
+    if settings.label_free and len(seeds) > 1:
+        clusters = torch.stack([files.clusters(seed) for seed in seeds])  # (seeds, pairs, N)
+        for number, pair in enumerate(settings.pairs):
+            agreement[pair] = metrics.mean_pairwise_nmi(clusters[:, number].long(), settings.nmi_average)
+    numbers: dict[str, float] = {"n_images": len(networks.indices), "n_seeds": len(seeds)}
+    return rows, numbers | _sum_up(context, rows, agreement)
+
+
+class _Networks:
+    """What all networks are measured on.
+
+    Args:
+        settings: which K and dimensions, which scores.
+        context: the untrained networks, the images and the seed that draws among them.
+
+    Raises:
+        ValueError: if K or a dimension is too large for the images or the features.
+    """
+
+    def __init__(self, settings: InitialAlignment, context: EvaluationContext) -> None:
+        self.settings, self.context, self.images = settings, context, context.train_images
+        self.indices = _draw_images(len(self.images), settings.max_images, context.seed)
+        n_images, n_features = len(self.indices), self._features(context.backbone, self.indices[:1]).shape[1]
+        for k in settings.k:
+            if k > n_images:
+                raise ValueError(f"evaluation.k={k} needs at least that many images, there are {n_images}; lower it")
+        for dim in settings.dim:
+            if dim is not None and dim > min(n_features, n_images):
+                raise ValueError(
+                    f"evaluation.dim={dim} is more than the {n_features} features of {n_images} images; lower it"
+                )
+        self.labels = _labels_of_two_classes(self.images, self.indices)
+
+    def _features(self, backbone: Backbone, indices: Tensor) -> Tensor:
+        convolutional = self.settings.layer == "last_stage"
+        return collect(self.context.source(self.images, convolutional=convolutional, backbone=backbone), indices)
+
+    def identity(self) -> dict[str, Any]:
+        """All that results depend on except the network's seed, as plain values."""
+        context, settings = self.context, self.settings
+        assert context.untrained is not None
+        own = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
+        samples = blake2b("\n".join(map(str, self.images.samples)).encode("utf-8", "surrogateescape"), digest_size=8)
+        by_seed = len(self.indices) < len(self.images) or settings.label_free
+        return {
+            **{f"evaluation.{name}": value for name, value in own.items()},
+            "init": context.untrained.init,
+            **context.card,
+            "images": f"{len(self.indices)} of {len(self.images)}, {samples.hexdigest()}",
+            "precision": str(context.dtype),
+            "drawn_by_seed": context.seed if by_seed else None,
+        }
+
+    def pixels(self) -> Pixels:
+        """The pixels from which clusters are predicted."""
+        n_images = self.settings.predictor_images
+        sample = _draw_images(len(self.indices), n_images, mix(self.context.seed, "predictor"), shuffled=True)
+        source = dataclasses.replace(
+            self.context.source(self.images), network=lambda batch: pool_maps(batch, MAX_PIXELS).flatten(1)
+        )
+        return reduce_pixels(sample, collect(source, self.indices[sample]), self.settings.predictor_dim)
+
+    def measure(self, backbone: Backbone, seed: int, pixels: Pixels | None) -> tuple[list[Row], Tensor]:
+        """One network: its features once, then every dimension and K.
+
+        Returns:
+            A row for each pair of K and dimension, and the clusters (pairs, N).
+        """
+        settings, n_images = self.settings, len(self.indices)
+        features = self._features(backbone, self.indices)
+        moments = Moments(features.shape[1])
+        if any(dim is not None for dim in settings.dim):
+            moments.update(features)
+        near = _draw_images(n_images, settings.silhouette_images, mix(self.context.seed, "silhouette"))
+        rows: list[Row] = []
+        clusters = torch.empty(len(settings.pairs), n_images, dtype=_dtype_of(max(settings.k)))
+        for dim in settings.dim:
+            reduction = Reduction(dim=dim, whiten=settings.whiten, l2=settings.l2, fit_images=None).fit(moments)
+            reduced = torch.cat([reduction.apply(part) for part in torch.split(features, 8192)])
+            between = distances(reduced[near]) if settings.label_free else None
+            for k in settings.k:
+                # train.py's seed of the same clustering (training/reassign.py, moment "untrained")
+                fitted = KMeans(k=k, n_iter=settings.n_iter).fit(
+                    reduced, seed=mix(seed, "untrained", "k-means"), device=self.context.device
+                )
+                row: Row = {"seed": seed, "k": k, "dim": dim, "nmi": self._nmi(fitted.labels)}
+                row["silhouette"] = None if between is None else silhouette(between, fitted.labels[near])
+                row["predictability"], row["predictability_gain"] = (
+                    (None, None)
+                    if pixels is None
+                    else predictability(pixels, fitted.labels, seed=mix(seed, "predictor", k))
+                )
+                clusters[len(rows)] = fitted.labels
+                rows.append(row)
+        return rows, clusters
+
+    def _nmi(self, clusters: Tensor) -> float | None:
+        if self.labels is None:
+            return None
+        known = self.labels >= 0
+        return metrics.nmi(clusters[known], self.labels[known], self.settings.nmi_average)
+
+
+def _dtype_of(largest: int) -> torch.dtype:
+    """The smallest type that holds the clusters' numbers: they are kept for every seed."""
+    return torch.int16 if largest < 2**15 else torch.int32
+
+
+def _labels_of_two_classes(images: ImageSet, indices: Tensor) -> Tensor | None:
+    if images.labels is None:
+        return None
+    labels = images.labels[indices]
+    return labels if len(torch.unique(labels[labels >= 0])) > 1 else None
+
+
+def _draw_images(n_all: int, n: int | None, seed: int, *, shuffled: bool = False) -> Tensor:
+    """n of n_all indices drawn by the seed, ascending unless shuffled; all if there are no more."""
+    order = torch.randperm(n_all, generator=generator(seed, "initial alignment"))[:n]
+    return order if shuffled else order.sort().values
+
+
+def _sum_up(
+    context: EvaluationContext, rows: list[Row], agreement: dict[tuple[int, int | None], float | None]
+) -> dict[str, float]:
+    """The table as a file and on the terminal, and its numbers."""
+    table = summarise(rows, agreement)
+    write_records(context.folder / "initial_alignment_table.csv", table)
+    correlations = rank_correlations(table)
+    for text in table_lines(table, correlations):
+        context.progress.say(text)
+    numbers: dict[str, float] = {}
+    for line in table:
+        measures = {key: value for key, value in line.items() if key not in ("k", "dim", "n_seeds")}
+        key = pair_key(line["k"], line["dim"])
+        numbers |= {f"{name}_{key}": value for name, value in measures.items() if value is not None}
+    numbers |= {f"spearman_{score}": value for score, value in correlations.items()}
+    if table[0]["nmi_median"] is not None:
+        best = max(table, key=lambda line: line["nmi_median"])
+        numbers |= {"best_k": best["k"], "best_dim": best["dim"] or 0}
+        context.progress.say(f"highest median NMI: {pair_in_words(best['k'], best['dim'])}")
+    return numbers
