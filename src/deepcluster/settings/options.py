@@ -13,7 +13,7 @@ from deepcluster.evaluation.probe.knn_sweep import KnnSweep
 from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.evaluation.probe.stage_probe import StageProbe
 from deepcluster.evaluation.probe.transfer import Transfer
-from deepcluster.evaluation.retrieval.top_answers import RetrievalWithPage
+from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
 from deepcluster.tracking.logger import Logger
@@ -52,7 +52,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "knn": KnnSweep,
         "cluster_quality": ClusterQuality,
         "initial_alignment": DrawnInitialAlignment,
-        "retrieval": RetrievalWithPage,
+        "retrieval": Retrieval,
         "first_filters": FirstFilters,
         "gradient_ascent": GradientAscent,
         "top_images": TopImages,

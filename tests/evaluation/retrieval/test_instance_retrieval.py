@@ -20,12 +20,12 @@ from torch import Tensor
 
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.retrieval import region_features as kept
+from deepcluster.evaluation.retrieval.answer_page import COLOURS, FRAME, answer_page, chosen
 from deepcluster.evaluation.retrieval.descriptors import describe, learn_whitening, region_features
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
 from deepcluster.evaluation.retrieval.report import Search
 from deepcluster.evaluation.retrieval.sets import read_resized
-from deepcluster.evaluation.retrieval.top_answers import COLOURS, FRAME, RetrievalWithPage, answer_page, chosen
 from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import Backbone
@@ -316,7 +316,7 @@ def test_oxford_with_regions_and_the_revisited_protocol(context: EvaluationConte
 
 
 def test_the_page_frames_right_and_wrong_answers(context: EvaluationContext, root: Path) -> None:
-    numbers = RetrievalWithPage(root=str(root), sizes=[SIZE], n_shown=3).run(context)
+    numbers = Retrieval(root=str(root), sizes=[SIZE], n_shown=3).run(context)
     assert numbers["recall_at_1_a"] == 1.0
     with Image.open(context.folder / "answers.png") as page:
         size = page.size

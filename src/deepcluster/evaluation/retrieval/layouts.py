@@ -1,4 +1,4 @@
-"""A folder -> its retrieval set, whichever of the known layouts it is in. From evaluation/retrieval.py."""
+"""A folder -> its retrieval set, whichever of the known layouts it is in. Called by search.py."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def retrieval_set(
 
     Args:
         root: the folder.
-        layout: one of LAYOUTS; "auto" tells them by their files.
+        layout: one of LAYOUTS; "auto" recognises them by their files.
         reference, queries: of the plain layout.
         ground_truth: of the revisited layout, the file's name in the folder; None: the only gnd_*.pkl or .json.
 
@@ -41,12 +41,12 @@ def _layout_of(root: Path, reference: str) -> str:
         "oxford": any(root.rglob("*_query.txt")),
         "plain": any(entry.is_dir() and entry.name.lower() == reference.lower() for entry in root.iterdir()),
     }
-    found = [layout for layout, there in signs.items() if there]
-    if len(found) != 1:
-        what = f"looks like {' and '.join(found)}" if found else "is in no layout that is known here"
+    recognised = [layout for layout, sign in signs.items() if sign]
+    if len(recognised) != 1:
+        what = f"looks like {' and '.join(recognised)}" if recognised else "is in no layout that is known here"
         raise ValueError(
             f"evaluation.root={root} {what}: plain has a folder {reference}/ (evaluation.reference) and folders of "
             "queries, oxford jpg/ and *_query.txt, revisited jpg/ and gnd_*.pkl or .json; choose with "
             f"evaluation.layout={'|'.join(LAYOUTS[1:])}"
         )
-    return found[0]
+    return recognised[0]

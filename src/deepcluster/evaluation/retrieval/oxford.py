@@ -1,11 +1,11 @@
-"""Oxford5k and Paris6k in the layout in which they are given out. Chosen by retrieval_layouts.py."""
+"""Oxford5k and Paris6k in the layout in which they are given out. Chosen by layouts.py."""
 
 from pathlib import Path
 from typing import Any
 
 from deepcluster.evaluation.retrieval.sets import Box, Query, RetrievalSet, Truth, images_in
 
-# Paris6k's files that are no images but error pages; everybody leaves them out (list: corrupt.txt of the set's page).
+# Files of Paris6k that hold error pages instead of images; papers leave them out (list: corrupt.txt of its page).
 CORRUPT = {
     *(f"paris_louvre_{n}" for n in ("000136", "000146")),
     "paris_moulinrouge_000422",

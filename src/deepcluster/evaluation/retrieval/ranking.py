@@ -1,4 +1,4 @@
-"""Descriptors -> rankings, with query expansion and database augmentation. Next: retrieval_scores.py."""
+"""Descriptors -> rankings, with query expansion and database augmentation. Next: scores.py."""
 
 import torch
 from torch import Tensor

@@ -56,7 +56,7 @@ class RegionFeatures:
         levels: of R-MAC's regions.
         folder: where blocks are kept.
         device: where the network computes.
-        weights: a hash of the network's weights (same_work.py).
+        weights: a hash of the network's weights (features/digest.py).
     """
 
     network: Backbone
@@ -77,11 +77,11 @@ class RegionFeatures:
         """
         parts = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
         files = [self.folder / f"{self._key(part, size)}.pt" for part in parts]
-        there = [_read(file, len(part)) is not None for file, part in zip(files, parts, strict=True)]
-        wanted = [item for part, known in zip(parts, there, strict=True) if not known for item in part]
+        kept = [_read(file, len(part)) is not None for file, part in zip(files, parts, strict=True)]
+        missing = [item for part, known in zip(parts, kept, strict=True) if not known for item in part]
         n_channels = self.network.in_channels
 
-        def load(item: Item) -> Tensor | str:
+        def decode(item: Item) -> Tensor | str:
             try:
                 return read_resized(item[0], n_channels, size, item[1])
             except UnreadableImage:  # a disk that is gone must not look like broken images
@@ -90,8 +90,8 @@ class RegionFeatures:
                 return error.reason
 
         with ThreadPoolExecutor(n_cores()) as executor:
-            loaded = _ahead(executor, load, wanted, BLOCK)
-            for part, file, known in zip(parts, files, there, strict=True):
+            loaded = _ahead(executor, decode, missing, BLOCK)
+            for part, file, known in zip(parts, files, kept, strict=True):
                 stored = _read(file, len(part)) if known else None
                 if stored is None:
                     if known:  # it was there a moment ago
@@ -108,7 +108,7 @@ class RegionFeatures:
         for i, image in enumerate(loaded):
             if isinstance(image, Tensor):
                 by_shape.setdefault(image.shape, []).append(i)
-        found: dict[int, Tensor] = {}
+        by_place: dict[int, Tensor] = {}
         for shape, members in by_shape.items():
             n_at_once = max(1, MAX_PIXELS // (shape[1] * shape[2]))
             for start in range(0, len(members), n_at_once):
@@ -122,9 +122,9 @@ class RegionFeatures:
                         f"the features of {culprit} are NaN or infinite: the network has diverged or its weights are "
                         "damaged; use an earlier checkpoint"
                     )
-                found |= dict(zip(chosen, maxima, strict=True))
-        counts = [len(found[i]) if i in found else 0 for i in range(len(part))]
-        joined = torch.cat([found[i] for i in sorted(found)]) if found else torch.zeros(0, 0)
+                by_place |= dict(zip(chosen, maxima, strict=True))
+        counts = [len(by_place[i]) if i in by_place else 0 for i in range(len(part))]
+        joined = torch.cat([by_place[i] for i in sorted(by_place)]) if by_place else torch.zeros(0, 0)
         return Block(maxima=joined, counts=counts, broken=broken)
 
     def _maps(self, pixels: Tensor, path: Path, size: int) -> Tensor:
@@ -134,7 +134,7 @@ class RegionFeatures:
             maps = self.network.stage(images, self.stage)
         except RuntimeError as error:
             if min(images.shape[2:]) >= self.network.image_size:
-                raise  # not the size: our own mistake, or memory
+                raise  # not for its size: a mistake in the code, or memory
             raise ValueError(self._too_small(path, images, size)) from error
         if maps.shape[2] == 0 or maps.shape[3] == 0:
             raise ValueError(self._too_small(path, images, size))
@@ -154,12 +154,12 @@ class RegionFeatures:
 
 
 def _ahead(
-    executor: ThreadPoolExecutor, load: Callable[[Item], Tensor | str], items: Iterable[Item], n: int
+    executor: ThreadPoolExecutor, decode: Callable[[Item], Tensor | str], items: Iterable[Item], n: int
 ) -> Iterator[Tensor | str]:
-    """load(item) of each in their order, n of them begun before they are needed."""
+    """decode(item) of each in their order, n of them begun before they are needed."""
     waiting: deque[Future[Tensor | str]] = deque()
     for item in items:
-        waiting.append(executor.submit(load, item))
+        waiting.append(executor.submit(decode, item))
         if len(waiting) > n:
             yield waiting.popleft().result()
     while waiting:

@@ -1,4 +1,4 @@
-"""ROxford5k and RParis6k: the protocol with easy, hard and junk images. Chosen by retrieval_layouts.py."""
+"""ROxford5k and RParis6k: the protocol with easy, hard and junk images. Chosen by layouts.py."""
 
 import json
 from collections import Counter
@@ -29,13 +29,13 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
         FileNotFoundError: if a file is missing.
         ValueError: if the ground truth is not of this form, or is a pickle that would run code.
     """
-    found = ground_truths(root)
+    candidates = ground_truths(root)
     if ground_truth is not None:
         file = root / ground_truth
-    elif len(found) == 1:
-        file = found[0]
+    elif len(candidates) == 1:
+        file = candidates[0]
     else:
-        there = f"it has {', '.join(f.name for f in found)}" if found else "it has none"
+        there = f"it has {', '.join(f.name for f in candidates)}" if candidates else "it has none"
         raise FileNotFoundError(
             f"evaluation.root={root} must hold one gnd_*.pkl or gnd_*.json of the revisited protocol, {there}; "
             "name it with evaluation.ground_truth=FILE"
@@ -46,7 +46,7 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
     try:
         content = json.loads(data) if file.suffix == ".json" else plain_pickle.loads(data)
         names, query_names, records = ([*content[key]] for key in ("imlist", "qimlist", "gnd"))
-        read = [_record(record, len(names)) for record in records]
+        parsed = [_record(record, len(names)) for record in records]
         if len(records) != len(query_names):
             raise ValueError(f"{len(records)} records for {len(query_names)} queries")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -63,7 +63,7 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
         )
     queries = [
         Query(name=name, path=images[name], truths=truths, box=box)
-        for name, (box, truths) in zip(query_names, read, strict=True)
+        for name, (box, truths) in zip(query_names, parsed, strict=True)
     ]
     doubled = [name for name, n in Counter(query_names).items() if n > 1]
     if doubled:
@@ -79,8 +79,8 @@ def _record(record: Any, n_images: int) -> tuple[Box | None, dict[str, Truth]]:
             raise ValueError(f"{name} must hold indices from 0 to {n_images - 1}")
         lists[name] = frozenset(int(i) for i in indices)
     truths = {}
-    for protocol, (wanted, ignored) in REVISITED.items():
-        positives = frozenset().union(*(lists[name] for name in wanted))
+    for protocol, (positive, ignored) in REVISITED.items():
+        positives = frozenset().union(*(lists[name] for name in positive))
         truths[protocol] = Truth(
             positives=positives, ignored=frozenset().union(*(lists[name] for name in ignored)) - positives
         )

@@ -1,4 +1,4 @@
-"""R-MAC: maps (B, D, h, w) -> regions' maxima -> one descriptor per image. Used by region_features.py, retrieval.py.
+"""R-MAC: maps (B, D, h, w) -> regions' maxima -> one descriptor per image. Used by region_features.py, descriptors.py.
 
 Tolias et al. 2016, "Particular object retrieval with integral max-pooling of CNN activations".
 """
@@ -30,15 +30,15 @@ def regions(height: int, width: int, levels: int) -> list[tuple[int, int, int]]:
             return abs((shorter**2 - shorter * apart) / shorter**2 - OVERLAP)
 
         extra = min(STEPS, key=distance) - 1
-    found = []
+    squares = []
     for level in range(1, levels + 1):
         side = 2 * shorter // (level + 1)
         if side == 0:  # the map is too small for this level
             continue
         tops = _starts(height - side, level + (extra if height > width else 0))
         lefts = _starts(width - side, level + (extra if width > height else 0))
-        found += [(top, left, side) for top in tops for left in lefts]
-    return found
+        squares += [(top, left, side) for top in tops for left in lefts]
+    return squares
 
 
 def _starts(room: int, n: int) -> list[int]:
@@ -48,11 +48,11 @@ def _starts(room: int, n: int) -> list[int]:
 
 def region_maxima(maps: Tensor, levels: int) -> Tensor:
     """Maximum of each channel in each region, of length 1: maps (B, D, h, w) -> (B, R, D) float32."""
-    found = [
+    maxima = [
         maps[:, :, top : top + side, left : left + side].amax((2, 3))
         for top, left, side in regions(maps.shape[2], maps.shape[3], levels)
     ]
-    return normalize(torch.stack(found, 1).float(), dim=2)
+    return normalize(torch.stack(maxima, 1).float(), dim=2)
 
 
 def aggregate(maxima: Tensor, counts: list[int], reduce: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rankings -> average precision, precision and recall at k, for every protocol. Next: retrieval.py puts it together."""
+"""Rankings -> average precision, precision and recall at k, for every protocol. Next: report.py."""
 
 import re
 from dataclasses import dataclass
@@ -51,9 +51,9 @@ def average_precision(places: list[int]) -> float:
         places: of the positives, from 0, ascending; at least one.
     """
     area = 0.0
-    for found, place in enumerate(places):
-        before = found / place if place > 0 else 1.0
-        area += (before + (found + 1) / (place + 1)) / 2
+    for n_before, place in enumerate(places):
+        before = n_before / place if place > 0 else 1.0
+        area += (before + (n_before + 1) / (place + 1)) / 2
     return area / len(places)
 
 
@@ -71,24 +71,23 @@ def found_at(places: list[int], k: int) -> bool:
     return places[0] < k
 
 
-def answers(found: RetrievalSet, rankings: Tensor) -> list[Answer]:
+def answers(searched: RetrievalSet, rankings: Tensor) -> list[Answer]:
     """Every query in every protocol in which it has positives: others do not count (Radenovic et al. 2018).
 
     Args:
-        found: the set.
         rankings: (Q, N), from :func:`deepcluster.evaluation.retrieval.ranking.rank`.
     """
-    given = []
-    for protocol in found.protocols:
-        for number, query in enumerate(found.queries):
+    judged = []
+    for protocol in searched.protocols:
+        for number, query in enumerate(searched.queries):
             truth = query.truths[protocol]
             if truth.positives:
                 places = places_of(rankings[number], truth)
-                given.append(Answer(protocol=protocol, query=number, places=places))
-    return given
+                judged.append(Answer(protocol=protocol, query=number, places=places))
+    return judged
 
 
-def scores(found: RetrievalSet, given: list[Answer]) -> dict[str, dict[str, float]]:
+def scores(searched: RetrievalSet, judged: list[Answer]) -> dict[str, dict[str, float]]:
     """Means over the queries.
 
     Returns:
@@ -96,21 +95,21 @@ def scores(found: RetrievalSet, given: list[Answer]) -> dict[str, dict[str, floa
         measure is map, and mp_at_1, mp_at_5, mp_at_10 in the revisited layout, recall_at_1 ... in the plain one.
     """
     rows: dict[str, list[Answer]] = {}
-    for answer in given:
+    for answer in judged:
         rows.setdefault(answer.protocol, []).append(answer)
-    groups = sorted({query.group for query in found.queries}) if found.layout == "plain" else []
-    if len(groups) > 1:
-        rows |= {group: [each for each in given if found.queries[each.query].group == group] for group in groups}
-    return {name: _means(found.layout, members) for name, members in rows.items()}
+    if len(searched.folders) > 1:
+        for folder in searched.folders:
+            rows[folder] = [answer for answer in judged if searched.queries[answer.query].group == folder]
+    return {name: _means(searched.layout, members) for name, members in rows.items()}
 
 
-def _means(layout: str, given: list[Answer]) -> dict[str, float]:
-    measures = {"map": [answer.average_precision for answer in given]}
+def _means(layout: str, judged: list[Answer]) -> dict[str, float]:
+    measures = {"map": [answer.average_precision for answer in judged]}
     for k in AT:
         if layout == "revisited":
-            measures[f"mp_at_{k}"] = [precision_at(answer.places, k) for answer in given]
+            measures[f"mp_at_{k}"] = [precision_at(answer.places, k) for answer in judged]
         elif layout == "plain":
-            measures[f"recall_at_{k}"] = [float(found_at(answer.places, k)) for answer in given]
+            measures[f"recall_at_{k}"] = [float(found_at(answer.places, k)) for answer in judged]
     return {measure: sum(values) / len(values) for measure, values in measures.items()}
 
 

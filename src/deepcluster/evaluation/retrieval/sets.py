@@ -1,7 +1,6 @@
 """Sets for instance retrieval: a database of images, queries, and which images a query should find.
 
-Here the plain layout; oxford.py and revisited.py read the others, retrieval_layouts.py chooses. Next:
-evaluation/region_features.py.
+Here the plain layout; oxford.py and revisited.py read the others, layouts.py chooses. Next: region_features.py.
 """
 
 import os
@@ -69,6 +68,11 @@ class RetrievalSet:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def folders(self) -> list[str]:
+        """The query folders of the plain layout; of other layouts none."""
+        return sorted({query.group for query in self.queries}) if self.layout == "plain" else []
+
+    @property
     def protocols(self) -> list[str]:
         """The names under which the queries have truths."""
         return list(self.queries[0].truths)
@@ -109,8 +113,8 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
         ValueError: if no query has a reference.
     """
     folders = {entry.name: Path(entry.path) for entry in os.scandir(root) if _is_folder(entry)}
-    there = ", ".join(sorted(folders)) or "none"
-    database = images_in(_folder(folders, reference, "evaluation.reference", root, there))
+    names = ", ".join(sorted(folders)) or "none"
+    database = images_in(_folder(folders, reference, "evaluation.reference", root))
     if not database:
         raise FileNotFoundError(f"no images in {root}/{reference}; looked for {', '.join(EXTENSIONS)}")
     numbers: dict[str, set[int]] = {}
@@ -119,9 +123,9 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
     if queries is None:
         searched = [folders[name] for name in sorted(folders) if name.lower() != reference.lower()]
     else:
-        searched = [_folder(folders, name, "evaluation.queries", root, there) for name in queries]
-    found: list[Query] = []
-    strangers: list[str] = []
+        searched = [_folder(folders, name, "evaluation.queries", root) for name in queries]
+    with_reference: list[Query] = []
+    without: list[str] = []
     for folder in searched:
         images = images_in(folder)
         if not images and queries is not None:
@@ -129,33 +133,33 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
         for path in images:
             name = path.relative_to(root).as_posix()
             if path.stem not in numbers:
-                strangers.append(name)
+                without.append(name)
                 continue
             truths = {"": Truth(positives=frozenset(numbers[path.stem]))}
-            found.append(Query(name=name, path=path, truths=truths, group=folder.name))
-    if not found:
-        what = f"; {len(strangers)} images have no namesake there, such as {strangers[0]}" if strangers else ""
+            with_reference.append(Query(name=name, path=path, truths=truths, group=folder.name))
+    if not with_reference:
+        what = f"; {len(without)} images have no namesake there, such as {without[0]}" if without else ""
         raise ValueError(
             f"evaluation.root={root} has no query for the {len(database)} images of {reference}/: beside it there must "
-            f"be folders with images of the same names (folders there: {there}){what}"
+            f"be folders with images of the same names (folders there: {names}){what}"
         )
     notes = []
-    if strangers:
-        notes.append(f"{len(strangers)} queries left out that have no namesake in {reference}/, first {strangers[0]}")
-    return RetrievalSet(layout="plain", root=root, database=database, queries=found, notes=notes)
+    if without:
+        notes.append(f"{len(without)} queries left out that have no namesake in {reference}/, first {without[0]}")
+    return RetrievalSet(layout="plain", root=root, database=database, queries=with_reference, notes=notes)
 
 
 def images_in(folder: Path, *, deep: bool = True) -> list[Path]:
     """The image files in a folder, in the folders under it too if `deep`, sorted; hidden ones are left out."""
-    found: list[Path] = []
+    images: list[Path] = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN)) if deep else []
-        found += [
+        images += [
             Path(place, name)
             for name in sorted(names)
             if name.lower().endswith(EXTENSIONS) and not name.startswith(HIDDEN)
         ]
-    return found
+    return images
 
 
 def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Tensor:
@@ -189,11 +193,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() and not entry.name.startswith(HIDDEN)
 
 
-def _folder(folders: dict[str, Path], name: str, key: str, root: Path, there: str) -> Path:
+def _folder(folders: dict[str, Path], name: str, key: str, root: Path) -> Path:
     """The folder of this name, or of the only one that differs in upper and lower case."""
     if name in folders:
         return folders[name]
     alike = [path for other, path in folders.items() if other.lower() == name.lower()]
     if len(alike) != 1:
-        raise FileNotFoundError(f"{key}: evaluation.root={root} has no folder {name}; it has {there}")
+        raise FileNotFoundError(
+            f"{key}: evaluation.root={root} has no folder {name}; it has {', '.join(sorted(folders)) or 'none'}"
+        )
     return alike[0]

@@ -1,14 +1,11 @@
-"""evaluation=retrieval: its numbers, and a page of queries with their best answers, framed by right and wrong."""
+"""answers.png: queries with their best answers, each with a frame that tells right from wrong."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.decode import BrokenImage
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.retrieval.report import Search
 from deepcluster.evaluation.retrieval.scores import Answer, relevance, shown_protocol
 from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resized
@@ -16,43 +13,18 @@ from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resize
 N_ANSWERS = 10
 TILE = 112  # pixels
 FRAME, GAP, MARGIN, CAPTION = 4, 8, 16, 20
-# Of the colour-blind-safe palette of Okabe and Ito; wrong ones are vermilion, which is told from its green.
+# Okabe and Ito's green and vermilion, which colour-blind people tell apart.
 COLOURS = {"positive": (0, 158, 115), "wrong": (213, 94, 0), "ignored": (160, 160, 160)}
 INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
 
 
-@dataclass(kw_only=True)
-class RetrievalWithPage(Retrieval):
-    """:class:`Retrieval`, and a picture of some of it.
-
-    Args:
-        n_shown: queries in answers.png, from the best to the worst answered, evenly spread; 0: no picture.
-    """
-
-    n_shown: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.n_shown <= 100:
-            raise ValueError(f"evaluation.n_shown must be from 0 to 100, got {self.n_shown}")
-
-    def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Search; write queries.csv and answers.png. Returns and raises what :meth:`Retrieval.run` does."""
-        search = self.search(context)
-        if self.n_shown > 0:
-            file = context.folder / "answers.png"
-            answer_page(search, chosen(search, self.n_shown)).save(file)
-            context.progress.say(f"picture     {file}")
-        return search.numbers
-
-
 def chosen(search: Search, n: int) -> list[Answer]:
     """n answers from the best to the worst by average precision, evenly spread; one protocol's."""
-    protocol = shown_protocol(search.found.queries[0])
-    there = [answer for answer in search.answers if answer.protocol == protocol]
-    # Sorted by name before precision, so that many equal ones are not the first of the folder only.
+    protocol = shown_protocol(search.searched.queries[0])
+    judged = [answer for answer in search.answers if answer.protocol == protocol]
+    # Equal ones by name, so that they are not all of the first folder.
     ordered = sorted(
-        there, key=lambda answer: (-answer.average_precision, search.found.queries[answer.query].path.stem)
+        judged, key=lambda answer: (-answer.average_precision, search.searched.queries[answer.query].path.stem)
     )
     n = min(n, len(ordered))
     return [ordered[i * (len(ordered) - 1) // max(1, n - 1)] for i in range(n)]
@@ -63,16 +35,16 @@ def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
 
     Ignored images (junk) stand where the ranking has them, with a grey frame.
     """
-    found = search.found
-    n = min(N_ANSWERS, len(found.database))
+    searched = search.searched
+    n = min(N_ANSWERS, len(searched.database))
     side = TILE + 2 * FRAME
     height = CAPTION + side + GAP
     width = 2 * MARGIN + side + 2 * GAP + n * (side + GAP) - GAP
     page = Image.new("RGB", (width, 2 * MARGIN + 2 * CAPTION + len(rows) * height), PAPER)
     draw = ImageDraw.Draw(page)
-    _legend(draw, rows[0].protocol if rows else "", any_ignored(found, rows))
+    _legend(draw, rows[0].protocol if rows else "", any_ignored(searched, rows))
     for row, answer in enumerate(rows):
-        query, top = found.queries[answer.query], MARGIN + 2 * CAPTION + row * height
+        query, top = searched.queries[answer.query], MARGIN + 2 * CAPTION + row * height
         truth = query.truths[answer.protocol]
         first, n_right = answer.places[0] + 1, len(answer.places)
         where = (
@@ -83,12 +55,12 @@ def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
         _paste(page, query.path, query.box, (MARGIN, top + CAPTION), FAINT)
         for place, image in enumerate(search.rankings[answer.query, :n].tolist()):
             left = MARGIN + side + 2 * GAP + place * (side + GAP)
-            _paste(page, found.database[image], None, (left, top + CAPTION), COLOURS[relevance(truth, image)])
+            _paste(page, searched.database[image], None, (left, top + CAPTION), COLOURS[relevance(truth, image)])
     return page
 
 
-def any_ignored(found: RetrievalSet, rows: list[Answer]) -> bool:
-    return any(found.queries[answer.query].truths[answer.protocol].ignored for answer in rows)
+def any_ignored(searched: RetrievalSet, rows: list[Answer]) -> bool:
+    return any(searched.queries[answer.query].truths[answer.protocol].ignored for answer in rows)
 
 
 def _legend(draw: ImageDraw.ImageDraw, protocol: str, ignored: bool) -> None:

@@ -1,0 +1,182 @@
+"""A set is read, described and searched: the steps of instance_retrieval.py."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from deepcluster.data.images import evenly_spaced
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.retrieval.descriptors import (
+    Reduce,
+    check_readable,
+    describe,
+    learn_whitening,
+    region_features,
+)
+from deepcluster.evaluation.retrieval.layouts import retrieval_set
+from deepcluster.evaluation.retrieval.ranking import augment_database, expand_queries, rank
+from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
+from deepcluster.evaluation.retrieval.report import Search, table_lines, write_queries
+from deepcluster.evaluation.retrieval.scores import answers, key, scores
+from deepcluster.evaluation.retrieval.sets import RetrievalSet, images_in
+
+VARIANTS = ("_aqe", "_dba", "_dba_aqe")  # ends of the results' names
+
+
+@dataclass(kw_only=True)
+class DescribedSet:
+    """A set without its broken images, and the descriptors of its queries (Q, P) and its database (N, P)."""
+
+    searched: RetrievalSet
+    queries: Tensor
+    database: Tensor
+
+
+def checked_set(
+    root: str,
+    layout: str,
+    *,
+    reference: str,
+    queries: list[str] | None,
+    ground_truth: str | None,
+    n_expansion: int,
+    n_augmentation: int,
+) -> RetrievalSet:
+    """The set in a folder, see :func:`retrieval_set`.
+
+    Raises:
+        FileNotFoundError: if the folder or a part of it is missing.
+        ValueError: if it has fewer images than expansion and augmentation take, or two results would share a name.
+    """
+    searched = retrieval_set(root, layout, reference=reference, queries=queries, ground_truth=ground_truth)
+    n_images = len(searched.database)
+    for name, value, limit in (("aqe", n_expansion, n_images), ("dba", n_augmentation, n_images - 1)):
+        if value > limit:
+            raise ValueError(f"evaluation.{name}={value} is more than the {limit} images it can take")
+    owners: dict[str, str] = dict.fromkeys(VARIANTS, "expansion and augmentation")
+    for group in searched.folders:
+        if key(group) in owners:
+            raise ValueError(
+                f"evaluation.queries: the results of {group} and of {owners[key(group)]} would have the same name; "
+                "rename the folder, or name the others in evaluation.queries"
+            )
+        owners[key(group)] = group
+    return searched
+
+
+def images_for_pca(root: str, at_most: int | None) -> list[Item]:
+    """The images under a folder, evenly spread if there are more than `at_most`.
+
+    Raises:
+        FileNotFoundError: if there are none.
+    """
+    folder = Path(root).expanduser()
+    images = images_in(folder)
+    if not images:
+        raise FileNotFoundError(f"evaluation.pca_root={folder}: no images in that folder or under it")
+    return [(images[i], None) for i in evenly_spaced(len(images), at_most)]
+
+
+def described_set(
+    context: EvaluationContext,
+    searched: RetrievalSet,
+    *,
+    stage: str,
+    levels: int,
+    sizes: list[int],
+    pca: str,
+    others: list[Item],
+    n_pca: int,
+    no_pca_chosen: bool,
+) -> DescribedSet:
+    """Descriptors of all images; those that cannot be decoded are left out of the database.
+
+    Args:
+        stage: whose maps are looked at.
+        levels: of R-MAC's regions.
+        sizes: larger sides of the images.
+        pca: what PCA-whitening is learned on: "other", "database" or "none".
+        others: the images for "other".
+        n_pca: dimensions after PCA.
+        no_pca_chosen: the user asked for no PCA; else it is explained.
+
+    Raises:
+        ValueError: if a query cannot be decoded, or an image is too small for the network.
+    """
+    say, n = context.progress.say, len(searched.database)
+    for note in searched.notes:
+        say(note)
+    say(f"{len(searched.queries):,} queries in {n:,} images ({searched.layout}), {stage}, larger side {sizes}")
+    started = time.perf_counter()
+    features = region_features(context, stage, levels)
+    # Queries first, so that a region too small for the network is refused before the hours of a large database.
+    queries: list[Item] = [(query.path, query.box) for query in searched.queries]
+    with context.progress.bar("queries", len(queries) * len(sizes), "img") as advance:
+        check_readable(features, queries, sizes, advance)
+    images: list[Item] = [(path, None) for path in searched.database]
+    if pca == "none":
+        reduce = None
+        if not no_pca_chosen:
+            say(
+                "no PCA-whitening: the regions are compared as they are. Papers learn it on other images; "
+                "evaluation.pca_root=DIR does that, evaluation.pca=database learns it on the searched images"
+            )
+    else:
+        reduce = _whitening(context, features, images if pca == "database" else others, sizes, n_pca, pca)
+    with context.progress.bar("regions", (n + len(queries)) * len(sizes), "img") as advance:
+        database, broken = describe(features, images, sizes, reduce, advance)
+        of_queries, _ = describe(features, queries, sizes, reduce, advance)
+    if broken:
+        first, reason = next(iter(broken.items()))
+        say(f"{len(broken)} images left out that cannot be decoded, first {searched.database[first]}: {reason}")
+        database = database[[i for i in range(n) if i not in broken]]
+    say(f"descriptors of {database.shape[1]} numbers, {time.perf_counter() - started:.0f} s")
+    return DescribedSet(searched=searched.without(broken), queries=of_queries, database=database)
+
+
+def _whitening(
+    context: EvaluationContext, features: RegionFeatures, items: list[Item], sizes: list[int], n_pca: int, pca: str
+) -> Reduce:
+    """PCA-whitening and L2 of regions, learned on those of all sizes together."""
+    if pca == "database":
+        context.progress.say("PCA-whitening is learned on the searched images themselves (evaluation.pca=database)")
+    with context.progress.bar("regions for PCA", len(items) * len(sizes), "img") as advance:
+        fitted, n_used = learn_whitening(features, items, sizes, n_pca, advance)
+    unread = f" ({len(items) - n_used} others cannot be decoded)" if n_used < len(items) else ""
+    share = f"{fitted.explained_variance:.1%} of the variance"
+    context.progress.say(f"PCA-whitening, learned on {n_used:,} images{unread}, keeps {share}")
+    return fitted.apply
+
+
+def judged(context: EvaluationContext, described: DescribedSet, *, n_expansion: int, n_augmentation: int) -> Search:
+    """Rank the database for every query and score the rankings; queries.csv and the table on the terminal.
+
+    Raises:
+        ValueError: if no query has a positive.
+    """
+    searched, queries, database = described.searched, described.queries, described.database
+    augmented = augment_database(database, n_augmentation)
+    rankings = {"": rank(queries, database)}
+    if n_expansion:
+        rankings["_aqe"] = rank(expand_queries(queries, database, n_expansion), database)
+    if n_augmentation:
+        rankings["_dba"] = rank(queries, augmented)
+    if n_expansion and n_augmentation:
+        rankings["_dba_aqe"] = rank(expand_queries(queries, augmented, n_expansion), augmented)
+    by_variant = {variant: answers(searched, ranking) for variant, ranking in rankings.items()}
+    if not by_variant[""]:
+        raise ValueError(f"evaluation.root={searched.root}: no query has a positive, so nothing can be measured")
+    numbers: dict[str, float] = {"n_database": len(database), "n_queries": len(queries)}
+    rows: dict[str, dict[str, float]] = {}
+    for variant, of_variant in by_variant.items():
+        for name, measures in scores(searched, of_variant).items():
+            rows[f"{name or 'all'} {variant.strip('_').replace('_', ' + ')}".rstrip()] = measures
+            numbers |= {f"{measure}{key(name)}{variant}": value for measure, value in measures.items()}
+    for line in table_lines(rows):
+        context.progress.say(line)
+    file = context.folder / "queries.csv"
+    write_queries(file, searched, rankings[""], by_variant)
+    context.progress.say(f"each query  {file}")
+    return Search(searched=searched, rankings=rankings[""], answers=by_variant[""], numbers=numbers)
