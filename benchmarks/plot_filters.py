@@ -12,7 +12,7 @@ import torch
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.models.first_layer import first_layer
 from deepcluster.run.prepare import prepare
-from deepcluster.visualization.first_filters import save_filters
+from deepcluster.visualization.filters_picture import save_filters
 
 
 def main(words: list[str] | None = None) -> None:

@@ -10,16 +10,8 @@ from torch import Tensor, nn
 
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.backbone import Backbone
-from deepcluster.visualization.ascent import (
-    OFFICIAL,
-    SMOOTH,
-    Recipe,
-    ascend,
-    black_and_white,
-    denormalise,
-    deprocess,
-    start,
-)
+from deepcluster.visualization.ascent import ascend, black_and_white, denormalise, deprocess, start
+from deepcluster.visualization.ascent_recipes import OFFICIAL, SMOOTH, Recipe
 from deepcluster.visualization.response import climbable, responses
 
 CHANNELS = torch.tensor([0, 2, 3, 4])

@@ -19,7 +19,8 @@ from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.train import train_config
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.charts import colours
-from deepcluster.visualization.embedding import Embedding, label_agreement
+from deepcluster.visualization.embedding import Embedding
+from deepcluster.visualization.plane import faithfulness, label_agreement, project
 from deepcluster.visualization.sample_space import Sample
 from deepcluster.visualization.thumbnails import has_alpha, in_colours, magnified
 
@@ -36,13 +37,15 @@ def blobs(n: int = 90) -> Sample:
 def test_kinds_stay_together_and_a_seed_repeats(method):
     if method == "umap":
         pytest.importorskip("umap")
-    settings, sample = Embedding(method=method, perplexity=10, k=5), blobs()
-    plane = settings.embed(sample.features.numpy(), seed=1)
-    numbers = settings.numbers(sample, plane)
+    sample = blobs()
+    settings = {"method": method, "metric": "cosine", "perplexity": 10, "n_neighbors": 15, "min_dist": 0.1}
+    plane = project(sample.features.numpy(), **settings, seed=1)
+    numbers = faithfulness(sample, plane, k=5, metric="cosine")
     assert numbers["knn_label_agreement"] == numbers["knn_label_agreement_features"] == 1.0
     assert numbers["trustworthiness"] > 0.9
-    assert np.array_equal(settings.embed(sample.features.numpy(), seed=1), plane)
-    shuffled = settings.numbers(sample, plane[np.random.default_rng(0).permutation(len(plane))])
+    assert np.array_equal(project(sample.features.numpy(), **settings, seed=1), plane)
+    moved = plane[np.random.default_rng(0).permutation(len(plane))]
+    shuffled = faithfulness(sample, moved, k=5, metric="cosine")
     assert shuffled["trustworthiness"] < 0.6 and shuffled["knn_label_agreement"] < 0.5
 
 

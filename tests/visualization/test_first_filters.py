@@ -12,7 +12,8 @@ from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.coates import Coates
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.visualization.first_filters import FirstFilters, filter_grid, first_filters, save_filters
+from deepcluster.visualization.filters_picture import filter_grid, first_convolution, save_filters
+from deepcluster.visualization.first_filters import FirstFilters
 
 
 def test_zero_is_grey_and_the_largest_value_is_white_or_black():
@@ -54,7 +55,7 @@ def test_the_convolution_that_runs_first_is_drawn_of_any_network(tmp_path: Path)
         (resnet("resnet18", 2, 32), "features.conv1.0", (64, 2, 3, 3)),
         (Coates(3, 16, n_filters=5), "features.conv1", (5, 3, 6, 6)),
     ):
-        found, filters = first_filters(net.eval())
+        found, filters = first_convolution(net.eval())
         assert found == name and filters.shape == shape
         results = FirstFilters(zoom=2).run(context(tmp_path, images(2), net))
         assert list(results.values()) == list(shape)

@@ -22,7 +22,8 @@ from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.train import train_config
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gallery_html import Pages, data_uri
-from deepcluster.visualization.gallery_members import ORDERS, Members, choose_members, in_order
+from deepcluster.visualization.gallery_members import Members, choose_members, in_order
+from deepcluster.visualization.gallery_orders import ORDERS
 from deepcluster.visualization.gallery_sheets import GAP, MARGIN, TEXT, sheet
 from deepcluster.weights import checkpoint
 

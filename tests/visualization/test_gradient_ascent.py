@@ -11,7 +11,7 @@ from PIL import Image
 from support.picture_context import context, network
 from support.tiny import images
 
-from deepcluster.visualization import gradient_ascent
+from deepcluster.visualization import stage_ascent
 from deepcluster.visualization.gradient_ascent import GradientAscent
 
 
@@ -19,13 +19,13 @@ from deepcluster.visualization.gradient_ascent import GradientAscent
 def climbed(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The channels of each batch that is really climbed."""
     seen: list[list[int]] = []
-    ascend = gradient_ascent.ascend
+    ascend = stage_ascent.ascend
 
     def counted(answer: Any, of: Any, channels: torch.Tensor, *rest: Any, **named: Any) -> Any:
         seen.append(channels.tolist())
         return ascend(answer, of, channels, *rest, **named)
 
-    monkeypatch.setattr(gradient_ascent, "ascend", counted)
+    monkeypatch.setattr(stage_ascent, "ascend", counted)
     return seen
 
 
@@ -87,7 +87,7 @@ def test_official_has_its_own_size_and_noise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"recipe": "nice"}, r"evaluation.recipe must be one of smooth, official, got nice"),
+        ({"recipe": "nice"}, r"evaluation.recipe must be one of smooth, official, got 'nice'"),
         ({"n_steps": 0}, r"evaluation.n_steps must be at least 1, got 0"),
         ({"lr": 0.0}, r"evaluation.lr must be above 0"),
         ({"weight_decay": -1.0}, r"evaluation.weight_decay must be at least 0"),

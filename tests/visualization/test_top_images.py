@@ -18,7 +18,8 @@ from deepcluster.data.views import feature_view
 from deepcluster.visualization.receptive_field import receptive_field
 from deepcluster.visualization.strongest import Strongest
 from deepcluster.visualization.tiles import padded
-from deepcluster.visualization.top_images import TopImages, as_seen
+from deepcluster.visualization.top_images import TopImages
+from deepcluster.visualization.top_images_pages import as_seen
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -137,7 +138,7 @@ def test_pages_hold_so_many_channels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"score": "median"}, r"evaluation.score must be one of mean, max, got median"),
+        ({"score": "median"}, r"evaluation.score must be one of mean, max, got .median."),
         ({"crop": "centre"}, r"evaluation.crop must be one of whole, field"),
         ({"n_top": 0}, r"evaluation.n_top must be at least 1, got 0"),
         ({"channels": []}, r"evaluation.channels=\[\] names no channel"),

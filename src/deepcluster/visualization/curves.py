@@ -1,12 +1,15 @@
-"""The curves of a run, and of several side by side: evaluation=curves of eval.py. Next: run_metrics.py."""
+"""evaluation=curves: the curves of a run, and of several side by side. Next: run_metrics.py reads them."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.visualization.curves_chart import chart
-from deepcluster.visualization.run_metrics import distinct_names, metrics_file, read_run
+from deepcluster.evaluation.context import Evaluator
+
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,9 @@ class Curves(Evaluator):
             ValueError: if one is damaged or empty.
             ImportError: if matplotlib is missing.
         """
+        from deepcluster.visualization.curves_chart import chart
+        from deepcluster.visualization.run_metrics import distinct_names, metrics_file, read_run
+
         paths = [context.stored.path.parent.parent, *map(Path, self.others)]
         files = [metrics_file(path) for path in paths]
         names = list(self.names) or distinct_names([file.parent for file in files])
@@ -51,11 +57,7 @@ class Curves(Evaluator):
         picture = context.folder / "curves.png"
         chart(runs, picture)
         context.progress.say(f"curves     {picture}")
-        newest = {
-            "nmi_previous": runs[0].last("cluster/nmi_previous"),
-            "nmi_labels": runs[0].last("cluster/nmi_labels"),
-            "clusters_used": runs[0].last("cluster/clusters_used"),
-            "loss": runs[0].last("train/loss"),
-        }
-        known = {name: value for name, value in newest.items() if value is not None}
-        return {"n_runs": len(runs), "n_epochs": len(runs[0].epochs), **known}
+        columns = ("cluster/nmi_previous", "cluster/nmi_labels", "cluster/clusters_used", "train/loss")
+        newest = {column.partition("/")[2]: runs[0].last(column) for column in columns}
+        logged = {name: value for name, value in newest.items() if value is not None}
+        return {"n_runs": len(runs), "n_epochs": len(runs[0].epochs), **logged}

@@ -1,4 +1,4 @@
-"""The pictures of embedding.py: points coloured by cluster or label, and a mosaic of thumbnails."""
+"""The pictures of an embedding: points coloured by cluster or label, and a mosaic of thumbnails."""
 
 import math
 from pathlib import Path
@@ -10,18 +10,61 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.clusters.nearest_centroid import origin
+from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.visualization.charts import UNKNOWN, colours, figure, save
-from deepcluster.visualization.thumbnails import magnified
+from deepcluster.visualization.sample_space import Sample
+from deepcluster.visualization.thumbnails import magnified, thumbnail_size, thumbnails
 from deepcluster.visualization.tiles import save_picture
 
 MOST_NAMED = 40  # classes in a legend; clusters that bear their number
 INCHES = 8.0
+LARGEST_THUMBNAIL = 48  # pixels of its side
 LEAST_PIXELS = 1200  # of the mosaic's side: small thumbnails are magnified
 
 
 def check_library() -> None:
     """Raise ImportError now, before anything long, if matplotlib is missing."""
     figure(1, 1)
+
+
+def write_pictures(
+    context: EvaluationContext,
+    images: ImageSet,
+    sample: Sample,
+    points: NDArray[np.float64],
+    *,
+    title: str,
+    n_thumbnails: int,
+) -> None:
+    """Write embedding_clusters.png, embedding_labels.png and embedding_thumbnails.png, as far as they can be drawn.
+
+    Args:
+        points: (n, 2), of the sample.
+        title: how many images by which method.
+        n_thumbnails: side of the mosaic, in thumbnails; 0: none.
+    """
+    files = []
+    if sample.clusters is not None:
+        assert context.stored.assignment is not None
+        by = f"coloured by cluster ({context.stored.assignment.k:,}, {origin(sample.own)})"
+        files.append(context.folder / "embedding_clusters.png")
+        by_cluster(points, sample.clusters.numpy(), f"{title}, {by}", files[-1])
+    if sample.labels is not None:
+        names = images.classes or [str(c) for c in range(int(sample.labels.max()) + 1)]
+        files.append(context.folder / "embedding_labels.png")
+        by_label(points, sample.labels.numpy(), names, f"{title}, coloured by label", files[-1])
+    if n_thumbnails:
+        places = thin(points, n_thumbnails)
+        shown = sample.indices[torch.tensor([point for point, _, _ in places])]
+        size = thumbnail_size(images, LARGEST_THUMBNAIL)
+        with context.progress.bar("thumbnails", len(shown), "img") as advance:
+            pictures = [picture for _, picture in thumbnails(context, images, shown, size, advance)]
+        files.append(context.folder / "embedding_thumbnails.png")
+        mosaic(pictures, [(row, column) for _, row, column in places], files[-1])
+    for file in files:
+        context.progress.say(f"picture    {file}")
 
 
 def by_cluster(plane: NDArray[np.float64], clusters: NDArray[np.int64], title: str, path: Path) -> None:

@@ -1,77 +1,17 @@
-"""The filters of a network's first convolution as one picture: evaluation=first_filters of eval.py."""
+"""evaluation=first_filters: the filters of a network's first convolution. Next: filters_picture.py draws them."""
 
-import math
+from __future__ import annotations
+
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+from deepcluster.evaluation.context import Evaluator
+from deepcluster.system.setting import check, setting
 
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.models.backbone import Backbone
-from deepcluster.models.coates import Coates
-from deepcluster.models.first_layer import first_layer
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
 
 FILTER_HEIGHT = 56  # pixels of the picture, about, where zoom is not set
-BORDER = 255  # white lines between the filters
-
-
-def filter_grid(filters: Tensor, *, n_columns: int | None = None, zoom: int = 8) -> Tensor:
-    """A grid of filters (K, C, h, w) as one picture, uint8 (H, W, 3).
-
-    Each filter is scaled by its own largest absolute value, and 0 is mid-grey, the same grey in all. Three channels
-    are shown as colours, one as grey; others (the two of Sobel) as grey ones side by side.
-
-    Args:
-        filters: (K, C, h, w).
-        n_columns: filters in a row; None: about as many as rows.
-        zoom: pixels of the picture for one of a filter.
-
-    Raises:
-        ValueError: if it is not filters (K, C, h, w).
-    """
-    if filters.ndim != 4 or len(filters) == 0:
-        raise ValueError(f"a picture of filters needs them as (K, C, h, w), got {tuple(filters.shape)}")
-    filters = filters.detach().float().cpu()
-    largest = filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-    tiles = (127.5 + 127.5 * filters / largest).round().to(torch.uint8)
-    if tiles.shape[1] not in (1, 3):
-        tiles = tiles.permute(0, 2, 1, 3).flatten(2).unsqueeze(1)  # (K, 1, h, C w)
-    tiles = tiles.expand(-1, 3, -1, -1).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
-    line = max(1, zoom // 4)
-    tiles = F.pad(tiles, (0, line, 0, line), value=BORDER)
-    n_columns = n_columns or math.ceil(math.sqrt(len(tiles)))
-    n_rows = math.ceil(len(tiles) / n_columns)
-    missing = n_rows * n_columns - len(tiles)
-    tiles = torch.cat([tiles, tiles.new_full((missing, *tiles.shape[1:]), BORDER)])
-    height, width = tiles.shape[2:]
-    grid = tiles.view(n_rows, n_columns, 3, height, width).permute(0, 3, 1, 4, 2)
-    picture: Tensor = F.pad(grid.reshape(n_rows * height, n_columns * width, 3), (0, 0, line, 0, line, 0), value=BORDER)
-    return picture
-
-
-def save_filters(filters: Tensor, path: Path, *, n_columns: int | None = None, zoom: int = 8) -> None:
-    """Write :func:`filter_grid` of filters (K, C, h, w) to an image file, by its name's ending; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(filter_grid(filters, n_columns=n_columns, zoom=zoom).numpy()).save(path)
-
-
-def first_filters(backbone: Backbone) -> tuple[str, Tensor]:
-    """Name and filters (K, C, h, w) of the convolution that runs first; of Coates' network its centroids.
-
-    Raises:
-        ValueError: if there is no convolution.
-    """
-    if isinstance(backbone, Coates):
-        code = backbone.code
-        return "features.conv1", code.centroids.view(-1, code.in_channels, code.patch_size, code.patch_size)
-    name, conv, _ = first_layer(
-        backbone, torch.zeros(1, backbone.in_channels, backbone.image_size, backbone.image_size)
-    )
-    return name, conv.weight.detach()
 
 
 @dataclass(kw_only=True)
@@ -85,14 +25,11 @@ class FirstFilters(Evaluator):
     """
 
     kind: str = "first_filters"
-    n_columns: int | None = None
-    zoom: int | None = None
+    n_columns: int | None = setting(None, at_least=1)
+    zoom: int | None = setting(None, at_least=1)
 
     def __post_init__(self) -> None:
-        for name in ("n_columns", "zoom"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"evaluation.{name} must be at least 1, got {value}")
+        check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Draw.
@@ -103,11 +40,13 @@ class FirstFilters(Evaluator):
         Raises:
             ValueError: if the network has no convolution.
         """
-        name, filters = first_filters(context.backbone)
+        from deepcluster.visualization.filters_picture import first_convolution, save_filters
+
+        name, filters = first_convolution(context.backbone)
         n_filters, n_channels, height, width = filters.shape
         file = context.folder / "first_filters.png"
         zoom = self.zoom or max(1, round(FILTER_HEIGHT / height))
         save_filters(filters, file, n_columns=self.n_columns, zoom=zoom)
-        seen = "; the two channels of Sobel side by side" if context.backbone.sobel is not None else ""
-        context.progress.say(f"{n_filters} filters of {name}, {n_channels}x{height}x{width}{seen}: {file}")
+        sobel = "; the two channels of Sobel side by side" if context.backbone.sobel is not None else ""
+        context.progress.say(f"{n_filters} filters of {name}, {n_channels}x{height}x{width}{sobel}: {file}")
         return {"n_filters": n_filters, "n_channels": n_channels, "height": height, "width": width}

@@ -7,26 +7,19 @@ themselves if they fit on one page; else they stand on page_001.html and so on.
 import base64
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from deepcluster.visualization.gallery_members import ORDERS, Members, in_order
+from deepcluster.visualization.gallery_members import Members, in_order
+from deepcluster.visualization.gallery_orders import ORDERS
 
 LOSSLESS = 48  # thumbnails up to this side are PNG and shown with sharp pixels, larger ones JPEG
 JPEG_QUALITY = 85
 N_BINS = 24  # of the histogram of sizes
-TITLES = {
-    "largest": "largest",
-    "smallest": "smallest",
-    "compact": "most compact",
-    "loose": "least compact",
-    "pure": "purest",
-    "mixed": "most mixed",
-    "number": "number",
-}
 STYLE = """
 :root{--ink:#1d2430;--soft:#667085;--line:#e3e7ee;--card:#fff;--page:#f5f6f9;--blue:#2f6fdb}
 @media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#98a2b3;--line:#2c3442;--card:#1a202b;--page:#11151c;
@@ -86,6 +79,7 @@ def data_uri(picture: Tensor) -> str:
     return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
+@dataclass(kw_only=True)
 class Pages:
     """Writes the pages, one at a time, so that only one page's pictures are in memory.
 
@@ -101,30 +95,25 @@ class Pages:
         n_members: thumbnails in a row.
     """
 
-    def __init__(
-        self,
-        *,
-        title: str,
-        facts: list[str],
-        shown: list[Members],
-        order: str,
-        names: dict[int, str] | None,
-        samples: Callable[[int], str],
-        per_page: int,
-        size: int,
-        n_members: int,
-    ) -> None:
-        self.title, self.facts, self.shown, self.names, self.samples = title, facts, shown, names, samples
-        self.order, self.per_page, self.n_members = order, per_page, n_members
-        self.sharp = "sharp" if size <= LOSSLESS else ""
-        self.chunks = [shown[i : i + per_page] for i in range(0, len(shown), per_page)]
+    title: str
+    facts: list[str]
+    shown: list[Members]
+    order: str
+    names: dict[int, str] | None
+    samples: Callable[[int], str]
+    per_page: int
+    size: int
+    n_members: int
+
+    def __post_init__(self) -> None:
+        self.chunks = [self.shown[i : i + self.per_page] for i in range(0, len(self.shown), self.per_page)]
         self.single = len(self.chunks) == 1
         self._tiles: list[str] = []
         self._page_of = {c.number: page for page, chunk in enumerate(self.chunks) for c in chunk}
         self._ranks = {
-            order: {c.number: rank for rank, c in enumerate(in_order(shown, order))}
-            for order in TITLES
-            if names is not None or ORDERS[order][0] != "purity"
+            name: {c.number: rank for rank, c in enumerate(in_order(self.shown, name))}
+            for name, order in ORDERS.items()
+            if self.names is not None or order.by != "purity"
         }
 
     def write(self, pictures: Callable[[list[int]], dict[int, Tensor]]) -> Iterator[tuple[str, bytes]]:
@@ -135,10 +124,10 @@ class Pages:
         """
         only = ""
         for page, chunk in enumerate(self.chunks):
-            found = pictures([i for cluster in chunk for i in cluster.shown])
+            thumbnails = pictures([i for cluster in chunk for i in cluster.shown])
             cards = []
             for cluster in chunk:
-                uris = {i: data_uri(found[i]) for i in cluster.shown}
+                uris = {i: data_uri(thumbnails[i]) for i in cluster.shown}
                 self._tiles.append(self._tile(cluster, uris[cluster.nearest[0]]))
                 cards.append(self._card(cluster, uris))
             body = f'<div class="clusters">{"".join(cards)}</div>'
@@ -168,7 +157,7 @@ class Pages:
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
             f"<title>{escape(self.title)}</title><style>{STYLE}"
             f".strip div{{grid-template-columns:repeat({self.n_members},1fr)}}{checked}</style></head>"
-            f'<body class="{self.sharp}"><main>{body}</main></body></html>\n'
+            f'<body class="{"sharp" if self.size <= LOSSLESS else ""}"><main>{body}</main></body></html>\n'
         )
         return text.encode("utf-8", "backslashreplace")  # a file name need not be UTF-8
 
@@ -176,7 +165,7 @@ class Pages:
         facts = "".join(f'<p class="soft">{escape(fact)}</p>' for fact in self.facts)
         radios = "".join(
             f'<input type="radio" name="order" id="by-{order}"{" checked" if order == self.order else ""}>'
-            f'<label for="by-{order}">{TITLES[order]}</label>'
+            f'<label for="by-{order}">{ORDERS[order].title}</label>'
             for order in self._ranks
         )
         head = f'<div class="top"><div><h1>{escape(self.title)}</h1>{facts}</div>{self._histogram()}</div>'

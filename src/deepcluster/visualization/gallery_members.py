@@ -1,22 +1,14 @@
-"""Clusters in numbers, and which of their members to show: from each image's cluster and distance. Pure functions."""
+"""Clusters in numbers, and which of their members to show: from each image's cluster and distance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from deepcluster.clustering.metrics import size_statistics
+from deepcluster.evaluation.clusters.nearest_centroid import ClusteredImages
 from deepcluster.system.seeding import generator
-
-# What an order is by, and whether from large to small. "number" is as the run counts them.
-ORDERS: dict[str, tuple[str, bool]] = {
-    "largest": ("size", True),
-    "smallest": ("size", False),
-    "compact": ("mean_distance", False),
-    "loose": ("mean_distance", True),
-    "pure": ("purity", True),
-    "mixed": ("purity", False),
-    "number": ("number", False),
-}
+from deepcluster.visualization.gallery_orders import ORDERS
 
 
 @dataclass(kw_only=True)
@@ -26,24 +18,30 @@ class Members:
     Args:
         number: as the run counts clusters, from 0.
         size: images in it.
+        random: of those that are neither nearest nor farthest, drawn at random.
+        classes: (label, share of the labelled images) of the commonest labels, at most five; none without labels.
         mean_distance: of its images to the centroid, in the reduced space; NaN where it was not measured.
         nearest: from the nearest on.
         farthest: from the farthest on; none that is among the nearest.
-        random: of the others, drawn at random.
-        majority: the commonest label among its labelled images, None without.
-        purity: the share of these that have it, None without.
-        classes: (label, share) of the commonest labels, at most five.
     """
 
     number: int
     size: int
-    mean_distance: float
-    nearest: list[int]
-    farthest: list[int]
     random: list[int]
-    majority: int | None
-    purity: float | None
     classes: list[tuple[int, float]]
+    mean_distance: float = float("nan")
+    nearest: list[int] = field(default_factory=list)
+    farthest: list[int] = field(default_factory=list)
+
+    @property
+    def majority(self) -> int | None:
+        """The commonest label among its labelled images."""
+        return self.classes[0][0] if self.classes else None
+
+    @property
+    def purity(self) -> float | None:
+        """The share of its labelled images that have the commonest label."""
+        return self.classes[0][1] if self.classes else None
 
     @property
     def shown(self) -> list[int]:
@@ -67,7 +65,7 @@ def choose_members(
     order = torch.argsort(distances, stable=True)
     order = order[torch.argsort(clusters[order], stable=True)]
     sizes = torch.bincount(clusters, minlength=k)
-    found = []
+    chosen = []
     for number, members in enumerate(torch.split(order, sizes.tolist())):
         if len(members) == 0:
             continue
@@ -75,8 +73,7 @@ def choose_members(
         n_far = min(n_members, len(rest))
         farthest, rest = rest.flip(0)[:n_far], rest[: len(rest) - n_far]
         drawn = rest[torch.randperm(len(rest), generator=generator(seed, "gallery", number))[:n_members]]
-        classes = [] if labels is None else _shares(labels[members])
-        found.append(
+        chosen.append(
             Members(
                 number=number,
                 size=len(members),
@@ -84,12 +81,10 @@ def choose_members(
                 nearest=nearest.tolist(),
                 farthest=farthest.tolist(),
                 random=drawn.tolist(),
-                majority=classes[0][0] if classes else None,
-                purity=classes[0][1] if classes else None,
-                classes=classes[:5],
+                classes=_shares(labels, members),
             )
         )
-    return found
+    return chosen
 
 
 def spread_members(
@@ -109,38 +104,46 @@ def spread_members(
     by_size = by_size[sizes[by_size] > 0]
     n_shown = min(n_clusters, len(by_size))
     places = [round(i * (len(by_size) - 1) / max(1, n_shown - 1)) for i in range(n_shown)]
-    found = []
+    chosen = []
     for number in by_size[places].tolist():
         members = torch.nonzero(clusters == number).flatten()
         drawn = members[torch.randperm(len(members), generator=generator(seed, "members", number))[:n_members]]
-        classes = [] if labels is None else _shares(labels[members])
-        found.append(
-            Members(
-                number=number,
-                size=len(members),
-                mean_distance=float("nan"),
-                nearest=[],
-                farthest=[],
-                random=drawn.tolist(),
-                majority=classes[0][0] if classes else None,
-                purity=classes[0][1] if classes else None,
-                classes=classes[:5],
-            )
-        )
-    return found
+        shares = _shares(labels, members)
+        chosen.append(Members(number=number, size=len(members), random=drawn.tolist(), classes=shares))
+    return chosen
 
 
-def _shares(labels: Tensor) -> list[tuple[int, float]]:
-    """(label, share of the labelled), the commonest first, of equals the smaller label."""
-    known = labels[labels >= 0]
+def _shares(labels: Tensor | None, members: Tensor) -> list[tuple[int, float]]:
+    """(label, share of the labelled) of these images' five commonest labels; of equals the smaller label first."""
+    if labels is None:
+        return []
+    known = labels[members]
+    known = known[known >= 0]
     values, counts = torch.unique(known, return_counts=True)
-    by_count = torch.argsort(counts, descending=True, stable=True)
+    by_count = torch.argsort(counts, descending=True, stable=True)[:5]
     return [(int(values[i]), float(counts[i] / len(known))) for i in by_count]
 
 
-def in_order(found: list[Members], order: str) -> list[Members]:
+def in_order(clusters: list[Members], order: str) -> list[Members]:
     """The clusters in one of `ORDERS`; equals by number, those without labels at the end of an order by purity."""
-    name, from_large = ORDERS[order]
-    known = [cluster for cluster in found if getattr(cluster, name) is not None]
-    rest = [cluster for cluster in found if getattr(cluster, name) is None]
-    return sorted(known, key=lambda c: (-getattr(c, name) if from_large else getattr(c, name), c.number)) + rest
+    by, from_large, _ = ORDERS[order]
+    last = [cluster for cluster in clusters if getattr(cluster, by) is None]
+    first = [cluster for cluster in clusters if getattr(cluster, by) is not None]
+    return sorted(first, key=lambda c: (-getattr(c, by) if from_large else getattr(c, by), c.number)) + last
+
+
+def figures(images: ClusteredImages, clusters: list[Members], labels: Tensor | None) -> dict[str, float]:
+    """The numbers of all clusters together; see :meth:`Gallery.run`."""
+    sizes = size_statistics(images.clusters, images.k)
+    numbers: dict[str, float] = {
+        "clusters_used": len(clusters),
+        "largest_share": sizes["largest_share"],
+        "entropy": sizes["entropy"],
+        "mean_distance": float(images.distances.double().mean()),
+        "nearest_centroid_share": images.nearest_share,
+    }
+    if labels is not None:
+        n_labelled = torch.bincount(images.clusters[labels >= 0], minlength=images.k)
+        right = sum(c.purity * int(n_labelled[c.number]) for c in clusters if c.purity is not None)
+        numbers["purity"] = right / int(n_labelled.sum())
+    return numbers

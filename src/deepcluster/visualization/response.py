@@ -1,8 +1,9 @@
 """How strongly each channel of a stage answers to an image, with something to climb where ReLU is silent.
 
-gradient_ascent.py climbs it; top_images.py reads the stage's maps themselves.
+stage_ascent.py climbs it; strongest.py reads the stage's maps themselves.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -100,12 +101,42 @@ def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, in
         ) from error
 
 
-def choose_stages(backbone: Backbone, stage: str | None) -> list[str]:
-    """The stages that `evaluation.stage` names: one, "all", or None for the last.
+@dataclass(frozen=True)
+class ChosenStage:
+    """A stage, which of its channels are shown, and the shape (c, h, w) of its maps."""
+
+    name: str
+    channels: list[int]
+    shape: tuple[int, int, int]
+
+    @property
+    def key(self) -> str:
+        """The name as a part of files' and results' names."""
+        return self.name.replace(".", "_")
+
+
+def choose_stages(
+    backbone: Backbone, stage: str | None, *, channels: list[int] | None, first: int | None, size: int
+) -> list[ChosenStage]:
+    """What `evaluation.stage`, `.channels` and `.first` name.
+
+    Args:
+        stage: one, "all", or None for the last.
+        channels: None: all of the stage.
+        first: only the first so many of them.
+        size: of the images.
 
     Raises:
-        ValueError: if there is no such stage; lists those that there are.
+        ValueError: if there is no such stage or channel, or the network refuses the size.
     """
+    chosen = []
+    for name in _stage_names(backbone, stage):
+        shape = stage_shape(backbone, name, size)
+        chosen.append(ChosenStage(name, choose_channels(channels, shape[0], name, first), shape))
+    return chosen
+
+
+def _stage_names(backbone: Backbone, stage: str | None) -> list[str]:
     known = ", ".join(backbone.stages)
     if not known:
         raise ValueError("this network has no stages of maps to look at")

@@ -1,4 +1,4 @@
-"""A sample of the images with features, clusters and labels: what embedding.py brings into the plane."""
+"""A sample of the images with features, clusters and labels. Next: plane.py brings it into the plane."""
 
 from dataclasses import dataclass
 
@@ -33,11 +33,23 @@ class Sample:
     labels: Tensor | None
 
 
+def images_of_split(context: EvaluationContext, split: str) -> ImageSet:
+    """The "train" or "test" images.
+
+    Raises:
+        ValueError: if there are no test images.
+    """
+    images = context.train_images if split == "train" else context.test_images
+    if images is None:
+        raise ValueError(f"data={context.data.source} has no test images; set evaluation.split=train")
+    return images
+
+
 def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: int, clusters: str) -> Sample:
     """Draw images at random, compute their features and reduce these by a PCA of the sample.
 
-    The PCA does not whiten: whitening, which suits k-means, makes small directions as loud as the large ones and
-    blurs the picture. Only the (n, D) features of the sample are in memory.
+    The PCA does not whiten: whitening suits k-means, but it gives the noisy small directions as much weight as the
+    large ones, and the picture blurs. Only the (n, D) features of the sample are in memory.
 
     Args:
         n: images, all if there are fewer.
@@ -47,7 +59,7 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     assignment = context.stored.assignment
     own = None if assignment is None else own_labels(context, images, clusters)
     chosen = torch.randperm(len(images), generator=generator(context.seed, "embedding"))[:n].sort().values
-    found = torch.empty(len(chosen), dtype=torch.int64)
+    nearest = torch.empty(len(chosen), dtype=torch.int64)
     blocks: list[Tensor] = []
     moments: Moments | None = None
     n_done = 0
@@ -59,7 +71,7 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
             blocks.append(x)
             if assignment is not None and own is None:
                 reduced = x if assignment.reduction is None else assignment.reduction.apply(x)
-                found[n_done : n_done + len(x)] = nearest_centroid(reduced, assignment.centroids)
+                nearest[n_done : n_done + len(x)] = nearest_centroid(reduced, assignment.centroids)
             n_done += len(indices)
             advance(len(indices))
     assert moments is not None
@@ -68,7 +80,7 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     return Sample(
         indices=chosen,
         features=normalize(torch.cat([pca.apply(x) for x in blocks]), dim=1),
-        clusters=None if assignment is None else found if own is None else own[chosen],
+        clusters=None if assignment is None else nearest if own is None else own[chosen],
         own=own is not None,
         labels=None if labels is None or not bool((labels >= 0).any()) else labels,
     )

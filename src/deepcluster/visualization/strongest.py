@@ -1,11 +1,65 @@
-"""The images that excite each channel most, found in one pass. top_images.py shows them."""
+"""The images that excite each channel most, found in one pass. top_images_pages.py shows them."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.extraction import FeaturePass
+from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import Backbone
+from deepcluster.visualization.response import ChosenStage
+
+
+class TopImage(NamedTuple):
+    """An image at a rank of a channel: its index in the set, its score, and the map's place that is strongest."""
+
+    image: int
+    score: float
+    row: int
+    column: int
+
+
+def strongest_images(
+    context: EvaluationContext, source: FeaturePass, stage: ChosenStage, *, by_mean: bool, n_top: int
+) -> dict[int, list[TopImage]]:
+    """For each chosen channel its `n_top` strongest images, in one pass; a score of exactly 0 is no answer.
+
+    Args:
+        source: the images and how they are read.
+        by_mean: see :class:`StageScores`.
+    """
+    images = source.images
+    n_channels, _, width = stage.shape
+    # float32: bfloat16 keeps three digits, and many images would share a rank
+    network = inference_copy(context.backbone, channels_last=True).to(context.device)
+    scored = FeaturePass(
+        network=StageScores(network, stage.name, by_mean),
+        images=images,
+        view=source.view,
+        batch_size=source.batch_size,
+        num_workers=source.num_workers,
+        device=source.device,
+    )
+    strongest = Strongest(n_channels, n_top)
+    with context.progress.bar(f"top images {stage.name}", len(images), "img") as advance:
+        for indices, scores in scored.stream(torch.arange(len(images))):
+            scores = scores.cpu()
+            for broken in getattr(images, "broken_later", {}):  # stands there in grey: not to be ranked
+                scores[indices == broken, :, 0] = -torch.inf
+            strongest.update(indices, scores)
+            advance(len(indices))
+    by_rank = [tensor.tolist() for tensor in (strongest.indices, strongest.scores, strongest.places)]
+    return {
+        channel: [
+            TopImage(index, score, *divmod(place, width))
+            for index, score, place in zip(*(ranks[channel] for ranks in by_rank), strict=True)
+            if index >= 0 and score not in (0.0, -torch.inf)
+        ]
+        for channel in stage.channels
+    }
 
 
 @dataclass
@@ -53,10 +107,10 @@ class Strongest:
         self.indices = torch.full(shape, -1, dtype=torch.int64)
         self.places = torch.zeros(shape, dtype=torch.int64)
 
-    def update(self, indices: Tensor, found: Tensor) -> None:
+    def update(self, indices: Tensor, batch: Tensor) -> None:
         """Take in a batch: its images' indices (B,), and (B, c, 2) of :class:`StageScores`."""
-        scores = torch.cat([self.scores, found[:, :, 0].T], dim=1)
-        places = torch.cat([self.places, found[:, :, 1].T.long()], dim=1)
-        of = torch.cat([self.indices, indices.expand(self.n_channels, -1)], dim=1)
+        scores = torch.cat([self.scores, batch[:, :, 0].T], dim=1)
+        places = torch.cat([self.places, batch[:, :, 1].T.long()], dim=1)
+        images = torch.cat([self.indices, indices.expand(self.n_channels, -1)], dim=1)
         order = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.n_top]
-        self.scores, self.indices, self.places = (t.gather(1, order) for t in (scores, of, places))
+        self.scores, self.indices, self.places = (t.gather(1, order) for t in (scores, images, places))

@@ -1,0 +1,22 @@
+"""The orders in which a gallery shows clusters."""
+
+from typing import NamedTuple
+
+
+class Order(NamedTuple):
+    """By which number of a cluster (an attribute of Members), whether from large to small, and its name on the page."""
+
+    by: str
+    from_large: bool
+    title: str
+
+
+ORDERS = {
+    "largest": Order("size", True, "largest"),
+    "smallest": Order("size", False, "smallest"),
+    "compact": Order("mean_distance", False, "most compact"),
+    "loose": Order("mean_distance", True, "least compact"),
+    "pure": Order("purity", True, "purest"),
+    "mixed": Order("purity", False, "most mixed"),
+    "number": Order("number", False, "number"),  # as the run counts clusters
+}

@@ -1,0 +1,106 @@
+"""Features -> points in the plane, and how faithful these are. Next: embedding_charts.py draws them."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE, trustworthiness
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from deepcluster.data.images import ImageSet
+from deepcluster.system.seeding import mix
+from deepcluster.system.tables import write_csv
+from deepcluster.visualization.sample_space import Sample
+
+MOST_TRUSTED = 5_000  # trustworthiness ranks all pairs: n x n numbers
+
+
+def project(
+    features: NDArray[np.float32],
+    *,
+    method: str,
+    metric: str,
+    perplexity: float,
+    n_neighbors: int,
+    min_dist: float,
+    seed: int,
+) -> NDArray[np.float64]:
+    """(n, P) -> (n, 2), the same for the same seed. See :class:`Embedding` for the settings.
+
+    UMAP is repeatable with one thread only, so it gets one; t-SNE is repeatable for a given number of threads.
+    """
+    random_state = mix(seed, "embedding", method) % 2**32
+    if method == "tsne":
+        perplexity = min(perplexity, (len(features) - 1) / 3)
+        projection: Any = TSNE(perplexity=perplexity, metric=metric, init="pca", random_state=random_state)
+    else:
+        projection = umap_library()(
+            n_neighbors=min(n_neighbors, len(features) - 1),
+            min_dist=min_dist,
+            metric=metric,
+            random_state=random_state,
+            n_jobs=1,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # UMAP warns of the one thread, and of graphs in several parts
+        points: NDArray[np.float64] = projection.fit_transform(features).astype(np.float64)
+    return points
+
+
+def umap_library() -> Any:
+    """The class UMAP.
+
+    Raises:
+        ImportError: if umap-learn is not installed.
+    """
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ImportError(f"evaluation.method=umap needs an extra: pip install -e '.[viz]' ({error})") from error
+    return UMAP
+
+
+def faithfulness(sample: Sample, points: NDArray[np.float64], *, k: int, metric: str) -> dict[str, float]:
+    """How well the points (n, 2) keep the neighbourhoods of the features.
+
+    Returns:
+        trustworthiness (Venna and Kaski 2001; of at most 5,000 images): 1 if all k nearest of each image in the plane
+        were among its nearest before. With labels, knn_label_agreement: the mean share of an image's k nearest in the
+        plane that have its label; knn_label_agreement_features: the same before, in the reduced features.
+    """
+    n = min(len(points), MOST_TRUSTED)
+    some = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:n].numpy()
+    features = sample.features.numpy()
+    numbers = {"trustworthiness": float(trustworthiness(features[some], points[some], n_neighbors=k, metric=metric))}
+    if sample.labels is not None:
+        numbers["knn_label_agreement"] = label_agreement(points, sample.labels, k, "euclidean")
+        numbers["knn_label_agreement_features"] = label_agreement(features, sample.labels, k, metric)
+    return {name: value for name, value in numbers.items() if np.isfinite(value)}
+
+
+def label_agreement(points: NDArray[Any], labels: Tensor, k: int, metric: str) -> float:
+    """Mean share of the k nearest labelled points that have a point's own label; NaN if there are not k others."""
+    known = labels.numpy() >= 0
+    points, classes = points[known], labels.numpy()[known]
+    if len(points) <= k:
+        return float("nan")
+    neighbours = NearestNeighbors(n_neighbors=k, metric=metric).fit(points).kneighbors(return_distance=False)
+    return float((classes[neighbours] == classes[:, None]).mean())
+
+
+def write_points(path: Path, images: ImageSet, sample: Sample, points: NDArray[np.float64]) -> None:
+    """embedding.csv: identity, place, cluster and label of each image of the sample."""
+
+    def rows() -> Iterator[list[object]]:
+        for i, index in enumerate(sample.indices.tolist()):
+            label = -1 if sample.labels is None else int(sample.labels[i])
+            name = "" if label < 0 else images.classes[label] if images.classes else str(label)
+            cluster = "" if sample.clusters is None else int(sample.clusters[i])
+            yield [images.samples[index], f"{points[i, 0]:.6g}", f"{points[i, 1]:.6g}", cluster, name]
+
+    write_csv(path, ["sample", "x", "y", "cluster", "label"], rows())
