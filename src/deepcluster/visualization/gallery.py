@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.setting import check, setting
 from deepcluster.visualization.gallery_orders import ORDERS
 

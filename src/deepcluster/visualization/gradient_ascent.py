@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.setting import check, setting
 from deepcluster.visualization.ascent_recipes import RECIPES, Recipe
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.setting import check, setting
 
 if TYPE_CHECKING:

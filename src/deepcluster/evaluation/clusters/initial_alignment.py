@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deepcluster.evaluation.context import Evaluator
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.setting import check, setting
 
 
