@@ -49,10 +49,10 @@ def test_finished_channels_are_kept_and_not_drawn_again(tmp_path: Path, climbed:
     made, settings = context(tmp_path, images(2), network()), GradientAscent(stage="conv1", n_steps=2, batch_size=2)
     replace(settings, channels=[0, 1, 4]).run(made)
     assert climbed == [[0, 1], [4]]
-    kept = {file.name: file.read_bytes() for file in tmp_path.rglob("*.pt")}
+    kept = {file.name: file.read_bytes() for file in tmp_path.rglob("*.state")}
     whole = settings.run(made)
     assert climbed[2:] == [[2, 3], [5]]
-    assert all(file.read_bytes() == kept[file.name] for file in tmp_path.rglob("*.pt") if file.name in kept)
+    assert all(file.read_bytes() == kept[file.name] for file in tmp_path.rglob("*.state") if file.name in kept)
     fresh = tmp_path / "fresh"
     alone = replace(settings, batch_size=6).run(context(fresh, images(2), network()))  # the batch changes nothing
     assert alone == pytest.approx(whole, rel=1e-3)
@@ -77,8 +77,8 @@ def test_what_would_give_other_images_is_drawn_anew(tmp_path: Path, climbed: lis
 def test_official_has_its_own_size_and_noise(tmp_path: Path) -> None:
     settings = GradientAscent(recipe="official", stage="conv1", channels=[1], n_steps=1)
     settings.run(context(tmp_path, images(2), network()))
-    (file,) = tmp_path.rglob("*.pt")
-    pixels = torch.load(file, weights_only=True)["pixels"]
+    (file,) = tmp_path.rglob("*.state")
+    pixels = torch.load(file, weights_only=True)["content"]["pixels"]
     assert pixels.shape == (1, 224, 224)
     assert float(pixels.float().mean()) == pytest.approx(127.5, abs=1)  # centred, std 0.1
     assert float(pixels.float().std()) == pytest.approx(25.5, abs=1)

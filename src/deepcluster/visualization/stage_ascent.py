@@ -4,11 +4,8 @@ Called by gradient_ascent.py; ascent.py climbs.
 """
 
 import copy
-import hashlib
-import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,9 +13,8 @@ import torch
 from torch import Tensor
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.features.digest import weights_digest
+from deepcluster.evaluation.kept_work import KeptWork, facts_of
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import mix
 from deepcluster.system.tables import write_csv
 from deepcluster.visualization.ascent import Bounds, ascend, black_and_white, denormalise, deprocess, start
@@ -63,31 +59,25 @@ class StageAscent:
         """For single images and for what is kept."""
         return self.context.folder / f"gradient_ascent_{self.stage.key}"
 
-    @cached_property
-    def kept(self) -> Path:
-        """Finished channels; the folder's name changes with all that changes an image."""
-        card = {name: self.context.card[name] for name in ("mean", "std")}
-        digest = weights_digest(self.backbone.features)
-        facts = (asdict(self.recipe), self.stage.name, self.size, self.context.seed, card, digest)
-        return self.folder / hashlib.blake2b(repr(facts).encode()).hexdigest()[:8]
-
-    def _file(self, channel: int) -> Path:
-        return self.kept / f"{channel:04d}.pt"
-
     def climb(self, *, batch_size: int) -> list[Drawn]:
         """The chosen channels in their order; those that are kept are not drawn again."""
         stage, say = self.stage.name, self.context.progress.say
-        missing = [channel for channel in self.stage.channels if not self._file(channel).is_file()]
-        if len(missing) < len(self.stage.channels):
-            say(f"{stage:10} {len(self.stage.channels) - len(missing)} channels were drawn before: {self.kept}")
+        card = {name: self.context.card[name] for name in ("mean", "std")}
+        facts = facts_of(
+            self.backbone.features, stage=stage, recipe=self.recipe, size=self.size, seed=self.context.seed, card=card
+        )
+        kept = KeptWork(folder=self.folder, facts=facts, say=say, refuse=False)
+        drawn = {channel: kept.read(f"{channel:04d}") for channel in self.stage.channels}
+        missing = [channel for channel, one in drawn.items() if one is None]
+        if len(missing) < len(drawn):
+            say(f"{stage:10} {len(drawn) - len(missing)} channels were drawn before: {self.folder}")
         with self.context.progress.bar(f"ascent {stage}", len(missing) * self.recipe.n_steps, "step") as advance:
             for first in range(0, len(missing), batch_size):
                 batch = missing[first : first + batch_size]
-                for channel, drawn in zip(batch, self._climb_together(batch, advance), strict=True):
-                    buffer = io.BytesIO()
-                    torch.save(drawn, buffer)
-                    write_atomically(self._file(channel), buffer.getbuffer())
-        return [torch.load(self._file(channel), weights_only=True) for channel in self.stage.channels]
+                for channel, one in zip(batch, self._climb_together(batch, advance), strict=True):
+                    kept.write(f"{channel:04d}", one)
+                    drawn[channel] = one
+        return list(drawn.values())
 
     def _climb_together(self, channels: list[int], advance: Callable[[int], None]) -> list[Drawn]:
         recipe, context, backbone, stage = self.recipe, self.context, self.backbone, self.stage.name

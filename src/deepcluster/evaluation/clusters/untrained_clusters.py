@@ -6,7 +6,7 @@ is kept in the evaluation's folder, and a second call goes on with the next. Nex
 
 import dataclasses
 from hashlib import blake2b
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -25,8 +25,8 @@ from deepcluster.evaluation.clusters.alignment_table import (
 )
 from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
 from deepcluster.evaluation.clusters.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
-from deepcluster.evaluation.clusters.seed_files import SeedFiles
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.features.extraction import collect
 from deepcluster.models.backbone import Backbone, pool_maps
 from deepcluster.system.seeding import generator, mix
@@ -54,29 +54,37 @@ def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[lis
             "evaluation=initial_alignment measures untrained networks: leave out ckpt and name arch=OPTION"
         )
     networks = _Networks(settings, context)
-    files = SeedFiles(context.folder)
-    files.begin(networks.identity(), may_change=", ".join(f"evaluation.{name}" for name in MAY_CHANGE))
     if networks.labels is None:
         context.progress.say("there are no labels of two classes: no NMI, only the scores that need none")
+    kept = KeptWork(folder=context.folder / "seeds", facts=networks.facts(), say=context.progress.say)
     seeds = [context.seed + number for number in range(settings.n_seeds)]
-    missing = [seed for seed in seeds if not files.has(seed)]
+    measured = {seed: kept.read(f"seed_{seed}") for seed in seeds}
+    missing = [seed for seed in seeds if measured[seed] is None]
     if len(missing) < len(seeds):
         context.progress.say(f"{len(seeds) - len(missing)} of {len(seeds)} seeds are in {context.folder} already")
     pixels = networks.pixels() if settings.label_free and missing else None
     with context.progress.bar("initial alignment", len(seeds), "seed") as advance:
         advance(len(seeds) - len(missing))
         for seed in missing:
-            files.write(seed, *networks.measure(context.untrained.draw(seed), seed, pixels))
+            measured[seed] = networks.measure(context.untrained.draw(seed), seed, pixels)
+            kept.write(f"seed_{seed}", measured[seed])
             advance(1)
-    rows = files.rows(seeds)
+    rows = [row for seed in seeds for row in measured[seed]["rows"]]
     write_records(context.folder / "initial_alignment.csv", rows)
     agreement: dict[tuple[int, int | None], float | None] = dict.fromkeys(settings.pairs)
     if settings.label_free and len(seeds) > 1:
-        clusters = torch.stack([files.clusters(seed) for seed in seeds])  # (seeds, pairs, N)
+        clusters = torch.stack([measured[seed]["clusters"] for seed in seeds])  # (seeds, pairs, N)
         for number, pair in enumerate(settings.pairs):
             agreement[pair] = metrics.mean_pairwise_nmi(clusters[:, number].long(), settings.nmi_average)
     numbers: dict[str, float] = {"n_images": len(networks.indices), "n_seeds": len(seeds)}
     return rows, numbers | _sum_up(context, rows, agreement)
+
+
+class Measured(TypedDict):
+    """One network: a row for each pair of K and dimension, and the clusters (pairs, N)."""
+
+    rows: list[Row]
+    clusters: Tensor
 
 
 class _Networks:
@@ -108,21 +116,22 @@ class _Networks:
         convolutional = self.settings.layer == "last_stage"
         return collect(self.context.source(self.images, convolutional=convolutional, backbone=backbone), indices)
 
-    def identity(self) -> dict[str, Any]:
-        """All that results depend on except the network's seed, as plain values."""
+    def facts(self) -> dict[str, str]:
+        """All that decides a network's results except its seed."""
         context, settings = self.context, self.settings
         assert context.untrained is not None
         own = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
         samples = blake2b("\n".join(map(str, self.images.samples)).encode("utf-8", "surrogateescape"), digest_size=8)
         by_seed = len(self.indices) < len(self.images) or settings.label_free
-        return {
+        facts = {
             **{f"evaluation.{name}": value for name, value in own.items()},
             "init": context.untrained.init,
             **context.card,
             "images": f"{len(self.indices)} of {len(self.images)}, {samples.hexdigest()}",
             "precision": str(context.dtype),
-            "drawn_by_seed": context.seed if by_seed else None,
+            "seed": context.seed if by_seed else None,  # of the samples of images
         }
+        return {name: repr(value) for name, value in facts.items()}
 
     def pixels(self) -> Pixels:
         """The pixels from which clusters are predicted."""
@@ -133,11 +142,11 @@ class _Networks:
         )
         return reduce_pixels(sample, collect(source, self.indices[sample]), self.settings.predictor_dim)
 
-    def measure(self, backbone: Backbone, seed: int, pixels: Pixels | None) -> tuple[list[Row], Tensor]:
+    def measure(self, backbone: Backbone, seed: int, pixels: Pixels | None) -> Measured:
         """One network: its features once, then every dimension and K.
 
         Returns:
-            A row for each pair of K and dimension, and the clusters (pairs, N).
+            A row for each pair of K and dimension, and the clusters.
         """
         settings, n_images = self.settings, len(self.indices)
         features = self._features(backbone, self.indices)
@@ -165,7 +174,7 @@ class _Networks:
                 )
                 clusters[len(rows)] = fitted.labels
                 rows.append(row)
-        return rows, clusters
+        return Measured(rows=rows, clusters=clusters)
 
     def _nmi(self, clusters: Tensor) -> float | None:
         if self.labels is None:

@@ -5,7 +5,6 @@ named by all that its content depends on, the weights and each image's size and 
 the same settings reads it, and one with others finds nothing.
 """
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, UnreadableImage
+from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.retrieval.rmac import region_maxima
 from deepcluster.evaluation.retrieval.sets import Box, read_resized
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.atomic import write_atomically
 from deepcluster.system.threads import n_cores
 
 BLOCK = 64  # images in a file: what a kill costs
@@ -76,9 +75,10 @@ class RegionFeatures:
             ValueError: if an image is too small for the stage, or a feature is not finite; names it.
         """
         parts = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-        files = [self.folder / f"{self._key(part, size)}.pt" for part in parts]
-        kept = [_read(file, len(part)) is not None for file, part in zip(files, parts, strict=True)]
-        missing = [item for part, known in zip(parts, kept, strict=True) if not known for item in part]
+        names = [self._key(part, size) for part in parts]
+        kept = KeptWork(folder=self.folder, facts={})
+        finished = [kept.read(name, mmap=True) is not None for name in names]
+        missing = [item for part, known in zip(parts, finished, strict=True) if not known for item in part]
         n_channels = self.network.in_channels
 
         def decode(item: Item) -> Tensor | str:
@@ -91,15 +91,17 @@ class RegionFeatures:
 
         with ThreadPoolExecutor(n_cores()) as executor:
             loaded = _ahead(executor, decode, missing, BLOCK)
-            for part, file, known in zip(parts, files, kept, strict=True):
-                stored = _read(file, len(part)) if known else None
-                if stored is None:
-                    if known:  # it was there a moment ago
-                        raise ValueError(f"{file} was removed or damaged while it was needed; start again")
-                    stored = self._compute(part, [next(loaded) for _ in part], size)
-                    _write(file, stored)
+            for part, name, known in zip(parts, names, finished, strict=True):
+                if known:
+                    content = kept.read(name, mmap=True)
+                    if content is None:  # it was there a moment ago
+                        raise ValueError(f"{kept.file(name)} was removed while it was needed; start again")
+                    block = Block(**content)
+                else:
+                    block = self._compute(part, [next(loaded) for _ in part], size)
+                    kept.write(name, vars(block))
                 advance(len(part))
-                yield stored
+                yield block
 
     @torch.inference_mode()
     def _compute(self, part: Sequence[Item], loaded: list[Tensor | str], size: int) -> Block:
@@ -164,22 +166,3 @@ def _ahead(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _write(file: Path, block: Block) -> None:
-    content = io.BytesIO()
-    torch.save({"maxima": block.maxima, "counts": block.counts, "broken": block.broken}, content)
-    write_atomically(file, content.getbuffer())
-
-
-def _read(file: Path, n_images: int) -> Block | None:
-    """The block in a file; None if there is none or it is damaged, and then it is computed again."""
-    if not file.is_file():
-        return None
-    try:
-        content = torch.load(file, weights_only=True, mmap=True)
-        block = Block(maxima=content["maxima"], counts=content["counts"], broken=content["broken"])
-    except Exception:
-        return None
-    whole = len(block.counts) == n_images and sum(block.counts) == len(block.maxima)
-    return block if whole else None
