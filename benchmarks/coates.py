@@ -22,7 +22,7 @@ from benchmarks.settings import parse, parser, read_config
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 from deepcluster.features.extraction import collect, feature_pass
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import build_parts
 
 VARIANCE = 0.01  # added before the root, in the code of the 2011 paper
 MAX_ITER = 600
@@ -75,7 +75,7 @@ def main(words: list[str] | None = None) -> None:
     for n_filters in arguments.filters:
         config = read_config(["experiment=coates_cifar10", f"arch.n_filters={n_filters}", *arguments.overrides])
         clock = time.perf_counter()
-        parts = prepare(config)
+        parts = build_parts(config)
 
         def features(images: ImageSet) -> tuple[Tensor, Tensor]:
             assert images.labels is not None

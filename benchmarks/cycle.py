@@ -36,19 +36,19 @@ from benchmarks.settings import parse, parser, read_config
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
 from deepcluster.data.loader import Batch, feature_batches
-from deepcluster.features.extraction import feature_pass, timed
+from deepcluster.features.extraction import timed
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.run import train as run
-from deepcluster.run.parts import Parts
-from deepcluster.run.prepare import prepare
+from deepcluster.run.assemble import assemble
+from deepcluster.run.parts import Parts, build_parts
+from deepcluster.run.train import silence_libraries
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.seeding import generator
 from deepcluster.system.threads import n_cores
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.reassign import ReassignCallback
+from deepcluster.training.module import DeepClusterModule, sgd
+from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.record import RunRecord
 
 WARM_UP_STEPS = 10
@@ -58,7 +58,9 @@ N_CYCLES = 3  # whole reassignments are timed in so many of the rounds: each tak
 class RandomLabels(Clusterer):
     """Stands for the clustering while only training is timed; every cluster gets an image, as k-means promises."""
 
-    def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
+    def assign(
+        self, backbone: Backbone, *, device: torch.device, moment: str, reused: bool = False
+    ) -> tuple[Assignment, dict[str, float]]:
         draw, n = generator(self.seed, "random labels"), len(self.images)
         k = self.clustering.capacity(n)
         labels = torch.cat([torch.arange(k), torch.randint(k, (n - k,), generator=draw)])
@@ -114,24 +116,27 @@ class Turns(pl.Callback):
 class BareStep:
     """The training step with nothing around it: forward, cross-entropy, backward, SGD, on one batch in memory."""
 
-    module: DeepClusterModule  # a copy: its network and its optimizer are used, never its training_step
+    network: Backbone
+    head: ClusterHead
+    settings: Optimizer
     optimizer: torch.optim.Optimizer | None = None
 
     def run(self, n: int, batch: Batch, trainer: pl.Trainer) -> float:
         """Seconds of n steps on `batch`, which is augmented and on its device."""
-        device, network, head = batch.images.device, self.module.backbone, self.module.head
+        device = batch.images.device
         if self.optimizer is None:
-            self.module.to(device).train()
-            self.module.trainer = trainer  # configure_optimizers asks whether it clips gradients
-            self.optimizer = self.module.configure_optimizers()
+            self.network.to(device).train()
+            self.head.to(device)
+            fused = device.type in ("cpu", "cuda") and not trainer.gradient_clip_val
+            self.optimizer = sgd(self.network, self.head, self.settings, fused=fused)
             self.run(WARM_UP_STEPS, batch, trainer)
         assert self.optimizer is not None
-        targets = batch.indices % head.capacity
+        targets = batch.indices % self.head.capacity
         started = clock(device)
         for _ in range(n):
             self.optimizer.zero_grad()
             with trainer.precision_plugin.forward_context():  # the very autocast that Lightning enters
-                loss = functional.cross_entropy(head(network(batch.images)).float(), targets)
+                loss = functional.cross_entropy(self.head(self.network(batch.images)).float(), targets)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return clock(device) - started
@@ -162,17 +167,8 @@ def measure_training(
 ) -> tuple[Sides, list[dict[str, float]]]:
     """The training step's two sides, and the seconds of a few whole cycles by phase."""
     untrained = copy.deepcopy(parts.backbone).to(parts.device)
-    module = DeepClusterModule(
-        parts.backbone,
-        ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images))),
-        view=parts.train_view,
-        optimizer=config.optimizer,
-        seed=config.seed,
-        card=parts.card,
-    )
-    bare_step = BareStep(copy.deepcopy(module))
-    # A schedule would ask the Trainer for its length; its cost belongs to the real side anyway.
-    bare_step.module.optimizer_settings = dataclasses.replace(config.optimizer, schedule="constant")
+    head = ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images)))
+    bare_step = BareStep(copy.deepcopy(parts.backbone), head, config.optimizer)
     sides = Sides()
     cycles: dict[int, dict[str, float]] = {}
 
@@ -188,30 +184,17 @@ def measure_training(
     epochs = (turns.n_steps * config.data.batch_size + 0.5) / len(parts.images)
     fields = {f.name: getattr(parts.clusterer, f.name) for f in dataclasses.fields(Clusterer)}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        reassign = ReassignCallback(
-            clusterer=RandomLabels(**fields),
-            schedule=dataclasses.replace(config.reassign, epochs=epochs),
-            sampler=config.sampler,
-            labels=None,
-            folder=None,
-            seed=config.seed,
+        made = assemble(  # the Trainer and all else of a real run
+            dataclasses.replace(config, reassign=dataclasses.replace(config.reassign, epochs=epochs)),
+            dataclasses.replace(parts, clusterer=RandomLabels(**fields)),
+            Path(folder),
+            RunRecord(folder=Path(folder)),
+            learned={},
         )
-        trainer = run._trainer(  # the Trainer of a real run, whole
-            config, parts, reassign, RunRecord(folder=Path(folder)), Path(folder), []
-        )
-        trainer.callbacks.insert(0, turns)  # type: ignore[attr-defined]
-        batches = TrainingImages(
-            parts.images,
-            parts.train_view,
-            config.data,
-            seed=config.seed,
-            n_per_epoch=reassign.n_images_per_epoch,
-            num_workers=parts.num_workers,
-            before_epoch=lambda: reassign.prepare(trainer),
-        )
-        trainer.fit(module, datamodule=batches)
+        made.trainer.callbacks.insert(0, turns)  # type: ignore[attr-defined]
+        made.trainer.fit(made.module, datamodule=made.batches)
         sides.real = turns.seconds
-        sides.parts_ms = training_parts(batches, module, parts.device, steps)
+        sides.parts_ms = training_parts(made.batches, made.module, parts.device, steps)
     for number, cycle in cycles.items():
         cycle["training_s"] = turns.seconds[number] * len(parts.images) / (steps * config.data.batch_size)
         cycle["epoch_end_s"] = turns.epoch_end_s
@@ -245,18 +228,10 @@ def training_parts(
     }
 
 
-def measure_extraction(config: TrainConfig, parts: Parts, steps: int, rounds: int) -> Sides:
+def measure_extraction(parts: Parts, steps: int, rounds: int) -> Sides:
     """The feature pass's two sides, in windows of `steps` full batches."""
     device, images = parts.device, parts.images
-    source = feature_pass(
-        parts.backbone,
-        images,
-        parts.clusterer.view,
-        batch_size=config.extraction.batch_size,
-        num_workers=parts.num_workers,
-        device=device,
-        dtype=parts.precision.extraction,
-    )
+    source = parts.clusterer.feature_pass(parts.backbone, device=device)
     size = min(source.batch_size, len(images))
     full = torch.arange(len(images) // size * size)
     # Pass after pass over the images: a window may end in the middle of one, and the next goes on there.
@@ -354,14 +329,14 @@ def main(words: list[str] | None = None) -> None:
         options.error("--sizes needs two different N, growth is between the two largest")
     steps, rounds = arguments.steps, arguments.rounds
     config = read_config([*arguments.overrides, "trainer.max_epochs=1"])
-    run._quiet()
-    parts = prepare(config)
+    silence_libraries()
+    parts = build_parts(config)
     parts.progress.bars = False
     n_images, batch_size = len(parts.images), config.data.batch_size
     k = config.clustering.capacity(n_images)
     load_before, started = os.getloadavg()[0], time.perf_counter()
 
-    extraction = measure_extraction(config, parts, steps, rounds)
+    extraction = measure_extraction(parts, steps, rounds)
     training, cycles = measure_training(config, parts, steps, rounds)
     table = Table(title=f"{config.data.source}, {n_images:,} images, K = {k}, batch {batch_size}")
     table.add_column("", no_wrap=True)

@@ -14,7 +14,7 @@ import time
 
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.clustering.metrics import nmi
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import build_parts
 
 SETTINGS = [
     "arch=alexnet_small",
@@ -30,7 +30,7 @@ def initial_alignment(overrides: list[str], seed: int) -> tuple[float, str]:
     """NMI of the labels with the untrained network's clusters, and what the init said of itself."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        parts = prepare(read_config([*SETTINGS, *overrides, f"seed={seed}"]))
+        parts = build_parts(read_config([*SETTINGS, *overrides, f"seed={seed}"]))
         assignment, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
     if parts.images.labels is None:
         raise ValueError("initial alignment compares with labels, and these images have none")

@@ -45,7 +45,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options.add_argument("--root", required=True, help="folder of Fashion-MNIST's four .gz files")
     arguments = parse(options, words)
-    other_test_images = mock.patch("deepcluster.run.prepare.load", partial(held_out, root=arguments.root))
+    other_test_images = mock.patch("deepcluster.run.parts.load_images", partial(held_out, root=arguments.root))
     gains: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     started = time.perf_counter()
     for seed in arguments.seeds:

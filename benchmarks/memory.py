@@ -23,9 +23,8 @@ from rich.table import Table
 
 from benchmarks.settings import ROOT, parse, parser, read_config
 from deepcluster.data.images import ImageSet, MemoryImages
-from deepcluster.run import train as run
-from deepcluster.run.parts import Parts
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import Parts, build_parts
+from deepcluster.run.train import silence_libraries
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated
@@ -115,8 +114,8 @@ def _forget_peak() -> bool:
 
 def _child(n: int, overrides: list[str]) -> dict[str, Any]:
     config = read_config([*overrides, "trainer.max_epochs=1"])
-    run._quiet()
-    parts = prepare(config)
+    silence_libraries()
+    parts = build_parts(config)
     images = _take(parts.images, n)
     clusterer = dataclasses.replace(parts.clusterer, images=images)
     backbone, device = parts.backbone, parts.device

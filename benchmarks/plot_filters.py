@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.models.first_layer import first_layer
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import build_parts
 from deepcluster.visualization.filters_picture import save_filters
 
 
@@ -21,7 +21,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--columns", type=int, default=16, help="filters in a row")
     options.add_argument("--zoom", type=int, default=6, help="pixels of the picture for one of a filter")
     arguments = parse(options, words)
-    parts = prepare(read_config(arguments.overrides))
+    parts = build_parts(read_config(arguments.overrides))
     size, n_channels = parts.card["image_size"], parts.card["in_channels"]
     name, conv, _ = first_layer(parts.backbone, torch.zeros(1, n_channels, size, size))
     save_filters(conv.weight, arguments.picture, n_columns=arguments.columns, zoom=arguments.zoom)

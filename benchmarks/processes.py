@@ -35,8 +35,7 @@ from benchmarks.cycle import machine
 from benchmarks.settings import ROOT, parse, parser, read_config
 from deepcluster.data.loader import random_batches
 from deepcluster.models.head import ClusterHead
-from deepcluster.run.parts import Parts
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import Parts, build_parts
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.seeding import mix
 
@@ -101,7 +100,7 @@ def be_member(steps: int, overrides: list[str]) -> None:
         dist.init_process_group("gloo")
     config = read_config([*overrides, "trainer.accelerator=cpu", "trainer.max_epochs=1"])
     with contextlib.redirect_stdout(io.StringIO()):
-        parts = prepare(config)
+        parts = build_parts(config)
     phases = Phases(config, parts, steps)
     for line in sys.stdin:
         images_per_s = phases.do(line.strip())

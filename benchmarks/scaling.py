@@ -146,14 +146,14 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
     from deepcluster.clustering import metrics
     from deepcluster.clustering.describe import describe
     from deepcluster.data.views import feature_view
-    from deepcluster.run import train as run
+    from deepcluster.run.train import silence_libraries
     from deepcluster.training.clusterer import Clusterer
     from deepcluster.weights.network import build_backbone
 
     config = read_config(
         [*NETWORK, *SETTINGS, f"clustering.k={k}", f"extraction.scratch={scratch}", *overrides, "trainer.max_epochs=1"]
     )
-    run._quiet()
+    silence_libraries()
     images = MadeImages(n)
     backbone = build_backbone({"arch": config.arch, "in_channels": 1, "image_size": SIDE}, seed=config.seed)
     dim = config.reduction.output_dim(backbone.feature_dim)

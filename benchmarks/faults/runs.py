@@ -37,8 +37,8 @@ PHASES = {
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],
     "metrics.csv": ["deepcluster.training.csv_log:EpochCSV.save"],
     "checkpointing": ["deepcluster.training.checkpointing:AtomicCheckpointIO.save_checkpoint"],
-    "measuring": ["deepcluster.run.train:measure", "deepcluster.run.untrained:measure"],
-    "final files": [f"deepcluster.run.train:{name}" for name in ("_save_final", "write_clusters", "write_atomically")],
+    "measuring": ["deepcluster.run.untrained:measure"],
+    "final files": [f"deepcluster.run.train:{name}" for name in ("save_final", "write_clusters", "write_atomically")],
 }
 UNTIL_THE_NEXT = ("training",)  # a step's backward pass and the optimizer come after training_step has returned
 MARK = 64  # bytes of the name of the phase

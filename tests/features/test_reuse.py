@@ -36,7 +36,7 @@ def clusterer(folder: Path, **settings: object) -> tuple[Clusterer, torch.nn.Mod
     return run.reassign.clusterer, run.module.backbone
 
 
-MOMENTS = ("untrained", "untrained again", "epoch 0")
+MOMENTS = {"untrained": True, "untrained again": True, "epoch 0": False}  # whether another clustering follows
 
 
 def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_without(
@@ -47,7 +47,7 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
     assert len(passes) == 3
     reusing, backbone = clusterer(tmp_path / "b")
     reusing.untrained = UntrainedFeatures(told=())
-    shared = [reusing.assign(backbone, device=CPU, moment=moment)[0] for moment in MOMENTS]
+    shared = [reusing.assign(backbone, device=CPU, moment=name, reused=more)[0] for name, more in MOMENTS.items()]
     assert len(passes) == 4
     for one, other in zip(alone, shared, strict=True):
         assert torch.equal(one.labels, other.labels) and one.objective == other.objective
@@ -60,7 +60,7 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
 def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: list[int]) -> None:
     reusing, backbone = clusterer(tmp_path)
     reusing.untrained = UntrainedFeatures(told=())
-    reusing.assign(backbone, device=CPU, moment="untrained")
+    reusing.assign(backbone, device=CPU, moment="untrained", reused=True)
     with torch.no_grad():
         next(backbone.parameters()).add_(0.01)
     reusing.assign(backbone, device=CPU, moment="epoch 0")
@@ -70,8 +70,8 @@ def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: li
 def test_a_sample_for_pca_is_drawn_for_each_clustering(tmp_path: Path, passes: list[int]) -> None:
     sampled, backbone = clusterer(tmp_path, reduction=Reduction(dim=4, fit_images=50))
     sampled.untrained = UntrainedFeatures(told=())
-    for moment in MOMENTS:
-        sampled.assign(backbone, device=CPU, moment=moment)
+    for moment, more in MOMENTS.items():
+        sampled.assign(backbone, device=CPU, moment=moment, reused=more)
     assert len(passes) == 3
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from support import tiny
 from support.configs import CONFIGS
 
 from deepcluster.app import command_line
@@ -17,8 +18,8 @@ from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
 from deepcluster.run import train as run
 from deepcluster.run.costs import Costs
-from deepcluster.run.estimate import Sizes
-from deepcluster.run.prepare import prepare
+from deepcluster.run.estimate import Plan, Sizes
+from deepcluster.run.parts import Parts, build_parts
 from deepcluster.settings.resume import resumed
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
@@ -109,10 +110,12 @@ def test_distances_are_counted_as_they_are_taken() -> None:
         ({"evaluation": 9e9}, r"evaluation needs .*; lower evaluation.max_images=50000, or set evaluation.enabled=fal"),
     ],
 )
-def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float], told: str) -> None:
+def test_too_little_memory_is_told_with_the_keys_to_turn(tmp_path: Path, needed: dict[str, float], told: str) -> None:
+    clusterer = tiny.build(tmp_path).reassign.clusterer
+    ways_out = estimate.ways_out(clusterer, max_images=50_000, batch_size=64)
     with pytest.raises(ValueError, match=told):
-        estimate.check(sizes(), needed, settings(), free=8 * 10**9, disk=10**12, folder="runs")
-    estimate.check(sizes(), needed, settings(), free=9 * 10**9, disk=10**12, folder="runs")
+        estimate.check(sizes(), needed, ways_out, free=8 * 10**9, disk=10**12, folder=Path("runs"))
+    estimate.check(sizes(), needed, ways_out, free=9 * 10**9, disk=10**12, folder=Path("runs"))
 
 
 def test_a_time_is_told_to_two_digits() -> None:
@@ -122,31 +125,32 @@ def test_a_time_is_told_to_two_digits() -> None:
 
 def test_too_little_disk_is_told() -> None:
     with pytest.raises(ValueError, match=r"need about 1.0 GB, 0.5 GB are free in runs; .*another output_dir"):
-        estimate.check(sizes(), {"training": 1.0}, settings(), free=10**9, disk=5 * 10**8, folder="runs")
+        estimate.check(sizes(), {"training": 1.0}, {}, free=10**9, disk=5 * 10**8, folder=Path("runs"))
 
 
 def test_a_subsample_is_advised_where_it_saves_much() -> None:
     large = sizes(n=10**6, n_iterated=10**6, distances=1000.0 * 10**6 * 21)
     spent = estimate.seconds(large, COSTS)
-    advice = estimate._advice(large, spent, settings())
+    advice = estimate._advice(large, spent, KMeans())
     assert len(advice) == 1 and "256 would iterate on 256,000 of the 1,000,000 images" in advice[0]
     share = (256_000 * 20 + 10**6) / (10**6 * 21)
     assert f"clustering {estimate.clock(share * spent.clustering)} in place" in advice[0]
     fast = dataclasses.replace(COSTS, distance_s=1e-12)
-    assert not estimate._advice(large, estimate.seconds(large, fast), settings())
-    assert not estimate._advice(sizes(), estimate.seconds(sizes(), COSTS), settings())  # 256,000 are all
+    assert not estimate._advice(large, estimate.seconds(large, fast), KMeans())
+    assert not estimate._advice(sizes(), estimate.seconds(sizes(), COSTS), KMeans())  # 256,000 are all
 
 
 def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "data.batch_size=64")
-    parts = prepare(chosen)
-    found = estimate.sizes(chosen, parts, n_test=200)
+    parts = build_parts(chosen)
+    plan = Plan(schedule=chosen.reassign, evaluation=chosen.evaluation, batch_size=64, max_epochs=3, n_test=200)
+    found = estimate.sizes(plan, parts.clusterer, parts.backbone)
     assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)
     assert (found.n_fit, found.n_twice, found.buffer_bytes) == (200, 200, 0)
     assert found.n_reassignments == 2 + 2 + 1  # epochs 0 and 2, the untrained network twice, the end
     assert (found.n_epochs, found.steps_per_epoch, found.n_measured) == (3, 4, (200, 200))
     assert found.stored_bytes == 200 * 8 * 4
-    later = estimate.sizes(chosen, parts, epochs_done=2, n_test=200)
+    later = estimate.sizes(dataclasses.replace(plan, epochs_done=2), parts.clusterer, parts.backbone)
     assert (later.n_epochs, later.n_reassignments) == (1, 2)
 
 
@@ -168,12 +172,23 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
     assert clusters[0] == clusters[1]
 
 
+def measured(parts: Parts) -> Costs:
+    return costs.measure(
+        parts.clusterer,
+        parts.backbone,
+        parts.train_view,
+        batch_size=64,
+        device=parts.device,
+        precision=parts.precision.trainer,
+        probes=True,
+    )
+
+
 def test_measuring_leaves_the_network_and_the_random_state() -> None:
-    chosen = settings()
-    parts = prepare(chosen)
+    parts = build_parts(settings())
     before = {name: value.clone() for name, value in parts.backbone.state_dict().items()}
     state, mode = torch.random.get_rng_state(), parts.backbone.training
-    found = costs.measure(chosen, parts)
+    found = measured(parts)
     assert all(torch.equal(value, before[name]) for name, value in parts.backbone.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state) and parts.backbone.training is mode
     assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0

@@ -13,7 +13,7 @@ from deepcluster.app import command_line
 from deepcluster.clustering.metrics import nmi
 from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
-from deepcluster.run.prepare import prepare
+from deepcluster.run.parts import build_parts
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
 
@@ -40,7 +40,7 @@ def test_initial_alignment_is_that_of_the_clusters_with_which_a_run_starts(init:
         for seed in (3, 4):
             whiten = "true" if dim else "false"
             reduction = [f"reduction.dim={dim or 'null'}", f"reduction.whiten={whiten}", "clustering.k=4"]
-            parts = prepare(train_config(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
+            parts = build_parts(train_config(compose("train", [*NETWORK, init, *sizes, *reduction, f"seed={seed}"])))
             assert parts.images.labels is not None
             clusters, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
             expected.append(nmi(clusters.labels, parts.images.labels))

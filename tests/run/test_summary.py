@@ -7,7 +7,6 @@ import pytest
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.run.summary import ROWS, print_summary
-from deepcluster.settings.train import TrainConfig
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
 def test_clusters_that_had_ended_empty_are_told_beside_those_used(
     untrained: float | None, trained: float | None, cells: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = TrainConfig(clustering=KMeans(k=100), trainer={"max_epochs": 3})
-    print_summary(summary(untrained, trained), Path("run"), settings)
+    asked: dict[str, Any] = {"source": "x", "clustering": KMeans(k=100), "max_epochs": 3, "is_measured": True}
+    print_summary(summary(untrained, trained), Path("run"), **asked)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "clusters used" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == cells

@@ -473,7 +473,7 @@ def test_a_strange_checkpoint_is_refused(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole[0], folder, ignore=shutil.ignore_patterns("final.ckpt"))
     last = folder / "checkpoints" / "last.ckpt"
-    (last.parent / "previous.ckpt").unlink()  # which is used else: tests/test_resuming.py
+    (last.parent / "previous.ckpt").unlink()  # which is used else: tests/run/test_checkpoint_choice.py
     spoil(last, how)
     assert_refused(typist.train("resume=strange", "trainer.max_epochs=4"), *named)
     assert not (last.parent / "code_ran").exists()

@@ -195,6 +195,6 @@ def build(
         seed=seed,
         n_per_epoch=reassign.n_images_per_epoch,
         num_workers=num_workers,
-        before_epoch=lambda: reassign.prepare(built),
+        before_epoch=lambda: reassign.begin_epoch(built),
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)

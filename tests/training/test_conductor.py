@@ -157,7 +157,7 @@ def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_wor
     assert torch.equal(assignment.apply(plain), assignment.labels)
 
 
-def test_prepare_called_twice_reassigns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_begun_twice_reassigns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tiny.build(tmp_path, max_epochs=2)
     calls: list[str] = []
     assign = run.reassign.clusterer.assign

@@ -18,7 +18,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.evaluation.retrieval import plain_pickle
 from deepcluster.models.lenet import LeNet5
-from deepcluster.run import resuming
+from deepcluster.run.checkpoint_choice import ThisRun, choose_checkpoint
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.weights import checkpoint, recognise
 from deepcluster.weights.start import CheckpointInit, WeightsInit
@@ -97,8 +97,8 @@ def _cifar(file: Path) -> Any:
 def _resume(file: Path) -> Any:
     last = of_run(file.parent / "run")
     last.write_bytes(file.read_bytes())
-    run = resuming.ThisRun(card={}, settings={}, n_images=1, capacity=1, k_is_fixed=True)
-    resuming.choose(file.parent / "run", run, lambda line: None)
+    run = ThisRun(card={}, settings={}, n_images=1, capacity=1, k_is_fixed=True)
+    choose_checkpoint(file.parent / "run", run, lambda line: None)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from deepcluster.app.run_failure import is_sweep, told_in_one_line, unsaid
 from deepcluster.app.sweep.jobs import SHARED, finished
 from deepcluster.app.sweep.words import name_and_group
-from deepcluster.run import resuming
+from deepcluster.run.checkpoint_choice import checkpoints
 from deepcluster.run.train import train as run
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.stored import read_stored_config
@@ -77,7 +77,7 @@ def _objective(summary: dict[str, Any], name: str) -> float | None:
 def how_to_resume(folder: Path) -> str:
     """What follows "stopped" in a single run."""
     resume = f"python train.py {argument('resume', folder)}"
-    if resuming.checkpoints(folder):
+    if checkpoints(folder):
         return f"; continue with: {resume}"
     begun = (folder / "config.yaml").is_file()
     return ", before its first checkpoint" + (f"; begin again with: {resume}" if begun else "")

@@ -62,6 +62,7 @@ class EvaluationContext:
             `stored` holds no more than the card.
         run_data: the images that the file's run learned from; None if they are unknown.
         images_unknown: why `data_settings` is None, and what to do.
+        loaded_images: the training images, where they have been read before.
     """
 
     backbone: Backbone
@@ -76,6 +77,7 @@ class EvaluationContext:
     untrained: Untrained | None = None
     run_data: Data | None = None
     images_unknown: str = "the images are unknown: say data=... as well"
+    loaded_images: ImageSet | None = None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -97,6 +99,8 @@ class EvaluationContext:
     @cached_property
     def train_images(self) -> ImageSet:
         """The images to learn from, or the only ones."""
+        if self.loaded_images is not None:
+            return self.loaded_images
         images = load(self.data, "train")
         assert images is not None
         return images

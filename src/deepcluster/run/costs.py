@@ -1,8 +1,8 @@
-"""What a batch of a run costs, measured in a few seconds before it starts. Next: estimate.py extrapolates."""
+"""How long a batch takes and how much memory, measured in a few seconds. Next: estimate.py extrapolates."""
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,16 +11,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.moments import ROWS_PER_PRODUCT, Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
-from deepcluster.features.extraction import feature_pass
+from deepcluster.data.views import TrainView
+from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.run.parts import Parts
-from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 from deepcluster.system.seeding import generator
+from deepcluster.training.clusterer import Clusterer
 
 LIMIT_S = 2.0  # for each of the measurements that repeat
 N_BATCHES = 24
@@ -31,17 +32,17 @@ LARGEST_EIGEN = 512  # the eigenproblem that is timed; it grows with the cube
 
 @dataclass(kw_only=True)
 class Costs:
-    """What was measured on a few batches; see costs.py.
+    """What was measured on a few batches.
 
     Args:
         image_s: extraction of one image, reading included.
-        moments_s: one image's share in PCA's moments.
+        moments_s: adding one image to PCA's moments.
         fit_s: PCA from its moments.
-        apply_s: one image reduced.
-        distance_s: one number of one difference between an image and a centroid, in k-means.
+        apply_s: reducing one image.
+        distance_s: a distance between an image and a centroid, per dimension.
         step_s: one training step, reading included.
-        extraction_bytes: what an extraction batch took beyond the network, on a CPU.
-        training_bytes: what a training step took.
+        extraction_bytes: memory of an extraction batch besides the network, on a CPU.
+        training_bytes: memory of a training step, on a CPU.
         probed: numbers per image that the evaluation reads.
     """
 
@@ -56,98 +57,103 @@ class Costs:
     probed: int
 
 
-def measure(config: TrainConfig, parts: Parts) -> Costs:
-    """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes."""
-    with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []), _not_training(parts):
-        extraction_bytes, image_s, features = _extraction(config, parts)
-        training_bytes, step_s = _training(config, parts)
-        moments_s, fit_s, apply_s = _reduction(config.reduction, parts.backbone.feature_dim, parts.device)
+def measure(
+    clusterer: Clusterer,
+    backbone: Backbone,
+    train_view: TrainView,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    probes: bool,
+) -> Costs:
+    """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes.
+
+    Args:
+        batch_size: of a training step.
+        precision: of training steps, as Lightning names it.
+        probes: whether the evaluation probes features.
+    """
+    dim = clusterer.reduction.output_dim(backbone.feature_dim)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _mode_kept(backbone):
+        extraction_bytes, image_s = _extraction(clusterer, backbone, device)
+        training_bytes, step_s = _training(clusterer, backbone, train_view, batch_size, device, dtype_of(precision))
+        moments_s, fit_s, apply_s = _reduction(clusterer.reduction, backbone.feature_dim, device)
         return Costs(
             image_s=image_s,
             moments_s=moments_s,
             fit_s=fit_s,
             apply_s=apply_s,
-            distance_s=_distance(config, parts, config.reduction.output_dim(parts.backbone.feature_dim)),
+            distance_s=_distance(clusterer.clustering, len(clusterer.images), dim, device),
             step_s=step_s,
             extraction_bytes=extraction_bytes,
             training_bytes=training_bytes,
-            probed=features,
+            probed=_probed(clusterer, backbone, device) if probes else 0,
         )
 
 
-def _extraction(config: TrainConfig, parts: Parts) -> tuple[int, float, int]:
-    """Bytes, seconds per image, and numbers per image of the stage that the evaluation reads."""
-    indices = _spread(parts, config.extraction.batch_size)
-    source = feature_pass(
-        parts.backbone,
-        parts.images,
-        parts.clusterer.view,
-        batch_size=config.extraction.batch_size,
-        num_workers=parts.num_workers,
-        device=parts.device,
-        dtype=parts.precision.extraction,
-    )
-    with _peak() as taken:
-        per_batch = _per_batch((found for found, _ in source.stream(indices)), parts)
-    probed = 0
-    if config.evaluation.enabled:
-        stage = feature_pass(
-            parts.backbone,
-            parts.images,
-            parts.clusterer.view,
-            batch_size=config.extraction.batch_size,
-            num_workers=0,
-            device=parts.device,
-            dtype=parts.precision.extraction,
-            convolutional=True,
-        )
-        probed = next(stage.stream(indices[:1]))[1].shape[1:].numel()
-    return taken[0], per_batch / min(config.extraction.batch_size, len(parts.images)), probed
+def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> tuple[int, float]:
+    """Bytes, and seconds per image."""
+    batch_size = clusterer.extraction.batch_size
+    source = clusterer.feature_pass(backbone, device=device)
+    batches = source.stream(_spread(len(clusterer.images), batch_size))
+    with _peak() as grown:
+        per_batch = _per_batch((features for features, _ in batches), clusterer.num_workers, device)
+    return grown[0], per_batch / min(batch_size, len(clusterer.images))
 
 
-def _training(config: TrainConfig, parts: Parts) -> tuple[int, float]:
+def _probed(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> int:
+    """Numbers per image of the stage that the evaluation reads."""
+    stage = clusterer.feature_pass(backbone, device=device, num_workers=0, convolutional=True)
+    return next(stage.stream(torch.zeros(1, dtype=torch.int64)))[1].shape[1:].numel()
+
+
+def _training(
+    clusterer: Clusterer,
+    backbone: Backbone,
+    view: TrainView,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> tuple[int, float]:
     """Bytes and seconds of a step, on copies."""
-    device, dtype = parts.device, dtype_of(parts.precision.trainer)
-    if not any(parameter.requires_grad for parameter in parts.backbone.parameters()):
+    if not any(parameter.requires_grad for parameter in backbone.parameters()):
         return 0, 0.0
-    backbone = copy.deepcopy(parts.backbone).to(device).train()
-    head = ClusterHead(backbone.feature_dim, config.clustering.capacity(len(parts.images))).to(device)
+    images, num_workers = clusterer.images, clusterer.num_workers
+    backbone = copy.deepcopy(backbone).to(device).train()
+    head = ClusterHead(backbone.feature_dim, clusterer.clustering.capacity(len(images))).to(device)
     weights = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9, fused=device.type in ("cpu", "cuda"))
-    indices = _spread(parts, config.data.batch_size)
+    indices = _spread(len(images), batch_size)
 
     def steps() -> Iterator[Tensor]:
-        batches = random_batches(
-            parts.images, parts.train_view, indices, config.data.batch_size, parts.num_workers, seed=0
-        )
-        for batch in batches:
-            images = parts.train_view(batch.images.to(device), batch.draws)
-            images = images.contiguous(memory_format=torch.channels_last)
+        for batch in random_batches(images, view, indices, batch_size, num_workers, seed=0):
+            cropped = view(batch.images.to(device), batch.draws).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                logits = head(backbone(images))
+                logits = head(backbone(cropped))
             loss = functional.cross_entropy(logits.float(), batch.indices.to(device) % head.capacity)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             yield batch.indices
 
-    with _peak() as taken:
-        step_s = _per_batch(steps(), parts)
-    return taken[0], step_s
+    with _peak() as grown:
+        step_s = _per_batch(steps(), num_workers, device)
+    return grown[0], step_s
 
 
-def _per_batch(batches: Iterator[Tensor], parts: Parts) -> float:
-    """Seconds of a batch. The first is not timed, and those that workers had read by then do not count as read."""
+def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device) -> float:
+    """Seconds of a batch. Not timed: the first one, and as many as the workers may have read in advance."""
     started, n_done = 0.0, -1
     for _ in batches:
-        if parts.device.type == "cuda":
-            torch.cuda.synchronize(parts.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         now, n_done = time.perf_counter(), n_done + 1
         if n_done == 0:
             started = now
-        elif now - started > LIMIT_S and n_done > 2 * parts.num_workers:
+        elif now - started > LIMIT_S and n_done > 2 * num_workers:
             break
-    n_timed = max(1, n_done - max(0, parts.num_workers - 1))
+    n_timed = max(1, n_done - max(0, num_workers - 1))
     return (time.perf_counter() - started) / n_timed
 
 
@@ -168,20 +174,19 @@ def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[fl
     return timed / len(rows), fit_s, apply_s / len(rows)
 
 
-def _distance(config: TrainConfig, parts: Parts, dim: int) -> float:
+def _distance(clustering: Clustering, n_images: int, dim: int, device: torch.device) -> float:
     """Seconds of one number of one distance, from one iteration and one assignment of a small k-means."""
-    n = min(SAMPLE, len(parts.images))
-    k = max(2, min(config.clustering.capacity(len(parts.images)), MOST_CENTROIDS, n // 4))
+    n = min(SAMPLE, n_images)
+    k = max(2, min(clustering.capacity(n_images), MOST_CENTROIDS, n // 4))
     rows = functional.normalize(torch.randn(n, dim, generator=generator("estimate")), dim=1)
-    small = KMeans(k=k, n_iter=1, backend=getattr(config.clustering, "backend", "auto"))
-    KMeans(k=2, n_iter=1, backend=small.backend).fit(rows[:100], seed=0, device=parts.device)  # what loads once
-    spent = _seconds(lambda: small.fit(rows, seed=0, device=parts.device), parts.device)
+    small = KMeans(k=k, n_iter=1, backend=getattr(clustering, "backend", "auto"))
+    KMeans(k=2, n_iter=1, backend=small.backend).fit(rows[:100], seed=0, device=device)  # loads libraries
+    spent = _seconds(lambda: small.fit(rows, seed=0, device=device), device)
     return spent / (small.distances(n) * dim)
 
 
-def _seconds(work: object, device: torch.device) -> float:
-    """Of the faster of two calls, after one that is not timed: other programs only ever add to it."""
-    assert callable(work)
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of the faster of two calls, after one that is not timed: other programs can only slow a call down."""
     taken = []
     for _ in range(3):
         started = time.perf_counter()
@@ -192,28 +197,28 @@ def _seconds(work: object, device: torch.device) -> float:
     return min(taken[1:])
 
 
-def _spread(parts: Parts, batch_size: int) -> Tensor:
-    """Indices of whole batches from all over the set, for a folder's first files may be small."""
-    return torch.tensor(evenly_spaced(len(parts.images), N_BATCHES * batch_size))
+def _spread(n_images: int, batch_size: int) -> Tensor:
+    """Indices of whole batches from all over the set: the first files of a folder may be smaller than the others."""
+    return torch.tensor(evenly_spaced(n_images, N_BATCHES * batch_size))
 
 
 @contextmanager
 def _peak() -> Iterator[list[int]]:
-    """Yields a list of one number, which is at the end by how much memory had grown at its height."""
+    """Yields a list of one number: at the end, by how many bytes the memory had grown at its height."""
     forget_peak()
-    before, taken = used_memory(), [0]
-    yield taken
-    taken[0] = max(0, peak_memory() - before)
+    before, grown = used_memory(), [0]
+    yield grown
+    grown[0] = max(0, peak_memory() - before)
 
 
 @contextmanager
-def _not_training(parts: Parts) -> Iterator[None]:
-    """What the measurement reads of the run's network stays as it was."""
-    mode = parts.backbone.training
+def _mode_kept(backbone: Backbone) -> Iterator[None]:
+    """At the end the network is in training or evaluation mode as before."""
+    mode = backbone.training
     yield
-    parts.backbone.train(mode)
+    backbone.train(mode)
 
 
 def dtype_of(precision: str) -> torch.dtype | None:
-    """What Lightning's name of a precision computes training steps in; None: float32."""
+    """The type in which Lightning computes training steps under a precision's name; None: float32."""
     return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)

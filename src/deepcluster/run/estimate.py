@@ -1,22 +1,26 @@
-"""What a run will need, before it starts: memory, disk, and seconds for each phase. run.py says it and refuses.
+"""What a run will need, before it starts: memory, disk, and seconds for each phase. train.py asks.
 
-Sizes come from the settings; what a batch costs is measured by costs.py, and extrapolated here.
+Sizes come from the settings; costs.py measures what a batch costs; from both the whole is estimated here.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepcluster.features.storage import Storage
-from deepcluster.run import costs
-from deepcluster.run.costs import Costs
-from deepcluster.run.parts import Parts
-from deepcluster.settings.train import TrainConfig
-from deepcluster.system import distributed
-from deepcluster.system.machine import free_disk, free_memory, size
+import torch
 
-MEASURED_FROM = 20_000  # images; a run on fewer is over before an estimate is worth its seconds
-WORTH_TELLING = 0.2  # of the whole: from then on the saving by a subsample is told
+from deepcluster.clustering.method import Clustering
+from deepcluster.data.views import TrainView
+from deepcluster.evaluation.probe.representation import Evaluation
+from deepcluster.features.storage import Storage
+from deepcluster.models.backbone import Backbone
+from deepcluster.run.costs import Costs, measure
+from deepcluster.system.machine import free_disk, free_memory, size
+from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.schedule import Schedule
+
+MEASURED_FROM = 20_000  # images; with fewer a run is so short that an estimate is not worth its seconds
+WORTH_TELLING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
 USUAL_SAMPLE = 256  # faiss's own choice of clustering.max_points_per_centroid
 BYTES_PER_IMAGE = 64  # labels and orders of one image while assignments are compared and epochs drawn
 SCRATCH = 2.5e8  # blocks of rows and scores
@@ -60,48 +64,78 @@ class Seconds:
         return self.features + self.reduction + self.clustering
 
 
-def sizes(config: TrainConfig, parts: Parts, *, epochs_done: int = 0, n_test: int = 0) -> Sizes:
-    """The numbers of the run that these settings describe."""
-    n, d = len(parts.images), parts.backbone.feature_dim
-    reduction, clustering = config.reduction, config.clustering
+@dataclass(kw_only=True)
+class Plan:
+    """How long a run trains, and on what.
+
+    Args:
+        schedule: when it reassigns.
+        evaluation: what is measured at its start and its end.
+        batch_size: images per step and process.
+        max_epochs: trained at its end.
+        epochs_done: trained before a resume.
+        n_test: test images.
+        n_shared: processes that share the work, each with a GPU of its own.
+    """
+
+    schedule: Schedule
+    evaluation: Evaluation
+    batch_size: int
+    max_epochs: int
+    epochs_done: int = 0
+    n_test: int = 0
+    n_shared: int = 1
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that are still to be trained."""
+        return max(0, self.max_epochs - self.epochs_done)
+
+    def n_reassignments(self) -> int:
+        """Reassignments in these epochs, if the clusters never become stable."""
+        nmi: list[float] = [0.0] * min(self.epochs_done, 1)
+        n = 0
+        for epoch in range(self.epochs_done, self.epochs_done + self.n_epochs):
+            if self.schedule.due(epoch, nmi):
+                n += 1
+                nmi.append(0.0)
+        return n
+
+
+def sizes(plan: Plan, clusterer: Clusterer, backbone: Backbone) -> Sizes:
+    """The numbers of a run."""
+    images, storage, evaluation = clusterer.images, clusterer.storage, plan.evaluation
+    reduction, clustering = clusterer.reduction, clusterer.clustering
+    n, d, itemsize = len(images), backbone.feature_dim, clusterer.dtype.itemsize
     dim, k = reduction.output_dim(d), clustering.capacity(n)
     n_fit = 0 if not reduction.needs_fit else min(n, reduction.fit_images or n)
-    held = config.extraction.buffer_mb * 2**20 // (d * parts.precision.extraction.itemsize)
-    n_epochs = max(0, config.trainer["max_epochs"] - epochs_done)
-    nmi: list[float] = [0.0] * min(epochs_done, 1)
-    n_due = 0
-    for epoch in range(epochs_done, epochs_done + n_epochs):  # as if it were never stable
-        if config.reassign.due(epoch, nmi):
-            n_due += 1
-            nmi.append(0.0)
-    is_measured = config.evaluation.enabled and parts.images.labels is not None
-    n_untrained = 2 if config.evaluation.enabled and config.evaluation.untrained and n_epochs and not epochs_done else 0
-    n_measured = (min(n, config.evaluation.max_images), n_test) if is_measured else (0, 0)
-    devices = config.trainer["devices"]
-    n_shared = devices if parts.device.type == "cuda" and isinstance(devices, int) and devices > 0 else 1
-    network = sum(parameter.numel() for parameter in parts.backbone.parameters())
+    n_held = clusterer.extraction.buffer_mb * 2**20 // (d * itemsize)
+    n_due = plan.n_reassignments()
+    begins = plan.n_epochs > 0 and plan.epochs_done == 0
+    n_untrained = 2 if evaluation.enabled and evaluation.untrained and begins else 0
+    is_measured = evaluation.enabled and images.labels is not None
+    network = sum(parameter.numel() for parameter in backbone.parameters())
     checkpoint = 4 * (2 * network + k * d + k * dim) + 2 * n  # weights, momentum, head, centroids, labels
-    name = len(parts.images.samples[0]) + 8
     assignments = (n_due + 1) * n * math.log2(max(2, k)) / 8
-    storage = parts.clusterer.storage
+    names = n * (len(images.samples[0]) + 8)
     return Sizes(
         n=n,
         feature_dim=d,
         dim=dim,
         k=k,
         n_fit=n_fit,
-        n_twice=max(0, n_fit - held),
+        n_twice=max(0, n_fit - n_held),
         n_iterated=clustering.n_iterated(n),
         bytes_per_image=clustering.bytes_per_image,
         distances=clustering.distances(n),
         n_reassignments=n_due + n_untrained + 1,
-        n_epochs=n_epochs,
-        steps_per_epoch=math.ceil(config.reassign.images_per_epoch(n) / (config.data.batch_size * n_shared)),
-        n_measured=n_measured,
-        n_shared=n_shared,
+        n_epochs=plan.n_epochs,
+        steps_per_epoch=math.ceil(plan.schedule.images_per_epoch(n) / (plan.batch_size * plan.n_shared)),
+        n_measured=(min(n, evaluation.max_images), plan.n_test) if is_measured else (0, 0),
+        n_shared=plan.n_shared,
         stored_bytes=storage.n_bytes(n, dim) if storage.folder is None else 0,
-        disk_bytes=3 * checkpoint + assignments + n * name,  # the old checkpoint stands until the new one does
-        buffer_bytes=min(n_fit, held) * d * parts.precision.extraction.itemsize,
+        disk_bytes=3 * checkpoint + assignments + names,  # the old checkpoint stands until the new one does
+        buffer_bytes=min(n_fit, n_held) * d * itemsize,
     )
 
 
@@ -130,16 +164,22 @@ def memory(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
     }
 
 
-def check(s: Sizes, needed: dict[str, float], config: TrainConfig, *, free: int, disk: int, folder: str) -> None:
+def check(s: Sizes, needed: dict[str, float], ways_out: dict[str, str], *, free: int, disk: int, folder: Path) -> None:
     """Refuse a run that the machine has no room for.
 
+    Args:
+        needed: bytes of memory by phase.
+        ways_out: what to do where a phase needs too much.
+        free: bytes of memory.
+        disk: free bytes in `folder`.
+
     Raises:
-        ValueError: naming the phase, what it needs, what is free, and the keys to turn.
+        ValueError: naming the phase, what it needs, what is free, and the settings to change.
     """
     phase = max(needed, key=lambda name: needed[name])
     if needed[phase] > free:
         raise ValueError(
-            f"{phase} needs about {size(needed[phase])} of memory, {size(free)} are free; {_way_out(phase, s, config)}"
+            f"{phase} needs about {size(needed[phase])} of memory, {size(free)} are free; {ways_out[phase]}"
         )
     if s.disk_bytes > disk:
         raise ValueError(
@@ -148,46 +188,44 @@ def check(s: Sizes, needed: dict[str, float], config: TrainConfig, *, free: int,
         )
 
 
-def _way_out(phase: str, s: Sizes, config: TrainConfig) -> str:
-    on_disk = "set extraction.store=disk" if s.stored_bytes else "lower reduction.dim"
-    if phase == "extraction":
-        return f"{on_disk}, or lower extraction.buffer_mb={config.extraction.buffer_mb} or extraction.batch_size"
-    if phase == "clustering":
-        sample = getattr(config.clustering, "max_points_per_centroid", None)
-        return f"{on_disk}" + (f", or lower clustering.max_points_per_centroid={sample}" if sample else "")
-    if phase == "evaluation":
-        return f"lower evaluation.max_images={config.evaluation.max_images}, or set evaluation.enabled=false"
-    return f"lower data.batch_size={config.data.batch_size}"
+def ways_out(clusterer: Clusterer, *, max_images: int, batch_size: int) -> dict[str, str]:
+    """What to change where a phase needs more memory than there is.
+
+    Args:
+        max_images: of the evaluation.
+        batch_size: of the training.
+    """
+    less = "set extraction.store=disk" if clusterer.storage.folder is None else "lower reduction.dim"
+    n_points = getattr(clusterer.clustering, "max_points_per_centroid", None)
+    buffer_mb = clusterer.extraction.buffer_mb
+    return {
+        "extraction": f"{less}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size",
+        "clustering": less + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
+        "evaluation": f"lower evaluation.max_images={max_images}, or set evaluation.enabled=false",
+        "training": f"lower data.batch_size={batch_size}",
+    }
 
 
 def lines(
-    s: Sizes, needed: dict[str, float], spent: Seconds | None, config: TrainConfig, *, free: int, disk: int
+    s: Sizes, needed: dict[str, float], spent: Seconds, clustering: Clustering, *, free: int, disk: int
 ) -> list[str]:
-    """What the person at the keyboard is told."""
-    told = []
-    if spent is not None:
-        told.append(
-            f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
-            f"an epoch of training {clock(spent.epoch)}"
-        )
-        told.append(
-            f"{s.n_reassignments} reassignments and {s.n_epochs} epochs: {clock(spent.total)}, besides the evaluation"
-        )
+    """The estimate in words."""
     phase = max(needed, key=lambda name: needed[name])
-    told.append(
+    return [
+        f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
+        f"an epoch of training {clock(spent.epoch)}",
+        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs: {clock(spent.total)}, besides the evaluation",
         f"memory {size(needed[phase])} more than now (most in {phase}), {size(free)} free; "
-        f"disk {size(s.disk_bytes)}, {size(disk)} free"
-    )
-    if spent is not None:
-        told += _advice(s, spent, config)
-    return told
+        f"disk {size(s.disk_bytes)}, {size(disk)} free",
+        *_advice(s, spent, clustering),
+    ]
 
 
-def _advice(s: Sizes, spent: Seconds, config: TrainConfig) -> list[str]:
+def _advice(s: Sizes, spent: Seconds, clustering: Clustering) -> list[str]:
     """What k-means on a subsample would save, where that is much."""
     n_sampled = USUAL_SAMPLE * s.k
-    n_iter = getattr(config.clustering, "n_iter", 1) * getattr(config.clustering, "n_redo", 1)
-    if s.n_iterated < s.n or n_sampled >= s.n or not hasattr(config.clustering, "max_points_per_centroid"):
+    n_iter = getattr(clustering, "n_iter", 1) * getattr(clustering, "n_redo", 1)
+    if s.n_iterated < s.n or n_sampled >= s.n or not hasattr(clustering, "max_points_per_centroid"):
         return []
     sampled = spent.clustering * (n_sampled * n_iter + s.n) / (s.n * (n_iter + 1))
     if s.n_reassignments * (spent.clustering - sampled) < WORTH_TELLING * spent.total:
@@ -207,27 +245,49 @@ def clock(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def tell_needs(config: TrainConfig, parts: Parts, folder: Path, *, epochs_done: int = 0) -> None:
+def tell_needs(
+    plan: Plan,
+    clusterer: Clusterer,
+    backbone: Backbone,
+    train_view: TrainView,
+    *,
+    device: torch.device,
+    precision: str,
+    folder: Path,
+    is_asked: bool,
+) -> None:
     """Say what the run will need, and refuse one that this machine has no room for.
 
-    Batches are timed only where that is worth their seconds: for many images, or where it is all that is asked for.
+    Batches are timed only where that is worth the seconds: for many images, or if the user asked for the estimate.
+
+    Args:
+        train_view: the augmentation.
+        precision: of training steps, as Lightning names it.
+        folder: the run's.
+        is_asked: whether the user asked for the estimate.
 
     Raises:
-        ValueError: if memory or disk will not do.
+        ValueError: if there is too little memory or disk.
     """
-    if not distributed.is_main_process():
-        return
-    is_long = len(parts.images) >= MEASURED_FROM and epochs_done == 0
-    n_test = 0 if parts.test_images is None else len(parts.test_images)
-    needs = sizes(config, parts, epochs_done=epochs_done, n_test=n_test)
-    measured = costs.measure(config, parts) if config.estimate or is_long else None
-    needed = memory(needs, measured, on_gpu=parts.device.type == "cuda")
-    spent = None if measured is None else seconds(needs, measured)
+    needs, measured, spent = sizes(plan, clusterer, backbone), None, None
+    if is_asked or (needs.n >= MEASURED_FROM and plan.epochs_done == 0):
+        measured = measure(
+            clusterer,
+            backbone,
+            train_view,
+            batch_size=plan.batch_size,
+            device=device,
+            precision=precision,
+            probes=plan.evaluation.enabled,
+        )
+        spent = seconds(needs, measured)
+    needed = memory(needs, measured, on_gpu=device.type == "cuda")
     free, disk = free_memory(), free_disk(folder)
-    stored = parts.clusterer.storage.describe(needs.n, needs.dim)
-    if measured is None and parts.clusterer.storage != Storage():
-        parts.progress.say(f"clustering {stored}")
-    if measured is not None:
-        for line in (stored, *lines(needs, needed, spent, config, free=free, disk=disk)):
-            parts.progress.say(f"estimate   {line}")
-    check(needs, needed, config, free=free, disk=disk, folder=str(folder))
+    stored, say = clusterer.storage.describe(needs.n, needs.dim), clusterer.progress.say
+    if spent is not None:
+        for line in (stored, *lines(needs, needed, spent, clusterer.clustering, free=free, disk=disk)):
+            say(f"estimate   {line}")
+    elif clusterer.storage != Storage():
+        say(f"clustering {stored}")
+    out = ways_out(clusterer, max_images=plan.evaluation.max_images, batch_size=plan.batch_size)
+    check(needs, needed, out, free=free, disk=disk, folder=folder)

@@ -1,8 +1,10 @@
-"""One evaluation, from a file of weights to results.json. eval.py calls `evaluate`; Next: evaluation/context.py."""
+"""One evaluation, from a file of weights to results.json. eval.py calls `evaluate`; next: evaluation/context.py."""
 
 import json
 import logging
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -15,18 +17,21 @@ from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.precision import choose_precision
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
-from deepcluster.run.result_log import log_results, result_log
+from deepcluster.run.parts import network_card
 from deepcluster.settings.eval import EvalConfig, data_of_run, folder_of_run
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.progress import Progress
+from deepcluster.tracking.logger import Logger
+from deepcluster.tracking.recorder import Place, Recorder
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.recognise import Weights, read_weights_with_card
-from deepcluster.weights.start import RandomInit
+from deepcluster.weights.start import Init, RandomInit
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
-    """Evaluate the network of a checkpoint or another file (recognise.py); results go to `folder`.
+    """Evaluate the network of a checkpoint or another file (weights/recognise.py); results go to `folder`.
 
     Returns:
         The content of results.json.
@@ -36,11 +41,16 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which instructions it tried
     progress = Progress()
-    context = (
-        _of_checkpoint(config, folder, progress) if config.ckpt is not None else _of_arch(config, folder, progress)
-    )
+    common: dict[str, Any] = {name: getattr(config, name) for name in ("extraction", "seed")}
+    common |= {"folder": folder, "progress": progress}
+    if config.ckpt is not None:
+        context = of_file(config.ckpt, config.data, **common)
+    else:
+        assert config.arch is not None and config.data is not None
+        context = of_architecture(config.arch, config.data, config.init or RandomInit(), **common)
     stored = context.stored
-    with result_log(config, folder, folder_of_run(stored.path), progress) as recorder:
+    place = Place(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=folder_of_run(stored.path))
+    with open_logger(config.logger, place) as recorder:
         network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
         numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
         results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
@@ -48,7 +58,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         write_atomically(folder / "results.json", content.encode())
         progress.say(f"results    {folder / 'results.json'}")
         if recorder is not None:
-            log_results(recorder, results, epoch=stored.epoch, kind=config.logger.kind, progress=progress)
+            log_results(recorder, results, epoch=stored.epoch, kind=config.logger.kind, say=progress.say)
     return results
 
 
@@ -57,77 +67,125 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _of_checkpoint(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:
-    """The network of a file."""
-    assert config.ckpt is not None
-    stored = read_weights_with_card(config.ckpt)
+def of_file(
+    ckpt: str, data: Data | None, *, extraction: Extraction, folder: Path, seed: int, progress: Progress
+) -> EvaluationContext:
+    """The network of a file.
+
+    Args:
+        ckpt: a run's folder or a file of weights.
+        data: the images; None: those of the checkpoint's run.
+    """
+    stored = read_weights_with_card(ckpt)
     card = stored.card
     assert card is not None
     run_data, unknown = None, ""
     try:
         run_data = data_of_run(stored.path)
-    except ValueError as error:  # of no matter to those that need no images, or were told which
+    except ValueError as error:  # raised by evaluations that need images when `data` is None too
         unknown = str(error)
-    data = config.data or copy(run_data)
-    if data is not None:
-        data.size, data.resize, data.n_channels = card["image_size"], card["resize"], card["in_channels"]
-    context = _context(config, folder, progress, build_backbone(card, weights=stored), stored, data)
-    context.run_data, context.images_unknown = run_data, unknown
-    return context
+    data = data or run_data
+    device = _device()
+    return EvaluationContext(
+        backbone=build_backbone(card, weights=stored),
+        stored=stored,
+        data_settings=None if data is None else _as_taken_by(card, data),
+        extraction=extraction,
+        folder=folder,
+        seed=seed,
+        progress=progress,
+        device=device,
+        dtype=choose_precision("auto", device).extraction,
+        run_data=run_data,
+        images_unknown=unknown,
+    )
 
 
-def _of_arch(config: EvalConfig, folder: Path, progress: Progress) -> EvaluationContext:
-    """Untrained networks, as train.py would start with them on these images."""
-    arch, data, init = config.arch, config.data, config.init or RandomInit()
-    assert arch is not None and data is not None
-    images = load_images(data, "train")
-    assert images is not None
-    mean, std = statistics(images, data)
-    card = {
-        "arch": arch,
-        "in_channels": images.n_channels,
-        "image_size": data.size,
-        "resize": data.resize or data.size,
-        "mean": mean,
-        "std": std,
-    }
-
-    def before_init(seed: int) -> Backbone:
-        return build_backbone(card, seed=seed)
-
-    def draw(seed: int) -> Backbone:
-        backbone = before_init(seed)
-        init.apply(backbone, card=card, images=images, seed=seed, device=_device())
-        return backbone.eval()
-
-    stored = Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card)
-    context = _context(config, folder, progress, before_init(config.seed).eval(), stored, data)
-    context.untrained = Untrained(draw=draw, init=asdict(init))
-    context.train_images = images
-    return context
+def _as_taken_by(card: dict[str, Any], data: Data) -> Data:
+    """The images with the network's size and channels; unchecked, as not every evaluation needs images that fit."""
+    taken = copy(data)
+    taken.size, taken.resize, taken.n_channels = card["image_size"], card["resize"], card["in_channels"]
+    return taken
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _context(
-    config: EvalConfig,
+def of_architecture(
+    arch: dict[str, Any],
+    data: Data,
+    init: Init,
+    *,
+    extraction: Extraction,
     folder: Path,
+    seed: int,
     progress: Progress,
-    backbone: Backbone,
-    stored: Weights,
-    data: Data | None,
 ) -> EvaluationContext:
-    device = _device()
+    """Untrained networks, as train.py would start with them on these images."""
+    images = load_images(data, "train")
+    assert images is not None
+    mean, std = statistics(images, data)
+    card, device = network_card(arch, data, images.n_channels, mean, std), _device()
+
+    def draw(seed: int) -> Backbone:
+        backbone = build_backbone(card, seed=seed)
+        init.apply(backbone, card=card, images=images, seed=seed, device=device)
+        return backbone.eval()
+
     return EvaluationContext(
-        backbone=backbone,
-        stored=stored,
+        backbone=build_backbone(card, seed=seed).eval(),
+        stored=Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card),
         data_settings=data,
-        extraction=config.extraction,
+        extraction=extraction,
         folder=folder,
-        seed=config.seed,
+        seed=seed,
         progress=progress,
         device=device,
         dtype=choose_precision("auto", device).extraction,
+        untrained=Untrained(draw=draw, init=asdict(init)),
+        loaded_images=images,
     )
+
+
+@contextmanager
+def open_logger(logger: Logger, place: Place) -> Iterator[Recorder | None]:
+    """The logger, opened; None where results.json is all. It is closed with how the evaluation ended.
+
+    If it cannot be closed, a line says so: the numbers are in results.json.
+
+    Raises:
+        ValueError: if the logger cannot be reached.
+    """
+    recorder = logger.open(place)
+    status = "failed"
+    try:
+        yield recorder
+        status = "finished"
+    except (KeyboardInterrupt, SystemExit):
+        status = "stopped"
+        raise
+    finally:
+        if recorder is not None:
+            _or_say(lambda: recorder.close(status), logger.kind, place.say)
+
+
+def log_results(
+    recorder: Recorder, results: dict[str, Any], *, epoch: int, kind: str, say: Callable[[str], None]
+) -> None:
+    """Log the numbers of results.json as eval/NAME; if the logger fails, a line says so.
+
+    Args:
+        epoch: epochs that the evaluated network was trained; the x axis.
+        kind: the logger's.
+    """
+    numbers = {f"eval/{name}": float(value) for name, value in results.items() if isinstance(value, int | float)}
+    _or_say(lambda: recorder.summary(numbers, epoch), kind, say)
+
+
+def _or_say(work: Callable[[], None], kind: str, say: Callable[[str], None]) -> None:
+    try:
+        work()
+    except Exception as error:  # a server, its disk: whatever it is, what was measured is on our disk
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        say(f"{kind:10} failed ({reason}); results.json has the numbers")

@@ -1,23 +1,50 @@
-"""What a run consists of, built and checked. prepare.py makes it; train.py, estimate.py and costs.py use it."""
+"""What a run consists of: images, network, clusterer, device. train.py builds it first and says it in a few lines."""
 
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from deepcluster.data.images import ImageSet
-from deepcluster.data.views import FeatureView, TrainView
-from deepcluster.features.precision import Precision
+from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.loader import n_workers
+from deepcluster.data.settings import Data
+from deepcluster.data.sources.load import load as load_images
+from deepcluster.data.statistics import statistics
+from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
+from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
+from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.models.backbone import Backbone
+from deepcluster.settings.train import TrainConfig, check_sizes
 from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
 from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.processes import n_processes
+from deepcluster.weights.network import build_backbone
+
+SHOWN_BROKEN = 5  # images left out that are named; of more only the number is said
 
 
 @dataclass(kw_only=True)
 class Parts:
-    """What a run consists of, built and checked, before anything long starts."""
+    """What a run consists of, built and checked, before anything long starts.
+
+    Args:
+        images: the N training images.
+        test_images: those of the source's test split, if it has one.
+        view: how the network sees a set of images without augmentation.
+        train_view: the augmentation.
+        backbone: the network, on the CPU.
+        card: what builds the network again: arch, in_channels, image_size, resize, mean, std.
+        clusterer: clusters the images by what the network sees in them.
+        device: where the run computes.
+        num_workers: processes that read images.
+        progress: says lines and draws bars.
+        init_report: what the group `init` did to the weights, in lines.
+    """
 
     images: ImageSet
     test_images: ImageSet | None
@@ -30,13 +57,171 @@ class Parts:
     precision: Precision
     num_workers: int
     progress: Progress
+    init_report: list[str]
+
+    def describe(self, source: str, batch_size: int, n_processes: int) -> list[str]:
+        """The lines at the start of a run.
+
+        Args:
+            source: the images' name.
+            batch_size: images per step and process.
+        """
+        return [
+            *(f"init       {line}" for line in self.init_report),
+            self._describe_images(source),
+            self._describe_network(),
+            *self._describe_processes(batch_size, n_processes),
+            f"precision  {self.precision.trainer} on {self.device.type}: {self.precision.reason}",
+            *self._describe_broken(),
+        ]
+
+    def _describe_images(self, source: str) -> str:
+        n_test = "no" if self.test_images is None else f"{len(self.test_images):,}"
+        in_memory = isinstance(self.images, MemoryImages)
+        where = "in memory" if in_memory else f"decoded at each access by {self.num_workers or 1} processes"
+        return f"images     {source}: {len(self.images):,} to learn from, {n_test} to test, {where}"
+
+    def _describe_network(self) -> str:
+        arch, side = self.card["arch"], self.card["image_size"]
+        name = arch.get("name") or arch["_target_"].rpartition(".")[2]
+        millions = sum(p.numel() for p in self.backbone.parameters() if p.requires_grad) / 1e6
+        shape = f"{self.images.n_channels}x{side}x{side}"
+        return f"network    {name}: {millions:.1f} M parameters, {shape} -> {self.backbone.feature_dim} features"
+
+    def _describe_processes(self, batch_size: int, n: int) -> list[str]:
+        clustering = f"clustering {self.clusterer.clustering.describe(self.device)}"
+        if n == 1:
+            return [clustering]
+        shares, why = self.clusterer.shares(self.backbone)
+        where = f"all {n} processes, each with its share" if shares else "the first process"
+        return [
+            f"processes  {n}, each with batches of {batch_size}: steps of {n * batch_size} images",
+            f"{clustering}, on {where} ({why})",
+        ]
+
+    def _describe_broken(self) -> list[str]:
+        broken = self.images.skipped
+        lines = [f"left out   {path}: {reason}" for path, reason in broken[:SHOWN_BROKEN]]
+        if len(broken) > SHOWN_BROKEN:
+            lines.append(f"left out   ... {len(broken):,} broken images in all")
+        return lines
+
+
+def build_parts(
+    config: TrainConfig,
+    *,
+    initialise: bool = True,
+    folder: Path | None = None,
+    reuse: bool = False,
+    shared: Path | None = None,
+) -> Parts:
+    """Load the images, build the network and check that all fits.
+
+    Args:
+        initialise: let the group `init` change the weights.
+        folder: the run's, for reduced features that do not fit into memory; None: the system's temporary folder.
+        reuse: compute the untrained network's features once for its several clusterings.
+        shared: where the jobs of a sweep share these features; None: nowhere.
+
+    Raises:
+        ValueError: see :func:`train`.
+    """
+    progress, data, trainer = Progress(), config.data, config.trainer
+    images = load_images(data, "train")
+    assert images is not None
+    test_images = load_images(data, "test")
+    mean, std = statistics(images, data)
+    card = network_card(config.arch, data, images.n_channels, mean, std)
+    backbone = build_backbone(card, seed=config.seed)
+    check_sizes(
+        config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
+    )
+    storage = config.extraction.storage(
+        len(images),
+        config.reduction.output_dim(backbone.feature_dim),
+        unit_length=config.reduction.l2,
+        folder=folder or Path(tempfile.gettempdir()),
+    )
+    _check_trainable(backbone, trainer["max_epochs"])
+    device = choose_device(trainer)
+    init_report: list[str] = []
+    if initialise:
+        init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
+    precision = choose_precision(trainer["precision"], device)
+    set_matmul_precision(device)
+    num_workers = n_workers(data, images, n_processes(trainer) // int(trainer.get("num_nodes", 1)))
+    view = partial(feature_view, data, mean=mean, std=std)
+    clusterer = Clusterer(
+        images=images,
+        view=view(images),
+        extraction=config.extraction,
+        reduction=config.reduction,
+        clustering=config.clustering,
+        seed=config.seed,
+        dtype=precision.extraction,
+        num_workers=num_workers,
+        storage=storage,
+        progress=progress,
+    )
+    if reuse:
+        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, data, card, device, shared))
+    return Parts(
+        images=images,
+        test_images=test_images,
+        view=view,
+        train_view=train_view(data, images, mean, std),
+        backbone=backbone.to(memory_format=torch.channels_last),
+        card=card,
+        clusterer=clusterer,
+        device=device,
+        precision=precision,
+        num_workers=num_workers,
+        progress=progress,
+        init_report=init_report,
+    )
+
+
+def network_card(
+    arch: dict[str, Any], data: Data, in_channels: int, mean: list[float], std: list[float]
+) -> dict[str, Any]:
+    """What builds the network again, and how it sees images; every checkpoint holds it."""
+    return {
+        "arch": arch,
+        "in_channels": in_channels,
+        "image_size": data.size,
+        "resize": data.resize or data.size,
+        "mean": mean,
+        "std": std,
+    }
 
 
 def choose_device(trainer: dict[str, Any]) -> torch.device:
-    """The device that Lightning will train on, asked before there is a Trainer."""
+    """The device that Lightning will train on, before there is a Trainer to ask."""
     accelerator = trainer.get("accelerator", "auto")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", distributed.local_rank())
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
+    if max_epochs > 0 and not any(p.requires_grad for p in backbone.parameters()):
+        raise ValueError(
+            f"trainer.max_epochs={max_epochs}, but this network has no weights that training could "
+            "change; set trainer.max_epochs=0 to measure it as it starts"
+        )
+
+
+def _untrained_features(
+    clusterer: Clusterer, data: Data, card: dict[str, Any], device: torch.device, shared: Path | None
+) -> UntrainedFeatures:
+    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
+    extraction = clusterer.extraction
+    of_sweep = () if shared is None else (same_images(data, clusterer.images), card, extraction.batch_size)
+    return UntrainedFeatures(
+        told=(*of_sweep, str(clusterer.dtype), clusterer.store_dtype, device.type),
+        folder=shared,
+        limit_mb=extraction.reuse_mb,
+        progress=clusterer.progress,
+    )

@@ -1,4 +1,4 @@
-"""What a run says to people at its end: the table and the lines under it."""
+"""The end of a run: the content of summary.json, and the table and the advice that are printed."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Printed
 
-from deepcluster.settings.train import TrainConfig
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.method import Clustering
 from deepcluster.system.quoting import argument
 from deepcluster.tracking.recorder import Table
+from deepcluster.training.reassign import ReassignCallback
 
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
@@ -19,17 +21,78 @@ ROWS = [
 ]
 
 
-def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) -> None:
-    """The table at the end of a run: each figure beside that of the untrained network, and what to do next."""
-    found = "" if config.clustering.k_is_fixed else f" found by {config.clustering.kind}"
-    table = Printed(title=f"DeepCluster on {config.data.source}, {summary['epochs']} epochs, K = {summary['k']}{found}")
+FIGURES = (  # of one network in summary.json
+    "knn_accuracy",
+    "linear_probe_accuracy",
+    "linear_probe_lr",
+    "nmi_labels",
+    "nmi_previous",
+    "clusters_used",
+    "n_repaired",
+    "largest_share",
+    "entropy",
+    "purity",
+    "one_to_one_accuracy",
+    "ari_labels",
+    "ami_labels",
+)
+
+
+def run_summary(
+    conductor: ReassignCallback,
+    assignment: Assignment,
+    *,
+    trained: dict[str, float],
+    untrained: dict[str, float],
+    epochs: int,
+    this_process_s: float,
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        conductor: of the training that has ended.
+        assignment: by the trained network.
+        trained, untrained: figures of the two networks; those that were not measured become null.
+        this_process_s: seconds since the run, or its resume, has started.
+    """
+    seconds = {name.removesuffix("_s"): round(value, 3) for name, value in conductor.seconds.items()}
+    return {
+        "trained": {name: trained.get(name) for name in FIGURES},
+        "untrained": {name: untrained.get(name) for name in FIGURES},
+        "clusters_used": int(trained["clusters_used"]),
+        "k": assignment.n_outputs,
+        "repaired_clusters": conductor.n_repaired,
+        "drawn": {  # how evenly the clusters were drawn, in the last epoch that had new ones
+            name: conductor.latest.get(f"cluster/drawn_{name}") for name in ("perplexity", "largest_share")
+        },
+        "nmi_average": conductor.nmi_average,
+        "merged_clusters": conductor.n_merged,
+        "epochs": epochs,
+        "n_images": len(assignment.labels),
+        "seed": conductor.seed,
+        "seconds": {**seconds, "this_process": round(this_process_s, 3)},
+    }
+
+
+def print_summary(
+    summary: dict[str, Any], folder: Path, *, source: str, clustering: Clustering, max_epochs: int, is_measured: bool
+) -> None:
+    """The table at the end of a run: each figure beside that of the untrained network, and what to do next.
+
+    Args:
+        source: the images' name.
+        max_epochs: that were asked for.
+        is_measured: whether accuracies were asked for.
+    """
+    by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
+    table = Printed(title=f"DeepCluster on {source}, {summary['epochs']} epochs, K = {summary['k']}{by}")
     table.add_column("")
     table.add_column("untrained", justify="right")
     table.add_column("trained", justify="right", style="bold")
     for title, name, form in ROWS:
         before, after = summary["untrained"][name], summary["trained"][name]
         cells = [form.format(value) if value is not None else "-" for value in (before, after)]
-        if name == "clusters_used":  # which repairing makes K
+        if name == "clusters_used":  # always K where empty clusters are repaired, so their number is said too
             cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, ("untrained", "trained"), strict=True)]
         table.add_row(title, *cells)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -39,16 +102,16 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     console.print(f"seconds    {spent}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
     if summary["merged_clusters"] > 0:
-        room = config.clustering.capacity(summary["n_images"])
+        room = clustering.capacity(summary["n_images"])
         console.print(
-            f"merged     {summary['merged_clusters']:,} clusters in all, beyond the {room:,} that there is room for; "
+            f"merged     {summary['merged_clusters']:,} clusters in all, because the head has room for {room:,}; "
             "clustering.max_k=MORE makes room"
         )
-    if config.evaluation.enabled and summary["trained"]["knn_accuracy"] is None:
+    if is_measured and summary["trained"]["knn_accuracy"] is None:
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
         )
-    ckpt, more = argument("ckpt", folder), 2 * int(config.trainer["max_epochs"])
+    ckpt, more = argument("ckpt", folder), 2 * max_epochs
     advice = {
         "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={more}",
         "new images": f"python eval.py {ckpt} evaluation=assign data=folder data.root=DIR",
@@ -57,7 +120,7 @@ def print_summary(summary: dict[str, Any], folder: Path, config: TrainConfig) ->
     }
     if more == 0:  # the network was measured as it starts
         del advice["train on"]
-    if not config.clustering.k_is_fixed:
+    if not clustering.k_is_fixed:
         del advice["compare K"]
     for number, (aim, command) in enumerate(advice.items()):
         console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")

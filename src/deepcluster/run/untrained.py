@@ -1,10 +1,8 @@
-"""The network before it has learned: its figures, with which the trained one is compared, and its features.
-
-run.py measures the trained network by the same source.
-"""
+"""How a network of a run is measured, and the figures of the untrained one, with which the trained one is compared."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,68 +10,80 @@ import torch
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.probe.representation import LabelledSplit, measure
+from deepcluster.data.views import FeatureView
+from deepcluster.evaluation.probe.representation import Evaluation, LabelledSplit, measure
 from deepcluster.features.extraction import FeaturePass, feature_pass
-from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.models.backbone import Backbone
-from deepcluster.run.parts import Parts
-from deepcluster.settings.train import TrainConfig
-from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
+from deepcluster.training.clusterer import Clusterer
 
 UNTRAINED = "untrained.json"  # in the run's folder
 
 
-def measures_untrained(config: TrainConfig) -> bool:
-    """Whether there is something to compare with; of 0 epochs what is measured at the end is the untrained network."""
-    return config.evaluation.enabled and config.evaluation.untrained and config.trainer["max_epochs"] > 0
+@dataclass(kw_only=True)
+class Probes:
+    """Measures a network of the run on labelled images: k-NN and a linear probe.
+
+    Args:
+        split: the labelled images; None: there are none, or nothing is to be measured.
+        view: how the network sees a set of images.
+        clusterer: its settings of extraction hold here too.
+        seed: of the run.
+    """
+
+    split: LabelledSplit | None
+    view: Callable[[ImageSet], FeatureView]
+    clusterer: Clusterer
+    settings: Evaluation
+    seed: int
+
+    def measure(self, backbone: Backbone, device: torch.device) -> dict[str, float]:
+        """Accuracies of k-NN and of the linear probe; nothing without labels."""
+        if self.split is None:
+            return {}
+
+        def source(images: ImageSet) -> FeaturePass:
+            return feature_pass(
+                backbone,
+                images,
+                self.view(images),
+                batch_size=self.clusterer.extraction.batch_size,
+                num_workers=self.clusterer.num_workers,
+                device=device,
+                dtype=self.clusterer.dtype,
+                convolutional=True,
+            )
+
+        return measure(self.split, source, self.settings, seed=self.seed)
+
+
+def measures_untrained(evaluation: Evaluation, max_epochs: int) -> bool:
+    """Whether the untrained network is measured too; with 0 epochs the figures at the end are its figures."""
+    return evaluation.enabled and evaluation.untrained and max_epochs > 0
 
 
 def measure_untrained(
-    config: TrainConfig, parts: Parts, split: LabelledSplit | None, folder: Path
-) -> tuple[dict[str, float], Assignment | None]:
-    """Figures of the network before training, and its assignment, with which the first epoch's is compared.
+    probes: Probes, clusterer: Clusterer, backbone: Backbone, device: torch.device, file: Path
+) -> tuple[dict[str, float], Assignment]:
+    """Figures of the network before training, which are written to `file`, and its assignment.
 
     The first epoch clusters the same features with another seed, so the first NMI tells how much two clusterings
-    of an untrained network agree. In a run that goes on the checkpoint's assignment takes its place.
+    of an untrained network agree. In a resumed run the checkpoint's assignment takes its place.
     """
-    if not (measures_untrained(config) and distributed.is_main_process()):
-        return {}, None
-    parts.progress.say("measuring the untrained network")
-    baseline, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained")
-    second, _ = parts.clusterer.assign(parts.backbone, device=parts.device, moment="untrained again")
-    numbers = describe(second, baseline, parts.images.labels, config.evaluation.nmi_average)
-    if split is not None:
-        source = probe_source(config, parts, parts.backbone, parts.device)
-        numbers |= measure(split, source, config.evaluation, seed=config.seed)
-    write_atomically(folder / UNTRAINED, json.dumps(numbers, indent=2).encode())
-    return numbers, baseline
+    clusterer.progress.say("measuring the untrained network")
+    baseline, _ = clusterer.assign(backbone, device=device, moment="untrained", reused=True)
+    second, _ = clusterer.assign(backbone, device=device, moment="untrained again", reused=True)
+    figures = describe(second, baseline, clusterer.images.labels, probes.settings.nmi_average)
+    figures |= probes.measure(backbone, device)
+    write_atomically(file, json.dumps(figures, indent=2).encode())
+    return figures, baseline
 
 
-def untrained_features(config: TrainConfig, parts: Parts, shared: Path | None) -> UntrainedFeatures:
-    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
-    told = () if shared is None else (same_images(config.data, parts.images), parts.card, config.extraction.batch_size)
-    return UntrainedFeatures(
-        told=(*told, str(parts.precision.extraction), config.extraction.store_dtype, parts.device.type),
-        folder=shared,
-        limit_mb=config.extraction.reuse_mb,
-        progress=parts.progress,
-    )
-
-
-def probe_source(
-    config: TrainConfig, parts: Parts, backbone: Backbone, device: torch.device
-) -> Callable[[ImageSet], FeaturePass]:
-    def source(images: ImageSet) -> FeaturePass:
-        return feature_pass(
-            backbone,
-            images,
-            parts.view(images),
-            batch_size=config.extraction.batch_size,
-            num_workers=parts.num_workers,
-            device=device,
-            dtype=parts.precision.extraction,
-            convolutional=True,
-        )
-
-    return source
+def stored_figures(file: Path) -> dict[str, float] | None:
+    """The figures that were written; None if the file is missing or damaged, so that they must be measured again."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    is_whole = isinstance(content, dict) and all(isinstance(value, int | float) for value in content.values())
+    return content if is_whole and "objective" in content else None

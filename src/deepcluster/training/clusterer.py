@@ -1,4 +1,4 @@
-"""Images and a network in, Assignment out: features, reduction and clustering on all processes. Next: reassign.py."""
+"""Images and a network in, Assignment out: features, reduction, clustering on all processes. Next: reassign.py."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import FittedReduction, Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
-from deepcluster.features.extraction import feature_pass, reduced_features, timed
+from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features, timed
 from deepcluster.features.reuse import UntrainedFeatures
 from deepcluster.features.settings import Extraction
 from deepcluster.features.storage import Storage
@@ -29,14 +29,16 @@ class Clusterer:
     Args:
         images: the N training images.
         view: how the network sees them here: no augmentation.
+        extraction: how features are computed.
         reduction: PCA, whitening, L2.
-        clustering: the way to cluster.
-        seed: of the run; mixed with what names the moment (an epoch), so that each clustering starts anew as
-            in the original.
+        clustering: k-means, PIC, ...
+        seed: of the run; mixed with the name of the moment (an epoch), so that each clustering starts anew as in the
+            original.
         dtype: in which features are computed.
         num_workers: processes that read images.
         storage: where the reduced features are kept; rank 0's counts.
-        untrained: keeps the first network's reduced features for the clusterings before it learns; None keeps none.
+        untrained: keeps the untrained network's reduced features for the clusterings before it learns; None: each
+            clustering computes its own.
     """
 
     images: ImageSet
@@ -51,12 +53,46 @@ class Clusterer:
     progress: Progress = field(default_factory=Progress)
     untrained: UntrainedFeatures | None = None
 
-    def assign(self, backbone: Backbone, *, device: torch.device, moment: str) -> tuple[Assignment, dict[str, float]]:
+    @property
+    def store_dtype(self) -> str:
+        """The number type of the stored features: "float32" or "float16".
+
+        It is chosen at a run's first start. A resumed run keeps it: it stands in config.yaml and in every checkpoint.
+        """
+        return str(self.storage.dtype).removeprefix("torch.")
+
+    def shares(self, backbone: Backbone) -> tuple[bool, str]:
+        """Whether several processes cluster together, each with its share of the features, and why."""
+        return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
+
+    def feature_pass(
+        self, backbone: Backbone, *, device: torch.device, num_workers: int | None = None, convolutional: bool = False
+    ) -> FeaturePass:
+        """The pass of the images through the network, see :func:`deepcluster.features.extraction.feature_pass`.
+
+        Args:
+            num_workers: None: as many as the clusterer has.
+        """
+        return feature_pass(
+            backbone,
+            self.images,
+            self.view,
+            batch_size=self.extraction.batch_size,
+            num_workers=self.num_workers if num_workers is None else num_workers,
+            device=device,
+            dtype=self.dtype,
+            convolutional=convolutional,
+        )
+
+    def assign(
+        self, backbone: Backbone, *, device: torch.device, moment: str, reused: bool = False
+    ) -> tuple[Assignment, dict[str, float]]:
         """Cluster the images by what `backbone` sees in them, on all ranks.
 
         Args:
             backbone: the network; its mode and its weights stay as they are.
             moment: names this clustering ("epoch 3"); the same seed and moment give the same assignment.
+            reused: another clustering of the same untrained network follows, so its features are kept until then.
 
         Returns:
             The assignment, the same on every rank, and the seconds by phase.
@@ -66,15 +102,7 @@ class Clusterer:
         """
         collectives.broadcast_buffers(backbone)
         shares = distributed.world_size() > 1 and self.shares(backbone)[0]
-        source = feature_pass(
-            backbone,
-            self.images,
-            self.view,
-            batch_size=self.extraction.batch_size,
-            num_workers=self.num_workers,
-            device=device,
-            dtype=self.dtype,
-        )
+        source = self.feature_pass(backbone, device=device)
 
         def compute() -> tuple[FittedReduction, Tensor | None]:
             with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
@@ -92,28 +120,12 @@ class Clusterer:
         if self.untrained is None:
             fitted, reduced = compute()
         else:
-            again = moment.startswith("untrained")  # then the first epoch asks for them once more
-            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=again)
+            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=reused)
         seconds = dict(source.seconds)
 
         def cluster() -> Assignment:
             assert reduced is not None  # rank 0 has gathered them, or every rank has kept its own
-            seed = mix(self.seed, moment, "k-means")
-            with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
-
-                def progress(done: int, total: int) -> None:
-                    advance(1)
-
-                if not shares:
-                    return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
-                return self.clustering.fit_share(
-                    reduced,
-                    n_images=len(self.images),
-                    ranks=process_ranks(),
-                    seed=seed,
-                    device=device,
-                    progress=progress,
-                )
+            return self._cluster(reduced, shares=shares, device=device, moment=moment)
 
         with timed(seconds, "clustering_s"):
             if shares:
@@ -123,9 +135,19 @@ class Clusterer:
                 assignment = Assignment.from_state_dict(state)
         return dataclasses.replace(assignment, reduction=fitted), seconds
 
-    def shares(self, backbone: Backbone) -> tuple[bool, str]:
-        """Whether several processes cluster together, each with its share of the features, and why."""
-        return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
+    def _cluster(self, reduced: Tensor, *, shares: bool, device: torch.device, moment: str) -> Assignment:
+        """Cluster reduced features: all of them, or this process's share together with the other processes."""
+        seed = mix(self.seed, moment, "k-means")
+        with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
+
+            def progress(done: int, total: int) -> None:
+                advance(1)
+
+            if not shares:
+                return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
+            return self.clustering.fit_share(
+                reduced, n_images=len(self.images), ranks=process_ranks(), seed=seed, device=device, progress=progress
+            )
 
 
 def process_ranks() -> Ranks:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.loader import Batch
 from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
@@ -26,7 +27,7 @@ class DeepClusterModule(pl.LightningModule):
     """Backbone and head, trained to predict each image's cluster (Caron et al. 2018, section 3.2).
 
     `pseudo_labels` (N,) int64 is a plain attribute: workers hold no copy that could go stale, and DDP does not
-    re-send it at every step as it would a buffer (DESIGN.md, contract 1).
+    re-send it at every step as it would a buffer (docs/design.md, contract 1).
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class DeepClusterModule(pl.LightningModule):
         self.optimizer_settings = optimizer
         self.seed = seed
         self.card = card  # what eval.py needs to build the network again; goes into every checkpoint
-        self.pseudo_labels: Tensor | None = None
+        self.pseudo_labels: Tensor | None = None  # by take_labels
         self._sums = torch.zeros(3, dtype=torch.float64)  # loss, correct, images of the epoch below
         self._sums_epoch = -1
 
@@ -98,20 +99,22 @@ class DeepClusterModule(pl.LightningModule):
                 f"optimizer.lr={self.optimizer_settings.lr} and start again"
             )
 
+    def follow(self, assignment: Assignment, generator: torch.Generator) -> None:
+        """Draw the head anew for new clusters, and forget the optimizer's state, which is of the old ones."""
+        self.head.redraw(assignment.n_outputs, generator)
+        for parameter in self.head.parameters():
+            self.trainer.optimizers[0].state.pop(parameter, None)
+
+    def take_labels(self, labels: Tensor) -> None:
+        """Learn these pseudo-labels (N,) from the next step on."""
+        self.pseudo_labels = labels.to(self.device)
+
     def configure_optimizers(self) -> Any:
-        """One SGD with two parameter groups; equals the 2018 code's two optimizers (DESIGN.md, contract 5)."""
+        """The optimizer of :func:`sgd`, and its schedule for Lightning."""
         settings = self.optimizer_settings
-        trained = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(
-            [
-                {"params": trained, "momentum": settings.momentum},
-                {"params": list(self.head.parameters()), "momentum": settings.head_momentum},
-            ],
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            # Under mixed precision Lightning clips no gradients of a fused optimizer.
-            fused=self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val,
-        )
+        # Under mixed precision Lightning clips no gradients of a fused optimizer.
+        fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
+        optimizer = sgd(self.backbone, self.head, settings, fused=fused)
         if settings.schedule == "constant":
             return optimizer
         n_steps = int(self.trainer.estimated_stepping_batches)
@@ -125,3 +128,13 @@ class DeepClusterModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._sums = checkpoint["epoch_sums"]["sums"].to(self.device)
         self._sums_epoch = checkpoint["epoch_sums"]["epoch"]
+
+
+def sgd(backbone: Backbone, head: ClusterHead, settings: Optimizer, *, fused: bool) -> torch.optim.SGD:
+    """One SGD with two parameter groups; equals the 2018 code's two optimizers (docs/design.md, contract 5)."""
+    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": trained, "momentum": settings.momentum},
+        {"params": list(head.parameters()), "momentum": settings.head_momentum},
+    ]
+    return torch.optim.SGD(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)

@@ -1,4 +1,4 @@
-"""The conductor: at the start of an epoch extract, reduce, cluster, compare and deliver (DESIGN.md, contract 4).
+"""The conductor: at the start of an epoch extract, reduce, cluster, compare and deliver (docs/design.md, contract 4).
 
 The only part that knows all others. schedule.py decides when; module.py learns from what is delivered here.
 """
@@ -27,9 +27,9 @@ from deepcluster.training.schedule import Schedule
 class ReassignCallback(pl.Callback):
     """Gives the module new pseudo-labels when the schedule says so, and the loader its epoch's indices.
 
-    `prepare` may be called any number of times in an epoch; the second call finds nothing to do. It is called by
-    the epoch's hook and by the loader before it draws its first index, because Lightning skips the hook after
-    some resumes (DESIGN.md, contract 2).
+    `begin_epoch` may be called any number of times in an epoch; only the first call reassigns. The epoch's hook calls
+    it, and so does the loader before it draws its first index, because Lightning skips the hook after some resumes
+    (docs/design.md, contract 2).
 
     Args:
         clusterer: images and a network in, Assignment out.
@@ -39,7 +39,7 @@ class ReassignCallback(pl.Callback):
         folder: where each assignment is written, or None.
         seed: of the run.
         nmi_average: of NMI, see clustering/metrics.py.
-        record: is told of each reassignment.
+        record: takes the numbers of each reassignment.
     """
 
     def __init__(
@@ -62,8 +62,7 @@ class ReassignCallback(pl.Callback):
         self.seed = seed
         self.nmi_average = nmi_average
         self.record = record or RunRecord()
-        # Before the first reassignment: what run.py sets for its NMI to compare with, if anything.
-        self.assignment: Assignment | None = None
+        self.assignment: Assignment | None = None  # in force; before the first reassignment see compare_with
         self.version = -1  # the epoch whose reassignment is in force
         self.nmi_previous: list[float] = []
         self.n_repaired = 0
@@ -83,13 +82,17 @@ class ReassignCallback(pl.Callback):
         self._stop_if_stable(trainer)  # a run that ended so and is resumed has nothing to do
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.prepare(trainer)
+        self.begin_epoch(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count_training_time()
         self._stop_if_stable(trainer)
 
-    def prepare(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
+    def compare_with(self, assignment: Assignment) -> None:
+        """Take an assignment of the untrained network, with which the first reassignment is compared."""
+        self.assignment = assignment
+
+    def begin_epoch(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
         """Reassign if due and not done yet, deliver the labels, and draw the epoch's images.
 
         Returns:
@@ -99,8 +102,11 @@ class ReassignCallback(pl.Callback):
         assert isinstance(module, DeepClusterModule)
         if self.version < epoch and self.schedule.due(epoch, self.nmi_previous):
             self._count_training_time()
-            self._reassign(trainer, module, epoch)
-        self._deliver(module)
+            self._reassign(module, epoch)
+        if module.pseudo_labels is None or self._delivered != self.version:
+            assert self.assignment is not None
+            module.take_labels(self.assignment.labels)
+            self._delivered = self.version
         if self._training_since is None:
             self._training_since = time.perf_counter()
         return epoch, self.indices(epoch)
@@ -115,46 +121,33 @@ class ReassignCallback(pl.Callback):
         """Cluster once more with the finished network, so that weights and clusters belong together."""
         previous = self.assignment
         assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
-        self._add_seconds(seconds)
         numbers = describe(assignment, previous, self.labels, self.nmi_average)
         self._write("final", self.version + 1, assignment)
-        self.assignment = assignment
-        self.n_repaired += assignment.n_repaired
-        self.n_merged += assignment.n_merged
+        self._take(assignment, seconds)
         return assignment, numbers
 
-    def _reassign(self, trainer: pl.Trainer, module: DeepClusterModule, epoch: int) -> None:
+    def _reassign(self, module: DeepClusterModule, epoch: int) -> None:
         previous = self.assignment
         assignment, seconds = self.clusterer.assign(module.backbone, device=module.device, moment=f"epoch {epoch}")
-        self._add_seconds(seconds)
         numbers = distributed.on_rank_zero(
             "comparison", lambda: describe(assignment, previous, self.labels, self.nmi_average)
         )
         self._write(f"epoch_{epoch:05d}", epoch, assignment)
-        self.assignment, self.version = assignment, epoch
+        self._take(assignment, seconds)
+        self.version = epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
-        self.n_repaired += assignment.n_repaired
-        self.n_merged += assignment.n_merged
         numbers |= describe_draw(assignment, self.indices(epoch))
-        module.head.redraw(assignment.n_outputs, generator(self.seed, "head", epoch))
-        for parameter in module.head.parameters():
-            trainer.optimizers[0].state.pop(parameter, None)  # what it remembers is of other clusters
+        module.follow(assignment, generator(self.seed, "head", epoch))
         self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
         self.latest |= {f"time/{name}": value for name, value in seconds.items()}
         self.record.reassigned(epoch, self.latest, assignment, len(self.nmi_previous))
 
     def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
         folder = self.folder
-        if folder is not None:  # a full disk on rank 0 is told to all: the others would wait for it
+        if folder is not None:  # a full disk on rank 0 is raised on all: else the others would wait for rank 0
             distributed.on_rank_zero(
                 "writing the assignment", lambda: write_assignment(folder, name, epoch, assignment)
             )
-
-    def _deliver(self, module: DeepClusterModule) -> None:
-        assert self.assignment is not None
-        if module.pseudo_labels is None or self._delivered != self.version:
-            module.pseudo_labels = self.assignment.labels.to(module.device)
-            self._delivered = self.version
 
     def _stop_if_stable(self, trainer: pl.Trainer) -> None:
         if self.schedule.stable_ends_training and self.schedule.stable(self.nmi_previous):
@@ -166,7 +159,11 @@ class ReassignCallback(pl.Callback):
             self.seconds["training_s"] += self.epoch_training_s
             self._training_since = None
 
-    def _add_seconds(self, seconds: dict[str, float]) -> None:
+    def _take(self, assignment: Assignment, seconds: dict[str, float]) -> None:
+        """Put an assignment in force, and count what it took."""
+        self.assignment = assignment
+        self.n_repaired += assignment.n_repaired
+        self.n_merged += assignment.n_merged
         for name, value in seconds.items():
             self.seconds[name] += value
 

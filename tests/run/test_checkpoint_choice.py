@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.run import resuming
+from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
+from deepcluster.run.untrained import stored_figures
 from deepcluster.settings.resume import what_is_learned
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import damage, write_atomically
@@ -18,7 +19,7 @@ from deepcluster.weights.files import find_checkpoint
 from deepcluster.weights.start import RandomInit
 
 CARD = {"arch": {"_target_": "deepcluster.models.lenet.LeNet5"}, "in_channels": 1, "image_size": 16}
-RUN = resuming.ThisRun(card=CARD, settings={"seed": 1, "optimizer.lr": 0.1}, n_images=6, capacity=2, k_is_fixed=True)
+RUN = ThisRun(card=CARD, settings={"seed": 1, "optimizer.lr": 0.1}, n_images=6, capacity=2, k_is_fixed=True)
 
 
 def content(epoch: int, **changed: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def chosen(folder: Path) -> tuple[str, list[str]]:
     said: list[str] = []
-    return resuming.choose(folder, RUN, said.append).path.name, said
+    return choose_checkpoint(folder, RUN, said.append).path.name, said
 
 
 def test_the_last_checkpoint_is_gone_on_from_and_the_one_before_is_kept(folder: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_disk_without_hard_links_keeps_the_one_before_too(folder: Path, monkey
 
     monkeypatch.setattr("os.link", none)
     AtomicCheckpointIO().save_checkpoint(content(3), folder / "checkpoints" / "last.ckpt")
-    epochs = [checkpoint.load_checkpoint(file).epoch for file in resuming.checkpoints(folder)]
+    epochs = [checkpoint.load_checkpoint(file).epoch for file in checkpoints(folder)]
     assert epochs == [4, 3]
 
 
@@ -99,9 +100,9 @@ def test_a_damaged_or_foreign_one_is_refused_by_name_and_the_one_before_is_used(
     spoilt(last)
     name, told = chosen(folder)
     assert name == "previous.ckpt" and len(told) == 1 and str(last) in told[0] and said in told[0]
-    resuming.put_aside(folder, folder / "checkpoints" / name)
+    put_aside(folder, folder / "checkpoints" / name)
     AtomicCheckpointIO().save_checkpoint(content(2), last)  # which does not push the good one out by the bad one
-    assert [checkpoint.load_checkpoint(file).epoch for file in resuming.checkpoints(folder)] == [3, 2]
+    assert [checkpoint.load_checkpoint(file).epoch for file in checkpoints(folder)] == [3, 2]
 
 
 def turn_a_bit(file: Path) -> None:
@@ -111,7 +112,7 @@ def turn_a_bit(file: Path) -> None:
 
 
 def test_two_damaged_ones_are_told_with_the_way_out(folder: Path) -> None:
-    for file in resuming.checkpoints(folder):
+    for file in checkpoints(folder):
         file.write_bytes(b"hello")
     with pytest.raises(ValueError, match=r"last\.ckpt is cut.*previous\.ckpt is cut.*delete .*checkpoints to begin"):
         chosen(folder)
@@ -162,7 +163,7 @@ def test_what_is_learned_leaves_out_what_may_change() -> None:
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"objective": "x"}', "{}"])
 def test_damaged_figures_of_the_untrained_network_are_measured_again(text: str, tmp_path: Path) -> None:
     (tmp_path / "untrained.json").write_text(text)
-    assert resuming.untrained_figures(tmp_path / "untrained.json") is None
-    assert resuming.untrained_figures(tmp_path / "none.json") is None
+    assert stored_figures(tmp_path / "untrained.json") is None
+    assert stored_figures(tmp_path / "none.json") is None
     (tmp_path / "untrained.json").write_text('{"objective": 1.5}')
-    assert resuming.untrained_figures(tmp_path / "untrained.json") == {"objective": 1.5}
+    assert stored_figures(tmp_path / "untrained.json") == {"objective": 1.5}

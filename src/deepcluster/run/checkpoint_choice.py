@@ -1,9 +1,8 @@
-"""Which checkpoint a run goes on from: the last one, or the one before if that is damaged or of another run.
+"""Which checkpoint a run is resumed from: the last one, or the one before if that is damaged or of another run.
 
-run.py asks before it computes anything. Next: Lightning restores the chosen file.
+train.py asks before it computes anything. Next: Lightning restores the chosen file.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ class ThisRun:
 
     Args:
         card: the network's description.
-        settings: settings.resume.what_is_learned.
+        settings: those that a resumed run cannot change (settings/resume.py, what_is_learned).
         n_images: N.
-        capacity: the most clusters that its head has room for.
-        k_is_fixed: whether all assignments have exactly so many.
+        capacity: the most clusters that the head has room for.
+        k_is_fixed: whether every assignment has exactly that many.
     """
 
     card: dict[str, Any]
@@ -34,14 +33,14 @@ class ThisRun:
     k_is_fixed: bool
 
     def check(self, stored: Checkpoint) -> None:
-        """Refuse a checkpoint that this run cannot go on from.
+        """Refuse a checkpoint that this run cannot be resumed from.
 
         Raises:
             ValueError: naming what differs.
         """
         if stored.head is None:
             raise ValueError(
-                f"{stored.path} is no last.ckpt: like a final.ckpt it holds no state of the training to go on from"
+                f"{stored.path} is no last.ckpt: like a final.ckpt it holds no state of a training that could go on"
             )
         checkpoint.check_same_network(stored.card, self.card, stored.path)
         checkpoint.check_same_clusters(stored, self.capacity, k_is_fixed=self.k_is_fixed)
@@ -55,13 +54,16 @@ class ThisRun:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The run's checkpoints to go on from, the newest first."""
+    """The checkpoints in a run's folder that it can be resumed from, the newest first."""
     files = (folder / "checkpoints" / name for name in (LAST, PREVIOUS))
     return [file for file in files if file.is_file()]
 
 
-def choose(folder: Path, run: ThisRun, say: Callable[[str], None]) -> Checkpoint:
-    """The newest checkpoint that is whole and this run's; what was refused is said.
+def choose_checkpoint(folder: Path, run: ThisRun, say: Callable[[str], None]) -> Checkpoint:
+    """The newest checkpoint that is whole and fits this run.
+
+    Args:
+        say: is told why a newer one was refused.
 
     Raises:
         ValueError: if there is none; why the newest was refused, and what to do.
@@ -83,17 +85,7 @@ def choose(folder: Path, run: ThisRun, say: Callable[[str], None]) -> Checkpoint
 
 
 def put_aside(folder: Path, chosen: Path) -> None:
-    """Rename a last.ckpt that was refused, so that the next one does not push the good one out of its place."""
+    """Rename a last.ckpt that was refused: else it would become previous.ckpt in place of the chosen one."""
     last = folder / "checkpoints" / LAST
     if chosen != last and last.is_file():
         os.replace(last, last.with_name(f"{LAST}.refused"))
-
-
-def untrained_figures(file: Path) -> dict[str, float] | None:
-    """What was measured of the untrained network; None if it is not there or damaged, and must be measured again."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    is_whole = isinstance(content, dict) and all(isinstance(value, int | float) for value in content.values())
-    return content if is_whole and "objective" in content else None

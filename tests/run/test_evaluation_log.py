@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,10 @@ from support.configs import CONFIGS
 from support.offline_run import OfflineRun
 
 from deepcluster.app import command_line
-from deepcluster.run.result_log import log_results, result_log
+from deepcluster.run.evaluate import log_results, open_logger
 from deepcluster.settings.eval import EvalConfig, eval_config
-from deepcluster.system.progress import Progress
 from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.recorder import MEMORY, Place, remember
+from deepcluster.tracking.recorder import MEMORY, Place, Recorder, remember
 
 RESULTS = {"ckpt": "a/b", "epochs": 3, "knn_accuracy": 0.625}
 
@@ -37,10 +38,15 @@ def settings(name: str, *more: str) -> EvalConfig:
     return eval_config(compose("eval", overrides=typed), typed)
 
 
+def opened(name: str, folder: Path, run: Path | None = None) -> AbstractContextManager[Recorder | None]:
+    config = settings(name)
+    return open_logger(config.logger, Place(folder=folder, config=asdict(config), say=print, job="eval", of_run=run))
+
+
 def log(name: str, folder: Path, run: Path | None) -> None:
-    with result_log(settings(name), folder, run, Progress(bars=False)) as recorder:
+    with opened(name, folder, run) as recorder:
         assert recorder is not None
-        log_results(recorder, RESULTS, epoch=3, kind=name, progress=Progress(bars=False))
+        log_results(recorder, RESULTS, epoch=3, kind=name, say=print)
 
 
 def offline_folders(folder: Path) -> list[Path]:
@@ -48,7 +54,7 @@ def offline_folders(folder: Path) -> list[Path]:
 
 
 def test_csv_is_results_json_and_nothing_else(tmp_path: Path) -> None:
-    with result_log(settings("csv"), tmp_path, None, Progress(bars=False)) as recorder:
+    with opened("csv", tmp_path) as recorder:
         assert recorder is None
     assert not list(tmp_path.iterdir())
 
@@ -91,7 +97,7 @@ def test_an_evaluation_that_fails_does_not_make_its_run_a_failed_one(tmp_path: P
     for name, of_run in (("other", tmp_path / "run"), ("own", None)):
         with (
             pytest.raises(ValueError),
-            result_log(settings("wandb"), tmp_path / name, of_run, Progress(bars=False)),
+            opened("wandb", tmp_path / name, of_run),
         ):
             raise ValueError("no test images")
     codes = [OfflineRun(offline_folders(tmp_path / name)[0]).of("exit")[0].exit_code for name in ("other", "own")]

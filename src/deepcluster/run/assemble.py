@@ -1,0 +1,172 @@
+"""A run put together: conductor, Trainer, module, batches and record, connected. Next: train.py fits them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from PIL.Image import Image
+
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.history import FOLDER
+from deepcluster.evaluation.probe.representation import labelled_split
+from deepcluster.models.head import ClusterHead
+from deepcluster.run.parts import Parts
+from deepcluster.run.untrained import Probes
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system import distributed
+from deepcluster.system.targets import build
+from deepcluster.tracking.logger import Pictured
+from deepcluster.tracking.recorder import Place
+from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
+from deepcluster.training.datamodule import TrainingImages
+from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.other_processes import OtherProcesses
+from deepcluster.training.reassign import ReassignCallback
+from deepcluster.training.record import RunRecord, recording
+from deepcluster.training.report import EpochReport, TrainingBar
+from deepcluster.visualization.clusters_picture import clusters_picture
+from deepcluster.weights import checkpoint
+
+
+@dataclass(kw_only=True)
+class Assembled:
+    """A run that is ready to train."""
+
+    trainer: pl.Trainer
+    module: DeepClusterModule
+    batches: TrainingImages
+    conductor: ReassignCallback
+    probes: Probes
+    record: RunRecord
+
+
+def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractContextManager[RunRecord]:
+    """metrics.csv and the chosen logger."""
+    shown = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
+    shown["folder"] = str(folder.resolve())
+    shown["extraction"] = {**shown["extraction"], "store_dtype": parts.clusterer.store_dtype}
+
+    def picture(assignment: Assignment, title: str) -> Image:
+        assert isinstance(config.logger, Pictured)
+        return clusters_picture(
+            parts.images,
+            parts.card,
+            assignment,
+            n_clusters=config.logger.n_clusters,
+            n_members=config.logger.n_members,
+            seed=config.seed,
+            title=title,
+        )
+
+    return recording(
+        config.logger,
+        Place(folder=folder, config=shown, say=parts.progress.say),
+        picture=picture,
+        labels=parts.images.labels,
+        classes=parts.images.classes,
+    )
+
+
+def assemble(
+    config: TrainConfig,
+    parts: Parts,
+    folder: Path,
+    record: RunRecord,
+    *,
+    learned: dict[str, Any],
+    follow: Callable[[Any], None] | None = None,
+) -> Assembled:
+    """Conductor, trainer, module and batches, connected; nothing is computed and nothing written yet.
+
+    Args:
+        learned: the settings that a resumed run cannot change, by their full names; every checkpoint holds them.
+    """
+    n_images, batch_size = len(parts.images), config.data.batch_size
+    conductor = ReassignCallback(
+        clusterer=parts.clusterer,
+        schedule=config.reassign,
+        sampler=config.sampler,
+        labels=parts.images.labels,
+        folder=folder / FOLDER,
+        seed=config.seed,
+        nmi_average=config.evaluation.nmi_average,
+        record=record,
+    )
+    n_per_epoch = conductor.n_images_per_epoch
+    callbacks: list[pl.Callback] = [
+        *([] if follow is None else [FollowChildren(follow)]),
+        conductor,
+        OtherProcesses(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
+        EpochReport(conductor, parts.progress, record),
+        LastCheckpoint(
+            folder,
+            every_n_epochs=config.checkpoint.every_n_epochs,
+            every_n_steps=config.checkpoint.every_n_steps,
+            entries={checkpoint.SETTINGS: learned},
+        ),
+    ]
+    trainer = build_trainer(
+        config.trainer,
+        callbacks,
+        precision=parts.precision.trainer,
+        keep_previous=config.checkpoint.keep_previous,
+        bars=parts.progress.bars,
+    )
+    module = DeepClusterModule(
+        parts.backbone,
+        ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(n_images)),
+        view=parts.train_view,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        card=parts.card,
+    )
+    batches = TrainingImages(
+        parts.images,
+        parts.train_view,
+        config.data,
+        seed=config.seed,
+        n_per_epoch=n_per_epoch,
+        num_workers=parts.num_workers,
+        before_epoch=lambda: conductor.begin_epoch(trainer),
+    )
+    split, evaluation = None, config.evaluation
+    if evaluation.enabled and distributed.is_main_process():
+        split = labelled_split(parts.images, parts.test_images, evaluation, seed=config.seed)
+    probes = Probes(split=split, view=parts.view, clusterer=parts.clusterer, settings=evaluation, seed=config.seed)
+    return Assembled(trainer=trainer, module=module, batches=batches, conductor=conductor, probes=probes, record=record)
+
+
+def build_trainer(
+    settings: dict[str, Any], callbacks: list[pl.Callback], *, precision: str, keep_previous: bool, bars: bool
+) -> pl.Trainer:
+    """Build the Trainer.
+
+    Args:
+        settings: the group `trainer`.
+        precision: as Lightning names it, in place of the group's "auto".
+        keep_previous: keep the last.ckpt before as previous.ckpt.
+        bars: show progress bars.
+
+    Raises:
+        ValueError: if the Trainer does not take a setting.
+    """
+    try:
+        trainer: pl.Trainer = build(
+            {**trainer_arguments(settings), "precision": precision},
+            "trainer",
+            callbacks=[*callbacks, *([TrainingBar()] if bars else [])],
+            logger=False,
+            plugins=[AtomicCheckpointIO(keep_previous=keep_previous)],
+            enable_progress_bar=bars,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except TypeError as error:  # which Lightning also raises for values, such as trainer.devices=abc
+        raise ValueError(f"trainer: {error}") from error
+    return trainer
