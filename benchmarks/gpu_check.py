@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from deepcluster.clustering import kmeans_faiss
+from deepcluster.clustering import faiss_index
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.ranks import Ranks
@@ -67,7 +67,7 @@ def mixture(n: int = 20_000, dim: int = 32, n_components: int = 60) -> Tensor:
 
 def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
     """k-means on the device against the same on the CPU: same start, so equal up to the order of additions."""
-    if backend == "faiss" and device.type == "cuda" and kmeans_faiss.n_gpus() == 0:
+    if backend == "faiss" and device.type == "cuda" and faiss_index.n_gpus() == 0:
         raise Skipped("faiss sees no GPU: the CPU's wheel is installed")
     features, settings = mixture(), KMeans(k=60, n_iter=10, backend=backend)
     expected = settings.fit(features, seed=5)
@@ -249,7 +249,7 @@ def _print_machine(device: torch.device) -> None:
     if device.type == "cuda":
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         bf16 = "with bf16" if torch.cuda.is_bf16_supported() else "without bf16"
-        print(f"device     {', '.join(gpus)}, CUDA {torch.version.cuda}, {bf16}; faiss sees {kmeans_faiss.n_gpus()}")
+        print(f"device     {', '.join(gpus)}, CUDA {torch.version.cuda}, {bf16}; faiss sees {faiss_index.n_gpus()}")
     else:
         print(f"device     cpu, {torch.get_num_threads()} threads")
     print("versions   " + ", ".join(f"{name} {number}" for name, number in found.items()))

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.kmeans import choose_backend
+from deepcluster.clustering.backend import choose_backend
 from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.clustering.pic import PIC
 

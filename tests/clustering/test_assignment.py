@@ -6,7 +6,9 @@ from reference import clustering as plain
 
 from deepcluster.clustering import assignment as module
 from deepcluster.clustering.assignment import Assignment, nearest_centroid
-from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 
 
 def small(labels: list[int] | None = None, k: int = 3) -> Assignment:

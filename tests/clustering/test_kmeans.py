@@ -6,8 +6,9 @@ from reference import clustering as plain
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering import kmeans_faiss, kmeans_torch
-from deepcluster.clustering.kmeans import KMeans, choose_backend
+from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_torch
+from deepcluster.clustering.backend import choose_backend
+from deepcluster.clustering.kmeans import KMeans
 
 BACKENDS = ["faiss", "torch"]
 
@@ -252,7 +253,7 @@ def test_values_that_are_not_finite_are_refused() -> None:
         ({"n_iter": 0}, "clustering.n_iter must be at least 1"),
         ({"n_redo": 0}, "clustering.n_redo must be at least 1"),
         ({"max_points_per_centroid": 0}, "clustering.max_points_per_centroid must be at least 1"),
-        ({"backend": "sklearn"}, "clustering.backend must be one of auto, faiss, torch, got sklearn"),
+        ({"backend": "sklearn"}, "clustering.backend must be one of auto, faiss, torch, got 'sklearn'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
@@ -262,14 +263,14 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> 
 
 def test_faiss_serves_cpus_and_torch_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(kmeans_faiss, "n_gpus", lambda: 0)
+    monkeypatch.setattr(faiss_index, "n_gpus", lambda: 0)
     assert choose_backend("auto", "cpu")[0] == "faiss"
     assert choose_backend("auto", "cuda")[0] == "torch"
     assert choose_backend("auto", "mps")[0] == "torch"
     assert choose_backend("torch", "cpu")[0] == "torch"
     with pytest.raises(ValueError, match=r"faiss sees none; set clustering.backend=torch"):
         choose_backend("faiss", "cuda")
-    monkeypatch.setattr(kmeans_faiss, "n_gpus", lambda: 2)
+    monkeypatch.setattr(faiss_index, "n_gpus", lambda: 2)
     assert choose_backend("faiss", "cuda")[0] == "faiss"
     assert choose_backend("auto", "cuda")[0] == "torch"  # the faster of the two there
 

@@ -288,16 +288,16 @@ def test_weights_that_all_vanish_are_refused() -> None:
     ("settings", "message"),
     [
         ({"n_neighbours": 0}, "clustering.n_neighbours must be at least 1, got 0"),
-        ({"sigma": 0.0}, "clustering.sigma must be above 0 and finite, got 0.0"),
+        ({"sigma": 0.0}, "clustering.sigma must be above 0, got 0.0"),
         ({"sigma": -0.2}, "clustering.sigma must be above 0"),
         ({"sigma": math.nan}, "clustering.sigma must be above 0"),
         ({"sigma": 1e-200}, "clustering.sigma must be above 0"),
-        ({"alpha": 0.0}, "clustering.alpha must be between 0 and 1, both excluded, got 0.0"),
-        ({"alpha": 1.0}, "clustering.alpha must be between 0 and 1"),
+        ({"alpha": 0.0}, "clustering.alpha must be in \\(0, 1\\), got 0.0"),
+        ({"alpha": 1.0}, "clustering.alpha must be in"),
         ({"n_iter": 0}, "clustering.n_iter must be at least 1"),
         ({"max_k": 1}, "clustering.max_k must be at least 2"),
-        ({"arithmetic": "float16"}, "clustering.arithmetic must be one of float64, float32, got float16"),
-        ({"backend": "sklearn"}, "clustering.backend must be one of auto, faiss, torch, got sklearn"),
+        ({"arithmetic": "float16"}, "clustering.arithmetic must be one of float64, float32, got 'float16'"),
+        ({"backend": "sklearn"}, "clustering.backend must be one of auto, faiss, torch, got 'sklearn'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

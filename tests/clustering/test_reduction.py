@@ -5,7 +5,9 @@ import torch
 from reference.clustering import pca_whiten_l2
 from torch import Tensor
 
-from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.system.processor import float32_products, keeps_float32
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering import assignment, kmeans_torch, metrics, repair
-from deepcluster.clustering import kmeans as kmeans_module
+from deepcluster.clustering import assignment, kmeans_fit, kmeans_torch, metrics, repair
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 
@@ -66,7 +65,7 @@ def test_features_that_a_gpu_has_no_room_for_go_there_in_blocks(
 ) -> None:
     whole, kmeans = features().to(dtype), KMeans(k=50, n_iter=8, backend=backend)
     there = kmeans.fit(whole, seed=3, device="cuda")
-    monkeypatch.setattr(kmeans_module, "DEVICE_SHARE", 0.0)
+    monkeypatch.setattr(kmeans_fit, "DEVICE_SHARE", 0.0)
     blocks = kmeans.fit(whole, seed=3, device="cuda")
     assert torch.equal(blocks.labels, there.labels) and torch.equal(blocks.centroids, there.centroids)
 
@@ -110,7 +109,8 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-from deepcluster.clustering import assignment, kmeans, kmeans_faiss
+from deepcluster.clustering import assignment, kmeans, kmeans_fit
+from deepcluster.clustering.faiss_index import load_faiss
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -118,18 +118,18 @@ def anonymous():
 
 n, dim, how = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 features = torch.from_file(sys.argv[1], shared=True, size=n * dim, dtype=torch.float16).view(n, dim)
-kmeans_faiss.load_faiss()
+load_faiss()
 clustering = kmeans.KMeans(k=20, n_iter=2, max_points_per_centroid=100)
 clustering.fit(features[:3000], seed=0)  # libraries and threads take what they take
 if how == "whole":  # as it was before features were read in blocks
-    blocks = kmeans.nearest_centroid
-    kmeans.nearest_centroid = lambda features, centroids: blocks(features.float(), centroids)
+    blocks = kmeans_fit.nearest_centroid
+    kmeans_fit.nearest_centroid = lambda features, centroids: blocks(features.float(), centroids)
 peak = [before := anonymous()]
-old = assignment.rows
-def rows(*arguments):
+old = assignment.read_rows
+def read_rows(*arguments):
     peak.append(max(peak.pop(), anonymous()))
     return old(*arguments)
-assignment.rows = rows
+assignment.read_rows = read_rows
 clustering.fit(features, seed=0)
 print((peak[-1] - before) // 2**20)
 """

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.reduction import FittedReduction
-from deepcluster.system.processor import float32_products
+from deepcluster.clustering.moments import check_finite
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.system.processor import float32_products, rows_per_block
 
 SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
 SCORES_PER_GPU_BLOCK = 2**27  # 512 MB there: few large products
-NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows, which few centroids would else let grow
+NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows, a limit that counts where centroids are few
 ROWS_PER_BLOCK = 16_384
 DTYPES = (torch.float32, torch.float16)  # that features may be stored in; they are computed with in float32
 
@@ -27,9 +28,9 @@ class Assignment:
             image is assigned to.
         centroids: (K, P) float32.
         reduction: what brings features (B, D) into the centroids' space; None if they live there.
-        n_repaired: clusters that were found empty and were repaired.
-        n_squeezed: clusters that were found empty and are not among the K.
-        n_merged: clusters that were found beyond those there is room for, and were merged into others.
+        n_repaired: clusters that ended empty and took half of another.
+        n_squeezed: clusters that ended empty and are not among the K.
+        n_merged: clusters beyond those there is room for, which were merged into others.
 
     Raises:
         ValueError: if labels are out of range, a cluster is empty or a centroid is not finite.
@@ -112,13 +113,15 @@ def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     centroids' device and to float32, so features may be float16, mapped from a file, or more than a GPU holds.
     """
     offset = -0.5 * centroids.square().sum(dim=1)
-    n_scores = SCORES_PER_GPU_BLOCK if centroids.device.type == "cuda" else SCORES_PER_BLOCK
-    block = max(1, min(n_scores // len(centroids), NUMBERS_PER_BLOCK // centroids.shape[1]))
+    block = rows_per_block(len(centroids), centroids.device, on_cpu=SCORES_PER_BLOCK, on_gpu=SCORES_PER_GPU_BLOCK)
+    block = max(1, min(block, NUMBERS_PER_BLOCK // centroids.shape[1]))
     labels = torch.empty(len(features), dtype=torch.int64, device=features.device)
     with float32_products(centroids.device):
         for start in range(0, len(features), block):
-            scores = torch.addmm(offset, rows(features, slice(start, start + block), centroids.device), centroids.T)
-            # torch.max, not argmax: the same index, up to twice as fast (SPEED.md 5)
+            scores = torch.addmm(
+                offset, read_rows(features, slice(start, start + block), centroids.device), centroids.T
+            )
+            # torch.max, not argmax: the same index, up to twice as fast
             labels[start : start + block] = torch.max(scores, dim=1).indices
     return labels
 
@@ -129,14 +132,36 @@ def squared_distance(features: Tensor, labels: Tensor, centroids: Tensor) -> flo
     total, device = 0.0, centroids.device
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        distances = (rows(features, block, device) - centroids[labels[block].to(device)]).square()
+        distances = (read_rows(features, block, device) - centroids[labels[block].to(device)]).square()
         total += distances.sum(dtype=sum_dtype(device)).item()
     return total
 
 
-def rows(features: Tensor, which: slice | Tensor, device: torch.device) -> Tensor:
+def read_rows(features: Tensor, which: slice | Tensor, device: torch.device) -> Tensor:
     """These rows in float32 on the device: how a block of stored features becomes numbers to compute with."""
     return features[which].to(device, torch.float32)
+
+
+def checked_features(features: Tensor) -> Tensor:
+    """Features (N, P) as clusterings work on them: float32 or float16, contiguous, without a gradient.
+
+    What is so already is not copied, so that features as large as the memory can be clustered.
+
+    Raises:
+        ValueError: if they are no matrix, or one is NaN or infinite.
+    """
+    if features.ndim != 2:
+        raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
+    features = features.detach()
+    features = (features if features.dtype in DTYPES else features.float()).contiguous()
+    check_finite(features)
+    return features
+
+
+def engine_device(engine: str, device: torch.device | str) -> torch.device:
+    """Where the engine ("faiss" or "torch") computes: faiss serves CPUs and CUDA only."""
+    device = torch.device(device)
+    return torch.device("cpu") if engine == "faiss" and device.type != "cuda" else device
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:

@@ -4,21 +4,25 @@ RUN/assignments/samples.jsonl.gz    who the images are, once
 RUN/assignments/epoch_00003.npz     labels, k, objective, epoch
 """
 
+from __future__ import annotations
+
 import gzip
 import io
 import json
-import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcluster.clustering.assignment import Assignment
+from deepcluster.system.atomic import opened_atomically, write_atomically
+
+if TYPE_CHECKING:
+    from deepcluster.clustering.assignment import Assignment
 
 FOLDER = "assignments"  # in the run's folder
 SAMPLES = "samples.jsonl.gz"
@@ -70,14 +74,10 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
         _check_same(path, samples)
         return
     is_listed = any(sample != str(index) for index, sample in enumerate(samples))
-
-    def write(file: BinaryIO) -> None:
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-            packed.write((json.dumps({"n": len(samples), "listed": is_listed}) + "\n").encode("ascii"))
-            for sample in samples if is_listed else ():
-                packed.write((json.dumps(sample) + "\n").encode("ascii"))
-
-    _write(path, write)
+    with opened_atomically(path) as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        packed.write((json.dumps({"n": len(samples), "listed": is_listed}) + "\n").encode("ascii"))
+        for sample in samples if is_listed else ():
+            packed.write((json.dumps(sample) + "\n").encode("ascii"))
 
 
 def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
@@ -103,7 +103,7 @@ def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assi
         objective=np.float64(assignment.objective),
         epoch=np.int64(epoch),
     )
-    _write(Path(folder) / f"{name}.npz", lambda file: file.write(content.getbuffer()))
+    write_atomically(Path(folder) / f"{name}.npz", content.getbuffer())
 
 
 def read_assignments(run_folder: str | Path, name: str | None = None) -> AssignmentHistory:
@@ -202,22 +202,3 @@ def _check_same(path: Path, now: Sequence[str]) -> None:
             f"the images are not those of {path}: there were {n_before} and are {len(now)}; "
             "a resumed run must see the same images, start a new run for others"
         )
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write atomically: after a kill there is the old file, the new one or none, never a cut one.
-
-    Raises:
-        OSError: if it cannot be written, for example when the disk is full; names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")  # one name, so that a kill's left-over is overwritten
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"{error.strerror or error}; {path.name} is as it was before", str(path)) from error

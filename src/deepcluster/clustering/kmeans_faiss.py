@@ -1,8 +1,9 @@
-"""Lloyd iterations by faiss (CPU or GPU), the engine of the 2018 code. Next: kmeans.py assigns the images."""
+"""Lloyd iterations by faiss on the CPU, and its random draws. Next: kmeans_fit.py assigns the images.
 
-import os
+On a GPU kmeans_shares.py iterates, with faiss's search, start and splits.
+"""
+
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,32 +11,11 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.assignment import ROWS_PER_BLOCK
+from deepcluster.clustering.faiss_index import load_faiss
 from deepcluster.clustering.kmeans_torch import PERTURBATION
-from deepcluster.system.processor import openblas_core, vendor_and_flags
 
 ALL_POINTS = 10_000_000  # original: clustering.py, run_kmeans, max_points_per_centroid
 SPLIT_SEED = 1234  # faiss, Clustering.cpp, split_clusters
-GPU_SCRATCH_BYTES = 256 * 2**20  # faiss's default is 18 % of the GPU's memory, which the training needs
-
-
-def load_faiss() -> ModuleType:
-    """Import faiss: late, after torch, its OpenBLAS well advised. Never in a forked worker (a hang)."""
-    core = openblas_core(*vendor_and_flags())
-    if core is None or "OPENBLAS_CORETYPE" in os.environ:
-        import faiss
-
-        return faiss
-    os.environ["OPENBLAS_CORETYPE"] = core  # read once, when the library is loaded
-    try:
-        import faiss
-    finally:
-        del os.environ["OPENBLAS_CORETYPE"]  # it is advice for faiss's library, not for child processes
-    return faiss
-
-
-def n_gpus() -> int:
-    """The number of GPUs that faiss sees; 0 for a build without GPU support."""
-    return int(load_faiss().get_num_gpus())
 
 
 def lloyd(
@@ -47,9 +27,8 @@ def lloyd(
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
     progress: Callable[[int], None] | None = None,
-    device: torch.device | None = None,
 ) -> Tensor:
-    """Centroids (K, P), float32, on `device` (None: that of the features), after n_iter iterations on features (N, P).
+    """Centroids (K, P), float32, after n_iter iterations on features (N, P), all on the CPU.
 
     faiss is asked for one iteration at a time, each starting from the last one's centroids, so that progress
     can be told. This gives the centroids of n_iter at once (a test checks it), with the early stop of faiss
@@ -60,12 +39,11 @@ def lloyd(
     faiss's codec, which decodes them in blocks.
     """
     faiss = load_faiss()
-    device = features.device if device is None else device
     _, sample = draw(len(features), k, seed, max_points_per_centroid)
     if sample is not None:
         features = _subsample(features, sample)
-    numbers = features.cpu().numpy()
-    index = flat_index(faiss, features.shape[1], device)
+    numbers = features.numpy()
+    index = faiss.IndexFlatL2(features.shape[1])
     codec = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16)
     centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None
     for iteration in range(n_iter):
@@ -84,7 +62,7 @@ def lloyd(
         centroids = faiss.vector_to_array(clustering.centroids).reshape(k, features.shape[1])
         if progress is not None:
             progress(iteration + 1)
-    return torch.from_numpy(centroids).to(device)
+    return torch.from_numpy(centroids)
 
 
 def _subsample(features: Tensor, chosen: Tensor) -> Tensor:
@@ -92,19 +70,8 @@ def _subsample(features: Tensor, chosen: Tensor) -> Tensor:
     sample = torch.empty(len(chosen), features.shape[1])
     for start in range(0, len(chosen), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        sample[block] = features[chosen[block].to(features.device)].cpu()
+        sample[block] = features[chosen[block]]
     return sample
-
-
-def flat_index(faiss: ModuleType, dim: int, device: torch.device) -> Any:
-    """An exact index by squared distance, empty, on the device."""
-    if device.type != "cuda":
-        return faiss.IndexFlatL2(dim)
-    resources = faiss.StandardGpuResources()  # the index keeps it alive
-    resources.setTempMemory(GPU_SCRATCH_BYTES)
-    config = faiss.GpuIndexFlatConfig()
-    config.device = device.index or 0
-    return faiss.GpuIndexFlatL2(resources, dim, config)
 
 
 def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, rows, sum_dtype
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, read_rows, sum_dtype
 
 PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
 NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee 2011
@@ -31,7 +31,7 @@ def lloyd(
     """
     device = features.device if device is None else device
     starts, sample = draw(len(features), k, seed, max_points_per_centroid)
-    centroids = rows(features, starts.to(features.device), device)
+    centroids = read_rows(features, starts.to(features.device), device)
     if sample is not None:
         features = features[sample.to(features.device)].to(device)
     if spherical:

@@ -1,18 +1,21 @@
 """What all ways to cluster share: reduced features (N, P) in, Assignment out. kmeans.py and pic.py are two.
 
-A way to cluster is a settings dataclass; the config group `clustering` chooses it (config.py, OPTIONS).
+A way to cluster is a settings dataclass; the config group `clustering` chooses it (settings/options.py). Settings are
+read without torch: what computes is imported by `fit`.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from deepcluster.clustering.assignment import DTYPES, Assignment
-from deepcluster.clustering.moments import check_finite
-from deepcluster.clustering.ranks import Ranks
+    from deepcluster.clustering.assignment import Assignment
+    from deepcluster.clustering.ranks import Ranks
 
 
 @dataclass(kw_only=True)
@@ -23,7 +26,7 @@ class Clustering:
         kind: its name, by which a stored config finds the class again.
     """
 
-    ABSENT: ClassVar[dict[str, str]] = {}  # keys that others have and this has not, with what to do instead
+    ABSENT: ClassVar[dict[str, str]] = {}  # keys that only other ways have, with what to set instead
 
     kind: str
 
@@ -44,22 +47,6 @@ class Clustering:
             ValueError: naming the key, its value, the number of images and the way out.
         """
         raise NotImplementedError
-
-    def checked(self, features: Tensor) -> Tensor:
-        """Features (N, P) as :meth:`fit` works on them: float32 or float16, contiguous, without a gradient.
-
-        What is so already is not copied, so that features as large as the memory can be clustered.
-
-        Raises:
-            ValueError: if they are no matrix, too few, or one is NaN or infinite.
-        """
-        if features.ndim != 2:
-            raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
-        self.check(len(features))
-        features = features.detach()
-        features = (features if features.dtype in DTYPES else features.float()).contiguous()
-        check_finite(features)
-        return features
 
     def capacity(self, n_images: int) -> int:
         """The most clusters that :meth:`fit` can make of so many images: the head's size."""
@@ -93,7 +80,7 @@ class Clustering:
         """Cluster features (N, P), float32 or float16: the same features, seed and device give the same assignment.
 
         Args:
-            features: (N, P), reduced.
+            features: (N, P), reduced; perhaps mapped from a file.
             seed: decides whatever is random in it.
             device: where the products are taken.
             progress: called with (updates done, updates in all) after each.

@@ -1,8 +1,8 @@
 """The n nearest neighbours of every row among all rows, by exact search. Next: pic_graph.py weighs them.
 
-faiss or torch finds them by float32 products, the first of equally near ones; their distances are then taken anew in
-float64 from differences and put in order, so that neither the engine nor the number of threads shows in the result,
-but where float32 cannot tell which of two is the last one to be found.
+faiss or torch finds them by float32 products, the first of equally near ones. Their distances are then computed anew in
+float64 from differences, and sorted: so the engine and the number of threads do not change the result, except where
+float32 cannot tell which of two rows is the n-th nearest.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepcluster.clustering.kmeans_faiss import flat_index, load_faiss
-from deepcluster.system.processor import float32_products
+from deepcluster.clustering.faiss_index import FlatIndex
+from deepcluster.system.processor import float32_products, rows_per_block
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-N_STEPS = 100  # how often progress is told
 LEAST_QUERIES = 500  # rows that are searched for at once, so that products are of matrices and threads have work
 SCORES_PER_BLOCK = 2**25  # 128 MB of float32 scores at a time, in torch
 SCORES_PER_GPU_BLOCK = 2**28  # 1 GB there: few large products
@@ -33,6 +32,7 @@ def nearest_neighbours(
     *,
     backend: str,
     drop_first: bool = False,
+    n_steps: int = 100,
     progress: Callable[[], None] | None = None,
 ) -> tuple[Indices, Floats]:
     """The n nearest other rows of each row, nearest first, the lower index first among equally near ones.
@@ -43,7 +43,8 @@ def nearest_neighbours(
         drop_first: take the first of the n + 1 found for the row itself, as the 2018 code does. With equal rows
             it may be another, and the row becomes a neighbour of itself. By default the row itself is dropped,
             wherever it stands among equals.
-        progress: called N_STEPS times.
+        n_steps: parts of the search.
+        progress: called after each part.
 
     Returns:
         indices (N, n) int64 and squared distances (N, n) float64.
@@ -51,9 +52,9 @@ def nearest_neighbours(
     assert len(features) > n
     search = _faiss_search(features) if backend == "faiss" else _torch_search(features)
     parts, start = [], 0
-    for step in range(1, N_STEPS + 1):
-        stop = len(features) * step // N_STEPS
-        if stop - start >= LEAST_QUERIES or step == N_STEPS:
+    for step in range(1, n_steps + 1):
+        stop = len(features) * step // n_steps
+        if stop - start >= LEAST_QUERIES or step == n_steps:
             parts.append(search(features[start:stop], n + 1))
             start = stop
         if progress is not None:
@@ -62,20 +63,14 @@ def nearest_neighbours(
 
 
 def _faiss_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
-    index = flat_index(load_faiss(), features.shape[1], features.device)
-    index.add(features.cpu().numpy())
-
-    def search(queries: Tensor, n: int) -> Indices:
-        found: Indices = index.search(queries.cpu().numpy(), n)[1]
-        return found
-
-    return search
+    index = FlatIndex(features.shape[1], features.device)
+    index.fill(features)
+    return lambda queries, n: index.search(queries, n).cpu().numpy()
 
 
 def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
     offset = -0.5 * features.square().sum(dim=1)  # |x - y|^2 is smallest where x.y - |y|^2 / 2 is largest
-    n_scores = SCORES_PER_GPU_BLOCK if features.device.type == "cuda" else SCORES_PER_BLOCK
-    n_rows = max(1, n_scores // len(features))
+    n_rows = rows_per_block(len(features), features.device, on_cpu=SCORES_PER_BLOCK, on_gpu=SCORES_PER_GPU_BLOCK)
 
     def search(queries: Tensor, n: int) -> Indices:
         with float32_products(features.device):

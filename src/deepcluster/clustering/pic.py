@@ -1,27 +1,25 @@
-"""Reduced features (N, P) -> Assignment by power iteration clustering, which finds the number of clusters itself.
+"""Settings of power iteration clustering. Next: pic_fit.py clusters by them. They are read without torch."""
 
-neighbours.py finds the graph, pic_graph.py its clusters; here are the settings and what all clusterings promise.
-"""
+from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from deepcluster.clustering import kmeans_torch, pic_graph
-from deepcluster.clustering.assignment import Assignment, squared_distance
-from deepcluster.clustering.kmeans import BACKENDS, choose_backend
-from deepcluster.clustering.merge import merge_smallest
+from deepcluster.clustering.backend import BACKENDS, choose_backend
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.neighbours import N_STEPS, Floats, Indices, nearest_neighbours
+from deepcluster.system.setting import check, setting
 
-ARITHMETICS = ["float64", "float32"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from deepcluster.clustering.assignment import Assignment
+    from deepcluster.clustering.neighbours import Floats, Indices
+
+N_STEPS = 100  # parts of the neighbour search, after each of which progress is reported
 # What the head has room for unless max_k says so: in small sets half as many clusters as images, else an eighth.
-# Found was 1 for 16 to 33 images (5,000 of Fashion-MNIST, 20,000 of CIFAR-10; untrained and trained).
+# Measured: 1 cluster for 16 to 33 images (5,000 of Fashion-MNIST, 20,000 of CIFAR-10; untrained and trained).
 SMALL_HEAD = 500
 IMAGES_PER_CLUSTER = 8
 LARGEST_HEAD = 65_536  # clusters; with 4096 features 1.1 GB of weights, and as much again of gradients
@@ -53,34 +51,20 @@ class PIC(Clustering):
     ABSENT: ClassVar[dict[str, str]] = {"k": "clustering=pic finds K itself, and clustering.max_k bounds it"}
 
     kind: str = "pic"
-    n_neighbours: int = 5  # original: clustering.py, class PIC (nnn=5)
-    sigma: float = 0.2  # original: class PIC
-    alpha: float = 0.001  # original: run_pic
-    n_iter: int = 200  # original: run_pic, without an early stop
+    n_neighbours: int = setting(5, at_least=1)  # original: clustering.py, class PIC (nnn=5)
+    sigma: float = setting(0.2, above=0)  # original: class PIC
+    alpha: float = setting(0.001, above=0, below=1)  # original: run_pic
+    n_iter: int = setting(200, at_least=1)  # original: run_pic, without an early stop
     distribute_singletons: bool = True  # original: class PIC
-    max_k: int | None = None
-    arithmetic: str = "float64"
+    max_k: int | None = setting(None, at_least=2, hint="null goes by the number of images")
+    arithmetic: str = setting("float64", one_of=("float64", "float32"))
     drop_first_neighbour: bool = False
-    backend: str = "auto"
+    backend: str = setting("auto", one_of=BACKENDS)
 
     def __post_init__(self) -> None:
-        if self.n_neighbours < 1:
-            raise ValueError(f"clustering.n_neighbours must be at least 1, got {self.n_neighbours}")
-        if not (self.sigma > 0 and 0 < self.sigma**2 < math.inf):
-            raise ValueError(f"clustering.sigma must be above 0 and finite, got {self.sigma}")
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"clustering.alpha must be between 0 and 1, both excluded, got {self.alpha}")
-        if self.n_iter < 1:
-            raise ValueError(f"clustering.n_iter must be at least 1, got {self.n_iter}")
-        if self.max_k is not None and self.max_k < 2:
-            raise ValueError(
-                "clustering.max_k must be at least 2 (or null: as many as the number of images makes likely), "
-                f"got {self.max_k}"
-            )
-        if self.arithmetic not in ARITHMETICS:
-            raise ValueError(f"clustering.arithmetic must be one of {', '.join(ARITHMETICS)}, got {self.arithmetic}")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"clustering.backend must be one of {', '.join(BACKENDS)}, got {self.backend}")
+        check(self, "clustering")
+        if not 0 < self.sigma**2 < float("inf"):
+            raise ValueError(f"clustering.sigma must be above 0 and its square a number, got {self.sigma}")
 
     @property
     def n_updates(self) -> int:
@@ -119,7 +103,6 @@ class PIC(Clustering):
                 f"there are {n_images}; lower clustering.n_neighbours"
             )
 
-    @torch.no_grad()
     def fit(
         self,
         features: Tensor,
@@ -130,22 +113,15 @@ class PIC(Clustering):
     ) -> Assignment:
         """Cluster features (N, P); the seed has no part in it.
 
-        Args:
-            features: (N, P) float32, reduced.
-            seed: not used.
-            device: where neighbours are searched.
-            progress: called with (steps done, steps in all) after each.
-
-        Returns:
-            An assignment on the CPU, without its reduction. Its centroids are the clusters' means, so that new
-            images have a nearest one; an image's own cluster need not be that of the nearest. Its objective is
-            as in k-means; the 2018 code returned 0.
-
         Raises:
             ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights vanish.
         """
-        features, device = self.checked(features).float(), torch.device(device)
-        backend, _ = choose_backend(self.backend, device)
+        from deepcluster.clustering.assignment import checked_features, engine_device
+        from deepcluster.clustering.neighbours import nearest_neighbours
+
+        self.check(len(features))
+        engine, _ = choose_backend(self.backend, device)
+        features = checked_features(features).float()
         n_done = 0
 
         def advance() -> None:
@@ -155,10 +131,11 @@ class PIC(Clustering):
                 progress(n_done, self.n_updates)
 
         neighbours, distances = nearest_neighbours(
-            features.to(device if backend == "torch" or device.type == "cuda" else "cpu"),
+            features.to(engine_device(engine, device)),
             self.n_neighbours,
-            backend=backend,
+            backend=engine,
             drop_first=self.drop_first_neighbour,
+            n_steps=N_STEPS,
             progress=advance,
         )
         assignment = self.cluster(features.cpu(), neighbours, distances)
@@ -167,32 +144,16 @@ class PIC(Clustering):
 
     def cluster(self, features: Tensor, neighbours: Indices, squared_distances: Floats) -> Assignment:
         """What follows the search: features (N, P) on the CPU, neighbours and squared distances (N, n)."""
-        labels = torch.from_numpy(self._climb(neighbours, squared_distances))
-        labels, n_merged = merge_smallest(labels, _means(features, labels), self.capacity(len(features)))
-        centroids = _means(features, labels)
-        return Assignment(
-            labels=labels,
-            k=len(centroids),
-            objective=squared_distance(features, labels, centroids),
-            centroids=centroids,
-            n_merged=n_merged,
+        from deepcluster.clustering import pic_fit
+
+        return pic_fit.cluster(
+            features,
+            neighbours,
+            squared_distances,
+            sigma=self.sigma,
+            alpha=self.alpha,
+            n_iter=self.n_iter,
+            arithmetic=self.arithmetic,
+            distribute_singletons=self.distribute_singletons,
+            max_k=self.capacity(len(features)),
         )
-
-    def _climb(self, neighbours: Indices, squared_distances: Floats) -> Indices:
-        """The cluster of each image, all that were found."""
-        dtype = np.float32 if self.arithmetic == "float32" else np.float64
-        graph = pic_graph.adjacency(neighbours, squared_distances, self.sigma, dtype)
-        if graph.nnz == 0:
-            nearest = math.sqrt(squared_distances.min())
-            raise ValueError(
-                f"clustering.sigma={self.sigma} is too small for these features: the nearest two are {nearest:.3g} "
-                "apart and every weight is 0; raise it, or set reduction=pca_whiten or l2, which give unit vectors"
-            )
-        iterate = pic_graph.float32_height if self.arithmetic == "float32" else pic_graph.height
-        labels = pic_graph.climb(graph, iterate(graph, alpha=self.alpha, n_iter=self.n_iter))
-        return pic_graph.join_lone(labels, neighbours) if self.distribute_singletons else labels
-
-
-def _means(features: Tensor, labels: Tensor) -> Tensor:
-    """The mean of each cluster (K, P); every one has members."""
-    return kmeans_torch.update(features, labels, features.new_zeros(int(labels.max()) + 1, features.shape[1]))

@@ -1,4 +1,4 @@
-"""Features (N, D) -> reduced features (N, P): PCA, whitening, L2. Next: kmeans.py clusters them.
+"""Settings of the reduction: features (N, D) -> reduced features (N, P). Next: pca.py. They are read without torch.
 
 PCA is fitted from streamed moments, so the (N, D) matrix need not exist:
 
@@ -8,66 +8,16 @@ PCA is fitted from streamed moments, so the (N, D) matrix need not exist:
     reduced = torch.cat([reduction.apply(features) for features in batches])
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from scipy.linalg import eigh
-from torch import Tensor
-from torch.nn.functional import normalize
+from deepcluster.system.setting import check, setting
 
-from deepcluster.clustering.moments import Moments, check_finite
-from deepcluster.system.processor import float32_products
-
-__all__ = ["FittedReduction", "Moments", "Reduction"]
-
-
-@dataclass(kw_only=True)
-class FittedReduction:
-    """A reduction that can be applied: (x - mean) @ projection, then L2.
-
-    Args:
-        mean: (D,) float32, zeros without PCA.
-        projection: (D, P) float32, whitening included, or None without PCA.
-        l2: divide every row by its length.
-        explained_variance: share of the total variance that the P directions keep.
-    """
-
-    mean: Tensor
-    projection: Tensor | None
-    l2: bool
-    explained_variance: float
-
-    @torch.no_grad()
-    def apply(self, features: Tensor) -> Tensor:
-        """Reduce features (B, D) to (B, P) float32, on their device; a row of zeros stays zero under L2.
-
-        Raises:
-            ValueError: if the shape is wrong or a value is NaN or infinite.
-        """
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise ValueError(f"features must have shape (B, {len(self.mean)}), got {tuple(features.shape)}")
-        features = features.detach().float()
-        check_finite(features)
-        if self.projection is not None:
-            with float32_products(features.device):
-                centred = features - self.mean.to(features.device)
-                features = centred @ self.projection.to(features.device)
-        return normalize(features, dim=1) if self.l2 else features
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only, for checkpoints."""
-        return {
-            "mean": self.mean,
-            "projection": self.projection,
-            "l2": self.l2,
-            "explained_variance": self.explained_variance,
-        }
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> "FittedReduction":
-        """The reduction that :meth:`state_dict` described."""
-        return cls(**state)
+if TYPE_CHECKING:
+    from deepcluster.clustering.moments import Moments
+    from deepcluster.clustering.pca import FittedReduction
 
 
 @dataclass(kw_only=True)
@@ -83,19 +33,17 @@ class Reduction:
         fit_images: fit PCA on at most so many images; null: on all.
     """
 
-    dim: int | None = 64  # 256 in the 2018 code (clustering.py, preprocess_features); the default network has 84
+    # 256 in the 2018 code (clustering.py, preprocess_features); the default network has 84
+    dim: int | None = setting(64, at_least=1, hint="null does no PCA")
     whiten: bool = True
     l2: bool = True
-    epsilon: float = 1e-6
+    epsilon: float = setting(1e-6, at_least=0, below=1)
     fit_images: int | None = 100_000
 
     def __post_init__(self) -> None:
-        if self.dim is not None and self.dim < 1:
-            raise ValueError(f"reduction.dim must be at least 1 (or null: no PCA), got {self.dim}")
-        if not 0 <= self.epsilon < 1:
-            raise ValueError(f"reduction.epsilon must be in [0, 1), got {self.epsilon}")
-        if self.fit_images is not None and self.fit_images < max(2, self.dim or 0):
-            least = max(2, self.dim or 0)
+        check(self, "reduction")
+        least = max(2, self.dim or 0)
+        if self.fit_images is not None and self.fit_images < least:
             raise ValueError(
                 f"reduction.fit_images must be at least {least} (reduction.dim={self.dim}), got {self.fit_images}"
             )
@@ -127,56 +75,13 @@ class Reduction:
     def fit(self, moments: Moments) -> FittedReduction:
         """Fit to the moments of the features (all processes' together).
 
-        Exact: the top P eigenvectors of the covariance (randomised methods are not, since whitening magnifies
-            the
-        small directions; SPEED.md 5). Signs are fixed, so equal moments give equal outputs.
-
         Raises:
             ValueError: if there are too few images or features, or a direction cannot be whitened with
                 epsilon=0.
         """
+        from deepcluster.clustering.pca import fit_pca, no_pca
+
         if self.dim is None:
-            mean = torch.zeros(moments.dim)
-            return FittedReduction(mean=mean, projection=None, l2=self.l2, explained_variance=1.0)
+            return no_pca(moments.dim, l2=self.l2)
         self.check(moments.n, moments.dim)
-        mean, covariance = moments.mean_and_covariance()
-        total = covariance.trace().item()
-        first = moments.dim - self.dim
-        variances, directions = (
-            torch.from_numpy(array.copy()).flip(-1)  # largest first
-            for array in eigh(
-                covariance.numpy(),
-                subset_by_index=[first, moments.dim - 1],
-                driver="evr",
-                check_finite=False,
-                overwrite_a=True,
-            )
-        )
-        variances = variances.clamp_min(0)
-        largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-        projection = directions * largest.sign()
-        if self.whiten:
-            projection = projection * self._whitening(variances)
-        return FittedReduction(
-            mean=mean.float(),
-            projection=projection.float().contiguous(),
-            l2=self.l2,
-            explained_variance=variances.sum().item() / total if total > 0 else 1.0,
-        )
-
-    def _whitening(self, variances: Tensor) -> Tensor:
-        """The factor (P,) for each direction; 0 where all features are equal, so that nothing becomes NaN.
-
-        Raises:
-            ValueError: if epsilon is 0 and a direction has no variance: in the 2018 code it became infinite.
-        """
-        if variances[0] == 0 and self.epsilon > 0:
-            return torch.zeros_like(variances)
-        floored = variances.clamp_min(self.epsilon * variances[0].item())
-        if floored[-1] == 0:
-            n_dead = int((floored == 0).sum())
-            raise ValueError(
-                f"reduction.epsilon=0 cannot whiten {n_dead} of {len(variances)} directions, "
-                "which have no variance; set reduction.epsilon=1e-6 or lower reduction.dim"
-            )
-        return floored.rsqrt()
+        return fit_pca(moments, self.dim, whiten=self.whiten, l2=self.l2, epsilon=self.epsilon)

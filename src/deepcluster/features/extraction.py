@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.reduction import FittedReduction, Reduction
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.settings import Data

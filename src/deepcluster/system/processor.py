@@ -1,4 +1,4 @@
-"""What this processor needs for right and fast float32 products; reduction.py and kmeans*.py multiply so."""
+"""What a processor or GPU needs for right and fast float32 products, and what it has room for."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,11 +26,26 @@ def vendor_and_flags() -> tuple[str, frozenset[str]]:
     return vendor, flags
 
 
+def rows_per_block(numbers_per_row: int, device: torch.device, *, on_cpu: int, on_gpu: int) -> int:
+    """Rows to work on at a time, at least 1.
+
+    Args:
+        numbers_per_row: that the work makes of a row, such as scores.
+        on_cpu, on_gpu: numbers at a time; a GPU wants few large products.
+    """
+    return max(1, (on_gpu if device.type == "cuda" else on_cpu) // numbers_per_row)
+
+
+def has_room(device: torch.device, n_bytes: int, share: float) -> bool:
+    """Whether n_bytes take at most this share of what is free on a GPU; of other devices True."""
+    return device.type != "cuda" or n_bytes <= share * torch.cuda.mem_get_info(device)[0]
+
+
 def openblas_core(vendor: str, flags: frozenset[str]) -> str | None:
     """The OPENBLAS_CORETYPE to tell faiss's OpenBLAS 0.3.15, or None where it finds out by itself.
 
     It does not know AMD's AVX-512 processors and falls back to "Barcelona": 50k x 1000 x 256 takes 0.39 s,
-    with SkylakeX 0.08 s (Zen 5, SPEED.md 0b.1). On Intel it chooses SkylakeX unasked, and a name that it does
+    with SkylakeX 0.08 s (Zen 5). On Intel it chooses SkylakeX unasked, and a name that it does
     not know ("Sapphirerapids", "Cooperlake") makes it ten times slower: so nothing is set there.
     """
     return "SkylakeX" if vendor == "AuthenticAMD" and flags >= SKYLAKEX_FLAGS else None
@@ -39,7 +54,7 @@ def openblas_core(vendor: str, flags: frozenset[str]) -> str | None:
 def keeps_float32(vendor: str, flags: frozenset[str]) -> bool:
     """Whether torch's 'medium' precision still multiplies in float32 on this CPU.
 
-    True on AMD with AVX-512 and without AMX: twice as fast as MKL there, relative error 6e-7 (SPEED.md 0b.2).
+    True on AMD with AVX-512 and without AMX: twice as fast as MKL there, with a relative error of 6e-7.
     With AMX it really multiplies in bfloat16: relative error 1.7e-3, measured on a Sapphire Rapids.
     """
     return vendor == "AuthenticAMD" and "avx512f" in flags and "amx_bf16" not in flags

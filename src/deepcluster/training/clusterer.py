@@ -8,8 +8,9 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.ranks import Ranks
-from deepcluster.clustering.reduction import FittedReduction, Reduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
 from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features, timed

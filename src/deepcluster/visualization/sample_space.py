@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering.assignment import nearest_centroid
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import own_labels
 from deepcluster.evaluation.context import EvaluationContext

@@ -14,7 +14,8 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import write_samples
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
 from deepcluster.evaluation.clusters.label_fit import label_fit
 from deepcluster.evaluation.context import EvaluationContext

@@ -15,7 +15,8 @@ from sklearn.metrics import normalized_mutual_info_score, silhouette_score
 from support.evaluated import Said, context, features, lenet, pictures
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.clusters import alignment_table
 from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
 from deepcluster.evaluation.clusters.label_free import predictability, reduce_pixels, silhouette

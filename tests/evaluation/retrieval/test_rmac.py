@@ -5,7 +5,8 @@ import pytest
 import torch
 from reference import rmac as plain
 
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.retrieval.rmac import aggregate, region_maxima, regions
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from deepcluster.clustering import metrics
 from deepcluster.clustering.assignment import nearest_centroid
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import own_labels
 from deepcluster.evaluation.context import EvaluationContext

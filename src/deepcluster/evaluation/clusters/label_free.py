@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances, silhouette_score
 from torch import Tensor
 
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 
 # Enough for 128 whitened components: more epochs and other rates change the accuracy by less than its spread.

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deepcluster.clustering import metrics
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.clustering.reduction import Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.alignment_table import (
     Row,

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.reduction import FittedReduction, Moments, Reduction
+from deepcluster.clustering.moments import Moments
+from deepcluster.clustering.pca import FittedReduction
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.retrieval.region_features import BLOCK, Item, RegionFeatures
 from deepcluster.evaluation.retrieval.rmac import aggregate

@@ -140,5 +140,5 @@ def test_size_decides_between_shares_and_one_process() -> None:
     assert KMeans(k=50, parallel="shares").shares(100, 4) == (True, "clustering.parallel=shares")
     assert KMeans(k=1000, parallel="gather").shares(10**7, 256) == (False, "clustering.parallel=gather")
     assert PIC().shares(10**7, 256)[0] is False
-    with pytest.raises(ValueError, match=r"clustering.parallel must be one of auto, gather, shares, got yes"):
+    with pytest.raises(ValueError, match=r"clustering.parallel must be one of auto, gather, shares, got 'yes'"):
         KMeans(parallel="yes")

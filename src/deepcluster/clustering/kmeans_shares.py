@@ -1,7 +1,8 @@
 """Lloyd's k-means over G processes: each keeps its share of the images, sums and counts are added up.
 
-What kmeans.py does with all images in one process, here in parts; both end in the same assignment, up to the order in
-which floats are added. Which of the two is done `KMeans.shares` decides, from sizes.
+What kmeans_fit.py does with all images in one process, here in parts; both end in the same assignment, up to the order
+in which floats are added. `KMeans.shares` decides from sizes which of the two is done. A single process has all images
+as its share: so faiss iterates on a GPU, where its search reads the features and torch updates the centroids.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering import kmeans_faiss, kmeans_torch
-from deepcluster.clustering.assignment import ROWS_PER_BLOCK, Assignment, nearest_centroid, squared_distance, sum_dtype
+from deepcluster.clustering.assignment import (
+    ROWS_PER_BLOCK,
+    Assignment,
+    nearest_centroid,
+    read_rows,
+    squared_distance,
+    sum_dtype,
+)
+from deepcluster.clustering.faiss_index import FlatIndex
 from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.repair import repair_with, squeeze_empty
@@ -25,15 +34,16 @@ class Share:
     Args:
         rows: (n, P) of any float type; they are read as float32, a block at a time.
         n_images: N, of all processes.
+        device: where is computed; rows elsewhere are brought there in blocks.
     """
 
-    def __init__(self, rows: Tensor, n_images: int, ranks: Ranks) -> None:
+    def __init__(self, rows: Tensor, n_images: int, ranks: Ranks, device: torch.device) -> None:
         assert len(rows) == len(range(ranks.rank, n_images, ranks.size))
         self.rows = rows
         self.n_images = n_images
         self.dim = rows.shape[1]
         self.ranks = ranks
-        self.device = rows.device
+        self.device = device
 
     def check(self) -> None:
         """Refuse values that are not finite, on every process.
@@ -48,7 +58,7 @@ class Share:
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
         """The rows as float32, and where each block starts."""
         for start in range(0, len(self.rows), ROWS_PER_BLOCK):
-            yield start, self.rows[start : start + ROWS_PER_BLOCK].float()
+            yield start, read_rows(self.rows, slice(start, start + ROWS_PER_BLOCK), self.device)
 
     def chosen(self, images: Tensor | None) -> "Share":
         """The share of these images (M,), of which all processes together have M; None: of all."""
@@ -57,19 +67,19 @@ class Share:
         share = Share.__new__(Share)
         share.__dict__ |= self.__dict__
         mine = images[images % self.ranks.size == self.ranks.rank] // self.ranks.size
-        share.rows = self.rows[mine.sort().values.to(self.device)]
+        share.rows = self.rows[mine.sort().values.to(self.rows.device)]
         share.n_images = len(images)
         return share
 
     def fetch(self, images: Tensor) -> Tensor:
         """The rows (M, P) float32 of these images, wherever they are; the same on every process."""
-        return self.ranks.summed(lambda: [self._filled(images, lambda rows: rows, (self.dim,))])[0]
+        return self.ranks.summed(lambda: [self._filled(images, lambda here: here, (self.dim,))])[0]
 
     def mean(self, images: Tensor) -> Tensor:
         """The mean (P,) float32 of these images."""
         dtype = sum_dtype(self.device)
         local = self._local(images)[1]
-        total = self.ranks.summed(lambda: [self.rows[local].float().sum(dim=0, dtype=dtype)])[0]
+        total = self.ranks.summed(lambda: [read_rows(self.rows, local, self.device).sum(dim=0, dtype=dtype)])[0]
         return (total / len(images)).float()
 
     def halves(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +87,7 @@ class Share:
         mean = self.mean(images)
         farthest = self._farthest(images, mean) - mean
         along = self.ranks.summed(
-            lambda: [self._filled(images, lambda rows: ((rows - mean) * farthest).sum(dim=1), ())]
+            lambda: [self._filled(images, lambda here: ((here - mean) * farthest).sum(dim=1), ())]
         )[0]
         order = torch.argsort(along.cpu(), stable=True)
         half = (len(images) + 1) // 2
@@ -91,10 +101,10 @@ class Share:
             places, local = self._local(images)
             offers[self.ranks.rank, 0] = -1.0
             if len(local) > 0:
-                rows = self.rows[local].float()
-                best, at = (rows - mean).square().sum(dim=1).max(dim=0)
+                here = read_rows(self.rows, local, self.device)
+                best, at = (here - mean).square().sum(dim=1).max(dim=0)
                 offers[self.ranks.rank, 0], offers[self.ranks.rank, 1] = best, places[at]
-                offers[self.ranks.rank, 2:] = rows[at]
+                offers[self.ranks.rank, 2:] = here[at]
             return [offers]
 
         offers = self.ranks.summed(offer)[0]
@@ -104,13 +114,13 @@ class Share:
     def _local(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of these images (M,) those that are here: their places in 0..M-1, and their rows."""
         places = torch.nonzero(images % self.ranks.size == self.ranks.rank).flatten()
-        return places.to(self.device), (images[places] // self.ranks.size).to(self.device)
+        return places.to(self.device), (images[places] // self.ranks.size).to(self.rows.device)
 
     def _filled(self, images: Tensor, of: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
         """`of` the rows that are here at their places in (M, ...), zeros elsewhere."""
         places, local = self._local(images)
         filled = torch.zeros(len(images), *shape, device=self.device)
-        filled[places] = of(self.rows[local].float())
+        filled[places] = of(read_rows(self.rows, local, self.device))
         return filled
 
 
@@ -178,7 +188,7 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
 
     def objective() -> list[Tensor]:
         local = labels[mine].to(share.device)
-        parts = [squared_distance(rows, local[at : at + len(rows)], centroids) for at, rows in share.blocks()]
+        parts = [squared_distance(block, local[at : at + len(block)], centroids) for at, block in share.blocks()]
         return [torch.tensor([sum(parts)], dtype=sum_dtype(share.device))]
 
     return Assignment(
@@ -207,16 +217,10 @@ def _search(engine: str, centroids: Tensor) -> Callable[[Tensor], Nearest]:
     """How the engine finds the nearest of some centroids (K, P); faiss's index, and its memory, is made once."""
     if engine == "torch":
         return lambda centroids: lambda block: nearest_centroid(block, centroids)
-    index = kmeans_faiss.flat_index(kmeans_faiss.load_faiss(), centroids.shape[1], centroids.device)
+    index = FlatIndex(centroids.shape[1], centroids.device)
 
     def among(centroids: Tensor) -> Nearest:
-        index.reset()
-        index.add(centroids.cpu().numpy())
-
-        def nearest(block: Tensor) -> Tensor:
-            found = index.search(block.cpu().numpy(), 1)[1]
-            return torch.from_numpy(found).flatten().to(block.device)
-
-        return nearest
+        index.fill(centroids)
+        return lambda block: index.search(block, 1).flatten()
 
     return among

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcluster.clustering import kmeans_faiss
+from deepcluster.clustering import faiss_index
 from deepcluster.system.processor import SKYLAKEX_FLAGS, openblas_core
 
 ZEN5 = ("AuthenticAMD", SKYLAKEX_FLAGS | {"avx512_bf16"})
@@ -16,7 +16,7 @@ def advice_at_import(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str | Non
     (folder / "faiss.py").write_text("import os\nadvice = os.environ.get('OPENBLAS_CORETYPE')\n")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
-    advice: str | None = kmeans_faiss.load_faiss().advice
+    advice: str | None = faiss_index.load_faiss().advice
     monkeypatch.delitem(sys.modules, "faiss")
     return advice
 
@@ -29,14 +29,14 @@ def test_only_amd_with_avx512_is_told_its_kernels() -> None:
 
 def test_advice_is_there_while_faiss_loads_and_gone_afterwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
-    monkeypatch.setattr(kmeans_faiss, "vendor_and_flags", lambda: ZEN5)
+    monkeypatch.setattr(faiss_index, "vendor_and_flags", lambda: ZEN5)
     assert advice_at_import(monkeypatch, tmp_path) == "SkylakeX"
     assert "OPENBLAS_CORETYPE" not in os.environ
 
 
 def test_a_variable_that_is_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    monkeypatch.setattr(kmeans_faiss, "vendor_and_flags", lambda: ZEN5)
+    monkeypatch.setattr(faiss_index, "vendor_and_flags", lambda: ZEN5)
     assert advice_at_import(monkeypatch, tmp_path) == "Haswell"
     assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
 

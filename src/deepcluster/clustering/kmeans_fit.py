@@ -1,0 +1,160 @@
+"""Reduced features (N, P) -> Assignment by Lloyd's k-means. Next: its labels are trained on as pseudo-labels.
+
+An engine does the iterations: kmeans_faiss.py or kmeans_torch.py; kmeans_shares.py where several processes share the
+images, and for faiss on a GPU. What comes after is common: every image is assigned to its nearest centroid, and
+clusters that are then empty are repaired or squeezed out.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from deepcluster.clustering import kmeans_faiss, kmeans_shares, kmeans_torch
+from deepcluster.clustering.assignment import (
+    Assignment,
+    checked_features,
+    engine_device,
+    nearest_centroid,
+    squared_distance,
+)
+from deepcluster.clustering.kmeans_shares import Share
+from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.repair import repair_empty, squeeze_empty
+from deepcluster.system.processor import has_room
+
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the features may take
+REDO_SEED_STEP = 15_486_557  # as in faiss, Clustering.cpp
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def fit(
+    features: Tensor,
+    *,
+    k: int,
+    n_iter: int,
+    n_redo: int,
+    spherical: bool,
+    max_points_per_centroid: int | None,
+    empty: str,
+    engine: str,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress | None = None,
+) -> Assignment:
+    """Cluster all features in this process; the settings are those of :class:`KMeans`.
+
+    Beside the features it takes the memory of the images that are iterated on, in float32 (none if these are all
+    and stored so), of blocks, and of some 40 bytes an image.
+
+    Args:
+        features: (N, P) float32 or float16, reduced; perhaps mapped from a file.
+        engine: "faiss" or "torch".
+        device: where the products are taken.
+        progress: called with (iterations done, iterations in all) after each.
+
+    Returns:
+        An assignment on the CPU, without its reduction.
+
+    Raises:
+        ValueError: if a feature is NaN or infinite.
+    """
+    features, device = checked_features(features), engine_device(engine, device)
+    features = _moved(features, device)
+    if engine == "torch":
+        lloyd = partial(kmeans_torch.lloyd, features, k, device=device)
+    elif device.type == "cuda":
+        lloyd = partial(kmeans_shares.lloyd, Share(features, len(features), Ranks(), device), k, engine="faiss")
+    else:
+        lloyd = partial(kmeans_faiss.lloyd, features, k)
+    iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
+
+    def assign(centroids: Tensor) -> Assignment:
+        return _assign(features, centroids, empty=empty, spherical=spherical)
+
+    return _best(iterate, assign, n_iter, n_redo, seed, progress)
+
+
+@torch.no_grad()
+def fit_share(
+    rows: Tensor,
+    n_images: int,
+    ranks: Ranks,
+    *,
+    k: int,
+    n_iter: int,
+    n_redo: int,
+    spherical: bool,
+    max_points_per_centroid: int | None,
+    empty: str,
+    engine: str,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress | None = None,
+) -> Assignment:
+    """:func:`fit` by several processes, each with its rows ``[rank::G]`` of the N images; all get the assignment."""
+    device = engine_device(engine, device)
+    share = Share(_moved(rows.detach(), device), n_images, ranks, device)
+    share.check()
+    iterate = partial(
+        kmeans_shares.lloyd,
+        share,
+        k,
+        engine=engine,
+        n_iter=n_iter,
+        spherical=spherical,
+        max_points_per_centroid=max_points_per_centroid,
+    )
+    assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical)
+    return _best(iterate, assign, n_iter, n_redo, seed, progress)
+
+
+def _best(
+    iterate: Callable[..., Tensor],
+    assign: Callable[[Tensor], Assignment],
+    n_iter: int,
+    n_redo: int,
+    seed: int,
+    progress: Progress | None,
+) -> Assignment:
+    """The assignment of the smallest objective among n_redo starts."""
+
+    def advance(redo: int, done: int) -> None:
+        if progress is not None:
+            progress(redo * n_iter + done, n_redo * n_iter)
+
+    starts = range(n_redo)
+    found = (assign(iterate(seed=seed + r * REDO_SEED_STEP, progress=partial(advance, r))) for r in starts)
+    return min(found, key=lambda assignment: assignment.objective)  # of equal ones the first
+
+
+def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
+    """All images to their nearest centroid, empty clusters seen to, objective of what came out."""
+    labels = nearest_centroid(features, centroids)
+    n_repaired = n_squeezed = 0
+    if empty == "squeeze":
+        labels, centroids, n_squeezed = squeeze_empty(labels, centroids)
+    else:
+        labels, centroids, n_repaired = repair_empty(features, labels, centroids)
+    if spherical and n_repaired > 0:
+        centroids = normalize(centroids, dim=1)
+    return Assignment(
+        labels=labels.cpu(),
+        k=len(centroids),
+        objective=squared_distance(features, labels, centroids),
+        centroids=centroids.cpu(),
+        n_repaired=n_repaired,
+        n_squeezed=n_squeezed,
+    )
+
+
+def _moved(features: Tensor, device: torch.device) -> Tensor:
+    """On the device if there is room, else where they are, from where blocks go there: the same comes out."""
+    is_there = features.device.type == device.type and device.index in (None, features.device.index)
+    if is_there or has_room(device, features.nbytes, DEVICE_SHARE):
+        return features.to(device)
+    return features
