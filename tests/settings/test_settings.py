@@ -205,7 +205,7 @@ REFUSED = [
     ("clustering=pic +clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),
     ("experiment=cifar10 clustering=pic", ["experiment/cifar10.yaml without clustering.k", "finds K itself"]),
     ("clustering=pic clustering.sigma=0", ["clustering.sigma", "above 0", "0.0"]),
-    ("clustering=pic clustering.alpha=1", ["clustering.alpha", "between 0 and 1", "1.0"]),
+    ("clustering=pic clustering.alpha=1", ["clustering.alpha", "in (0, 1)", "1.0"]),
     ("clustering=pic clustering.arithmetic=float16", ["clustering.arithmetic", "float64, float32", "float16"]),
     ("clustering=pic clustering.kind=kmeans", ["clustering.kind", "pic"]),
     ("reduction.dim=0", ["reduction.dim", "0"]),
