@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from deepcluster.system.seeding import generator
 from deepcluster.visualization.ascent_recipes import Recipe
 
-LEAST_LENGTH = 1e-12  # of a gradient: one of zeros moves nothing
+LEAST_LENGTH = 1e-12  # of a gradient, which is divided by it: a gradient of zeros moves nothing
 
 
 class Bounds(NamedTuple):
@@ -40,14 +40,14 @@ def ascend(
 ) -> Tensor:
     """Climb from each image to what makes its own channel answer, and the others not.
 
-    The objective of image i is that of the original: log softmax over the channels' answers, at channel i, less
-    weight_decay x its squared length. No image's objective depends on another, so a batch gives what each gives alone,
-    and shifts depend on seed and step only.
+    The objective of image i is that of the 2018 code: log softmax over the channels' answers, at channel i, minus
+    weight_decay x its squared length. No image's objective depends on another, and shifts depend on seed and step only,
+    so a batch gives what each image gives alone.
 
     Args:
         answer: images (B, C, S, S) -> answers (B, c), each row of its own image only.
         images: (B, C, S, S), to start from.
-        channels: (B,) int64, the channel that each is to please.
+        channels: (B,) int64, the channel that each image is to excite.
         seed: of the shifts.
         bounds: pixels are kept within; None: free.
         advance: called with B after each step.
@@ -71,12 +71,15 @@ def ascend(
             shown = torch.roll(images, (down, right), dims=(2, 3))
         answers = answer(shown)
         if not answers.requires_grad:
-            raise ValueError("this stage's answers have no gradient, so there is nothing to climb (hard codes?)")
+            raise ValueError(
+                "this stage's answers have no gradient, as with hard codes, so there is nothing to climb; "
+                "choose another evaluation.stage"
+            )
         objective = -F.cross_entropy(answers, channels, reduction="sum")
         objective = objective - recipe.weight_decay * images.square().sum()
         (gradient,) = torch.autograd.grad(objective, images)
         if recipe.low_first:
-            gradient = _led_to_low(gradient)
+            gradient = _divided_by_frequency(gradient)
         length = gradient.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
         if recipe.by_rms:
             length = length / gradient[0].numel() ** 0.5
@@ -114,15 +117,15 @@ def _to_pixels(images: Tensor) -> Tensor:
 
 
 def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """(S, S): M @ image @ M.T is scipy's gaussian_filter of the image, edges included (original: the same filter)."""
+    """M (S, S), such that M @ image @ M.T is scipy's gaussian_filter of the image (original: the same filter)."""
     return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma, axis=0))
 
 
-def _led_to_low(gradient: Tensor) -> Tensor:
+def _divided_by_frequency(gradient: Tensor) -> Tensor:
     """A gradient (..., S, S) with its spectrum divided by the frequency; the mean counts as the lowest there is."""
     size = gradient.shape[-1]
     down = torch.fft.fftfreq(size, device=gradient.device)[:, None]
     right = torch.fft.rfftfreq(size, device=gradient.device)[None]
     frequency = (down.square() + right.square()).sqrt().clamp_min(1 / size)
-    led: Tensor = torch.fft.irfft2(torch.fft.rfft2(gradient) / frequency, s=(size, size))
-    return led
+    divided: Tensor = torch.fft.irfft2(torch.fft.rfft2(gradient) / frequency, s=(size, size))
+    return divided

@@ -1,4 +1,4 @@
-"""Matplotlib figures without pyplot's global state: what all charts here share."""
+"""What all charts share: matplotlib figures without pyplot's global state, colours, plain axes."""
 
 import io
 import warnings
@@ -19,6 +19,7 @@ POINTS = [
 ]  # fmt: skip
 UNKNOWN = "#d0d0d0"  # images without a label
 DPI = 110
+SMALL = 8.5  # points, of letters at the axes
 
 
 def figure(width: float, height: float) -> Any:
@@ -41,9 +42,17 @@ def save(drawn: Any, path: Path, *, dpi: int = DPI) -> None:
     """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class's name: a box stands for the letter
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters without a glyph become boxes
         drawn.savefig(content, format="png", dpi=dpi)
     write_atomically(path, content.getvalue())
+
+
+def plain(axis: Any) -> None:
+    """A light grid behind the drawing, small numbers, no frame above and at the right."""
+    axis.tick_params(labelsize=SMALL)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
 
 
 def colours(n: int) -> NDArray[np.float64]:

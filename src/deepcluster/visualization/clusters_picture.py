@@ -1,4 +1,4 @@
-"""Some clusters of one assignment as one picture, cheap enough for every reassignment: a logger shows it."""
+"""Some clusters of one assignment as one picture for a logger, cheap enough for every reassignment."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ def clusters_picture(
 ) -> Image:
     """A row for each of some clusters, from the largest to the smallest, with random members.
 
-    Random, not the nearest to the centroid: these would look purer than the cluster is.
+    Random ones, because those nearest to the centroid look purer than the cluster is.
 
     Args:
         card: describes the network's input: resize, image_size, mean, std.
-        title: what and when.
+        title: which clusters, of which moment.
 
     Raises:
         BrokenImage: if an image cannot be decoded and is not to be skipped.
@@ -40,23 +40,23 @@ def clusters_picture(
     rows = spread_members(
         assignment.labels, labels, k=assignment.k, n_clusters=n_clusters, n_members=n_members, seed=seed
     )
-    wanted = torch.tensor([index for row in rows for index in row.random])
+    indices = torch.tensor([index for row in rows for index in row.random])
     side = thumbnail_size(images, LARGEST)
-    # In this process: for so few images workers would take longer to start.
-    pictures = dict(small_pictures(images, wanted, side, card=card))
+    # In this process: for so few images, starting workers would take longer.
+    pictures = dict(small_pictures(images, indices, side, card=card))
     tiles = [
         fitted(as_picture(pictures[row.random[i]]), SHOWN) if i < len(row.random) else None
         for row in rows
         for i in range(n_members)
     ]
-    told = f"{title}: random members of {len(rows)} of {assignment.k:,} clusters, from the largest to the smallest"
+    title = f"{title}: random members of {len(rows)} of {assignment.k:,} clusters, from the largest to the smallest"
     names = [_named(row, images.classes) for row in rows]
-    return sheet(tiles, [""] * len(tiles), n_columns=n_members, title=told, row_names=names)
+    return sheet(tiles, [""] * len(tiles), n_columns=n_members, title=title, row_names=names)
 
 
 def _named(row: Members, classes: list[str] | None) -> str:
     """A cluster's number, size and, with labels, its commonest class."""
-    said = f"{row.number}: {row.size:,} image{'' if row.size == 1 else 's'}"
+    name = f"{row.number}: {row.size_text}"
     if row.majority is None or row.purity is None:
-        return said
-    return f"{said}, {row.purity:.0%} {classes[row.majority] if classes else row.majority}"
+        return name
+    return f"{name}, {row.purity:.0%} {classes[row.majority] if classes else row.majority}"

@@ -1,4 +1,4 @@
-"""The picture of curves: one panel for each thing that a run logs. Panels that no run has values for are left out."""
+"""The picture of curves: panels of what runs log. A panel for which no run has values is left out."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deepcluster.visualization.charts import LINES, figure, save
+from deepcluster.visualization.charts import LINES, SMALL, figure, plain, save
 from deepcluster.visualization.run_metrics import RunCurves
 
 # title, curves as (column, name), whether the axis starts at 0
@@ -28,7 +28,6 @@ PHASES = [
 PHASE_COLOURS = ["#56B4E9", "#CC79A7", "#E69F00", "#8a8f98"]
 DASHES = ["-", "--"]  # side by side, the second curve of a panel
 N_COLUMNS = 4
-SMALL = 8.5  # points
 
 
 def chart(runs: list[RunCurves], path: Path) -> None:
@@ -73,14 +72,14 @@ def lines(axis: Any, runs: list[RunCurves], curves: list[tuple[str, str]]) -> No
             values = run.values.get(column, np.full(len(run.epochs), np.nan))
             known = np.isfinite(values)
             if not known.any() or (not alone and j and values[known].max() == 0):
-                continue  # the latter: a dashed line at 0 for each run
+                continue  # of several runs, a dashed line at 0 for each tells nothing
             shown.add(j)
             axis.plot(
                 run.epochs[known],
                 values[known],
                 "-" if alone else DASHES[j],
                 color=LINES[(j if alone else i) % len(LINES)],
-                marker="o" if known.sum() == 1 else None,  # a line of one point is not seen
+                marker="o" if known.sum() == 1 else None,  # a line of one point would be invisible
                 markersize=4,
                 linewidth=1.6,
             )
@@ -138,11 +137,8 @@ def _name_runs(drawing: Any, runs: list[RunCurves]) -> None:
 def _tidy(axis: Any, title: str, *, from_zero: bool) -> None:
     axis.set_title(title, fontsize=10)
     axis.set_xlabel("epoch", fontsize=SMALL)
-    axis.tick_params(labelsize=SMALL)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25, linewidth=0.6)
-    axis.set_axisbelow(True)
+    plain(axis)
     if from_zero:
         axis.set_ylim(bottom=0)
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
@@ -16,7 +15,7 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.visualization.charts import UNKNOWN, colours, figure, save
 from deepcluster.visualization.sample_space import Sample
 from deepcluster.visualization.thumbnails import magnified, thumbnail_size, thumbnails
-from deepcluster.visualization.tiles import save_picture
+from deepcluster.visualization.tiles import as_picture, save_picture
 
 MOST_NAMED = 40  # classes in a legend; clusters that bear their number
 INCHES = 8.0
@@ -121,7 +120,7 @@ def _empty(title: str, plane: NDArray[np.float64], beside: float = 0.0) -> tuple
 
 
 def _points(axis: Any, plane: NDArray[np.float64], rgb: NDArray[np.float64]) -> None:
-    order = np.random.default_rng(0).permutation(len(plane))  # else the last class lies on top of all
+    order = np.random.default_rng(0).permutation(len(plane))  # so that no class lies on top of all others
     side = float(np.clip(240 / math.sqrt(len(plane)), 1.2, 7))
     axis.scatter(plane[order, 0], plane[order, 1], s=side**2, c=rgb[order], linewidths=0, alpha=0.85)
 
@@ -170,7 +169,7 @@ def mosaic(pictures: list[Tensor], cells: list[tuple[int, int]], path: Path) -> 
     for picture, row, column in zip(pictures, rows, columns, strict=True):
         y, x = factor + (row - top) * pitch, factor + (column - left) * pitch
         canvas[:, y : y + factor * size, x : x + factor * size] = magnified(picture, factor)
-    whole = Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+    whole = as_picture(canvas)
     if torch.equal(canvas[0], canvas[1]) and torch.equal(canvas[0], canvas[2]):
         whole = whole.convert("L")  # half the bytes
     save_picture(whole, path)

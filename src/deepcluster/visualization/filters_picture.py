@@ -19,7 +19,7 @@ def filter_grid(filters: Tensor, *, n_columns: int | None = None, zoom: int = 8)
     """A grid of filters (K, C, h, w) as one picture, uint8 (H, W, 3).
 
     Each filter is scaled by its own largest absolute value, and 0 is mid-grey, the same grey in all. Three channels
-    are shown as colours, one as grey; others (the two of Sobel) as grey ones side by side.
+    are shown as colours, one as grey; others, such as the two of Sobel, as grey pictures side by side.
 
     Args:
         filters: (K, C, h, w).
@@ -56,7 +56,7 @@ def save_filters(filters: Tensor, path: Path, *, n_columns: int | None = None, z
 
 
 def first_convolution(backbone: Backbone) -> tuple[str, Tensor]:
-    """Name and filters (K, C, h, w) of the convolution that runs first; of Coates' network its centroids.
+    """Name and filters (K, C, h, w) of the convolution that runs first; in Coates' network, its centroids.
 
     Raises:
         ValueError: if there is no convolution.

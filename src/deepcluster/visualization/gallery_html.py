@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from deepcluster.visualization.gallery_members import Members, in_order
 from deepcluster.visualization.gallery_orders import ORDERS
+from deepcluster.visualization.tiles import as_picture
 
 LOSSLESS = 48  # thumbnails up to this side are PNG and shown with sharp pixels, larger ones JPEG
 JPEG_QUALITY = 85
@@ -71,7 +71,7 @@ SHADES = ["#2f6fdb", "#efb118", "#e4572e", "#3ca951", "#a463f2"]
 def data_uri(picture: Tensor) -> str:
     """uint8 (3, S, S) as a data URI."""
     content, small = io.BytesIO(), picture.shape[-1] <= LOSSLESS
-    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    image = as_picture(picture)
     if small:
         image.save(content, format="PNG", optimize=True)
     else:
@@ -197,15 +197,14 @@ class Pages:
         )
 
     def _card(self, cluster: Members, uris: dict[int, str]) -> str:
-        plural = "image" if cluster.size == 1 else "images"
-        facts = [f"<b>{cluster.number}</b>", f"<span>{cluster.size:,} {plural}</span>"]
+        facts = [f"<b>{cluster.number}</b>", f"<span>{cluster.size_text}</span>"]
         mix = ""
         if cluster.majority is not None and cluster.purity is not None and self.names is not None:
             facts.append(f"<span>{cluster.purity:.0%} {escape(self.names[cluster.majority])}</span>")
             parts = [(f"{self.names[c]} {share:.0%}", share, SHADES[i]) for i, (c, share) in enumerate(cluster.classes)]
-            told = escape(", ".join(text for text, _, _ in parts))
+            shares = escape(", ".join(text for text, _, _ in parts))
             bars = "".join(f'<i style="width:{100 * share:.2f}%;background:{shade}"></i>' for _, share, shade in parts)
-            mix = f'<div class="mix" title="{told}">{bars}</div>'
+            mix = f'<div class="mix" title="{shares}">{bars}</div>'
             others = ", ".join(text for text, _, _ in parts[1:3])
             facts.append(f'<span class="soft">{escape(others)}</span>' if others else "")
         facts.append(f'<span class="soft">mean distance {cluster.mean_distance:.3f}</span>')

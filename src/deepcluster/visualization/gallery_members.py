@@ -34,6 +34,11 @@ class Members:
     farthest: list[int] = field(default_factory=list)
 
     @property
+    def size_text(self) -> str:
+        """1 image; 1,234 images."""
+        return f"{self.size:,} image{'' if self.size == 1 else 's'}"
+
+    @property
     def majority(self) -> int | None:
         """The commonest label among its labelled images."""
         return self.classes[0][0] if self.classes else None

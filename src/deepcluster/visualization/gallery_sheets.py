@@ -1,12 +1,11 @@
 """The gallery as PNG pages: a row for each cluster, its numbers at the left, its members beside them."""
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from deepcluster.visualization.gallery_members import Members
 from deepcluster.visualization.thumbnails import magnified
-from deepcluster.visualization.tiles import png
+from deepcluster.visualization.tiles import as_picture, png
 
 MARGIN, TEXT, GAP, BETWEEN = 20, 190, 3, 20  # pixels: outside, the numbers' column, between thumbnails, between groups
 LEAST = 56  # side of a thumbnail on the sheet; smaller ones are magnified
@@ -38,15 +37,15 @@ def sheet(clusters: list[Members], pictures: dict[int, Tensor], names: dict[int,
     for row, cluster in enumerate(clusters):
         top = header + row * pitch
         pen.text((MARGIN, top), str(cluster.number), fill=INK, font=large)
-        lines = [f"{cluster.size:,} image{'' if cluster.size == 1 else 's'}, distance {cluster.mean_distance:.2f}"]
+        lines = [f"{cluster.size_text}, distance {cluster.mean_distance:.2f}"]
         if cluster.majority is not None and names is not None:
             lines.append(f"{cluster.purity:.0%} {_fitting(names[cluster.majority], small)}")
         for i, line in enumerate(lines):
             pen.text((MARGIN, top + 24 + 18 * i), line, fill=SOFT, font=small)
         for start, members in zip(starts, (cluster.nearest, cluster.farthest, cluster.random), strict=False):
             for column, index in enumerate(members):
-                pixels = magnified(pictures[index], factor).permute(1, 2, 0).contiguous()
-                canvas.paste(Image.fromarray(pixels.to(torch.uint8).numpy()), (start + column * (side + GAP), top))
+                thumbnail = as_picture(magnified(pictures[index], factor))
+                canvas.paste(thumbnail, (start + column * (side + GAP), top))
     return png(canvas)
 
 

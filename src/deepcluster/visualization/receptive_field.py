@@ -1,4 +1,4 @@
-"""Which pixels of an image a place of a stage's maps depends on. top_images.py cuts them out."""
+"""Which pixels of an image a place of a stage's maps depends on. top_images_pages.py cuts them out."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from deepcluster.models.sobel import FILTERS, Sobel
 from deepcluster.visualization.response import stage_module
 
 WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, Sobel, PatchCode)
-LEAST_SHARE = 1e-6  # of the largest gradient; some convolutions leave rounding beyond their window
+LEAST_SHARE = 1e-6  # of the largest gradient: smaller ones are rounding, which some convolutions leave anywhere
 
 
 class Span(NamedTuple):
@@ -43,21 +43,22 @@ class Field(NamedTuple):
 
 
 class _Done(Exception):
-    """Ends a forward pass at the end of the stage."""
+    """Raised at the end of the stage, to end the forward pass."""
 
 
 @torch.no_grad()
 def receptive_field(backbone: Backbone, stage: str, size: int) -> Field | None:
     """The field, by arithmetic over kernels, strides, paddings and dilations of the layers as they run.
 
-    Layers beside the path, such as a ResNet's shortcuts, see no more than it does and are passed over: they are those
-    whose input has another size than the layer before left behind.
+    Layers beside the main path, such as a ResNet's shortcuts, see no more than the path does and are skipped: their
+    input has another size than the output of the layer that ran before.
 
     Args:
         size: of the images.
 
     Returns:
-        None if it is not by windows alone, as with attention or squeeze-and-excitation (gradients tell).
+        None if the stage looks further than its windows, as with attention or squeeze-and-excitation; a gradient of
+        the central place is checked for it.
     """
     backbone.check_stage(stage)
     end = stage_module(backbone, stage)

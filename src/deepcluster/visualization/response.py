@@ -1,4 +1,4 @@
-"""How strongly each channel of a stage answers to an image, with something to climb where ReLU is silent.
+"""How strongly each channel of a stage answers to an image, with a slope to climb where its ReLU gives 0.
 
 stage_ascent.py climbs it; strongest.py reads the stage's maps themselves.
 """
@@ -32,12 +32,12 @@ def stage_module(backbone: Backbone, stage: str) -> nn.Module | None:
 def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: bool = True) -> Response:
     """Mean answer of each channel of a stage to images (B, C, H, W), differentiable.
 
-    `before` is what the stage's last convolution gives, after its BatchNorm; in a ResNet, of its last block, before
-    the shortcut is added. The mean is taken within the hook: a ReLU that works in place would else change it.
+    `before` is the output of the stage's last convolution after its BatchNorm; in a ResNet, of the last block, before
+    the shortcut is added. The mean is taken within the hook, before a ReLU that works in place changes the output.
 
     Args:
-        normalised: False takes `before` in front of BatchNorm, as the original. Where BatchNorm's weight is negative,
-            climbing that leads away from an answer.
+        normalised: False takes `before` in front of BatchNorm, as the 2018 code does. Where BatchNorm's weight is
+            negative, climbing `before` then lowers the answer.
     """
     taken: list[Tensor] = []
 
@@ -74,7 +74,7 @@ def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, in
     """(c, h, w) of a stage's maps of images of `size`.
 
     Raises:
-        ValueError: if there is no such stage, or the network refuses the size; it tells the least that is larger.
+        ValueError: if there is no such stage, or the network refuses the size; names the next size that it takes.
     """
     backbone.check_stage(stage)
 
@@ -96,8 +96,8 @@ def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, in
                 f"evaluation.size={size} is too small for stage {stage} of this network; set it to {side} or more"
             ) from error
         raise ValueError(
-            f"evaluation.size={size} is none that this network takes ({str(error).splitlines()[0]}); leave it out "
-            f"for the {backbone.image_size} pixels that it was made for"
+            f"this network cannot take evaluation.size={size} ({str(error).splitlines()[0]}); leave it out, for the "
+            f"{backbone.image_size} pixels that the network was made for"
         ) from error
 
 

@@ -18,7 +18,7 @@ class RunCurves:
     Args:
         name: for the legend.
         epochs: (E,) counted from 1.
-        values: column -> (E,) float64, NaN where the row has none, as of an epoch without a new assignment.
+        values: column -> (E,) float64, NaN in epochs without a value, such as those without a new assignment.
     """
 
     name: str
@@ -51,7 +51,7 @@ def read_run(file: Path, name: str) -> RunCurves:
     """Read a metrics.csv; cells that are empty or absent become NaN.
 
     Raises:
-        ValueError: if the file holds no epochs, or what is none of ours.
+        ValueError: if the file holds no epochs, or is not a run's.
     """
     try:
         with file.open(newline="", encoding="utf-8") as opened:
@@ -71,7 +71,7 @@ def _number(cell: str | None) -> float:
 
 
 def distinct_names(folders: list[Path]) -> list[str]:
-    """The folders' own names, with as many of their parents' as tell them apart; numbered if they are the same."""
+    """The folders' names, with as many parents as make them differ; numbered if the folders are the same."""
     for n_parts in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-n_parts:]) for folder in folders]
         if len(set(names)) == len(names):

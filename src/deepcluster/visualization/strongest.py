@@ -87,8 +87,8 @@ class StageScores:
 class Strongest:
     """The n highest scores of each of c channels among all images seen so far, highest first.
 
-    Of equal scores the image that came first stands first, whatever the batches. What is not filled yet scores
-    -infinity and has index -1.
+    Of equal scores the image that came first stands first, whatever the batches. Ranks that are not filled yet have
+    score -infinity and index -1.
 
     Args:
         n_channels: c.

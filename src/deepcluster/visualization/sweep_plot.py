@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcluster.visualization.charts import LINES, figure, save
+from deepcluster.visualization.charts import LINES, SMALL, figure, plain, save
 
 SEED = "seed"
 NAMES = {"clustering.k": "number of clusters K", "reduction.dim": "PCA dimension", "optimizer.lr": "learning rate"}
@@ -19,7 +19,6 @@ PANELS = (  # number, title, factor, title of the axis
 )
 WITHOUT_LABELS = (("nmi_previous", "NMI with the last assignment", 1, ""), ("clusters_used", "clusters used", 1, ""))
 UNTRAINED = "#777777"
-SMALL = 8.5  # points
 
 
 @dataclass(kw_only=True)
@@ -28,7 +27,7 @@ class Point:
 
     Args:
         values: what was typed for it, key -> value.
-        numbers: what it found: trained/NAME and untrained/NAME.
+        numbers: its results: trained/NAME and untrained/NAME.
     """
 
     values: dict[str, str]
@@ -45,8 +44,8 @@ class Axes:
         places: where they stand: the numbers themselves, or 0, 1, ... for words.
         log: on a logarithmic scale.
         lines: keys whose values make a line of their own.
-        numeric: whether there is anything between two places.
-        scattered: a search's runs, which share no values: each is a point of its own.
+        numeric: the values are numbers, so that a line may join them.
+        scattered: most runs have values of their own, as in a random search: each is a point, no line.
     """
 
     x: str
@@ -140,7 +139,7 @@ def _panel(
 
 
 def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[float]:
-    """The places of one of n lines, so far from the others' that the bars of their spreads do not hide each other."""
+    """The places of one of n lines, moved a little so that the bars of their spreads do not hide each other."""
     low, high = axes.places[0], axes.places[-1]
     step = (number - (n - 1) / 2) * min(0.012, 0.06 / n)
     if axes.log:
@@ -157,25 +156,24 @@ def _series(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[
     """Places, means and standard deviations (0 for one run) where there are runs with this number."""
     places, means, spreads = [], [], []
     for tick, place in zip(axes.ticks, axes.places, strict=True):
-        found = [
-            factor * p.numbers[name] for p in points if p.values.get(axes.x, "default") == tick and name in p.numbers
-        ]
-        if found:
+        at_tick = (p for p in points if p.values.get(axes.x, "default") == tick)
+        numbers = [factor * p.numbers[name] for p in at_tick if name in p.numbers]
+        if numbers:
             places.append(place)
-            means.append(statistics.mean(found))
-            spreads.append(statistics.stdev(found) if len(found) > 1 else 0.0)
+            means.append(statistics.mean(numbers))
+            spreads.append(statistics.stdev(numbers) if len(numbers) > 1 else 0.0)
     return places, means, spreads
 
 
 def _constant(points: list[Point], axes: Axes, name: str) -> float | None:
-    """The mean of a number that depends on nothing but the seed, as accuracies of untrained networks; else None."""
+    """The mean of a number that only the seed changes, as the accuracy of untrained networks; else None."""
     by_seed: dict[str | None, list[float]] = {}
     for p in points:
         if name in p.numbers:
             by_seed.setdefault(p.values.get(SEED) if axes.x != SEED else None, []).append(p.numbers[name])
-    if not by_seed or any(max(found) - min(found) > 1e-9 for found in by_seed.values()):
+    if not by_seed or any(max(numbers) - min(numbers) > 1e-9 for numbers in by_seed.values()):
         return None
-    return statistics.mean(found[0] for found in by_seed.values())
+    return statistics.mean(numbers[0] for numbers in by_seed.values())
 
 
 def _tidy(axis: Any, axes: Axes) -> None:
@@ -194,10 +192,7 @@ def _tidy(axis: Any, axes: Axes) -> None:
     if not axes.numeric:
         axis.set_xlim(-0.5, len(axes.ticks) - 0.5)
     axis.set_xlabel(NAMES.get(axes.x, axes.x), fontsize=9.5)
-    axis.tick_params(labelsize=SMALL)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25, linewidth=0.6)
-    axis.set_axisbelow(True)
+    plain(axis)
     axis.margins(y=0.08)
 
 
@@ -207,10 +202,10 @@ def _legend(drawn: Any, points: list[Point], axes: Axes, groups: list[tuple[str,
     handles: list[Any] = []
     if axes.lines:
         for group, colour in zip(groups, colours, strict=True):
-            told = ", ".join(
+            values = ", ".join(
                 f"{SHORT.get(k, k.rpartition('.')[2])} {v}" for k, v in zip(axes.lines, group, strict=True)
             )
-            handles.append(Line2D([], [], color=colour, linewidth=1.7, marker="o", markersize=4, label=told))
+            handles.append(Line2D([], [], color=colour, linewidth=1.7, marker="o", markersize=4, label=values))
     if any(name.startswith("untrained/") for p in points for name in p.numbers):
         handles.append(Line2D([], [], color=UNTRAINED, linestyle="--", linewidth=1.1, label="untrained"))
     n_seeds = len({p.values[SEED] for p in points if SEED in p.values}) if axes.x != SEED else 0
@@ -227,7 +222,7 @@ def _legend(drawn: Any, points: list[Point], axes: Axes, groups: list[tuple[str,
 
 
 def _colours(groups: list[tuple[str, ...]], axes: Axes) -> list[Any]:
-    """Of one numeric key's values from light to dark, else told apart."""
+    """From light to dark along the values of one numeric key; else colours that are easy to tell apart."""
     if len(axes.lines) == 1 and len(groups) > 1 and all(_number(group[0]) is not None for group in groups):
         from matplotlib import colormaps
 

@@ -27,10 +27,10 @@ def thumbnails(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (index, uint8 (3, size, size)) of these images, in their order, cropped as for the network.
 
-    Files are decoded by the same workers as for features; what is broken is treated alike (data.on_broken).
+    Files are decoded by workers as for features, and broken ones are treated by data.on_broken.
 
     Args:
-        advance: told of each image that is done.
+        advance: called with the number of images that are done.
 
     Raises:
         BrokenImage: if an image cannot be decoded and is not to be skipped.
@@ -59,12 +59,12 @@ def small_pictures(
 
 
 def has_alpha(images: ImageSet) -> bool:
-    """Whether the last channel is how opaque a pixel is: image files of two and of four channels, not arrays."""
+    """Whether the last channel is opacity: in image files of two and of four channels, not in arrays."""
     return images.n_channels in (2, 4) and not str(images.samples[0]).lower().endswith(".npy")
 
 
 def in_colours(image: Tensor, *, alpha: bool = False) -> Tensor:
-    """uint8 (C, H, W) as colours (3, H, W): grey thrice, transparent pixels on white, of many channels the first 3."""
+    """uint8 (C, H, W) as colours (3, H, W): grey in all three, transparent pixels on white, of more channels three."""
     if alpha:
         opaque = image[-1:].float() / 255
         image = (image[:-1] * opaque + 255 * (1 - opaque)).round().to(torch.uint8)

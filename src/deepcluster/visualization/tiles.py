@@ -26,7 +26,7 @@ def as_picture(pixels: Tensor) -> Image.Image:
 
 
 def fitted(picture: Image.Image, height: int) -> Image.Image:
-    """A picture about `height` high: small ones enlarged by a whole factor, each pixel a square; large ones shrunk."""
+    """A picture about `height` high: small ones enlarged by a whole factor (sharp squares), large ones shrunk."""
     if picture.height <= height:
         factor = max(1, round(height / picture.height))
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
@@ -76,7 +76,7 @@ def sheet(
         else:
             x0, y0 = x + (width - tile.width) // 2, y + (height - tile.height) // 2
             paper.paste(tile, (x0, y0))
-            pen.rectangle((x0 - 1, y0 - 1, x0 + tile.width, y0 + tile.height), outline=GREY)  # else white has no edge
+            pen.rectangle((x0 - 1, y0 - 1, x0 + tile.width, y0 + tile.height), outline=GREY)  # an edge for white tiles
         pen.text((x + width // 2, y + height + 2), caption, fill=INK, font=small, anchor="ma")
     return paper
 
@@ -89,7 +89,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 def png(picture: Image.Image) -> bytes:
     """A picture as PNG.
 
-    Not PIL's `optimize`: for pictures of enlarged pixels it took ten times as long and saved half a percent.
+    Without PIL's `optimize`, which for pictures of enlarged pixels took ten times as long and saved half a percent.
     """
     content = io.BytesIO()
     picture.save(content, format="PNG")

@@ -1,6 +1,6 @@
-"""How good is a clustering? Scores that need no labels, to choose K by. Next: initial_alignment.py compares them.
+"""How good is a clustering? Scores that need no labels, to choose K by. Next: untrained_clusters.py.
 
-A third score, the agreement of clusterings from different seeds, is clustering/metrics.py: mean_pairwise_nmi.
+A third score, the agreement of clusterings from different seeds, is mean_pairwise_nmi of clustering/metrics.py.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
 
-# Enough for 128 whitened components: more epochs and other rates change the accuracy by less than its spread.
+# Enough for 128 whitened components: more epochs or other rates change the accuracy by less than seeds do.
 PREDICTOR = LinearProbe(epochs=10, learning_rates=[0.03])
 
 
 def distances(features: Tensor) -> NDArray[np.float64]:
     """Euclidean distances (n, n) between the rows (n, P), 0 on the diagonal."""
-    found: NDArray[np.float64] = pairwise_distances(features.double().cpu().numpy())
-    return found
+    between: NDArray[np.float64] = pairwise_distances(features.double().cpu().numpy())
+    return between
 
 
 def silhouette(between: NDArray[np.float64], clusters: Tensor) -> float | None:
@@ -43,12 +43,12 @@ def silhouette(between: NDArray[np.float64], clusters: Tensor) -> float | None:
 
 @dataclass(kw_only=True)
 class Pixels:
-    """The pixels of a sample of images, reduced, in two halves: what pseudo-labels are predicted from.
+    """The reduced pixels of a sample of images, in two halves, from which pseudo-labels are predicted.
 
     Args:
         indices: (n,) of the images in their set.
         learned: (n // 2, M), of the first half.
-        tested: the same of the rest.
+        tested: (n - n // 2, M), of the second half.
     """
 
     indices: Tensor
@@ -69,22 +69,22 @@ def reduce_pixels(indices: Tensor, pixels: Tensor, dim: int) -> Pixels:
 def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[float, float]:
     """How well softmax regression on pixels, trained on one half of a sample, predicts the clusters of the other.
 
-    On pixels, not on the features that were clustered: k-means cells are convex polytopes, so a linear model of the
-    clustered features is right for every K and every network, and its accuracy would only tell the size of the sample.
-    Pixels are the same for all networks, K and dimensions, so the score can be compared across them: it asks
-    whether a partition is a simple function of the image rather than an accident of one random network.
+    On pixels, not on the features that were clustered: k-means cells are convex polytopes, which a linear model of the
+    clustered features can always tell apart, so its accuracy would only show the size of the sample. Pixels are the
+    same for all networks, K and dimensions, so that the score can be compared across them: it tells whether the
+    clusters are a simple function of the image or an accident of one random network.
 
     Args:
-        pixels: see there.
+        pixels: from :func:`reduce_pixels`.
         clusters: (N,) of all images.
         seed: of the order of the batches.
 
     Returns:
-        The accuracy, and its gain over always naming the commonest cluster: (accuracy - share) / (1 - share), which
-        takes away most of what K alone does to the accuracy; 0 if all images are in one cluster.
+        The accuracy, and its gain over always predicting the commonest cluster: (accuracy - share) / (1 - share), with
+        which K itself has less influence; 0 if all images are in one cluster.
     """
-    found = clusters[pixels.indices]
-    learned, tested = found[: len(pixels.learned)], found[len(pixels.learned) :]
+    of_sample = clusters[pixels.indices]
+    learned, tested = of_sample[: len(pixels.learned)], of_sample[len(pixels.learned) :]
     accuracy = fit_probe(pixels.learned, learned, pixels.tested, tested, PREDICTOR, seed=seed).accuracy
     commonest = float((tested == torch.mode(learned).values).double().mean())
     return accuracy, (accuracy - commonest) / (1 - commonest) if commonest < 1 else 0.0

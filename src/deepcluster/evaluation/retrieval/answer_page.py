@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.decode import BrokenImage
 from deepcluster.evaluation.retrieval.report import Search
 from deepcluster.evaluation.retrieval.scores import Answer, relevance, shown_protocol
-from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resized
+from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resized, to_larger_side
 
 N_ANSWERS = 10
 TILE = 112  # pixels
@@ -85,13 +84,11 @@ def _paste(
     side = TILE + 2 * FRAME
     ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=FRAME)
     try:
-        image = read_resized(path, 3, 4 * TILE, box)  # the region first at a size that leaves it its details
-    except BrokenImage:  # an array of other channels, which the network can see and people cannot
+        image = read_resized(path, 3, 4 * TILE, box)  # first large, so that a small region keeps its details
+    except BrokenImage:  # an array whose channels are no colours
         ImageDraw.Draw(page).text((left + 3 * FRAME, top + TILE // 2), "no picture", fill=FAINT, font=_font(13))
         return
-    scale = TILE / max(image.shape[1:])
-    shape = [max(1, round(length * scale)) for length in image.shape[1:]]
-    tile = Image.fromarray(TF.resize(image, shape, antialias=True).permute(1, 2, 0).contiguous().numpy())
+    tile = Image.fromarray(to_larger_side(image, TILE).permute(1, 2, 0).contiguous().numpy())
     page.paste(tile, (left + FRAME + (TILE - tile.width) // 2, top + FRAME + (TILE - tile.height) // 2))
 
 

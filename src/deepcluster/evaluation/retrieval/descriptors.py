@@ -16,14 +16,14 @@ from deepcluster.features.digest import weights_digest
 from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import Backbone
 
-EPSILON = 1e-5  # smallest variance that whitening divides by, relative to the largest; original: 1e-5
+EPSILON = 1e-5  # smallest variance that whitening divides by, relative to the largest (original: the same)
 
 Reduce = Callable[[Tensor], Tensor]
 Advance = Callable[[int], None]
 
 
 def region_features(context: EvaluationContext, stage: str, levels: int) -> RegionFeatures:
-    """The context's network as the way from files to regions; blocks are kept in the context's folder, regions/."""
+    """The way from image files to regions by the context's network; blocks are kept in its folder, in regions/."""
     network: Backbone = inference_copy(context.backbone, dtype=context.dtype, channels_last=True).to(context.device)
     return RegionFeatures(
         network=network,
@@ -38,7 +38,7 @@ def region_features(context: EvaluationContext, stage: str, levels: int) -> Regi
 
 
 def check_readable(features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], advance: Advance) -> None:
-    """Compute the regions of images that may not be missing.
+    """Compute the regions of the queries, none of which may be missing.
 
     Raises:
         ValueError: if one cannot be decoded, or is too small for the network.
@@ -47,8 +47,8 @@ def check_readable(features: RegionFeatures, items: Sequence[Item], sizes: Seque
         for number, block in enumerate(features.blocks(items, size, advance)):
             for place, why in block.broken.items():
                 raise ValueError(
-                    f"the query {items[number * BLOCK + place][0]} cannot be decoded: {why}; put it right, or take it "
-                    "out of the set"
+                    f"the query {items[number * BLOCK + place][0]} cannot be decoded: {why}; repair the file, or "
+                    "take it out of the set"
                 )
 
 
@@ -61,7 +61,7 @@ def learn_whitening(
         n_pca: dimensions to keep; all, if the stage has fewer channels.
 
     Returns:
-        It, and how many of the images it was learned on: those that can be decoded.
+        The fitted reduction, and how many images it was learned on: those that can be decoded.
 
     Raises:
         ValueError: if there are too few regions.
@@ -91,7 +91,7 @@ def describe(
     """Descriptors (N, P) of length 1; with several sizes the sum of each one's, brought to length 1.
 
     Returns:
-        They, with zeros for images that cannot be decoded, and why these cannot.
+        The descriptors, zeros for images that cannot be decoded; and by index the reasons why those cannot.
 
     Raises:
         ValueError: if no image can be decoded.

@@ -1,4 +1,4 @@
-"""Oxford5k and Paris6k in the layout in which they are given out. Chosen by layouts.py."""
+"""Oxford5k and Paris6k in the layout of their own archives. Chosen by layouts.py."""
 
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,10 @@ def oxford_set(root: Path) -> RetrievalSet:
 
 
 def region(values: list[Any]) -> Box:
-    """Four numbers of which x1 < x2 and y1 < y2.
+    """Four numbers x1, y1, x2, y2, checked.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: unless x1 < x2 and y1 < y2.
     """
     left, top, right, bottom = (float(value) for value in values)
     if not (left < right and top < bottom):

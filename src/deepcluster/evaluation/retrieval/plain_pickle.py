@@ -1,4 +1,7 @@
-"""Pickles of plain containers and numpy arrays, read without running code of theirs. Used by revisited.py."""
+"""Reads pickles of plain containers and numpy arrays; unlike pickle.load it runs no code that a file names.
+
+Used by revisited.py.
+"""
 
 import io
 import pickle
@@ -6,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# What pickles of sets and of numpy's arrays name, in numpy 1 and 2. The builders are given by us.
+# The names that pickles of sets and numpy arrays may ask for, in numpy 1 and 2, and what they get.
 _ARRAY_BUILDER = np.zeros(1).__reduce__()[0]
 _BUFFER_BUILDER = np.zeros(1).__reduce_ex__(5)[0]
 _SCALAR_BUILDER = np.float64(0).__reduce__()[0]
@@ -23,9 +26,9 @@ _KNOWN: dict[tuple[str, str], Any] = {
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in old protocols
+        if (module, name) == ("_codecs", "encode"):  # so Python 3 writes bytes in old protocols
             return _latin1
-        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # the same, of no bytes
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # so it writes empty bytes
             return _no_bytes
         if (module, name) not in _KNOWN:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -46,9 +49,9 @@ def loads(data: bytes) -> Any:
     """The content of a pickle of dicts, lists, texts, numbers and numpy arrays; also one that Python 2 wrote.
 
     Raises:
-        ValueError: if it is damaged, or asks for anything else: unpickling that could run any code.
+        ValueError: if it is damaged, or asks for another name, which could run any code.
     """
     try:
         return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
+    except Exception as error:  # damaged pickles raise errors of all kinds
         raise ValueError(f"not a pickle of plain containers and numpy arrays ({error})") from error

@@ -1,7 +1,7 @@
 """Images of any size -> their regions' maxima (R, D), block by block, kept on disk. Next: ranking.py.
 
-An image is seen whole, at its own shape; images of the same shape go through the network together. A block's file is
-named by all that its content depends on, the weights and each image's size and time of change included: a call with
+An image is seen whole, at its own shape; images of the same shape go through the network together. A block's name is
+a hash of all that its content depends on, also of the weights and of each image's size and time of change: a call with
 the same settings reads it, and one with others finds nothing.
 """
 
@@ -22,9 +22,9 @@ from deepcluster.evaluation.retrieval.sets import Box, read_resized
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.threads import n_cores
 
-BLOCK = 64  # images in a file: what a kill costs
+BLOCK = 64  # images in a file; a kill loses at most so many
 MAX_PIXELS = 2**20  # in one forward pass: one image of 1024 x 1024
-LAW = 1  # raised when the same images would give other regions, so that no old file is used
+VERSION = 1  # raise it when a change of the code changes the regions, so that no old file is used
 
 Item = tuple[Path, Box | None]
 
@@ -150,7 +150,16 @@ class RegionFeatures:
         )
 
     def _key(self, part: Sequence[Item], size: int) -> str:
-        facts = (LAW, self.weights, self.stage, self.mean, self.std, self.levels, str(self.network.compute_dtype), size)
+        facts = (
+            VERSION,
+            self.weights,
+            self.stage,
+            self.mean,
+            self.std,
+            self.levels,
+            str(self.network.compute_dtype),
+            size,
+        )
         boxes = [box for _, box in part]
         return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
 

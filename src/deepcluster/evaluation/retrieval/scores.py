@@ -13,7 +13,7 @@ AT = (1, 5, 10)  # Radenovic et al. 2018 report mP@10; their code 1, 5 and 10
 
 @dataclass(kw_only=True)
 class Answer:
-    """How one query did in one protocol.
+    """Where one query's positives stand in its ranking, by one protocol.
 
     Args:
         protocol: its name, "" if there is only one.
@@ -60,7 +60,7 @@ def average_precision(places: list[int]) -> float:
 def precision_at(places: list[int], k: int) -> float:
     """Share of positives among the first k images, or as many as it takes to hold all positives if that is fewer.
 
-    So that a query with 3 positives can reach 1 at k = 10 (Radenovic et al. 2018, their code).
+    So a query with 3 positives can reach 1 at k = 10 (Radenovic et al. 2018, their code).
     """
     k = min(k, places[-1] + 1)
     return sum(place < k for place in places) / k
@@ -72,7 +72,7 @@ def found_at(places: list[int], k: int) -> bool:
 
 
 def answers(searched: RetrievalSet, rankings: Tensor) -> list[Answer]:
-    """Every query in every protocol in which it has positives: others do not count (Radenovic et al. 2018).
+    """Every query in every protocol in which it has positives; without any it does not count (Radenovic et al. 2018).
 
     Args:
         rankings: (Q, N), from :func:`deepcluster.evaluation.retrieval.ranking.rank`.
@@ -91,8 +91,8 @@ def scores(searched: RetrievalSet, judged: list[Answer]) -> dict[str, dict[str, 
     """Means over the queries.
 
     Returns:
-        Measures by protocol; of the plain layout of all queries ("") and of each folder, if there are several. A
-        measure is map, and mp_at_1, mp_at_5, mp_at_10 in the revisited layout, recall_at_1 ... in the plain one.
+        Measures by protocol. In the plain layout: of all queries (""), and of each folder if there are several.
+        Measures are map, and mp_at_1, mp_at_5, mp_at_10 in the revisited layout, recall_at_1 ... in the plain one.
     """
     rows: dict[str, list[Answer]] = {}
     for answer in judged:

@@ -19,11 +19,11 @@ Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image
 
 @dataclass(kw_only=True)
 class Truth:
-    """What one protocol wants of one query, as indices into the database.
+    """The right answers to one query by one protocol, as indices into the database.
 
     Args:
-        positives: should be found.
-        ignored: count neither for nor against: they are taken out of the ranking.
+        positives: images that show the same object.
+        ignored: images that are taken out of the ranking, neither right nor wrong.
     """
 
     positives: frozenset[int]
@@ -39,7 +39,7 @@ class Query:
         path: the file.
         truths: by protocol: "easy", "medium" and "hard" of the revisited sets, "" where there is only one.
         box: the region of interest; None: all of it.
-        group: queries that are also reported together: a folder of the plain layout, a landmark of Oxford's.
+        group: a folder of the plain layout, whose queries are also scored by themselves; a landmark of Oxford's.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Query:
 
 @dataclass(kw_only=True)
 class RetrievalSet:
-    """What is searched, and with what.
+    """The images that are searched, and the queries.
 
     Args:
         layout: "plain", "oxford" or "revisited".
         root: the folder.
         database: the N images that are searched.
         queries: at least one.
-        notes: sentences for the user, such as what was left out.
+        notes: lines for the user, such as what was left out.
     """
 
     layout: str
@@ -78,7 +78,7 @@ class RetrievalSet:
         return list(self.queries[0].truths)
 
     def without(self, left_out: Collection[int]) -> "RetrievalSet":
-        """The set without these database images, which then are nobody's positives."""
+        """The set without these images of the database; they are taken out of the queries' truths too."""
         if not left_out:
             return self
         kept = [i for i in range(len(self.database)) if i not in left_out]
@@ -174,11 +174,10 @@ def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Ten
     """
     image = decode_file(str(path), n_channels)
     height, width = image.shape[1:]
-    ratio = size / max(height, width)
-    new_height, new_width = max(1, round(height * ratio)), max(1, round(width * ratio))
-    resized: Tensor = TF.resize(image, [new_height, new_width], antialias=True)
+    resized = to_larger_side(image, size)
     if box is None:
         return resized
+    ratio = size / max(height, width)
     left, top, right, bottom = (round(value * ratio) for value in box)
     cut = resized[:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if cut.numel() == 0:
@@ -189,12 +188,19 @@ def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Ten
     return cut
 
 
+def to_larger_side(image: Tensor, size: int) -> Tensor:
+    """uint8 (C, H, W) with its larger side brought to `size`, in its own shape."""
+    ratio = size / max(image.shape[1:])
+    resized: Tensor = TF.resize(image, [max(1, round(side * ratio)) for side in image.shape[1:]], antialias=True)
+    return resized
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() and not entry.name.startswith(HIDDEN)
 
 
 def _folder(folders: dict[str, Path], name: str, key: str, root: Path) -> Path:
-    """The folder of this name, or of the only one that differs in upper and lower case."""
+    """The folder of this name; else the only one whose name differs just in upper and lower case."""
     if name in folders:
         return folders[name]
     alike = [path for other, path in folders.items() if other.lower() == name.lower()]
