@@ -20,7 +20,8 @@ from torch import Tensor
 
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.features.extraction import collect, feature_pass
 from deepcluster.run.parts import build_parts
 

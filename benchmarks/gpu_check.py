@@ -32,8 +32,9 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.views import feature_view
-from deepcluster.evaluation.probe.linear_probe import LinearProbe
-from deepcluster.evaluation.probe.representation import Evaluation, labelled_split, measure
+from deepcluster.evaluation.probe.labelled_split import labelled_split
+from deepcluster.evaluation.probe.measure import measure
+from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
 from deepcluster.features.extraction import FeaturePass, collect, feature_pass, reduced_features
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.coates import Coates
@@ -140,10 +141,12 @@ def measured(device: torch.device) -> str:
     labels = torch.arange(len(pixels)) % 3
     pixels[:, 0] = (pixels[:, 0] + 60 * labels.view(-1, 1, 1)).clamp(max=255).to(torch.uint8)
     images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=labels)
-    settings = Evaluation(linear_probe=LinearProbe(epochs=3))
-    split = labelled_split(images, None, settings, seed=1)
+    split = labelled_split(images, None, max_images=None, test_share=0.2, seed=1)
     assert split is not None
-    cpu, there = (measure(split, partial(_of, where=where), settings, seed=1) for where in (CPU, device))
+    probe = LinearProbe(epochs=3)
+    cpu, there = (
+        measure(split, partial(_of, where=where), knn=Knn(), linear_probe=probe, seed=1) for where in (CPU, device)
+    )
     worst = max(abs(there[name] - cpu[name]) for name in ("knn_accuracy", "linear_probe_accuracy"))
     assert worst <= 0.02, f"{there} on the device, {cpu} on the CPU"
     return (

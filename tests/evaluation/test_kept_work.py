@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deepcluster.evaluation.kept_work import KeptWork, facts_of
-from deepcluster.evaluation.probe.knn import Knn
+from deepcluster.evaluation.probe.recipes import Knn
 
 
 def kept(folder: Path, **facts: str) -> KeptWork:

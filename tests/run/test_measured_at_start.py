@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
 from deepcluster.app import command_line
-from deepcluster.evaluation.probe.knn import Knn
+from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate

@@ -15,6 +15,7 @@ from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.views import feature_view
+from deepcluster.evaluation.kept_work import KeptWork, facts_of
 from deepcluster.features.extraction import FeaturePass, feature_pass
 from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
@@ -140,6 +141,18 @@ class EvaluationContext:
             convolutional=convolutional,
             taps=taps,
         )
+
+    def kept_work(self, settings: Any) -> KeptWork:
+        """Pieces in this folder that the weights, the images, the seed and these settings (a dataclass) decide."""
+        facts = facts_of(
+            self.backbone,
+            card=self.card,
+            data=self.data.told("on_broken"),
+            seed=self.seed,
+            dtype=str(self.dtype),
+            evaluation=settings,
+        )
+        return KeptWork(folder=self.folder, facts=facts, say=self.progress.say)
 
     def check_channels(self, images: ImageSet) -> None:
         """Refuse images of other channels than the network's.

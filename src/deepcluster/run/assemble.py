@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER
-from deepcluster.evaluation.probe.representation import labelled_split
+from deepcluster.evaluation.probe.labelled_split import labelled_split
 from deepcluster.models.head import ClusterHead
 from deepcluster.run.parts import Parts
 from deepcluster.run.untrained import Probes
@@ -135,7 +135,14 @@ def assemble(
     )
     split, evaluation = None, config.evaluation
     if evaluation.enabled and distributed.is_main_process():
-        split = labelled_split(parts.images, parts.test_images, evaluation, seed=config.seed)
+        split = labelled_split(
+            parts.images,
+            parts.test_images,
+            max_images=evaluation.max_images,
+            test_share=evaluation.test_share,
+            seed=config.seed,
+            n_least=evaluation.knn.k,
+        )
     probes = Probes(split=split, view=parts.view, clusterer=parts.clusterer, settings=evaluation, seed=config.seed)
     return Assembled(trainer=trainer, module=module, batches=batches, conductor=conductor, probes=probes, record=record)
 

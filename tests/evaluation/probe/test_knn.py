@@ -7,7 +7,8 @@ from reference.nearest_neighbours import knn_predictions, majority_predictions
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepcluster.evaluation.probe import knn
-from deepcluster.evaluation.probe.knn import Knn, knn_accuracies, knn_accuracy
+from deepcluster.evaluation.probe.knn import knn_accuracies, knn_accuracy
+from deepcluster.evaluation.probe.recipes import Knn
 
 
 def noisy(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,8 @@ from reference.softmax_regression import train_softmax_regression
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.evaluation.probe.softmax_regression import SoftmaxRegressions
 
 

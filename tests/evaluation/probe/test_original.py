@@ -10,9 +10,9 @@ from support import tiny, tiny_context
 from torch import nn
 
 from deepcluster.data.settings import Data
+from deepcluster.evaluation import supervised
 from deepcluster.evaluation.classifier import load_classifier
-from deepcluster.evaluation.probe import supervised
-from deepcluster.evaluation.probe.original import OriginalProbe
+from deepcluster.evaluation.probe.recipes import OriginalProbe
 from deepcluster.evaluation.probe.stage_probe import StageProbe
 from deepcluster.evaluation.probe.ten_crops import ten_crops
 from deepcluster.system.seeding import generator, mix
@@ -56,15 +56,15 @@ def test_the_backbone_stays_frozen_and_in_eval_mode(tmp_path: Path) -> None:
 
 def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(tmp_path / "whole", moving(), stages="all", n_seeds=2)
-    train_epoch = supervised.Supervised._epoch
+    train_epoch = supervised.Supervised._train
 
-    def killed_in_the_third(self: supervised.Supervised, loader: object, epoch: int) -> float:
-        loss = train_epoch(self, loader, epoch)  # type: ignore[arg-type]
-        if epoch == 2:
+    def killed_in_the_third(self: supervised.Supervised, batches: object, start: int, end: int) -> float:
+        loss = train_epoch(self, batches, start, end)  # type: ignore[arg-type]
+        if start == 2 * self.batches.n_per_epoch:
             raise tiny.Killed
         return loss
 
-    monkeypatch.setattr(supervised.Supervised, "_epoch", killed_in_the_third)
+    monkeypatch.setattr(supervised.Supervised, "_train", killed_in_the_third)
     with pytest.raises(tiny.Killed):
         run(tmp_path / "parts", moving(), stages="all", n_seeds=2)
     monkeypatch.undo()
@@ -87,7 +87,10 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
     assert "linear_probe_accuracy_std_conv2" not in one  # one seed tells no deviation
     first = (tmp_path / "one/linear_probe_original_0.state").stat().st_mtime_ns
     assert run(tmp_path / "one", moving(), n_seeds=2) == two
-    with pytest.raises(ValueError, match=r"linear_probe_original_0\.state is the state of a training of other"):
+    with pytest.raises(
+        ValueError,
+        match=r"linear_probe_original_0\.state was begun .* evaluation\.original\.epochs is 4",
+    ):
         run(tmp_path / "one", OriginalProbe(epochs=5, batch_size=20))
     assert (tmp_path / "one/linear_probe_original_0.state").stat().st_mtime_ns == first
 

@@ -11,7 +11,8 @@ from support import tiny, tiny_context
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import load_classifier
-from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.evaluation.probe.stage_probe import StageProbe
 from deepcluster.system.seeding import mix
 
@@ -106,7 +107,7 @@ def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
 def test_a_set_that_cannot_be_probed_is_refused(tmp_path: Path) -> None:
     context = tiny_context.context(tmp_path)
     context.train_images.labels = None
-    with pytest.raises(ValueError, match=r"cannot be probed: that needs labels of two classes"):
+    with pytest.raises(ValueError, match=r"cannot be measured: .* two classes, there are 0 labelled"):
         StageProbe().run(context)
     colour = tiny_context.context(tmp_path)
     colour.train_images = MemoryImages(

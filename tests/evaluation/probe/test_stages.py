@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepcluster.evaluation.probe.stages import Pooling, check_names, chosen_stages
+from deepcluster.evaluation.probe.stage_probe import StageProbe
+from deepcluster.evaluation.probe.stages import Pooling, chosen_stages
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
@@ -73,10 +74,10 @@ def test_wrong_stages_are_refused() -> None:
     with pytest.raises(ValueError, match="no stage conv3, conv9; it has conv1, conv2, features, or all"):
         chosen_stages(backbone, ["conv1", "conv3", "conv9"], max_features=9600)
     with pytest.raises(ValueError, match="names a stage twice"):
-        check_names(["conv1", "conv1"])
+        StageProbe(stages=["conv1", "conv1"])
     for wrong in (3, [], [1], {"a": 1}):
         with pytest.raises(ValueError, match=r"evaluation.stages must be null, all, or names"):
-            check_names(wrong)
+            StageProbe(stages=wrong)
 
 
 def test_a_pooling_comes_back_from_a_file() -> None:

@@ -1,6 +1,7 @@
 """evaluation=transfer: what is trained, saved, resumed and compared."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,13 +9,20 @@ from support import tiny, tiny_context
 from torch.nn import functional as F
 
 from deepcluster.data.settings import Data
-from deepcluster.evaluation.probe import supervised
-from deepcluster.evaluation.probe.supervised import Split, accuracies
+from deepcluster.evaluation import supervised
 from deepcluster.evaluation.probe.transfer import Transfer
+from deepcluster.evaluation.supervised import accuracies
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.weights import load_backbone
 
+CPU = torch.device("cpu")
 SHORT = {"epochs": 4, "min_steps": 0, "batch_size": 16}
+
+
+def kept(file: Path) -> dict[str, Any]:
+    """What a training left in a file."""
+    content: dict[str, Any] = torch.load(file, weights_only=True)["content"]
+    return content
 
 
 def test_fine_tuning_learns_the_labels(tmp_path: Path) -> None:
@@ -52,14 +60,14 @@ def context_with_dropout(folder: Path) -> tiny_context.EvaluationContext:
 def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Transfer(**SHORT, compare_scratch=True, label_share=0.5)
     whole = settings.run(context_with_dropout(tmp_path / "whole"))
-    train_epoch = supervised.Supervised._epoch
+    train_epoch = supervised.Supervised._train
 
-    def killed(self: supervised.Supervised, loader: object, epoch: int) -> float:
-        if epoch == 2 and self.title == "from scratch":
+    def killed(self: supervised.Supervised, batches: object, start: int, end: int) -> float:
+        if start == 2 * self.batches.n_per_epoch and self.title == "from scratch":
             raise tiny.Killed
-        return train_epoch(self, loader, epoch)  # type: ignore[arg-type]
+        return train_epoch(self, batches, start, end)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(supervised.Supervised, "_epoch", killed)
+    monkeypatch.setattr(supervised.Supervised, "_train", killed)
     with pytest.raises(tiny.Killed):
         settings.run(context_with_dropout(tmp_path / "parts"))
     monkeypatch.undo()
@@ -68,7 +76,7 @@ def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: py
     assert settings.run(context) == whole
     assert "from scratch: going on after epoch 2 of 4" in context.progress.lines
     for name in ("transfer_0.state", "scratch_0.state"):
-        ours, theirs = (torch.load(tmp_path / f / name, weights_only=True)["network"] for f in ("parts", "whole"))
+        ours, theirs = (kept(tmp_path / f / name)["network"] for f in ("parts", "whole"))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
@@ -78,7 +86,10 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
     Transfer(**SHORT).run(tiny_context.context(folder))
     first = (folder / "transfer_0.state").stat().st_mtime_ns
     assert Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(folder)) == both
-    with pytest.raises(ValueError, match=r"transfer_0\.state is the state of a training of other .* output_dir"):
+    with pytest.raises(
+        ValueError,
+        match=r"transfer_0\.state was .* its evaluation\.label_share is 1\.0, .* output_dir",
+    ):
         Transfer(**SHORT, label_share=0.5).run(tiny_context.context(folder))
     assert (folder / "transfer_0.state").stat().st_mtime_ns == first
 
@@ -86,7 +97,7 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
 def test_scratch_is_another_start_by_the_same_recipe(tmp_path: Path) -> None:
     results = Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(tmp_path))
     assert {"transfer_accuracy", "transfer_accuracy_std", "scratch_accuracy", "scratch_accuracy_std"} < set(results)
-    states = [torch.load(tmp_path / f"{s}_0.state", weights_only=True) for s in ("transfer", "scratch")]
+    states = [kept(tmp_path / f"{s}_0.state") for s in ("transfer", "scratch")]
     first = "backbone.features.conv1.0.weight"
     trained = tiny_context.lenet().state_dict()["features.conv1.0.weight"]
     moved = [float((state["network"][first] - trained).norm()) for state in states]
@@ -98,12 +109,12 @@ def test_scratch_is_another_start_by_the_same_recipe(tmp_path: Path) -> None:
 def test_the_rates_are_those_of_head_and_backbone_and_fall_along_a_cosine(tmp_path: Path) -> None:
     settings = Transfer(**SHORT, lr=0.2, backbone_lr=0.05)
     settings.run(tiny_context.context(tmp_path))
-    groups = torch.load(tmp_path / "transfer_0.state", weights_only=True)["optimizer"]["param_groups"]
+    groups = kept(tmp_path / "transfer_0.state")["optimizer"]["param_groups"]
     assert [group["initial_lr"] for group in groups] == [0.05, 0.2]
     # 16 steps; the last is at 15/16 of the cosine: (1 + cos(pi 15/16)) / 2 = 0.009607
     assert [group["lr"] for group in groups] == pytest.approx([0.05 * 0.009607, 0.2 * 0.009607], rel=1e-3)
     constant = Transfer(schedule="constant")
-    assert constant._rate(0.3, 7, 10) == 0.3
+    assert constant.rate(0.3, 7, 10) == 0.3
 
 
 def test_few_labels_are_passed_over_more_often() -> None:
@@ -121,13 +132,12 @@ def test_top_5_of_ten_classes_by_hand() -> None:
             return {"x": torch.arange(10.0, 0, -1).expand(len(pixels), 10)}  # best 0, then 1, 2, 3, 4
 
     view = tiny.feature_view(Data(size=16), images, tiny.MEAN, tiny.STD)
-    split = Split(images=images, indices=torch.arange(4))
-    found = accuracies(Descending(), split, view, batch_size=3, num_workers=0, device=torch.device("cpu"))
+    found = accuracies(Descending(), images, torch.arange(4), view, batch_size=3, num_workers=0, device=CPU)
     assert found == {"x": {"accuracy": 0.25, "top5_accuracy": 0.5}}
 
 
 def test_a_diverging_training_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the loss is .* in epoch 1: lower"):
+    with pytest.raises(ValueError, match=r"the loss is .* in epoch 1: .* lower evaluation\.lr=1e\+30"):
         Transfer(**{**SHORT, "lr": 1e30, "backbone_lr": 1e30}).run(tiny_context.context(tmp_path))
 
 

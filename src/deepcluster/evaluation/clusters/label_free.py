@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import LinearProbe
 
 # Enough for 128 whitened components: more epochs or other rates change the accuracy by less than seeds do.
 PREDICTOR = LinearProbe(epochs=10, learning_rates=[0.03])

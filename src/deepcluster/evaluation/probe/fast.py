@@ -1,43 +1,22 @@
 """The fast probe: features of every stage in one pass, then lines at several learning rates. Next: stage_probe.py."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from torch import Tensor
 
 from deepcluster.evaluation.classifier import StageClassifier, file_of
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.probe.linear_probe import LinearProbe, fit_probe
-from deepcluster.evaluation.probe.representation import LabelledSplit
+from deepcluster.evaluation.kept_work import KeptWork
+from deepcluster.evaluation.probe.labelled_split import LabelledSplit
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.evaluation.probe.stage_features import collect_stages, grouped
+from deepcluster.evaluation.probe.stage_results import StageResult
 from deepcluster.evaluation.probe.stages import Stage
-from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import mix
 
-STATE = "linear_probe_fast.json"
-
-
-@dataclass(kw_only=True)
-class StageResult:
-    """What a probe of one stage found with one seed.
-
-    Args:
-        stage: its name.
-        seed: the number of the repetition, from 0.
-        accuracy: share of the test images that are right, after the last epoch.
-        learning_rate: of the fast probe the chosen one.
-        held_out_accuracy: fast: of that rate, on the part of the training images that it was not trained on.
-        best_test_epoch_accuracy: original: the best of all epochs on the test images, which the 2018 code reports.
-    """
-
-    stage: str
-    seed: int
-    accuracy: float
-    learning_rate: float
-    held_out_accuracy: float | None = None
-    best_test_epoch_accuracy: float | None = None
+NAME = "linear_probe_fast"
 
 
 def probe_fast(
@@ -48,15 +27,15 @@ def probe_fast(
     *,
     n_seeds: int,
     memory_gb: float,
-    fingerprint: str,
+    kept: KeptWork,
 ) -> list[StageResult]:
-    """Train and test a line on each stage, and save the first seed's; stages that are done are remembered.
+    """Train and test a line on each stage, and save the first seed's; stages that are done are not done again.
 
     Args:
         split: images to learn from and to test on.
         n_seeds: how often; the seed draws the part that is held out and the order of the batches.
         memory_gb: for features; stages that do not fit together cost one pass over the images each.
-        fingerprint: of all that decides the result (same_work.py).
+        kept: results by stage.
 
     Returns:
         One result per stage and seed.
@@ -65,16 +44,14 @@ def probe_fast(
         ValueError: if one stage does not fit into memory.
     """
     groups = grouped(stages, len(split.train_indices) + len(split.test_indices), memory_gb)
-    state = context.folder / STATE
-    done = _read_state(state, fingerprint)
+    done = {name: [StageResult(**row) for row in rows] for name, rows in (kept.read(NAME) or {}).items()}
     if done:
         context.progress.say(f"done before: {', '.join(done)}")
     for group in groups:
         missing = [stage for stage in group if stage.name not in done]
         for stage, features in _features(context, split, missing):
             done[stage.name] = _probe_stage(context, split, stage, features, settings, n_seeds)
-            plain = {name: [asdict(result) for result in results] for name, results in done.items()}
-            write_atomically(state, json.dumps({"fingerprint": fingerprint, "done": plain}).encode())
+            kept.write(NAME, {name: [asdict(result) for result in results] for name, results in done.items()})
     return [result for stage in stages for result in done[stage.name]]
 
 
@@ -90,7 +67,7 @@ class _StageFeatures:
 def _features(
     context: EvaluationContext, split: LabelledSplit, stages: list[Stage]
 ) -> Iterator[tuple[Stage, _StageFeatures]]:
-    """Each stage with its features, all from one pass; what was given is no longer held here."""
+    """Each stage with its features, all from one pass; features that were handed over are not held here any more."""
     if not stages:
         return
     taps = {stage.name: stage.pooling for stage in stages}
@@ -117,44 +94,29 @@ def _probe_stage(
     settings: LinearProbe,
     n_seeds: int,
 ) -> list[StageResult]:
-    assert split.train.labels is not None and split.test.labels is not None
-    train_y = split.train.labels[split.train_indices].to(context.device)
-    test_y = split.test.labels[split.test_indices].to(context.device)
+    train_y, test_y = split.train_y.to(context.device), split.test_y.to(context.device)
     results: list[StageResult] = []
     n_epochs = n_seeds * settings.epochs * (2 if len(settings.learning_rates) > 1 else 1)
     with context.progress.bar(f"probe of {stage.name}", n_epochs, "epoch") as advance:
         for number in range(n_seeds):
             seed = mix(context.seed, "probe", number) if number else mix(context.seed, "probe")
-            found = fit_probe(features.train_x, train_y, features.test_x, test_y, settings, seed, advance)
+            probe = fit_probe(features.train_x, train_y, features.test_x, test_y, settings, seed, advance)
             if number == 0:
                 StageClassifier(
                     stage=stage,
-                    weight=found.weight / features.scale,
-                    bias=found.bias,
+                    weight=probe.weight / features.scale,
+                    bias=probe.bias,
                     classes=split.train.classes,
                     resize=context.data.resize or context.data.size,
-                    accuracy=found.accuracy,
+                    accuracy=probe.accuracy,
                 ).save(context.folder / file_of(stage.name))
             results.append(
                 StageResult(
                     stage=stage.name,
                     seed=number,
-                    accuracy=found.accuracy,
-                    learning_rate=found.learning_rate,
-                    held_out_accuracy=max(found.held_out_accuracies, default=None),
+                    accuracy=probe.accuracy,
+                    learning_rate=probe.learning_rate,
+                    held_out_accuracy=max(probe.held_out_accuracies, default=None),
                 )
             )
     return results
-
-
-def _read_state(file: Path, fingerprint: str) -> dict[str, list[StageResult]]:
-    """What was done before, by stage; nothing if it was of other weights, images or settings."""
-    if not file.is_file():
-        return {}
-    try:
-        stored = json.loads(file.read_text())
-        if stored["fingerprint"] != fingerprint:
-            return {}
-        return {name: [StageResult(**result) for result in results] for name, results in stored["done"].items()}
-    except (ValueError, TypeError, KeyError):  # another program's
-        return {}

@@ -1,40 +1,21 @@
-"""How well an image's nearest neighbours tell its class: no training. Next: representation.py, knn_sweep.py."""
+"""How well an image's nearest neighbours tell its class; nothing is trained. measure.py and knn_sweep.py ask for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from deepcluster.evaluation.probe.linear_probe import check_labelled
+from deepcluster.evaluation.probe.recipes import Knn
 
 MAX_SIMILARITIES = 2**25  # numbers held at a time: 128 MB in float32
 
 
-@dataclass(kw_only=True)
-class Knn:
-    """Vote of the k nearest training images by cosine, each weighing exp(cosine / temperature).
-
-    Args:
-        k: neighbours that vote.
-        temperature: the smaller, the more the nearest count; 0.07 is Wu et al. 2018's (NPID).
-    """
-
-    k: int = 20
-    temperature: float = 0.07
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"evaluation.knn.k must be at least 1, got {self.k}")
-        if self.temperature <= 0:
-            raise ValueError(f"evaluation.knn.temperature must be above 0, got {self.temperature}")
-
-
 def knn_accuracy(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, settings: Knn) -> float:
     """Share of test images (n, M) that the weighted vote of training images (N, M) gets right; see below."""
-    found = knn_accuracies(train_x, train_y, test_x, test_y, [settings.k], temperature=settings.temperature)
-    return found[settings.k]
+    ks, temperature = [settings.k], settings.temperature
+    return knn_accuracies(train_x, train_y, test_x, test_y, ks, temperature=temperature)[settings.k]
 
 
 @torch.no_grad()
@@ -49,14 +30,15 @@ def knn_accuracies(
     key: str = "evaluation.knn.k",
     progress: Callable[[int], None] | None = None,
 ) -> dict[int, float]:
-    """The same for several k, from one pass: the neighbours of the largest k are sorted, so they hold all others'.
+    """Share of the test images (n, M) that the vote of their k nearest training images (N, M) gets right.
 
+    All k come from one pass: the neighbours of the largest k are sorted, so the first of them are those of a smaller k.
     Memory does not grow with n x N: test images are taken in blocks.
 
     Args:
         ks: numbers of neighbours.
-        temperature: of the weights, see :class:`Knn`; None: every neighbour has one vote, and of classes with equally
-            many the one of the smallest number is taken, as scikit-learn does.
+        temperature: each neighbour weighs exp(cosine / temperature); None: every neighbour has one vote, and of classes
+            with equally many the one of the smallest number is taken, as scikit-learn does.
         key: the setting's name, for the message.
         progress: called with the number of test images that are done, after each block.
 

@@ -1,15 +1,15 @@
-"""k-NN accuracy for several k on the whole set: evaluation=knn of eval.py. The votes are counted in knn.py."""
+"""k-NN accuracy for several k on the whole set: evaluation=knn. The votes are counted in knn.py."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from deepcluster.evaluation.context import EvaluationContext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.evaluation.probe.knn import Knn, knn_accuracies
-from deepcluster.evaluation.probe.representation import Evaluation, labelled_split
-from deepcluster.features.extraction import collect
+from deepcluster.system.setting import check, setting
 
-LAYERS = ("last_stage", "features")
-VOTES = ("weighted", "majority")
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
 
 
 @dataclass(kw_only=True)
@@ -30,29 +30,22 @@ class KnnSweep(Evaluator):
     """
 
     kind: str = "knn"
-    k: list[int] = field(default_factory=lambda: [1, 5, 10, 20, 50, 100, 200])
-    vote: str = "weighted"
-    temperature: float = 0.07
-    layer: str = "last_stage"
+    k: list[int] = setting([1, 5, 10, 20, 50, 100, 200], at_least=1)
+    vote: str = setting("weighted", one_of=("weighted", "majority"))
+    temperature: float = setting(0.07, above=0)
+    layer: str = setting("last_stage", one_of=("last_stage", "features"))
     max_images: int | None = None
-    test_share: float = 0.2
+    test_share: float = setting(0.2, above=0, below=1)
 
     def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 1:
-            raise ValueError(f"evaluation.k must list numbers of neighbours of at least 1, got {list(self.k)}")
-        if self.vote not in VOTES:
-            raise ValueError(f"evaluation.vote must be one of {', '.join(VOTES)}, got {self.vote}")
-        if self.layer not in LAYERS:
-            raise ValueError(f"evaluation.layer must be one of {', '.join(LAYERS)}, got {self.layer}")
-        if self.temperature <= 0:
-            raise ValueError(f"evaluation.temperature must be above 0, got {self.temperature}")
+        check(self, "evaluation")
+        if not self.k:
+            raise ValueError("evaluation.k must name at least one number of neighbours, got []")
         if self.max_images is not None and self.max_images < max(10, *self.k):
             raise ValueError(
                 f"evaluation.max_images must be at least 10 and the largest k, {max(self.k)} (or null: all), "
                 f"got {self.max_images}"
             )
-        if not 0 < self.test_share < 1:
-            raise ValueError(f"evaluation.test_share must be between 0 and 1, got {self.test_share}")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Measure.
@@ -64,43 +57,36 @@ class KnnSweep(Evaluator):
         Raises:
             ValueError: if there are no labels of two classes, or fewer labelled training images than k.
         """
-        train = context.train_images
-        n_labelled = 0 if train.labels is None else int((train.labels >= 0).sum())
-        split = labelled_split(
-            train,
-            context.test_images,
-            Evaluation(max_images=self.max_images or max(10, len(train)), test_share=self.test_share, knn=Knn(k=1)),
-            seed=context.seed,
-        )
-        if split is None:
-            raise ValueError(
-                f"data={context.data.source} cannot be measured: that needs at least 10 labelled training images of "
-                f"two classes, there are {n_labelled} labelled; evaluation=assign needs none"
-            )
-        if len(split.train_indices) < max(self.k):
-            raise ValueError(
-                f"evaluation.k={max(self.k)} needs that many labelled training images, there are "
-                f"{len(split.train_indices)}; lower it"
-            )
-        assert split.train.labels is not None and split.test.labels is not None
-        convolutional = self.layer == "last_stage"
+        from deepcluster.evaluation.probe.knn import knn_accuracies
+        from deepcluster.evaluation.probe.labelled_split import split_to_probe
+        from deepcluster.features.extraction import collect
+
+        split = split_to_probe(context, max_images=self.max_images, test_share=self.test_share)
         n_train, n_test = len(split.train_indices), len(split.test_indices)
+        if n_train < max(self.k):  # before features are computed
+            raise ValueError(
+                f"evaluation.k={max(self.k)} needs that many labelled training images, there are {n_train}; lower it"
+            )
+        train_pass, test_pass = (
+            context.source(images, convolutional=self.layer == "last_stage") for images in (split.train, split.test)
+        )
         with context.progress.bar("features", n_train + n_test, "img") as advance:
-            train_x = collect(context.source(split.train, convolutional=convolutional), split.train_indices, advance)
-            test_x = collect(context.source(split.test, convolutional=convolutional), split.test_indices, advance)
+            train_x = collect(train_pass, split.train_indices, advance)
+            test_x = collect(test_pass, split.test_indices, advance)
+        temperature = self.temperature if self.vote == "weighted" else None
         with context.progress.bar("neighbours", n_test, "img") as advance:
-            found = knn_accuracies(
+            accuracies = knn_accuracies(
                 train_x,
-                split.train.labels[split.train_indices],
+                split.train_y,
                 test_x,
-                split.test.labels[split.test_indices],
+                split.test_y,
                 self.k,
-                temperature=self.temperature if self.vote == "weighted" else None,
+                temperature=temperature,
                 key="evaluation.k",
                 progress=advance,
             )
-        name = "knn_accuracy" if self.vote == "weighted" else "knn_majority_accuracy"
         context.progress.say(f"{self.vote} vote of the k nearest of {n_train:,} images, {n_test:,} test images")
-        for k, accuracy in found.items():
+        for k, accuracy in accuracies.items():
             context.progress.say(f"  k = {k:<5} {accuracy:.1%}")
-        return {"n_train": n_train, "n_test": n_test} | {f"{name}_k{k}": value for k, value in found.items()}
+        name = "knn_accuracy" if self.vote == "weighted" else "knn_majority_accuracy"
+        return {"n_train": n_train, "n_test": n_test} | {f"{name}_k{k}": value for k, value in accuracies.items()}

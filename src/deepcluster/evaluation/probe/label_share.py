@@ -12,8 +12,8 @@ def draw_labelled(labels: Tensor, indices: Tensor, share: float, *, seed: int) -
     A smaller share of the same seed is part of a larger one.
 
     Args:
-        labels: (N_all,) of the whole set.
-        indices: (N,) of the labelled images to draw from.
+        labels: (N,) of these images.
+        indices: (N,) of the labelled images to draw from, in their set.
         share: in (0, 1]; 1 takes all.
 
     Returns:
@@ -21,11 +21,11 @@ def draw_labelled(labels: Tensor, indices: Tensor, share: float, *, seed: int) -
     """
     if share >= 1:
         return indices
-    classes = torch.unique(labels[indices])
+    classes = torch.unique(labels)
     n_each = max(1, round(share * len(indices) / len(classes)))
     drawn = []
     for number in classes.tolist():
-        members = indices[labels[indices] == number]
+        members = indices[labels == number]
         order = torch.randperm(len(members), generator=generator(seed, "labels", number))
         drawn.append(members[order[:n_each]])
     return torch.cat(drawn).sort().values

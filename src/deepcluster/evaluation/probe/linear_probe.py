@@ -6,46 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.evaluation.probe.softmax_regression import SoftmaxRegressions
-
-
-@dataclass(kw_only=True)
-class LinearProbe:
-    """Softmax regression on standardised features; the learning rate is chosen without the test set.
-
-    The 2018 probe reported the best epoch *on the test set* and one hand-picked rate per layer. Here all
-    rates are trained on a part of the training set and compared on the rest; the best is trained on all of
-    it and tested once, after the last epoch.
-
-    Args:
-        epochs: passes over the training features.
-        batch_size: images per step.
-        learning_rates: rates to choose from; each falls to 0 along a cosine. With one there is no choice and
-            no first training.
-        weight_decay: L2 penalty on the weights; the 2018 probe's default.
-        held_out: share of the training set on which the rates are compared.
-    """
-
-    epochs: int = 20
-    batch_size: int = 256
-    learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01, 0.03, 0.1])
-    weight_decay: float = 1e-4
-    held_out: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"evaluation.linear_probe.epochs must be at least 1, got {self.epochs}")
-        if self.batch_size < 1:
-            raise ValueError(f"evaluation.linear_probe.batch_size must be at least 1, got {self.batch_size}")
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            raise ValueError(
-                "evaluation.linear_probe.learning_rates must be positive and not empty, "
-                f"got {list(self.learning_rates)}"
-            )
-        if self.weight_decay < 0:
-            raise ValueError(f"evaluation.linear_probe.weight_decay must be at least 0, got {self.weight_decay}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"evaluation.linear_probe.held_out must lie between 0 and 1, got {self.held_out}")
 
 
 @dataclass(kw_only=True)

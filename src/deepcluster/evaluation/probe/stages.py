@@ -78,24 +78,11 @@ class Stage:
         return math.prod(self.shape)
 
 
-def check_names(wanted: Any) -> None:
-    """Refuse what evaluation.stages cannot be.
-
-    Raises:
-        ValueError: saying what it can be.
-    """
-    names = wanted if isinstance(wanted, list) else [wanted]
-    if wanted is not None and not (names and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"evaluation.stages must be null, all, or names such as [conv3,conv4], got {wanted}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"evaluation.stages names a stage twice: {', '.join(names)}")
-
-
-def chosen_stages(backbone: Backbone, wanted: str | Sequence[str] | None, *, max_features: int) -> list[Stage]:
+def chosen_stages(backbone: Backbone, chosen: str | Sequence[str] | None, *, max_features: int) -> list[Stage]:
     """The stages that a probe reads.
 
     Args:
-        wanted: names, one name, "all" for all stages, None for the last one (the features, if there are no stages).
+        chosen: names, one name, "all" for all stages, None for the last one (the features, if there are no stages).
             "features" names the D features themselves.
         max_features: maps of more numbers are averaged to a square grid that has no more, except those of the
             original's AlexNet at 224 px, which are averaged as there.
@@ -103,7 +90,7 @@ def chosen_stages(backbone: Backbone, wanted: str | Sequence[str] | None, *, max
     Raises:
         ValueError: if there is no such stage; names those that there are.
     """
-    names = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    names = [chosen] if isinstance(chosen, str) else list(chosen or [])
     if names == [ALL]:
         names = list(backbone.stages) or [FEATURES]
     if not names:

@@ -1,0 +1,57 @@
+"""k-NN and linear-probe accuracy of features, before and after a training. Settings: representation.py."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.probe.knn import knn_accuracy
+from deepcluster.evaluation.probe.labelled_split import LabelledSplit
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
+from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.system.processor import float32_products
+from deepcluster.system.seeding import mix
+
+
+def measure(
+    split: LabelledSplit,
+    source: Callable[[ImageSet], FeaturePass],
+    *,
+    knn: Knn,
+    linear_probe: LinearProbe,
+    seed: int,
+) -> dict[str, float]:
+    """k-NN and linear-probe accuracy on the test images of `split`.
+
+    Args:
+        source: gives the pass over a set of images through the stage to probe.
+        seed: of the probe's held-out part and order.
+
+    Returns:
+        knn_accuracy, linear_probe_accuracy in [0, 1], and linear_probe_lr, the rate that was chosen.
+    """
+    train_pass, test_pass = source(split.train), source(split.test)
+    train_x, test_x = collect(train_pass, split.train_indices), collect(test_pass, split.test_indices)
+    with _on_gpu(train_pass.device, train_x, split.train_y, test_x, split.test_y) as (train_x, train_y, test_x, test_y):
+        neighbours = knn_accuracy(train_x, train_y, test_x, test_y, knn)
+        probe = fit_probe(train_x, train_y, test_x, test_y, linear_probe, seed=mix(seed, "probe"))
+    return {
+        "knn_accuracy": neighbours,
+        "linear_probe_accuracy": probe.accuracy,
+        "linear_probe_lr": probe.learning_rate,
+    }
+
+
+@contextmanager
+def _on_gpu(device: torch.device, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors on the GPU, where `device` is one with room for them and for a copy, and its products in float32."""
+    if device.type != "cuda":  # other accelerators lack the float64 of the features' moments
+        yield tensors
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    with float32_products(device):
+        yield tuple(tensor.to(device) for tensor in tensors) if 3 * n_bytes < free else tensors

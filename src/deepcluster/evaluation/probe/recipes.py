@@ -1,0 +1,103 @@
+"""Settings of the probes: the neighbours' vote, the fast line and the 2018 line. They import nothing that computes."""
+
+import math
+from dataclasses import dataclass
+
+from deepcluster.system.setting import check, setting
+
+CROP = (256, 224)  # original: crops of 224 from squares of 256
+
+
+@dataclass(kw_only=True)
+class Knn:
+    """Vote of the k nearest training images by cosine, each weighing exp(cosine / temperature).
+
+    Args:
+        k: neighbours that vote.
+        temperature: the smaller, the more the nearest count; 0.07 is Wu et al. 2018's (NPID).
+    """
+
+    k: int = setting(20, at_least=1)
+    temperature: float = setting(0.07, above=0)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.knn")
+
+
+@dataclass(kw_only=True)
+class LinearProbe:
+    """Softmax regression on standardised features; the learning rate is chosen without the test set.
+
+    The 2018 probe reported the best epoch *on the test set* and one hand-picked rate per layer. Here all rates are
+    trained on a part of the training set and compared on the rest. The best is trained on all of it and tested once,
+    after the last epoch.
+
+    Args:
+        epochs: passes over the training features.
+        batch_size: images per step.
+        learning_rates: rates to choose from; each falls to 0 along a cosine. With one there is no choice and
+            no first training.
+        weight_decay: L2 penalty on the weights; the 2018 probe's default.
+        held_out: share of the training set on which the rates are compared.
+    """
+
+    epochs: int = setting(20, at_least=1)
+    batch_size: int = setting(256, at_least=1)
+    learning_rates: list[float] = setting([0.001, 0.003, 0.01, 0.03, 0.1], above=0)
+    weight_decay: float = setting(1e-4, at_least=0)
+    held_out: float = setting(0.1, above=0, below=1)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.linear_probe")
+        if not self.learning_rates:
+            raise ValueError("evaluation.linear_probe.learning_rates must name at least one rate, got []")
+
+
+@dataclass(kw_only=True)
+class OriginalProbe:
+    """The 2018 recipe (original: eval_linear.py); defaults are its own.
+
+    The rate at step t is lr / sqrt(1 + lr weight_decay t) (Bottou). The paper used other rates for other stages.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        lr: rate at the start; conv3 of the paper: 0.01.
+        weight_decay: L2 penalty; the script of the paper's figures has 1e-7, the code's default is 1e-4.
+        resize: short side of an image before crops of the network's size are cut; null: the network's own if
+            that leaves room, else 8/7 of its size, as 256 is of 224.
+        flip: mirror every second training image; null: as data.flip says.
+        ten_crops: test on ten crops, their softmax averaged, in place of the central one.
+        test_each_epoch: also report the best epoch on the test images, which is the 2018 figure.
+    """
+
+    epochs: int = setting(90, at_least=1)
+    batch_size: int = setting(256, at_least=1)
+    lr: float = setting(0.01, above=0)
+    weight_decay: float = setting(1e-4, at_least=0)
+    resize: int | None = None
+    flip: bool | None = None
+    ten_crops: bool = False
+    test_each_epoch: bool = True
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.original")
+
+    def side(self, size: int, resize: int | None) -> int:
+        """Short side of images before crops of `size` are cut, for a network whose features see `resize`.
+
+        Raises:
+            ValueError: if the crops do not fit.
+        """
+        if self.resize is not None and self.resize < size:
+            raise ValueError(
+                f"evaluation.original.resize={self.resize} is smaller than the network's images of {size} pixels; "
+                "raise it"
+            )
+        if self.resize is not None:
+            return self.resize
+        return resize if resize is not None and resize > size else round(size * CROP[0] / CROP[1])
+
+    def rate(self, initial: float, step: int) -> float:
+        """The rate at a step, from 0."""
+        return initial / math.sqrt(1 + initial * self.weight_decay * step)
