@@ -158,7 +158,7 @@ def test_an_onnx_graph_that_computes_otherwise_is_not_written(tmp_path: Path, mo
 
 def test_the_head_of_a_finished_run_is_found_beside_final_ckpt(tmp_path: Path) -> None:
     """final.ckpt holds no head; last.ckpt of the same epoch does."""
-    from deepcluster.evaluation.export import _head
+    from deepcluster.evaluation.export_files import _head
 
     state = {"head.linear.weight": torch.ones(6, 3), "head.linear.bias": torch.zeros(6), "head._extra_state": 4}
     card = {"arch": {}, "in_channels": 1, "image_size": 28, "resize": 28, "mean": [0.5], "std": [0.5]}

@@ -1,16 +1,14 @@
-"""A trained backbone as files for other programs: evaluation=export of eval.py."""
+"""A trained backbone as files for other programs: evaluation=export of eval.py. The work: export_files.py."""
 
-import io
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.atomic import write_atomically
-from deepcluster.weights import checkpoint, exported, layouts, onnx_file, released
-from deepcluster.weights.recognise import Weights
+
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
 
 FORMATS = ("safetensors", "torchvision", "official", "onnx")
 
@@ -47,58 +45,10 @@ class Export(Evaluator):
             ImportError: if a format needs an extra that is missing.
             ValueError: if the network cannot be written in a format; before the first file is written.
         """
-        backbone, card, folder, stored = context.backbone, context.card, context.folder, context.stored
-        arch = released.check_readable_2018(backbone, card) if "official" in self.formats else ""
-        results: dict[str, float] = {"feature_dim": backbone.feature_dim}
-        graph = b""
-        if "onnx" in self.formats:  # first, as it may fail
-            graph, results["onnx_largest_difference"] = onnx_file.to_onnx(backbone, card)
-        files: list[tuple[str, Path, str]] = []
-        if "safetensors" in self.formats:
-            file = exported.write_exported(folder, backbone, card, epoch=stored.epoch)
-            files.append(("safetensors", file, f"and {file.stem}.json: {backbone.feature_dim} features"))
-        if "torchvision" in self.formats:
-            file = folder / "backbone_torchvision.pth"
-            layout = layouts.torchvision_layout(backbone)
-            names = layout.names if layout else {name: name for name in backbone.state_dict()}
-            buffer = io.BytesIO()
-            torch.save({names[k]: v.detach().cpu().contiguous() for k, v in backbone.state_dict().items()}, buffer)
-            write_atomically(file, buffer.getbuffer())
-            files.append(("torchvision", file, _names_told(context)))
-        if "official" in self.formats:
-            file, head = folder / "deepcluster.pth.tar", _head(stored)
-            content = released.content_2018(backbone, arch, epoch=stored.epoch, head=head, module=self.official_module)
-            write_atomically(file, released.bytes_2018(content))
-            rows = (
-                "top_layer is a row of zeros, as there is no head here" if head is None else f"{len(head[1])} clusters"
-            )
-            files.append(("official", file, f"arch={arch}, {rows}"))
-        if "onnx" in self.formats:
-            file = folder / "backbone.onnx"
-            write_atomically(file, graph)
-            files.append(("onnx", file, f"uint8 pixels in; off torch by {results['onnx_largest_difference']:.0e}"))
-        for name, file, note in files:
-            results[f"{name}_bytes"] = file.stat().st_size
-            context.progress.say(f"{name:12}{file} {note}")
-        return results
+        from deepcluster.evaluation.export_files import exported_files
 
-
-def _names_told(context: EvaluationContext) -> str:
-    """How torchvision's own model takes the file."""
-    backbone, arch = context.backbone, context.card["arch"]
-    if layouts.torchvision_layout(backbone) is None:
-        return f"in deepcluster's names: torchvision has no {arch['_target_'].rpartition('.')[2]} like it"
-    stem = backbone.state_dict()["features.conv1.0.weight"].shape
-    note = f"torchvision.models.{arch.get('name', 'resnet18')}().load_state_dict(..., strict=False): fc is missing"
-    if tuple(stem[1:]) != (3, 7, 7):
-        note += f"; its own conv1 is 3 channels 7x7, this one {stem[1]} channels {stem[2]}x{stem[3]}"
-    return note + ("; Sobel comes before it" if backbone.sobel is not None else "")
-
-
-def _head(stored: Weights) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The head's rows; final.ckpt holds none, the last.ckpt of the same epoch beside it does."""
-    last = stored.path.with_name("last.ckpt")
-    if stored.head is None and stored.path.name == "final.ckpt" and last.is_file():
-        other = checkpoint.load_checkpoint(last)
-        return other.head if other.epoch == stored.epoch else None
-    return stored.head
+        numbers: dict[str, float] = {"feature_dim": context.backbone.feature_dim}
+        for file in exported_files(context, set(self.formats), official_module=self.official_module):
+            numbers |= {**file.numbers, f"{file.format}_bytes": file.path.stat().st_size}
+            context.progress.say(f"{file.format:12}{file.path} {file.note}")
+        return numbers

@@ -85,6 +85,7 @@ class Supervised:
         kept, name: where the state is kept.
         title: for the progress bar and messages.
         advice: what to lower if the training diverges.
+        length_key: the setting that says how long is trained.
     """
 
     network: nn.Module
@@ -102,6 +103,7 @@ class Supervised:
     state_every: int | None = None
     max_grad_norm: float | None = None
     advice: str = "evaluation.lr"
+    length_key: str = "evaluation.epochs"
 
     def fit(self) -> list[dict[str, float]]:
         """Train to the last step.
@@ -181,7 +183,7 @@ class Supervised:
         if done > self.n_steps:
             raise ValueError(
                 f"{self.kept.file(self.name)} has {self._count(done):,} {self._unit}s behind it, "
-                f"{self._count(self.n_steps):,} are asked for; raise that or choose another output_dir"
+                f"{self.length_key}={self._count(self.n_steps):,} is less; raise it or choose another output_dir"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from torchmetrics.functional.classification import binary_average_precision
 
 from deepcluster.evaluation.voc07.average_precision import (
     RULES,
@@ -46,7 +47,7 @@ def test_rankings_worked_out_by_hand(letters, by_eleven, by_area, by_step):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_steps_are_scikit_learns_average_precision(ties):
+def test_steps_are_scikit_learns_and_torchmetrics_average_precision(ties):
     generator = np.random.default_rng(0)
     for _ in range(20):
         positive = generator.random(200) < 0.1
@@ -55,6 +56,9 @@ def test_steps_are_scikit_learns_average_precision(ties):
         scores = np.round(scores, 1) if ties else scores
         curve = precision_recall(torch.from_numpy(scores), torch.from_numpy(positive))
         assert step_area(curve) == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
+        chances = torch.from_numpy((scores - scores.min()) / np.ptp(scores))  # torchmetrics' sigmoid would part ties
+        float32 = binary_average_precision(chances, torch.from_numpy(positive).long())
+        assert step_area(curve) == pytest.approx(float(float32), abs=1e-5)
         expected = average_precision_score(positive, scores - 1e-5 * positive)
         assert official(torch.from_numpy(scores), torch.from_numpy(positive)) == pytest.approx(expected, abs=1e-12)
 

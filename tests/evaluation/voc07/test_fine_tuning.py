@@ -4,6 +4,7 @@ import csv
 import math
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -13,9 +14,12 @@ from torch.nn import functional as F
 
 from deepcluster.data.views import TrainView
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.supervised import TrainingBatches
+from deepcluster.evaluation.voc07.classifier import Classifier, masked_loss
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.lists import read_split
-from deepcluster.evaluation.voc07.training import Classifier, FineTuning, _batches, fine_tune, masked_loss
+from deepcluster.evaluation.voc07.settings import FineTuning
+from deepcluster.evaluation.voc07.training import fine_tune
 from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.models.lenet import LeNet5
@@ -37,7 +41,7 @@ class Silent:
     def bar(self, title, total, unit):
         def advance(n):
             self.done += n
-            if title == "fine-tune" and self.done == self.stop_at:
+            if title.startswith("fine-tune") and self.done == self.stop_at:
                 raise KeyboardInterrupt
 
         yield advance
@@ -104,7 +108,8 @@ def test_training_is_that_of_a_plain_loop(tmp_path, voc, mode):
     learned = [weight for weight in plain.parameters() if weight.requires_grad]
     speed = [torch.zeros_like(weight) for weight in learned]
     n_clipped = 0
-    for number, batch in enumerate(_batches(split, view, settings, start=0, seed=1, num_workers=0)):
+    batches = TrainingBatches(split.images, torch.arange(24), view, batch_size=5, num_workers=0, seed=1)
+    for number, batch in enumerate(islice(batches.start_at(0), 9)):
         logits = plain(view(batch.images, batch.draws))
         targets = split.labels[batch.indices].float()
         losses = F.softplus(-logits) * (targets == 1) + F.softplus(logits) * (targets == 0)
@@ -189,13 +194,13 @@ def test_a_resnets_features_are_read_as_they_come():
 def test_the_state_of_another_training_is_refused(tmp_path, voc):
     tuned(tmp_path / "run", network(), FAST, voc=voc)
     for change, message in (
-        ({"lr": 0.1}, r"its lr is 0\.05, this one's is 0\.1; choose another output_dir"),
-        ({"mode": "all"}, "its mode is fc6_8"),
+        ({"lr": 0.1}, r"its evaluation\.training\.lr is 0\.05, this one's is 0\.1; choose another output_dir"),
+        ({"mode": "all"}, "mode is 'fc6_8'"),
         ({"n_iterations": 3}, r"has 9 iterations behind it, .*n_iterations=3 is less"),
     ):
         with pytest.raises(ValueError, match=message):
             tuned(tmp_path / "run", network(), replace(FAST, **change), voc=voc)
-    with pytest.raises(ValueError, match="its network is"):
+    with pytest.raises(ValueError, match="its weights is"):
         tuned(tmp_path / "run", network(seed=5), FAST, voc=voc)
     with pytest.raises(ValueError, match="its seed is 1"):
         tuned(tmp_path / "run", network(), FAST, voc=voc, seed=2)
@@ -204,7 +209,7 @@ def test_the_state_of_another_training_is_refused(tmp_path, voc):
 def test_a_rate_that_diverges_is_told(tmp_path, voc):
     with pytest.raises(ValueError, match=r"the loss is .* lower evaluation\.training\.lr=1e\+30"):
         tuned(tmp_path / "run", network(), replace(FAST, lr=1e30, n_iterations=30), voc=voc)
-    assert not (tmp_path / "run/voc07_state.pt").exists()
+    assert not (tmp_path / "run/voc07.state").exists()
 
 
 @pytest.mark.parametrize("bad", [{"mode": "fc7"}, {"lr": 0.0}, {"crop_scale": [0.5, 0.1]}, {"n_iterations": 0}])

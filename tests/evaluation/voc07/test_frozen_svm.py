@@ -1,6 +1,5 @@
 """Linear SVMs on VOC: the cost is chosen without the test images, few shots are few, a call goes on."""
 
-import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,8 +10,10 @@ from support.voc_folder import red_and_train
 
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.voc07 import linear_svm
-from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm, draw_rows
-from deepcluster.evaluation.voc07.linear_svm import LinearSvm, svm_scores, unit_rows
+from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
+from deepcluster.evaluation.voc07.linear_svm import svm_scores, unit_rows
+from deepcluster.evaluation.voc07.settings import LinearSvm
+from deepcluster.evaluation.voc07.svm_tasks import draw_rows
 from deepcluster.features.settings import Extraction
 from deepcluster.models.lenet import LeNet5
 from deepcluster.weights.recognise import Weights
@@ -125,18 +126,18 @@ def test_red_is_found_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     once = Voc07Svm(root=str(tmp_path), shots=[4], n_samples=1, num_workers=0).run(first)
     assert "map_area_shots_4_mean" in once and "map_area_shots_4_std" not in once  # one draw tells no deviation
 
-    state = tmp_path / "out/voc07_svm.json"
-    stored = json.loads(state.read_text())
-    stored["results"] = {key: value for key, value in stored["results"].items() if not key.startswith("4/")}
-    state.write_text(json.dumps(stored))  # as if stopped before
+    state = tmp_path / "out/voc07_svm.state"
+    stored = torch.load(state, weights_only=True)
+    stored["content"] = {key: value for key, value in stored["content"].items() if not key.startswith("4/")}
+    torch.save(stored, state)  # as if stopped before
     learned = []
     monkeypatch.setattr(
-        "deepcluster.evaluation.voc07.frozen_svm.svm_scores",
+        "deepcluster.evaluation.voc07.svm_tasks.svm_scores",
         lambda *arguments, **keys: learned.append(1) or svm_scores(*arguments, **keys),
     )
     assert asked.run(context(tmp_path / "out")) == results and len(learned) == 6
     asked.svm.few_cost = 3.0
-    with pytest.raises(ValueError, match=r"its few_cost is 1\.0, this one's is 3\.0; choose another output_dir"):
+    with pytest.raises(ValueError, match=r"its evaluation\.svm\.few_cost is 1\.0, this one's is 3\.0"):
         asked.run(context(tmp_path / "out"))
 
 

@@ -1,6 +1,7 @@
 """How well scores rank the positives: precision and recall, and four ways to make one number of them.
 
-The rules differ by some percent on the same ranking, so a figure means nothing without the rule's name.
+The rules differ by some percent on the same ranking, so a figure means nothing without the rule's name. torchmetrics
+and scikit-learn have one of the four, :func:`step_area`, torchmetrics in float32; tests compare with both.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 TIE_BREAK = 1e-5  # original: eval_voc_classif.py takes it off the score of every positive
-_HAIR = 1e-9  # so that 3 of 10 positives reach a recall of 0.3, whatever the rounding
+_SLACK = 1e-9  # 3 of 10 positives reach a recall of 0.3 also where 3 / 10 was rounded down
 
 
 class Curve(NamedTuple):
@@ -43,7 +44,7 @@ def precision_recall(scores: Tensor, positive: Tensor) -> Curve:
 
 def eleven_point(curve: Curve) -> float:
     """Mean over the recalls 0, 0.1, ..., 1 of the best precision at that recall or a higher one (VOC2007's rule)."""
-    best = [curve.precision[curve.recall >= step / 10 - _HAIR].max() for step in range(11)]
+    best = [curve.precision[curve.recall >= step / 10 - _SLACK].max() for step in range(11)]
     return float(torch.stack(best).mean())
 
 
@@ -88,15 +89,17 @@ def class_average_precisions(scores: Tensor, labels: Tensor) -> dict[str, list[f
     assert scores.shape == labels.shape
     if not bool((labels == 1).any()):
         raise ValueError("no test image shows any of the classes, so there is no average precision")
-    found: dict[str, list[float]] = {rule: [] for rule in RULES}
+    by_rule: dict[str, list[float]] = {rule: [] for rule in RULES}
     for column in range(labels.shape[1]):
         counted = labels[:, column] >= 0
         positive = labels[counted, column] == 1
         for rule, value in RULES.items():
-            found[rule].append(value(scores[counted, column], positive) if bool(positive.any()) else float("nan"))
-    return found
+            by_rule[rule].append(value(scores[counted, column], positive) if bool(positive.any()) else float("nan"))
+    return by_rule
 
 
-def means(found: dict[str, list[float]]) -> dict[str, float]:
+def means(by_rule: dict[str, list[float]]) -> dict[str, float]:
     """map_RULE: the mean over the classes that have one."""
-    return {f"map_{rule}": float(torch.tensor(values, dtype=torch.float64).nanmean()) for rule, values in found.items()}
+    return {
+        f"map_{rule}": float(torch.tensor(values, dtype=torch.float64).nanmean()) for rule, values in by_rule.items()
+    }

@@ -1,16 +1,19 @@
-"""PASCAL VOC's classification lists: image files, and for each image which classes it shows. Used by voc07.py.
+"""PASCAL VOC's classification lists: image files, and for each image which classes it shows.
 
 VOC2007/JPEGImages/000005.jpg
 VOC2007/ImageSets/Main/chair_trainval.txt    000005  1
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import FileImages
 
 LISTS = Path("ImageSets", "Main")
@@ -90,18 +93,18 @@ def read_split(folder: Path, name: str, n_channels: int) -> VocSplit:
     """
     lists = _class_lists(folder, name)
     if not lists:
-        there = sorted({file.stem.rpartition("_")[2] for file in (folder / LISTS).glob("*_*.txt")})
+        splits = sorted({file.stem.rpartition("_")[2] for file in (folder / LISTS).glob("*_*.txt")})
         raise FileNotFoundError(
-            f"{folder / LISTS} has no lists *_{name}.txt; it has lists of {', '.join(there) or 'no split'}"
+            f"{folder / LISTS} has no lists *_{name}.txt; it has lists of {', '.join(splits) or 'no split'}"
         )
     codes = {class_name: _read_list(file) for class_name, file in lists.items()}
-    whole = folder / LISTS / f"{name}.txt"
-    ordered = whole.read_text().split() if whole.is_file() else []
+    in_order = folder / LISTS / f"{name}.txt"
+    ordered = in_order.read_text().split() if in_order.is_file() else []
     names = list(dict.fromkeys([*ordered, *(image for of_class in codes.values() for image in of_class)]))
     if not names:
         raise ValueError(f"the lists *_{name}.txt in {folder / LISTS} are empty")
-    there_files = set(os.listdir(folder / IMAGES))
-    missing = [image for image in names if f"{image}.jpg" not in there_files]
+    files = set(os.listdir(folder / IMAGES))
+    missing = [image for image in names if f"{image}.jpg" not in files]
     if missing:
         raise FileNotFoundError(
             f"{len(missing):,} of {len(names):,} images of the lists *_{name}.txt are not in {folder / IMAGES}, first "
@@ -146,6 +149,19 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
         differ = sorted(set(learned.classes) ^ set(tested.classes))
         raise ValueError(f"{train} and {test} have lists of different classes in {folder / LISTS}: {', '.join(differ)}")
     return learned, tested
+
+
+@contextmanager
+def naming_damage(images: FileImages) -> Iterator[None]:
+    """A damaged image is refused with what helps here; the reader's own advice is for data=folder.
+
+    Raises:
+        ValueError: in place of BrokenImage.
+    """
+    try:
+        yield
+    except BrokenImage as error:
+        raise ValueError(f"an image in {images.root} is damaged ({error}); unpack it again") from error
 
 
 def _class_lists(folder: Path, split: str) -> dict[str, Path]:

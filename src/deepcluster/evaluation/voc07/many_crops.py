@@ -1,6 +1,6 @@
-"""Several random crops of each image file, for tests that add up what a network says of them. Used by voc07.py.
+"""Several random crops of each image file, for tests that add up a network's answers to them. Next: crop_scores.py.
 
-They are cut in the workers, so that a file is decoded once.
+The reading processes cut them, so that a file is decoded once.
 """
 
 import torch

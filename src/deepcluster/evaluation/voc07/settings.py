@@ -1,0 +1,80 @@
+"""Settings of VOC2007's fine-tuning and of its SVMs. They import nothing that computes."""
+
+from dataclasses import dataclass
+
+from deepcluster.system.setting import check, setting
+
+
+@dataclass(kw_only=True)
+class FineTuning:
+    """How the network is fine-tuned; the defaults are those of the 2018 code (original: eval_voc_classif.py, .sh).
+
+    Args:
+        mode: "fc6_8": the convolutions stay as they are, the linear layers are learned; "all": everything is.
+        train_batchnorm: in fc6_8 also learn scale and shift of the convolutions' BatchNorm (72.0 mAP with, 70.4
+            without, by the original's README). The running mean and variance are used and kept in either mode.
+        n_iterations: batches in all.
+        batch_size: images per batch.
+        lr: learning rate of SGD.
+        lr_halved_every: iterations after which it is halved.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        max_grad_norm: the gradient's length is cut to this.
+        linear_std: standard deviation of the fresh weights of the network's linear layers (fc6, fc7).
+        linear_bias: their biases, and the new head's.
+        crop_scale: smallest and largest share of the image's area in a crop.
+        crop_ratio: smallest and largest width / height of a crop.
+        flip: flip every second crop.
+        state_every: iterations between two writings of voc07.state, from which a call with the same output_dir
+            goes on; the last iteration is always written.
+    """
+
+    mode: str = setting("fc6_8", one_of=("fc6_8", "all"))
+    train_batchnorm: bool = True
+    n_iterations: int = setting(80_000, at_least=1)
+    batch_size: int = setting(16, at_least=2)
+    lr: float = setting(0.003, above=0)
+    lr_halved_every: int = setting(5_000, at_least=1)
+    momentum: float = setting(0.9, at_least=0, below=1)
+    weight_decay: float = setting(1e-6, at_least=0, below=1)
+    max_grad_norm: float = setting(10.0, above=0)
+    linear_std: float = setting(0.01, above=0)
+    linear_bias: float = 0.1
+    crop_scale: list[float] = setting([0.1, 0.5], above=0, at_most=1)
+    crop_ratio: list[float] = setting([1.0, 1.0], above=0)
+    flip: bool = True
+    state_every: int = setting(1_000, at_least=1)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.training")
+        for name, limits in (("crop_scale", self.crop_scale), ("crop_ratio", self.crop_ratio)):
+            if len(limits) != 2 or limits[0] > limits[1]:
+                raise ValueError(f"evaluation.training.{name} must be [smallest, largest], got {list(limits)}")
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, from 0."""
+        return self.lr * 0.5 ** (iteration // self.lr_halved_every)
+
+
+@dataclass(kw_only=True)
+class LinearSvm:
+    """scikit-learn's LinearSVC (squared hinge, L2) on features of length 1, as in Goyal et al. 2019.
+
+    Args:
+        costs: values of C to choose from, by the average precision on held-out folds.
+        n_folds: parts of the training images, each of which is held out once (Goyal et al.: 3).
+        few_cost: C where a class has fewer positives than folds, so that there is nothing to choose by.
+        positive_weight: how much more a positive counts (Goyal et al.: 2).
+        max_iter: of liblinear; an SVM that it stops is used as it is, and the number of such SVMs is printed.
+    """
+
+    costs: list[float] = setting([0.1, 1.0, 10.0, 100.0], above=0)
+    n_folds: int = setting(3, at_least=2)
+    few_cost: float = setting(1.0, above=0)
+    positive_weight: float = setting(2.0, above=0)
+    max_iter: int = setting(2000, at_least=1)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.svm")
+        if not self.costs:
+            raise ValueError("evaluation.svm.costs must name at least one cost, got []")

@@ -1,0 +1,55 @@
+"""Frozen features of the fixed centre crop, for linear SVMs. Next: svm_tasks.py."""
+
+import torch
+from torch import Tensor
+
+from deepcluster.data.images import FileImages
+from deepcluster.data.loader import n_workers
+from deepcluster.data.settings import Data
+from deepcluster.data.views import FeatureView
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.voc07.linear_svm import FloatArray, unit_rows
+from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.features.inference import inference_copy
+from deepcluster.models.backbone import FEATURES, Backbone, pool_maps
+
+
+def check_stage(backbone: Backbone, stage: str | None) -> None:
+    """Refuse a stage that the network does not have; "features" and None always are there.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if stage not in (None, FEATURES):
+        backbone.check_stage(stage)
+
+
+def unit_features(
+    context: EvaluationContext, images: FileImages, stage: str | None, num_workers: int | None
+) -> FloatArray:
+    """Features (N, M) of all images, brought to length 1.
+
+    Args:
+        stage: whose maps are read, pooled; None: the last convolutional one; "features": what is clustered.
+        num_workers: processes that decode; None: one per core, at most 8.
+    """
+    card = context.card
+    network = inference_copy(context.backbone, dtype=context.dtype, channels_last=True).to(context.device)
+
+    def forward(batch: Tensor) -> Tensor:
+        if stage is None:
+            return network.convolutional(batch)
+        if stage == FEATURES:
+            return network(batch)  # type: ignore[no-any-return]
+        return pool_maps(network.stage(batch, stage)).flatten(1)
+
+    source = FeaturePass(
+        network=forward,
+        images=images,
+        view=FeatureView(int(card["image_size"]), card["resize"], card["mean"], card["std"], on_files=True),
+        batch_size=context.extraction.batch_size,
+        num_workers=n_workers(Data(num_workers=num_workers), images),
+        device=context.device,
+        dtype=context.dtype,
+    )
+    return unit_rows(collect(source, torch.arange(len(images))))

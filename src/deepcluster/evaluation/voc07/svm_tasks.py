@@ -1,0 +1,133 @@
+"""Which SVMs are learned: one for each class and draw of images. Next: svm_report.py."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.kept_work import KeptWork
+from deepcluster.evaluation.voc07.average_precision import RULES, class_average_precisions
+from deepcluster.evaluation.voc07.linear_svm import FloatArray, svm_scores
+from deepcluster.evaluation.voc07.lists import ABSENT, PRESENT, VocSplit
+from deepcluster.evaluation.voc07.settings import LinearSvm
+from deepcluster.system.seeding import generator, mix
+
+NAME = "voc07_svm"
+
+
+class SplitFeatures(NamedTuple):
+    """Features (N, M) of a split's images, rows of length 1."""
+
+    x: FloatArray
+    split: VocSplit
+
+
+@dataclass(frozen=True)
+class Task:
+    """One SVM: of which class, learned from which draw of how many positives (None: all images)."""
+
+    shots: int | None
+    sample: int
+    column: int
+    class_name: str
+
+    @property
+    def key(self) -> str:
+        """Its name among the kept results."""
+        return f"{'all' if self.shots is None else self.shots}/{self.sample}/{self.class_name}"
+
+    def measure(self, learned: SplitFeatures, tested: SplitFeatures, svm: LinearSvm, seed: int) -> dict[str, Any]:
+        """Learn and test: the average precision by each rule (None without a positive), cost, converged."""
+        own_seed = mix(seed, "voc07_svm", str(self.shots), self.sample, self.class_name)
+        rows = draw_rows(learned.split.labels, self.column, self.shots, own_seed).numpy()
+        positive = learned.split.labels[:, self.column].numpy()[rows] == PRESENT
+        answer = svm_scores(learned.x[rows], positive, tested.x, svm, seed=own_seed)
+        numbers: dict[str, Any] = {"cost": answer.cost, "converged": answer.converged}
+        labels = tested.split.labels[:, self.column, None]
+        if not bool((labels == PRESENT).any()):
+            return numbers | dict.fromkeys(RULES)
+        by_rule = class_average_precisions(torch.from_numpy(np.asarray(answer.scores))[:, None], labels)
+        return numbers | {rule: values[0] for rule, values in by_rule.items()}
+
+
+def plan_tasks(split: VocSplit, shots: Sequence[int | None], n_samples: int, say: Callable[[str], None]) -> list[Task]:
+    """The SVMs to learn from a split; numbers of shots that a class has not are left out, and said.
+
+    Raises:
+        ValueError: if nothing is left, or all images of a class are of one kind.
+    """
+    n_positive, n_negative = ((split.labels == code).sum(0) for code in (PRESENT, ABSENT))
+    fewest, rarest = int(n_positive.min()), split.classes[int(n_positive.argmin())]
+    if fewest < 1:
+        raise ValueError(f"no image of {split.name} shows a {rarest}; an SVM needs positives")
+    if int(n_negative.min()) < 1:
+        everywhere = split.classes[int(n_negative.argmin())]
+        raise ValueError(f"no image of {split.name} is without a {everywhere}; an SVM needs negatives")
+    too_many = [n for n in shots if n is not None and n > fewest]
+    if too_many:
+        left_out = ", ".join(map(str, too_many))
+        say(f"{split.name} has {fewest} images of {rarest}: left out evaluation.shots {left_out}")
+    tasks = [
+        Task(n, sample, column, class_name)
+        for n in dict.fromkeys(n for n in shots if n not in too_many)
+        for sample in range(1 if n is None else n_samples)
+        for column, class_name in enumerate(split.classes)
+    ]
+    if not tasks:
+        raise ValueError(
+            f"evaluation.shots={list(shots)}: {split.name} has {fewest} images of {rarest}; lower it or add null"
+        )
+    return tasks
+
+
+def learn_svms(
+    tasks: Sequence[Task],
+    features: Callable[[], Sequence[SplitFeatures]],
+    svm: LinearSvm,
+    *,
+    seed: int,
+    kept: KeptWork,
+    progress: Teller,
+) -> dict[str, dict[str, Any]]:
+    """What :meth:`Task.measure` gives, by the tasks' keys; those that are kept are not learned again.
+
+    Args:
+        features: called if an SVM must be learned: of the split to learn from and of the one to test on.
+    """
+    results: dict[str, dict[str, Any]] = kept.read(NAME) or {}
+    if results:
+        progress.say(f"going on after {len(results)} SVMs from {kept.file(NAME)}")
+    missing = [task for task in tasks if task.key not in results]
+    if not missing:
+        return results
+    learned, tested = features()
+    progress.say(f"{learned.x.shape[1]:,} features of {len(learned.x):,} and {len(tested.x):,} images")
+    with progress.bar("SVMs", len(missing), "svm") as advance:
+        for task in missing:
+            results[task.key] = task.measure(learned, tested, svm, seed)
+            last_of_draw = task.column == len(learned.split.classes) - 1
+            if task.shots is None or last_of_draw or task is missing[-1]:  # few shots take milliseconds
+                kept.write(NAME, results)
+            advance(1)
+    return results
+
+
+def draw_rows(labels: Tensor, column: int, shots: int | None, seed: int) -> Tensor:
+    """The images from which a class is learned, ascending; difficult and unnamed ones never.
+
+    Args:
+        labels: (N, C): 1 present, 0 absent, -1 masked.
+        column: the class.
+        shots: so many positives at random, and (C - 1) x shots negatives or what there is; None: all.
+    """
+    positives, negatives = ((labels[:, column] == code).nonzero()[:, 0] for code in (PRESENT, ABSENT))
+    if shots is not None:
+        random = generator(seed, "shots")
+        positives = positives[torch.randperm(len(positives), generator=random)[:shots]]
+        n_negatives = max(1, labels.shape[1] - 1) * shots
+        negatives = negatives[torch.randperm(len(negatives), generator=random)[:n_negatives]]
+    return torch.cat([positives, negatives]).sort().values
