@@ -4,7 +4,7 @@
     python -m benchmarks.coates --filters 4000 --folds 3 -- data=parquet data.root=DIR
 
 The papers' classifier is a linear SVM, one against the rest, on the squared hinge, |w|^2 / 2 + C mean(hinge^2),
-features standardised with 0.01 added to each variance. C is chosen on the first fold, from --costs. Ours is run.py's
+features standardised with 0.01 added to each variance. C is chosen on the first fold, from --costs. Ours is train.py's
 probe. Both learn from nine tenths of the training images, fold after fold, and from all of them for the test images;
 the first 1,000 of these are told apart (of the files in Hugging Face's layout that were at hand only these are
 exact). Overrides are train.py's.

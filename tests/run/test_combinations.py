@@ -28,7 +28,7 @@ from deepcluster.app.train_command import own_process_group
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.sources import load as sources
 from deepcluster.models.backbone import Backbone
-from deepcluster.run import train as run
+from deepcluster.run.train import train
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 from deepcluster.weights.network import build_backbone
@@ -152,7 +152,7 @@ def trained(folder: Path, *overrides: str) -> dict[str, Any]:
     """The summary of a run in this process."""
     made = settings(*overrides)
     with own_process_group(list(overrides), folder):
-        return run.train(made, folder)
+        return train(made, folder)
 
 
 def drawn(arch: str, n_channels: int, seed: int) -> tuple[Backbone, dict[str, Any]]:

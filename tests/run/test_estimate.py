@@ -16,10 +16,10 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
-from deepcluster.run import train as run
 from deepcluster.run.costs import Costs
 from deepcluster.run.estimate import Plan, Sizes
 from deepcluster.run.parts import Parts, build_parts
+from deepcluster.run.train import train
 from deepcluster.settings.resume import resumed
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
@@ -158,14 +158,14 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is measured changes neither the weights nor the random numbers that a run draws."""
-    assert run.train(settings("estimate=true"), tmp_path / "a") == {}
+    assert train(settings("estimate=true"), tmp_path / "a") == {}
     assert not (tmp_path / "a").exists()
     told = capsys.readouterr().out
     assert "6 reassignments and 3 epochs" in told and "200 x 8 reduced features in float32" in told
-    plain = run.train(settings(), tmp_path / "b")
+    plain = train(settings(), tmp_path / "b")
     assert "estimate   " not in capsys.readouterr().out  # not worth its seconds
     monkeypatch.setattr(estimate, "MEASURED_FROM", 100)
-    measured = run.train(settings(), tmp_path / "c")
+    measured = train(settings(), tmp_path / "c")
     assert "estimate   extraction" in capsys.readouterr().out
     assert measured["trained"] == plain["trained"] and measured["untrained"] == plain["untrained"]
     clusters = [(tmp_path / name / "clusters.csv").read_bytes() for name in "bc"]
@@ -198,10 +198,10 @@ def test_measuring_leaves_the_network_and_the_random_state() -> None:
 def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Less memory on the day of the resume must not change the numbers."""
     chosen = settings("extraction.store=disk", "extraction.store_dtype=float16", "trainer.max_epochs=1")
-    run.train(chosen, tmp_path)
+    train(chosen, tmp_path)
     assert "200 x 8 reduced features in float16, 0 MB, in a file mapped from" in capsys.readouterr().out
     auto = tmp_path / "auto"
-    run.train(settings("trainer.max_epochs=1"), auto)
+    train(settings("trainer.max_epochs=1"), auto)
     assert read_stored_config(auto / "config.yaml").extraction.store_dtype == "float32"
     cfg = compose("train", [f"resume={auto}", "extraction.store=disk"])
     again = train_config(resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))

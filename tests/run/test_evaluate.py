@@ -11,9 +11,9 @@ from support.configs import CONFIGS
 
 from deepcluster.app import command_line
 from deepcluster.clustering.metrics import nmi
-from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.parts import build_parts
+from deepcluster.run.train import train
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
 
@@ -69,7 +69,7 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
         "evaluation.enabled=false",
     ]
     run_folder = tmp_path / "run"
-    run.train(train_config(compose("train", [*typed, "arch=lenet5_bn", "trainer.max_epochs=0"])), run_folder)
+    train(train_config(compose("train", [*typed, "arch=lenet5_bn", "trainer.max_epochs=0"])), run_folder)
     file = run_folder / "config.yaml"
     file.write_text(file.read_text() + "of_another_version: 1\n")
 

@@ -12,8 +12,8 @@ from support.configs import CONFIGS
 from deepcluster.app import command_line
 from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Representation
-from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
+from deepcluster.run.train import train
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.resume import resumed
 from deepcluster.settings.train import TrainConfig, train_config
@@ -35,7 +35,7 @@ def settings(*overrides: str) -> TrainConfig:
 
 
 def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path) -> None:
-    summary = run.train(settings(*COATES, "trainer.max_epochs=0"), tmp_path / "run")
+    summary = train(settings(*COATES, "trainer.max_epochs=0"), tmp_path / "run")
     measured, before = summary["trained"], summary["untrained"]
     assert summary["epochs"] == 0 and measured["knn_accuracy"] > 0.3 and before["knn_accuracy"] is None
     stored = checkpoint.load_checkpoint(tmp_path / "run")
@@ -48,17 +48,17 @@ def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path)
 
 def test_a_network_without_weights_is_not_trained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"trainer.max_epochs=2, but .* set trainer.max_epochs=0"):
-        run.train(settings(*COATES, "trainer.max_epochs=2"), tmp_path)
+        train(settings(*COATES, "trainer.max_epochs=2"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path) -> None:
     lenet = ["arch=lenet5", "data.size=32", "init=kmeans_patches", "init.n_patches=1000"]
-    first = run.train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
+    first = train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
     start = checkpoint.load_checkpoint(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
     longer = train_config(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
-    second = run.train(longer, tmp_path)
+    second = train(longer, tmp_path)
     assert (first["epochs"], second["epochs"]) == (0, 1)
     assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]
     moved = checkpoint.load_checkpoint(tmp_path / "checkpoints" / "last.ckpt").backbone["features.conv1.0.weight"]

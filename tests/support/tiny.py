@@ -28,9 +28,9 @@ from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.optimizer import Optimizer
-from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule
+from deepcluster.training.world_size_change import WorldSizeChange
 
 N_IMAGES, K, BATCH = 96, 6, 16
 MEAN, STD = [0.5], [0.25]
@@ -177,7 +177,7 @@ def build(
             "logger": False,
             "callbacks": [
                 reassign,
-                OtherProcesses(n_per_epoch=reassign.n_images_per_epoch, batch_size=BATCH, progress=Progress()),
+                WorldSizeChange(n_per_epoch=reassign.n_images_per_epoch, batch_size=BATCH, progress=Progress()),
                 LastCheckpoint(folder, every_n_steps=every_n_steps),
                 seen,
             ],
@@ -191,10 +191,11 @@ def build(
     batches = TrainingImages(
         pictures,
         view,
-        data,
+        batch_size=BATCH,
+        num_workers=num_workers,
+        persistent_workers=persistent_workers,
         seed=seed,
         n_per_epoch=reassign.n_images_per_epoch,
-        num_workers=num_workers,
         before_epoch=lambda: reassign.begin_epoch(built),
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)

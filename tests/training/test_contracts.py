@@ -1,4 +1,4 @@
-"""The order of an epoch and exact resume (DESIGN.md, contracts 1, 2, 6, 7), with workers, where order matters."""
+"""The order of an epoch and exact resume (docs/design.md, contracts 1, 2, 6, 7), with workers, where order matters."""
 
 from collections.abc import Callable
 from pathlib import Path

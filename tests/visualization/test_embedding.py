@@ -13,8 +13,8 @@ from support.configs import CONFIGS
 
 from deepcluster.app import command_line
 from deepcluster.data.images import FileImages, MemoryImages
-from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
+from deepcluster.run.train import train
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.train import train_config
 from deepcluster.visualization import embedding_charts
@@ -106,7 +106,7 @@ def finished(tmp_path_factory) -> Iterator[Path]:
     small = ["data.limit=120", "data.size=32", "arch=lenet5", "reduction.dim=8", "clustering.k=5"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         settings = compose("train", [*small, "evaluation.enabled=false", "trainer.max_epochs=0"])
-        run.train(train_config(settings), folder)
+        train(train_config(settings), folder)
         yield folder
 
 

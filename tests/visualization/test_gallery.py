@@ -16,8 +16,8 @@ from support.configs import CONFIGS
 from torch import Tensor
 
 from deepcluster.app import command_line
-from deepcluster.run import train as run
 from deepcluster.run.evaluate import evaluate
+from deepcluster.run.train import train
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.train import train_config
 from deepcluster.visualization.gallery import Gallery
@@ -184,7 +184,7 @@ def finished(request, hydra, tmp_path_factory) -> Path:
     folder: Path = tmp_path_factory.mktemp(request.param) / "run"
     small = ["data.limit=120", "data.size=32", "arch=lenet5", "reduction.dim=8", "evaluation.enabled=false"]
     kind = ["clustering=pic"] if request.param == "pic" else ["clustering.k=5"]
-    run.train(train_config(compose("train", [*small, *kind, "trainer.max_epochs=0"])), folder)
+    train(train_config(compose("train", [*small, *kind, "trainer.max_epochs=0"])), folder)
     return folder
 
 
@@ -227,7 +227,7 @@ def test_other_images_get_the_nearest_centroid(finished, tmp_path):
 def test_a_page_tells_that_a_checkpoint_of_a_run_that_goes_on_has_older_clusters(hydra, tmp_path):
     folder = tmp_path / "run"
     small = ["data.limit=60", "arch=lenet5", "reduction.dim=4", "clustering.k=3", "evaluation.enabled=false"]
-    run.train(train_config(compose("train", [*small, "trainer.max_epochs=1"])), folder)
+    train(train_config(compose("train", [*small, "trainer.max_epochs=1"])), folder)
     told = "from before the last epoch of training"
     for file, older in (("last", True), ("final", False)):
         ckpt = str(folder / "checkpoints" / f"{file}.ckpt")

@@ -24,10 +24,10 @@ from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoin
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.other_processes import OtherProcesses
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
 from deepcluster.training.report import EpochReport, TrainingBar
+from deepcluster.training.world_size_change import WorldSizeChange
 from deepcluster.visualization.clusters_picture import clusters_picture
 from deepcluster.weights import checkpoint
 
@@ -100,7 +100,7 @@ def assemble(
     callbacks: list[pl.Callback] = [
         *([] if follow is None else [FollowChildren(follow)]),
         conductor,
-        OtherProcesses(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
+        WorldSizeChange(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
         EpochReport(conductor, parts.progress, record),
         LastCheckpoint(
             folder,
@@ -127,10 +127,11 @@ def assemble(
     batches = TrainingImages(
         parts.images,
         parts.train_view,
-        config.data,
+        batch_size=batch_size,
+        num_workers=parts.num_workers,
+        persistent_workers=config.data.persistent_workers,
         seed=config.seed,
         n_per_epoch=n_per_epoch,
-        num_workers=parts.num_workers,
         before_epoch=lambda: conductor.begin_epoch(trainer),
     )
     split, evaluation = None, config.evaluation

@@ -102,7 +102,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     max_epochs, resumes = config.trainer["max_epochs"], bool(checkpoints(folder))
     figures = stored_figures(folder / UNTRAINED) if resumes else None
     measures_again = resumes and figures is None and measures_untrained(config.evaluation, max_epochs)
-    # A resumed run takes its weights from the checkpoint; only to measure it anew is the untrained network needed.
+    # A resumed run takes its weights from the checkpoint: the initial ones are needed only to be measured again.
     parts = build_parts(
         config, initialise=not resumes or measures_again, folder=folder, reuse=not resumes, shared=shared
     )

@@ -7,17 +7,18 @@ from torch import Tensor
 
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import EpochLoader
-from deepcluster.data.settings import Data
 from deepcluster.data.views import TrainView
 
 
 class TrainingImages(pl.LightningDataModule):
-    """Builds the loader when the process knows its rank.
+    """Builds the loader once the process knows its rank.
 
     Args:
         images: the N training images.
         view: the augmentation.
-        settings: batch size and workers.
+        batch_size: images per step and process.
+        num_workers: processes that read images.
+        persistent_workers: keep them from epoch to epoch.
         seed: of the run.
         n_per_epoch: images drawn per epoch over all ranks.
         before_epoch: called when an epoch's first batch is asked for; gives the epoch and its indices.
@@ -27,20 +28,22 @@ class TrainingImages(pl.LightningDataModule):
         self,
         images: ImageSet,
         view: TrainView,
-        settings: Data,
         *,
+        batch_size: int,
+        num_workers: int,
+        persistent_workers: bool,
         seed: int,
         n_per_epoch: int,
-        num_workers: int,
         before_epoch: Callable[[], tuple[int, Tensor]],
     ) -> None:
         super().__init__()
         self.images = images
         self.view = view
-        self.settings = settings
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.persistent_workers = persistent_workers
         self.seed = seed
         self.n_per_epoch = n_per_epoch
-        self.num_workers = num_workers
         self.before_epoch = before_epoch
         self._loader: EpochLoader | None = None
 
@@ -49,9 +52,9 @@ class TrainingImages(pl.LightningDataModule):
         self._loader = EpochLoader(
             self.images,
             self.view,
-            batch_size=self.settings.batch_size,
+            batch_size=self.batch_size,
             num_workers=self.num_workers,
-            persistent_workers=self.settings.persistent_workers,
+            persistent_workers=self.persistent_workers,
             seed=self.seed,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,

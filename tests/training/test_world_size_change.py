@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import tiny
 
-from deepcluster.training.other_processes import count_again
+from deepcluster.training.world_size_change import count_again
 
 
 def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

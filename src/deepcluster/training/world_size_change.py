@@ -1,8 +1,8 @@
-"""A checkpoint of some processes goes on with another number of them: the same images are seen, none twice.
+"""A run is resumed with another number of processes: the same images are seen, none twice.
 
-With the same number a resume is exact (DESIGN.md, contract 7). With another one the steps take more or fewer images,
-so the weights come out otherwise; the epoch goes on at the image where it stood. Lightning counts batches, and is told
-here how many of the new, larger or smaller ones are done.
+With the same number a resume is exact (docs/design.md, contract 7). With another one a step takes more or fewer images,
+so the weights come out otherwise; the epoch goes on at the image where it stood. Lightning counts batches: here its
+counts are changed to batches of the new size.
 """
 
 import math
@@ -14,8 +14,8 @@ from deepcluster.data.loader import moved
 from deepcluster.system.progress import Progress
 
 
-class OtherProcesses(pl.Callback):
-    """Rewrites a checkpoint, as it is read, for the number of processes that there are now.
+class WorldSizeChange(pl.Callback):
+    """Rewrites a checkpoint, while it is read, for the present number of processes.
 
     Args:
         n_per_epoch: images drawn per epoch over all processes.
