@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from deepcluster.system.setting import check
+
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
 
 
 @dataclass(kw_only=True)
 class Evaluator:
-    """One evaluation. settings/options.py's EVAL_OPTIONS names them all.
+    """One evaluation. settings/options.py's EVAL_OPTIONS names them all. Limits of settings are checked here.
 
     Args:
         kind: its name.
@@ -23,6 +25,9 @@ class Evaluator:
     needs_checkpoint: ClassVar[bool] = True  # else it also runs without ckpt, on untrained networks of `arch`
 
     kind: str
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Measure or draw: print the result, leave files in the context's folder.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -48,9 +48,6 @@ class Embedding(Evaluator):
     k: int = setting(10, at_least=1)
     clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
     thumbnails: int = setting(48, at_least=0, at_most=200)
-
-    def __post_init__(self) -> None:
-        check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Write embedding.csv and embedding_clusters.png, embedding_labels.png, embedding_thumbnails.png.

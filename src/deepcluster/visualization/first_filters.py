@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -27,9 +27,6 @@ class FirstFilters(Evaluator):
     kind: str = "first_filters"
     n_columns: int | None = setting(None, at_least=1)
     zoom: int | None = setting(None, at_least=1)
-
-    def __post_init__(self) -> None:
-        check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Draw.

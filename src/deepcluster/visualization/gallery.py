@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 from deepcluster.visualization.gallery_orders import ORDERS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Gallery(Evaluator):
     clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if not self.formats or {*self.formats} - {"html", "png"}:
             raise ValueError(f"evaluation.formats must name some of html, png, got {list(self.formats)}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 from deepcluster.visualization.ascent_recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class GradientAscent(Evaluator):
     singles: bool = False
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if self.channels is not None and not self.channels:
             raise ValueError("evaluation.channels=[] names no channel; null draws all")
 

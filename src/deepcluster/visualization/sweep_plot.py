@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepcluster.visualization.charts import LINES, SMALL, figure, plain, save
 
@@ -57,6 +57,14 @@ class Axes:
     scattered: bool = False
 
 
+class Line(NamedTuple):
+    """The runs that share the values of `Axes.lines`, and their colour."""
+
+    values: tuple[str, ...]
+    points: list[Point]
+    colour: Any
+
+
 def choose_axes(points: list[Point]) -> Axes | None:
     """The numeric key with the most values goes along x, K before others; None where nothing differs."""
     keys = [key for key in dict.fromkeys(key for p in points for key in p.values) if len(_values(points, key)) > 1]
@@ -97,45 +105,42 @@ def draw(points: list[Point], file: Path) -> bool:
     panels = [panel for panel in PANELS if _has(points, panel[0])] or [p for p in WITHOUT_LABELS if _has(points, p[0])]
     if axes is None or not panels:
         return False
-    groups = list(dict.fromkeys(_group(p, axes) for p in _in_order(points, axes)))
-    colours = _colours(groups, axes)
+    groups: dict[tuple[str, ...], list[Point]] = {}
+    for point in _in_order(points, axes):
+        groups.setdefault(_group(point, axes), []).append(point)
+    colours = _colours(list(groups), axes)
+    lines = [Line(group, own, colour) for (group, own), colour in zip(groups.items(), colours, strict=True)]
     drawn = figure(3.1 * len(panels) + 0.3, 3.0 + (0.35 if axes.lines else 0.15))
     flat = drawn.subplots(1, len(panels), squeeze=False)[0]
     for axis, (name, title, factor, unit) in zip(flat, panels, strict=True):
-        _panel(axis, points, axes, groups, colours, name, factor)
+        _panel(axis, axes, lines, _constant(points, axes, f"untrained/{name}"), name, factor)
         axis.set_title(title + (f" ({unit})" if unit else ""), fontsize=10)
         _tidy(axis, axes)
-    _legend(drawn, points, axes, groups, colours)
+    _legend(drawn, points, axes, lines)
     save(drawn, file, dpi=160)
     return True
 
 
-def _panel(
-    axis: Any,
-    points: list[Point],
-    axes: Axes,
-    groups: list[tuple[str, ...]],
-    colours: list[Any],
-    name: str,
-    factor: float,
-) -> None:
-    constant = _constant(points, axes, f"untrained/{name}")
-    if constant is not None:
-        axis.axhline(factor * constant, color=UNTRAINED, linestyle="--", linewidth=1.1, zorder=1)
-    for group, colour in zip(groups, colours, strict=True):
-        own = [p for p in points if _group(p, axes) == group]
-        if constant is None and not axes.scattered:
-            places, means, _ = _series(own, axes, f"untrained/{name}", factor)
-            axis.plot(places, means, "--", color=colour, linewidth=1.1, alpha=0.8, zorder=2)
+def _panel(axis: Any, axes: Axes, lines: list[Line], untrained: float | None, name: str, factor: float) -> None:
+    """One number along the axis; `untrained`: what it is for all untrained networks, if that is one value."""
+    if untrained is not None:
+        axis.axhline(factor * untrained, color=UNTRAINED, linestyle="--", linewidth=1.1, zorder=1)
+    for number, line in enumerate(lines):
         if axes.scattered:
-            axis.plot(*_scatter(own, axes, f"trained/{name}", factor), "o", color=colour, markersize=4, zorder=4)
+            known = [p for p in line.points if f"trained/{name}" in p.numbers]
+            places = [float(p.values[axes.x]) for p in known]
+            values = [factor * p.numbers[f"trained/{name}"] for p in known]
+            axis.plot(places, values, "o", color=line.colour, markersize=4, zorder=4)
             continue
-        places, means, spreads = _series(own, axes, f"trained/{name}", factor)
-        places = _beside(places, axes, number=groups.index(group), n=len(groups))
+        if untrained is None:
+            places, means, _ = _series(line.points, axes, f"untrained/{name}", factor)
+            axis.plot(places, means, "--", color=line.colour, linewidth=1.1, alpha=0.8, zorder=2)
+        places, means, spreads = _series(line.points, axes, f"trained/{name}", factor)
+        places = _beside(places, axes, number=number, n=len(lines))
         style = "-o" if axes.numeric else "o"
-        axis.plot(places, means, style, color=colour, linewidth=1.7, markersize=4, zorder=4)
+        axis.plot(places, means, style, color=line.colour, linewidth=1.7, markersize=4, zorder=4)
         if any(spreads):
-            axis.errorbar(places, means, spreads, fmt="none", ecolor=colour, elinewidth=1.1, capsize=2.5, zorder=3)
+            axis.errorbar(places, means, spreads, fmt="none", ecolor=line.colour, elinewidth=1.1, capsize=2.5, zorder=3)
 
 
 def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[float]:
@@ -145,11 +150,6 @@ def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[flo
     if axes.log:
         return [place * (high / low) ** step for place in places]
     return [place + step * (high - low) * (1 if axes.numeric else 4) for place in places]
-
-
-def _scatter(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[list[float], list[float]]:
-    known = [p for p in points if name in p.numbers]
-    return [float(p.values[axes.x]) for p in known], [factor * p.numbers[name] for p in known]
 
 
 def _series(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[list[float], list[float], list[float]]:
@@ -196,16 +196,16 @@ def _tidy(axis: Any, axes: Axes) -> None:
     axis.margins(y=0.08)
 
 
-def _legend(drawn: Any, points: list[Point], axes: Axes, groups: list[tuple[str, ...]], colours: list[Any]) -> None:
+def _legend(drawn: Any, points: list[Point], axes: Axes, lines: list[Line]) -> None:
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
     if axes.lines:
-        for group, colour in zip(groups, colours, strict=True):
+        for line in lines:
             values = ", ".join(
-                f"{SHORT.get(k, k.rpartition('.')[2])} {v}" for k, v in zip(axes.lines, group, strict=True)
+                f"{SHORT.get(k, k.rpartition('.')[2])} {v}" for k, v in zip(axes.lines, line.values, strict=True)
             )
-            handles.append(Line2D([], [], color=colour, linewidth=1.7, marker="o", markersize=4, label=values))
+            handles.append(Line2D([], [], color=line.colour, linewidth=1.7, marker="o", markersize=4, label=values))
     if any(name.startswith("untrained/") for p in points for name in p.numbers):
         handles.append(Line2D([], [], color=UNTRAINED, linestyle="--", linewidth=1.1, label="untrained"))
     n_seeds = len({p.values[SEED] for p in points if SEED in p.values}) if axes.x != SEED else 0

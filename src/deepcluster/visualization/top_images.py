@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -42,7 +42,7 @@ class TopImages(Evaluator):
     tile: int = setting(64, at_least=8)
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if self.channels is not None and not self.channels:
             raise ValueError("evaluation.channels=[] names no channel; null shows all")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -44,9 +44,6 @@ class ClusterQuality(Evaluator):
     n_iter: int = setting(20, at_least=1)
     reduction: Reduction = field(default_factory=lambda: Reduction(dim=256))
     nmi_average: str = setting("arithmetic", one_of=("arithmetic", "geometric"))
-
-    def __post_init__(self) -> None:
-        check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Measure.

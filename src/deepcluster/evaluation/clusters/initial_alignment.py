@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 
 @dataclass(kw_only=True)
@@ -55,7 +55,7 @@ class InitialAlignment(Evaluator):
     predictor_dim: int = setting(128, at_least=1)
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         for name, values in (("k", self.k), ("dim", self.dim)):
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"evaluation.{name} must list at least one value, and none twice, got {list(values)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -66,7 +66,7 @@ class Retrieval(Evaluator):
     n_shown: int = setting(8, at_least=0, at_most=100)
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if self.sizes is not None and (not self.sizes or len({*self.sizes}) < len(self.sizes)):
             raise ValueError(f"evaluation.sizes must be different sizes in pixels, got {list(self.sizes)}")
         if self.queries is not None and not self.queries:
@@ -96,24 +96,25 @@ class Retrieval(Evaluator):
     def search(self, context: EvaluationContext) -> Search:
         """:meth:`run` without the picture: the rankings with their numbers."""
         from deepcluster.evaluation.retrieval import search
+        from deepcluster.evaluation.retrieval.layouts import retrieval_set
 
         stage = self.stage or (context.backbone.stages or ["none"])[-1]
         context.backbone.check_stage(stage)
         if self.root is None:
             raise ValueError("evaluation=retrieval needs evaluation.root=DIR, the folder of a retrieval set")
-        searched = search.checked_set(
-            self.root,
-            self.layout,
-            reference=self.reference,
-            queries=self.queries,
-            ground_truth=self.ground_truth,
-            n_expansion=self.aqe,
-            n_augmentation=self.dba,
+        searched = retrieval_set(
+            self.root, self.layout, reference=self.reference, queries=self.queries, ground_truth=self.ground_truth
         )
+        search.check_set(searched, n_expansion=self.aqe, n_augmentation=self.dba)
         pca = self.pca or ("none" if self.pca_root is None else "other")
         others = []
         if pca == "other" and self.pca_root is not None:
             others = search.images_for_pca(self.pca_root, self.pca_images)
+        if self.pca is None and pca == "none":
+            context.progress.say(
+                "no PCA-whitening: the regions are compared as they are. Papers learn it on other images; "
+                "evaluation.pca_root=DIR does that, evaluation.pca=database learns it on the searched images"
+            )
         sizes = list(self.sizes or [round(SIZE_PER_IMAGE_SIZE * context.card["image_size"])])
         described = search.described_set(
             context,
@@ -124,6 +125,5 @@ class Retrieval(Evaluator):
             pca=pca,
             others=others,
             n_pca=self.n_pca,
-            no_pca_chosen=self.pca == "none",
         )
         return search.judged(context, described, n_expansion=self.aqe, n_augmentation=self.dba)

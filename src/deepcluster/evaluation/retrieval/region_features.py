@@ -150,16 +150,8 @@ class RegionFeatures:
         )
 
     def _key(self, part: Sequence[Item], size: int) -> str:
-        facts = (
-            VERSION,
-            self.weights,
-            self.stage,
-            self.mean,
-            self.std,
-            self.levels,
-            str(self.network.compute_dtype),
-            size,
-        )
+        dtype = str(self.network.compute_dtype)
+        facts = (VERSION, self.weights, self.stage, self.mean, self.std, self.levels, dtype, size)
         boxes = [box for _, box in part]
         return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
 

@@ -15,7 +15,6 @@ from deepcluster.evaluation.retrieval.descriptors import (
     learn_whitening,
     region_features,
 )
-from deepcluster.evaluation.retrieval.layouts import retrieval_set
 from deepcluster.evaluation.retrieval.ranking import augment_database, expand_queries, rank
 from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
 from deepcluster.evaluation.retrieval.report import Search, table_lines, write_queries
@@ -34,23 +33,12 @@ class DescribedSet:
     database: Tensor
 
 
-def checked_set(
-    root: str,
-    layout: str,
-    *,
-    reference: str,
-    queries: list[str] | None,
-    ground_truth: str | None,
-    n_expansion: int,
-    n_augmentation: int,
-) -> RetrievalSet:
-    """The set in a folder, see :func:`retrieval_set`.
+def check_set(searched: RetrievalSet, *, n_expansion: int, n_augmentation: int) -> None:
+    """Whether a set can be searched with so many neighbours for expansion and augmentation.
 
     Raises:
-        FileNotFoundError: if the folder or a part of it is missing.
-        ValueError: if it has fewer images than expansion and augmentation take, or two results would share a name.
+        ValueError: if it has fewer images, or two results would share a name.
     """
-    searched = retrieval_set(root, layout, reference=reference, queries=queries, ground_truth=ground_truth)
     n_images = len(searched.database)
     for name, value, limit in (("aqe", n_expansion, n_images), ("dba", n_augmentation, n_images - 1)):
         if value > limit:
@@ -63,7 +51,6 @@ def checked_set(
                 "rename the folder, or name the others in evaluation.queries"
             )
         owners[key(group)] = group
-    return searched
 
 
 def images_for_pca(root: str, at_most: int | None) -> list[Item]:
@@ -89,7 +76,6 @@ def described_set(
     pca: str,
     others: list[Item],
     n_pca: int,
-    no_pca_chosen: bool,
 ) -> DescribedSet:
     """Descriptors of all images; those that cannot be decoded are left out of the database.
 
@@ -100,7 +86,6 @@ def described_set(
         pca: what PCA-whitening is learned on: "other", "database" or "none".
         others: the images for "other".
         n_pca: dimensions after PCA.
-        no_pca_chosen: the user asked for no PCA; else it is explained.
 
     Raises:
         ValueError: if a query cannot be decoded, or an image is too small for the network.
@@ -116,15 +101,10 @@ def described_set(
     with context.progress.bar("queries", len(queries) * len(sizes), "img") as advance:
         check_readable(features, queries, sizes, advance)
     images: list[Item] = [(path, None) for path in searched.database]
-    if pca == "none":
-        reduce = None
-        if not no_pca_chosen:
-            say(
-                "no PCA-whitening: the regions are compared as they are. Papers learn it on other images; "
-                "evaluation.pca_root=DIR does that, evaluation.pca=database learns it on the searched images"
-            )
-    else:
-        reduce = _whitening(context, features, images if pca == "database" else others, sizes, n_pca, pca)
+    if pca == "database":
+        say("PCA-whitening is learned on the searched images themselves (evaluation.pca=database)")
+    learned_on = {"none": [], "other": others, "database": images}[pca]
+    reduce = _whitening(context, features, learned_on, sizes, n_pca) if learned_on else None
     with context.progress.bar("regions", (n + len(queries)) * len(sizes), "img") as advance:
         database, broken = describe(features, images, sizes, reduce, advance)
         of_queries, _ = describe(features, queries, sizes, reduce, advance)
@@ -137,11 +117,9 @@ def described_set(
 
 
 def _whitening(
-    context: EvaluationContext, features: RegionFeatures, items: list[Item], sizes: list[int], n_pca: int, pca: str
+    context: EvaluationContext, features: RegionFeatures, items: list[Item], sizes: list[int], n_pca: int
 ) -> Reduce:
     """PCA-whitening and L2 of regions, learned on those of all sizes together."""
-    if pca == "database":
-        context.progress.say("PCA-whitening is learned on the searched images themselves (evaluation.pca=database)")
     with context.progress.bar("regions for PCA", len(items) * len(sizes), "img") as advance:
         fitted, n_used = learn_whitening(features, items, sizes, n_pca, advance)
     unread = f" ({len(items) - n_used} others cannot be decoded)" if n_used < len(items) else ""
