@@ -1,7 +1,7 @@
 """Faults done to real runs, and what came of them.
 
-    python -m benchmarks.faults --kills 50
-    python -m benchmarks.faults files disk processes
+    python -m benchmarks.faults --kills 50 --seed 1 --folder DIR
+    python -m benchmarks.faults files disk processes --folder DIR
 
 Parts: kills (kill -9 at random moments), files (a damaged last.ckpt), disk (full while each file is written; needs
 root), processes (a data worker or a rank killed, a file that hangs). Exit status 1 if any fault did harm.

@@ -1,0 +1,264 @@
+"""Each command and setting that README and docs name is real: it composes, and what needs no network is run.
+
+Commands of benchmarks/ are run by tests/benchmarks/test_commands.py.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from support import documented, shards
+from support.configs import CONFIGS, NEEDS, REPOSITORY
+from support.documented import Command
+from support.tiny_sets import write_fashion_mnist, write_photographs, write_tables
+from support.typed import Typist
+
+from deepcluster.app import command_line
+from deepcluster.app.sweep.words import expand
+from deepcluster.settings.eval import eval_config
+from deepcluster.settings.train import train_config
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [command for command in documented.commands(documented.PAGES) if "benchmarks." not in command.text]
+ENTRIES = [command for command in COMMANDS if any(name in command.words for name in ("train.py", "eval.py"))]
+NOT_RUN = {  # what stands in a command -> why it is composed only
+    "data=cifar10": "downloads",
+    "experiment=cifar10": "downloads",
+    "experiment=coates_cifar10": "downloads; composed with its images in tests/run/test_combinations.py",
+    "data.name=uoft-cs/cifar10": "downloads; local sets of Hugging Face: tests/support/test_shards.py",
+    "ckpt=FILE.pth.tar": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",
+    "init.path=FILE.pth": "no such file here; read in tests/weights/test_fit.py",
+    "hydra/launcher=submitit_slurm": "needs SLURM; submitit_local: tests/app/sweep/test_sweeps.py",
+    "hydra/launcher=joblib": "joblib's processes: tests/app/sweep/test_sweeps.py",
+    "sweep=optuna": "tests/app/sweep/test_sweeps.py searches",
+    "sweep=k_pca": "27 runs; tests/app/sweep/test_sweeps.py types it with fewer",
+    "GLIBC_TUNABLES": "the command is the one without it",
+    "torchrun": "two processes: tests/system/test_distributed.py and trainer=ddp here",
+}
+SMALL = {
+    "data.limit": "120",
+    "data.batch_size": "16",
+    "clustering.k": "5",
+    "reduction.dim": "8",
+    "trainer.max_epochs": "1",
+    "evaluation.enabled": "false",
+}
+SMALL_EVALUATIONS = {
+    "knn": ["evaluation.k=[1,5]"],
+    "linear_probe": ["evaluation.epochs=1", "evaluation.learning_rates=[0.1]"],
+    "embedding": ["evaluation.n_images=60"],
+    "gradient_ascent": ["evaluation.first=2", "evaluation.n_steps=2"],
+    "initial_alignment": ["evaluation.k=[5]", "evaluation.dim=[null,8]", "evaluation.n_seeds=1"],
+}
+RUNS = ["RUN", "RUN1", "RUN2", "runs/RUN", "TRAINED", "UNTRAINED"]
+
+
+def overrides(command: Command) -> list[str]:
+    """Its words that are settings; without placeholders that name no option."""
+    words = command.words[command.words.index(entry(command)) + 1 :]
+    named = {"experiment=NAME": "experiment=deepdive_fmnist", "evaluation=NAME": "evaluation=knn"}
+    return [named.get(word, word) for word in words if word != "..." and not word.startswith("-")]
+
+
+def entry(command: Command) -> str:
+    return next(word for word in command.words if word in ("train.py", "eval.py"))
+
+
+# Composed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ENTRIES, ids=str)
+def test_each_command_composes(command: Command) -> None:
+    command_line.register()
+    words = overrides(command)
+    hydra = [word for word in words if word.startswith("hydra")]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        if entry(command) == "eval.py":
+            for job in expand(words):
+                compose("eval", job)
+            return
+        compose("train", words if hydra else expand(words)[0], return_hydra_config=True)
+        if not hydra and not any(word.startswith(("resume=", "sweep=")) for word in words):
+            for job in expand(words):
+                train_config(compose("train", job))
+
+
+# Run ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
+    """Where the sets and runs lie that the commands name."""
+    folder = tmp_path_factory.mktemp("documented")
+    for name in ("photographs", "NEW_IMAGES"):
+        write_photographs(folder / name)
+    write_tables(folder / "tables")
+    write_fashion_mnist(folder / "fashion_mnist")
+    shards.litdata(shards.records(range(120)), folder / "chunks")
+    typist = Typist(folder)
+    done = typist.train(*tiny([]), "arch=alexnet_small", "output_dir=RUN")
+    assert done.status == 0, done.err
+    for run in RUNS[1:]:
+        shutil.copytree(folder / "RUN", folder / run)
+    return typist
+
+
+def tiny(words: list[str]) -> list[str]:
+    """train.py's words with what makes it small, as far as they do not say it themselves."""
+    typed = {word.partition("=")[0] for word in words}
+    return [*words, *(f"{key}={value}" for key, value in SMALL.items() if key not in typed)]
+
+
+def on_tiny_sets(words: list[str]) -> list[str]:
+    """`data.root=DIR` as the folder of the set that the words choose, and lists of a sweep as their first two."""
+    typed = dict(word.partition("=")[::2] for word in words)
+    root = {"folder": "photographs", "litdata": "chunks"}.get(typed.get("data", ""), "fashion_mnist")
+    if typed.get("experiment") == "cifar10_parquet":
+        root = "tables"
+    words = [f"data.root={root}" if word in ("data.root=DIR", "data.root=DIR_OR_URL") else word for word in words]
+    return [re.sub(r"^([\w.]+=\w+,\w+),[\w,]+$", r"\1", word) for word in words]
+
+
+def why_not(command: Command) -> str | None:
+    words = [*command.text.split(), command.text.partition("=")[0]]
+    return next((reason for part, reason in NOT_RUN.items() if part in words), None)
+
+
+RUN = [command for command in ENTRIES if why_not(command) is None and command.text != "python train.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN, ids=str)
+def test_each_command_runs(command: Command, typist: Typist) -> None:
+    words = on_tiny_sets(overrides(command))
+    flags = [word for word in command.words if word in ("-m", "--help")]
+    if entry(command) == "train.py":
+        resumed = any(word.startswith("resume=") for word in words)
+        done = typist.train(*flags, *(words if resumed else tiny(words)))
+    else:
+        chosen = next((word for word in words if word.startswith("evaluation=")), "evaluation=representation")
+        names = chosen.removeprefix("evaluation=").split(",")
+        less = [word for name in names for word in SMALL_EVALUATIONS.get(name, [])] if len(names) == 1 else []
+        limit = [] if "ckpt=" in command.text and "data=" not in command.text else ["data.limit=120"]
+        done = typist.eval(*flags, *words, *less, *limit)
+    assert done.status == 0, f"{command}\n{done.out[-2000:]}\n{done.err[-3000:]}"
+
+
+def test_what_is_not_run_is_documented() -> None:
+    """No reason outlives its command."""
+    met = {reason for command in ENTRIES if (reason := why_not(command)) is not None}
+    assert met == set(NOT_RUN.values())
+
+
+@pytest.mark.slow
+def test_the_first_run_and_its_gallery(tmp_path: Path) -> None:
+    """`python train.py` whole: the README's first table, within the luck of another processor."""
+    typist = Typist(tmp_path)
+    done = typist.train()
+    assert done.status == 0 and "DeepCluster on fashion_mnist_mini, 20 epochs, K = 50" in done.out, done.err
+    (run,) = (tmp_path / "runs").iterdir()
+    summary = read_json(run / "summary.json")
+    assert summary["trained"]["knn_accuracy"] > 0.81 and summary["trained"]["linear_probe_accuracy"] > 0.85
+    assert summary["trained"]["nmi_labels"] > summary["untrained"]["nmi_labels"]
+    done = typist.eval(f"ckpt={run}", "evaluation=gallery")
+    assert done.status == 0 and list((tmp_path / "runs").glob("*/index.html")), done.err
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+# Settings, snippets, extras ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def known_keys() -> set[str]:
+    """Every setting of train.py and eval.py with any option of its group: "clustering.k", "evaluation.n_seeds"."""
+    command_line.register()
+    keys = {"output_dir", "resume", "ckpt"}
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for file in sorted(CONFIGS.glob("*/*.yaml")):
+            option = f"{file.parent.name}={file.stem}"
+            if file.parent.name == "evaluation":
+                composed = compose("eval", [option, "ckpt=RUN"])
+                keys |= set(dotted(eval_config(composed, [option])))
+            elif file.parent.name not in ("sweep", "hydra"):
+                keys |= set(dotted(train_config(compose("train", [option, *NEEDS.get(option, [])]))))
+    return keys
+
+
+def dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    if dataclasses.is_dataclass(node):
+        node = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield f"{prefix}{name}"
+            yield from dotted(value, f"{prefix}{name}.")
+
+
+def named_settings(page: Path) -> Iterator[str]:
+    """Words of inline code that look like settings: KEY=VALUE and GROUP.KEY."""
+    groups = {folder.name for folder in CONFIGS.iterdir() if folder.is_dir()}
+    for code in documented.inline(page.read_text()):
+        for word in code.replace("'", "").split():
+            key = word.partition("=")[0]
+            is_dotted = re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", word) and not word.endswith(
+                (".py", ".md", ".png", ".csv")
+            )
+            is_setting = re.match(r"[a-z_]+(\.[a-z_0-9]+)*=", word) and not re.search(r"=True|[,)\"]$", word)
+            if is_setting or (is_dotted and key.partition(".")[0] in groups):
+                yield word
+
+
+@pytest.mark.parametrize("page", documented.PAGES, ids=lambda page: page.name)
+def test_each_setting_that_a_page_names_exists(page: Path) -> None:
+    unknown = []
+    for word in named_settings(page):
+        key, _, value = word.partition("=")
+        if (CONFIGS / key).is_dir():
+            options = [option for option in re.split(r"[,|]", value) if option and not re.search("[A-Z.]", option)]
+            unknown += [f"{key}={o}" for o in options if not (CONFIGS / key / f"{o}.yaml").is_file()]
+        elif key not in known_keys() and not key.startswith(("hydra.", "trainer.")):
+            unknown.append(word)
+    assert not unknown
+
+
+def test_the_readmes_table_lists_every_option() -> None:
+    table = README[README.index("| group | options |") : README.index("A mistyped key")]
+    for folder in (path for path in CONFIGS.iterdir() if path.is_dir() and path.name not in ("evaluation", "hydra")):
+        missing = [file.stem for file in folder.glob("*.yaml") if not re.search(rf"\b{file.stem}\b", table)]
+        assert not missing, folder.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in documented.PAGES if documented.snippets(page)], ids=str)
+def test_each_python_snippet_runs(page: Path, typist: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(typist.folder)
+    for snippet in documented.snippets(page):
+        exec(re.sub(r'"runs/[^"/]+"', '"RUN"', snippet), {})
+
+
+@pytest.mark.parametrize("page", documented.PAGES, ids=lambda page: page.name)
+def test_each_import_that_a_page_names_works(page: Path) -> None:
+    text = page.read_text()
+    for module, name in re.findall(r"`from (deepcluster[\w.]*) import (\w+)`", text):
+        assert hasattr(importlib.import_module(module), name)
+    for path in re.findall(r"`(deepcluster(?:\.\w+)+)`", text.replace("`deepcluster.pth.tar`", "")):
+        module, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), path
+
+
+def test_each_extra_that_a_page_names_is_declared() -> None:
+    declared = set(re.findall(r"^(\w+) = \[", (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE))
+    for command in (command for command in COMMANDS if command.text.startswith("pip install")):
+        for extras in re.findall(r"\.\[([\w,]+)\]", command.text):
+            assert set(extras.split(",")) <= declared, command
