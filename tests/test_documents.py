@@ -27,3 +27,11 @@ def test_the_files_and_folders_that_design_names_exist() -> None:
     for path in re.findall(r"`(\w+/(?:\w+\.py)?)`", walk):
         inside = [*PACKAGE.glob("*"), PACKAGE, REPOSITORY]
         assert any((place / path).exists() for place in inside), path
+
+
+def test_the_readme_ends_with_the_rooms_and_files_that_there_are() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    walk = readme[readme.index("## How it works") :]
+    assert set(re.findall(r"^        (\w+)/ ", walk, re.MULTILINE)) == set(ROOMS)
+    first = re.findall(r"`(\w+/\w+\.py)`", walk)
+    assert len(first) == 6 and all((PACKAGE / file).is_file() for file in first)
