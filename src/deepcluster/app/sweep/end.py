@@ -51,13 +51,9 @@ class SweepTable(Callback):
         self.n_cores = n_cores()
         self._output = ExitStack()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_output"}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process, which has not run train.py: the resolvers of our config files are made known there."""
         self.__dict__ |= state
-        self._output = ExitStack()
         register_for_jobs()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
