@@ -92,17 +92,12 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     config = as_dataclass(cfg)
     assert isinstance(config, TrainConfig)
     check_kinds(config, OPTIONS)
-    check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
-    of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
-    check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
-    check_processes(config.trainer)
-    config.logger.check()
     for key in ("max_epochs", "devices", "precision"):
         if key not in config.trainer:
             raise ValueError(f"trainer.{key} is missing; every file in configs/trainer must give it")
     if not isinstance(config.trainer["max_epochs"], int) or config.trainer["max_epochs"] < 0:
         raise ValueError(
-            f"trainer.max_epochs must be at least 1, or 0 to measure the network as it starts, "
+            f"trainer.max_epochs must be an integer of at least 1, or 0 to measure the network as it starts, "
             f"got {config.trainer['max_epochs']}"
         )
     if config.trainer["precision"] not in PRECISIONS:
@@ -111,6 +106,12 @@ def train_config(cfg: DictConfig) -> TrainConfig:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {config.objective}")
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
+    check_processes(config.trainer)
+    # Last, as what they name loads torch and Lightning: other mistakes are told at once.
+    check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
+    of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
+    check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
+    config.logger.check()
     return config
 
 
