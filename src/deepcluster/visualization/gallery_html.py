@@ -1,7 +1,7 @@
-"""The gallery as web pages: no scripts, nothing from the network; pictures stand in the pages as data URIs.
+"""The gallery as web pages that need nothing but themselves: no scripts; pictures are data URIs in the pages.
 
 index.html shows every cluster as one tile, in any order (radio buttons and CSS `order`), and the clusters
-themselves if they fit on one page; else they stand on page_001.html and so on.
+themselves if they fit on one page; else those stand on page_001.html and so on.
 """
 
 import base64
@@ -88,8 +88,8 @@ class Pages:
         facts: lines under it.
         shown: the clusters, in the order in which they stand on the pages.
         order: the name of that order.
-        names: the classes' names, for the labels that occur; None without labels.
-        samples: an image's identity by its index.
+        names: label -> the class's name; None without labels.
+        samples: an image's index -> its identity.
         per_page: clusters on a page.
         size: the thumbnails' side in pixels.
         n_members: thumbnails in a row.
@@ -122,7 +122,7 @@ class Pages:
         Args:
             pictures: gives thumbnails uint8 (3, S, S) by index; asked once for each page.
         """
-        only = ""
+        clusters_here = ""  # on index.html, if it is the only page
         for page, chunk in enumerate(self.chunks):
             thumbnails = pictures([i for cluster in chunk for i in cluster.shown])
             cards = []
@@ -132,14 +132,14 @@ class Pages:
                 cards.append(self._card(cluster, uris))
             body = f'<div class="clusters">{"".join(cards)}</div>'
             if self.single:
-                only = f"<h2>Clusters</h2>{body}"
+                clusters_here = f"<h2>Clusters</h2>{body}"
             else:
                 links = self._links(page)
                 first, last = chunk[0], chunk[-1]
                 numbers = f"{self._rank(first)} to {self._rank(last)} of {len(self.shown):,}"
                 head = f'<h1>{escape(self.title)}</h1><p class="soft">clusters {numbers}</p>{links}'
                 yield self._file(page), self._html(head + body + links)
-        yield "index.html", self._html(self._index(only))
+        yield "index.html", self._html(self._index(clusters_here))
 
     def _rank(self, cluster: Members) -> int:
         return self.shown.index(cluster) + 1
@@ -161,7 +161,7 @@ class Pages:
         )
         return text.encode("utf-8", "backslashreplace")  # a file name need not be UTF-8
 
-    def _index(self, only: str) -> str:
+    def _index(self, clusters_here: str) -> str:
         facts = "".join(f'<p class="soft">{escape(fact)}</p>' for fact in self.facts)
         radios = "".join(
             f'<input type="radio" name="order" id="by-{order}"{" checked" if order == self.order else ""}>'
@@ -171,10 +171,9 @@ class Pages:
         head = f'<div class="top"><div><h1>{escape(self.title)}</h1>{facts}</div>{self._histogram()}</div>'
         links = "" if self.single else f"<h2>All members</h2>{self._links(None)}"
         tiles = f'<div class="tiles">{"".join(self._tiles)}</div>'
-        # radios, tiles and clusters are neighbours: CSS reaches the later from the checked one
-        return (
-            f'{head}<h2>One image of each cluster, sorted by</h2><div class="orders">{radios}{tiles}{only}</div>{links}'
-        )
+        # Siblings, as CSS orders tiles and clusters by the checked radio button before them.
+        orders = f'<div class="orders">{radios}{tiles}{clusters_here}</div>'
+        return f"{head}<h2>One image of each cluster, sorted by</h2>{orders}{links}"
 
     def _links(self, current: int | None) -> str:
         parts = [] if current is None else ['<a href="index.html">all clusters</a>']
@@ -208,11 +207,8 @@ class Pages:
             others = ", ".join(text for text, _, _ in parts[1:3])
             facts.append(f'<span class="soft">{escape(others)}</span>' if others else "")
         facts.append(f'<span class="soft">mean distance {cluster.mean_distance:.3f}</span>')
-        strips = [
-            ("nearest", cluster.nearest),
-            ("farthest", cluster.farthest),
-            ("random, of the others", cluster.random),
-        ]
+        titles = ("nearest", "farthest", "random, of the others")
+        strips = zip(titles, (cluster.nearest, cluster.farthest, cluster.random), strict=True)
         rows = "".join(
             f'<div class="strip"><p>{title}</p><div>{"".join(self._image(i, uris[i]) for i in members)}</div></div>'
             for title, members in strips

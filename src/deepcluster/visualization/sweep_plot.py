@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(kw_only=True)
 class Axes:
-    """What is drawn along x, and which values make a line; the seed is what is averaged over.
+    """What is drawn along x, and which values make a line; numbers are averaged over seeds.
 
     Args:
         x: key along the horizontal axis.
