@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from support import tiny
 from support.configs import CONFIGS
 
 from deepcluster.app import command_line
@@ -17,8 +16,9 @@ from deepcluster.clustering.pic import PIC
 from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
 from deepcluster.run.costs import Costs
-from deepcluster.run.estimate import Plan, Sizes
-from deepcluster.run.parts import Parts, build_parts
+from deepcluster.run.parts import build_parts
+from deepcluster.run.sizes import Plan, Sizes
+from deepcluster.run.sizes import sizes as sizes_of
 from deepcluster.run.train import train
 from deepcluster.settings.resume import resumed
 from deepcluster.settings.stored import read_stored_config
@@ -47,6 +47,22 @@ def hydra() -> Iterator[None]:
 
 def settings(*overrides: str) -> TrainConfig:
     return train_config(compose("train", [*SMALL, *overrides]))
+
+
+def plan(chosen: TrainConfig | None = None) -> Plan:
+    chosen = chosen or settings()
+    parts = build_parts(chosen)
+    return Plan(
+        clusterer=parts.clusterer,
+        backbone=parts.backbone,
+        train_view=parts.train_view,
+        schedule=chosen.reassign,
+        evaluation=chosen.evaluation,
+        device=parts.device,
+        precision=parts.precision.trainer,
+        batch_size=chosen.data.batch_size,
+        max_epochs=chosen.trainer["max_epochs"],
+    )
 
 
 def sizes(**changes: Any) -> Sizes:
@@ -110,9 +126,8 @@ def test_distances_are_counted_as_they_are_taken() -> None:
         ({"evaluation": 9e9}, r"evaluation needs .*; lower evaluation.max_images=50000, or set evaluation.enabled=fal"),
     ],
 )
-def test_too_little_memory_is_told_with_the_keys_to_turn(tmp_path: Path, needed: dict[str, float], told: str) -> None:
-    clusterer = tiny.build(tmp_path).reassign.clusterer
-    ways_out = estimate.ways_out(clusterer, max_images=50_000, batch_size=64)
+def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float], told: str) -> None:
+    ways_out = estimate.ways_out(plan())
     with pytest.raises(ValueError, match=told):
         estimate.check(sizes(), needed, ways_out, free=8 * 10**9, disk=10**12, folder=Path("runs"))
     estimate.check(sizes(), needed, ways_out, free=9 * 10**9, disk=10**12, folder=Path("runs"))
@@ -142,15 +157,14 @@ def test_a_subsample_is_advised_where_it_saves_much() -> None:
 
 def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "data.batch_size=64")
-    parts = build_parts(chosen)
-    plan = Plan(schedule=chosen.reassign, evaluation=chosen.evaluation, batch_size=64, max_epochs=3, n_test=200)
-    found = estimate.sizes(plan, parts.clusterer, parts.backbone)
+    planned = dataclasses.replace(plan(chosen), n_test=200)
+    found = sizes_of(planned)
     assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)
     assert (found.n_fit, found.n_twice, found.buffer_bytes) == (200, 200, 0)
     assert found.n_reassignments == 2 + 2 + 1  # epochs 0 and 2, the untrained network twice, the end
     assert (found.n_epochs, found.steps_per_epoch, found.n_measured) == (3, 4, (200, 200))
     assert found.stored_bytes == 200 * 8 * 4
-    later = estimate.sizes(dataclasses.replace(plan, epochs_done=2), parts.clusterer, parts.backbone)
+    later = sizes_of(dataclasses.replace(planned, epochs_done=2))
     assert (later.n_epochs, later.n_reassignments) == (1, 2)
 
 
@@ -172,25 +186,13 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
     assert clusters[0] == clusters[1]
 
 
-def measured(parts: Parts) -> Costs:
-    return costs.measure(
-        parts.clusterer,
-        parts.backbone,
-        parts.train_view,
-        batch_size=64,
-        device=parts.device,
-        precision=parts.precision.trainer,
-        probes=True,
-    )
-
-
 def test_measuring_leaves_the_network_and_the_random_state() -> None:
-    parts = build_parts(settings())
-    before = {name: value.clone() for name, value in parts.backbone.state_dict().items()}
-    state, mode = torch.random.get_rng_state(), parts.backbone.training
-    found = measured(parts)
-    assert all(torch.equal(value, before[name]) for name, value in parts.backbone.state_dict().items())
-    assert torch.equal(torch.random.get_rng_state(), state) and parts.backbone.training is mode
+    planned = plan()
+    before = {name: value.clone() for name, value in planned.backbone.state_dict().items()}
+    state, mode = torch.random.get_rng_state(), planned.backbone.training
+    found = costs.measure(planned)
+    assert all(torch.equal(value, before[name]) for name, value in planned.backbone.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state) and planned.backbone.training is mode
     assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0
     assert found.probed == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
 

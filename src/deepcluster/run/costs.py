@@ -16,9 +16,9 @@ from deepcluster.clustering.moments import ROWS_PER_PRODUCT, Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
-from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
+from deepcluster.run.sizes import Plan
 from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 from deepcluster.system.seeding import generator
 from deepcluster.training.clusterer import Clusterer
@@ -57,38 +57,25 @@ class Costs:
     probed: int
 
 
-def measure(
-    clusterer: Clusterer,
-    backbone: Backbone,
-    train_view: TrainView,
-    *,
-    batch_size: int,
-    device: torch.device,
-    precision: str,
-    probes: bool,
-) -> Costs:
-    """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes.
-
-    Args:
-        batch_size: of a training step.
-        precision: of training steps, as Lightning names it.
-        probes: whether the evaluation probes features.
-    """
-    dim = clusterer.reduction.output_dim(backbone.feature_dim)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _mode_kept(backbone):
-        extraction_bytes, image_s = _extraction(clusterer, backbone, device)
-        training_bytes, step_s = _training(clusterer, backbone, train_view, batch_size, device, dtype_of(precision))
-        moments_s, fit_s, apply_s = _reduction(clusterer.reduction, backbone.feature_dim, device)
+def measure(plan: Plan) -> Costs:
+    """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes."""
+    clusterer, device, dim = plan.clusterer, plan.device, plan.backbone.feature_dim
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _mode_kept(plan.backbone):
+        extraction_bytes, image_s = _extraction(clusterer, plan.backbone, device)
+        training_bytes, step_s = _training(plan)
+        moments_s, fit_s, apply_s = _reduction(clusterer.reduction, dim, device)
         return Costs(
             image_s=image_s,
             moments_s=moments_s,
             fit_s=fit_s,
             apply_s=apply_s,
-            distance_s=_distance(clusterer.clustering, len(clusterer.images), dim, device),
+            distance_s=_distance(
+                clusterer.clustering, len(clusterer.images), clusterer.reduction.output_dim(dim), device
+            ),
             step_s=step_s,
             extraction_bytes=extraction_bytes,
             training_bytes=training_bytes,
-            probed=_probed(clusterer, backbone, device) if probes else 0,
+            probed=_probed(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
         )
 
 
@@ -108,26 +95,20 @@ def _probed(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> i
     return next(stage.stream(torch.zeros(1, dtype=torch.int64)))[1].shape[1:].numel()
 
 
-def _training(
-    clusterer: Clusterer,
-    backbone: Backbone,
-    view: TrainView,
-    batch_size: int,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> tuple[int, float]:
+def _training(plan: Plan) -> tuple[int, float]:
     """Bytes and seconds of a step, on copies."""
-    if not any(parameter.requires_grad for parameter in backbone.parameters()):
+    if not any(parameter.requires_grad for parameter in plan.backbone.parameters()):
         return 0, 0.0
-    images, num_workers = clusterer.images, clusterer.num_workers
-    backbone = copy.deepcopy(backbone).to(device).train()
-    head = ClusterHead(backbone.feature_dim, clusterer.clustering.capacity(len(images))).to(device)
+    device, dtype, view = plan.device, dtype_of(plan.precision), plan.train_view
+    images, num_workers = plan.clusterer.images, plan.clusterer.num_workers
+    backbone = copy.deepcopy(plan.backbone).to(device).train()
+    head = ClusterHead(backbone.feature_dim, plan.clusterer.clustering.capacity(len(images))).to(device)
     weights = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9, fused=device.type in ("cpu", "cuda"))
-    indices = _spread(len(images), batch_size)
+    indices = _spread(len(images), plan.batch_size)
 
     def steps() -> Iterator[Tensor]:
-        for batch in random_batches(images, view, indices, batch_size, num_workers, seed=0):
+        for batch in random_batches(images, view, indices, plan.batch_size, num_workers, seed=0):
             cropped = view(batch.images.to(device), batch.draws).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 logits = head(backbone(cropped))

@@ -21,8 +21,9 @@ from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
-from deepcluster.run.estimate import Plan, tell_needs
+from deepcluster.run.estimate import tell_needs
 from deepcluster.run.parts import Parts, build_parts, choose_device
+from deepcluster.run.sizes import Plan
 from deepcluster.run.summary import figures_table, print_summary, run_summary
 from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, stored_figures
 from deepcluster.settings.resume import what_is_learned
@@ -138,24 +139,20 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
     devices = config.trainer["devices"]
     has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
     plan = Plan(
+        clusterer=parts.clusterer,
+        backbone=parts.backbone,
+        train_view=parts.train_view,
         schedule=config.reassign,
         evaluation=config.evaluation,
+        device=parts.device,
+        precision=parts.precision.trainer,
         batch_size=config.data.batch_size,
         max_epochs=config.trainer["max_epochs"],
         epochs_done=epochs_done,
         n_test=0 if parts.test_images is None else len(parts.test_images),
         n_shared=devices if has_gpus else 1,
     )
-    tell_needs(
-        plan,
-        parts.clusterer,
-        parts.backbone,
-        parts.train_view,
-        device=parts.device,
-        precision=parts.precision.trainer,
-        folder=folder,
-        is_asked=config.estimate,
-    )
+    tell_needs(plan, folder, is_asked=config.estimate)
 
 
 def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Assembled) -> dict[str, float]:
