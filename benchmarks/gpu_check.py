@@ -30,7 +30,7 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages
-from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 from deepcluster.evaluation.probe.labelled_split import labelled_split
 from deepcluster.evaluation.probe.measure import measure
@@ -90,7 +90,7 @@ def _pass(device: torch.device, dtype: torch.dtype, images: ImageSet | None = No
     if images is None:
         pixels = torch.randint(0, 256, (512, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
         images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
-    view = feature_view(Data(size=32), images, [0.5] * 3, [0.25] * 3)
+    view = feature_view(View(size=32), images, [0.5] * 3, [0.25] * 3)
     return feature_pass(backbone, images, view, batch_size=128, num_workers=0, device=device, dtype=dtype)
 
 

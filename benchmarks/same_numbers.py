@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
             f"{EPOCHS}2",
             "data=folder",
             "data.root={pictures}",
-            "data.size=48",
+            "view.size=48",
             "clustering.k=6",
             "reduction.dim=8",
         ],

@@ -38,7 +38,7 @@ COLUMNS = [
 N_TEXTURES, SIDE, ROOM = 5_000, 32, 8  # ROOM: by how much an image may be shifted
 # LeNet with two strides: 512 features of a 32 px image, at a cost that does not hide the clustering's
 NETWORK = ["arch=lenet", "arch.channels=[16,32]", "+arch.feature_dim=512", "+arch.hidden=256"]
-SETTINGS = ["data.size=32", "reduction.dim=128", "clustering.max_points_per_centroid=32", "extraction.memory_gb=1"]
+SETTINGS = ["view.size=32", "reduction.dim=128", "clustering.max_points_per_centroid=32", "extraction.memory_gb=1"]
 EVERY_S = 0.2
 
 
@@ -161,7 +161,7 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
     print(storage.describe(n, dim), file=sys.stderr, flush=True)
     clusterer = Clusterer(
         images=images,
-        view=feature_view(config.data, images, [0.4], [0.25]),
+        view=feature_view(config.view, images, [0.4], [0.25]),
         extraction=config.extraction,
         reduction=config.reduction,
         clustering=config.clustering,

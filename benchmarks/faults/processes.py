@@ -62,7 +62,7 @@ def _on_files(pictures: Path) -> list[str]:
         f"data.root={pictures}",
         "data.in_memory=never",
         "arch=lenet",
-        "data.size=32",
+        "view.size=32",
         "data.num_workers=2",
         "data.n_channels=1",
         f"data.timeout_s={HANGS_S}",

@@ -4,8 +4,8 @@ from reference.colours import augmented
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.augment import N_DRAWS, Augmentation, augmentation, blur, blur_radius
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import TrainView, draw, train_view
 
 STRONG = {
@@ -154,11 +154,11 @@ def test_autocast_does_not_round_colours():
 
 
 def test_only_what_is_asked_for_makes_an_augmentation():
-    assert augmentation(Data()) is None
-    assert augmentation(Data(color_jitter=[0.4, 0, 0, 0], jitter_probability=0)) is None
+    assert augmentation(View()) is None
+    assert augmentation(View(color_jitter=[0.4, 0, 0, 0], jitter_probability=0)) is None
     for asked in ({"color_jitter": [0.4, 0, 0, 0]}, {"grey_probability": 0.1}, {"blur_probability": 0.1}):
-        assert augmentation(Data(**asked)) is not None
-        view = train_view(Data(**asked), [], MEAN, STD)
+        assert augmentation(View(**asked)) is not None
+        view = train_view(View(**asked), [], MEAN, STD)
         assert view.draw(3, torch.Generator()).shape == (3, 6 + N_DRAWS)
 
 

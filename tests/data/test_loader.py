@@ -8,6 +8,7 @@ from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
 
 MEAN, STD = [0.5], [0.25]
@@ -76,7 +77,7 @@ def test_an_epoch_shows_its_indices_in_order():
 def on_disk(make_folder):
     root = make_folder([f"{i}.png" for i in range(11)], mode="L")
     make_folder(["wide.png"], mode="L", width=30)
-    settings = Data(source="folder", root=str(root), cache_dir="none", size=8, batch_size=5)
+    settings = Data(source="folder", root=str(root), cache_dir="none", batch_size=5)
     return settings, load(settings, "train")
 
 
@@ -177,9 +178,9 @@ def test_the_global_random_state_is_left_alone():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_feature_batches_come_in_the_given_order(on_disk, workers):
-    settings, files = on_disk
+    _, files = on_disk
     for images in (memory(12), files):
-        features = feature_view(settings, images, MEAN, STD)
+        features = feature_view(View(size=8), images, MEAN, STD)
         indices = torch.tensor([11, 3, 3, 0, 7])
         batches = list(feature_batches(images, features, indices, 2, workers))
         assert torch.equal(torch.cat([batch.indices for batch in batches]), indices)
@@ -202,14 +203,14 @@ def test_an_image_that_breaks_later_is_named(on_disk, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_image_met_late_is_grey_and_named_once_if_it_may_be(on_disk, workers, caplog):
-    settings, images = on_disk
+    _, images = on_disk
     whole = list(loader(images, Epochs(12), train=view(on_files=True)))
     images.on_broken = "skip"
     path = images.root / "4.png"
     path.write_bytes(path.read_bytes()[:60])
     loading = loader(images, Epochs(12), train=view(on_files=True), workers=workers)
     epochs = [list(loading), list(loading)]
-    features = feature_view(settings, images, MEAN, STD)
+    features = feature_view(View(size=8), images, MEAN, STD)
     epochs += [list(feature_batches(images, features, torch.arange(12), 5, workers))]
     position = images.samples.index("4.png")
     for batch in [batch for batches in epochs for batch in batches]:
@@ -245,7 +246,7 @@ def test_too_many_broken_images_stop_the_run(on_disk, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_colours_have_the_same_numbers_whatever_the_workers(on_disk, workers):
-    colours = train_view(Data(size=8, grey_probability=0.5, blur_probability=0.5), on_disk[1], MEAN, STD)
+    colours = train_view(View(size=8, grey_probability=0.5, blur_probability=0.5), on_disk[1], MEAN, STD)
     plain = list(loader(on_disk[1], Epochs(12), train=view(on_files=True)))
     batches = list(loader(on_disk[1], Epochs(12), train=colours, workers=workers))
     expected = list(loader(on_disk[1], Epochs(12), train=colours))
@@ -267,8 +268,8 @@ def test_workers_are_chosen_by_where_the_images_are(on_disk):
 
 
 def test_training_batches_of_files_go_through_the_view(on_disk):
-    settings, images = on_disk
-    train = train_view(settings, images, MEAN, STD)
+    _, images = on_disk
+    train = train_view(View(size=8), images, MEAN, STD)
     for batch in loader(images, Epochs(12), train=train):
         assert batch.images.dtype == torch.uint8 and batch.images.shape[1:] == (1, 8, 8)
         assert train(batch.images, batch.draws).isfinite().all()

@@ -10,6 +10,7 @@ from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
+from deepcluster.data.view_settings import View
 
 
 @pytest.fixture
@@ -220,6 +221,6 @@ def test_all_images_are_checked_unless_there_are_too_many(make_folder, monkeypat
 def test_statistics_leave_out_what_a_sample_did_not_find(broken):
     settings = folder(broken, check="none", on_broken="skip", in_memory="never")
     good = load(folder(broken, on_broken="skip", in_memory="never"), "train")
-    assert statistics(load(settings, "train"), settings) == statistics(good, settings)
+    assert statistics(load(settings, "train"), View(), settings) == statistics(good, View(), settings)
     with pytest.raises(ValueError, match=r"1\.png.*empty"):
-        statistics(load(folder(broken, check="none"), "train"), settings)
+        statistics(load(folder(broken, check="none"), "train"), View(), settings)

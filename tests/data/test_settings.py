@@ -2,37 +2,22 @@ import pytest
 from omegaconf import OmegaConf
 
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"source": "imagnet"}, ["data.source", "fashion_mnist_mini", "'imagnet'"]),
-        ({"size": 2}, ["data.size", "at least 4", "2"]),
-        ({"size": 64, "resize": 32}, ["data.resize", "data.size=64", "32"]),
-        ({"crop_scale": [0.5, 0.2]}, ["data.crop_scale", "[0.5, 0.2]"]),
-        ({"crop_scale": [0.5, 1.5]}, ["data.crop_scale", "(0, 1]"]),
-        ({"crop_ratio": [1.0]}, ["data.crop_ratio", "[1.0]"]),
         ({"batch_size": 1}, ["data.batch_size", "at least 2"]),
         ({"num_workers": -1}, ["data.num_workers", "-1"]),
-        ({"mean": [0.5]}, ["data.mean", "data.std", "both"]),
-        ({"mean": [125.0], "std": [60.0]}, ["divide values in 0..255 by 255"]),
-        ({"mean": [0.5, 0.5], "std": [0.1]}, ["one value per channel", "[0.5, 0.5]", "[0.1]"]),
         ({"in_memory": "yes"}, ["data.in_memory", "auto, always, never"]),
         ({"in_memory": "never"}, ["data.in_memory=never", "fashion_mnist_mini", "data.in_memory=auto"]),
         ({"memory_gb": float("nan")}, ["data.memory_gb"]),
-        ({"mean": [], "std": []}, ["one value per channel"]),
-        ({"mean": [0.5], "std": [0.1], "n_channels": 4}, ["data.mean", "1 values", "data.n_channels=4"]),
         ({"n_channels": 0}, ["data.n_channels", "at least 1", "0"]),
         ({"n_channels": 5}, ["data.n_channels=5", ".npy", "data.source=fashion_mnist_mini", "1 to 4"]),
         ({"check": "some"}, ["data.check", "auto, all, sample, none"]),
         ({"check": "none", "in_memory": "always"}, ["data.in_memory=always", "data.check=none"]),
-        ({"color_jitter": [0.4, 0.4, 0.4]}, ["data.color_jitter", "[0.4, 0.4, 0.4]"]),
-        ({"color_jitter": [-0.1, 0, 0, 0]}, ["data.color_jitter", "at least 0"]),
-        ({"color_jitter": [0, 0, 0, 0.6]}, ["data.color_jitter", "hue at most 0.5"]),
-        ({"grey_probability": 1.1}, ["data.grey_probability", "[0, 1]", "1.1"]),
-        ({"jitter_probability": float("nan")}, ["data.jitter_probability", "nan"]),
-        ({"blur_sigma": [0, 1]}, ["data.blur_sigma", "above 0", "[0, 1]"]),
         ({"on_broken": "ignore"}, ["data.on_broken", "error, skip"]),
     ],
 )
@@ -42,15 +27,47 @@ def test_bad_values_are_refused_with_key_value_and_limit(values, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"size": 2}, ["view.size", "at least 4", "2"]),
+        ({"size": 64, "resize": 32}, ["view.resize", "view.size=64", "32"]),
+        ({"crop_scale": [0.5, 0.2]}, ["view.crop_scale", "[0.5, 0.2]"]),
+        ({"crop_scale": [0.5, 1.5]}, ["view.crop_scale", "(0, 1]"]),
+        ({"crop_ratio": [1.0]}, ["view.crop_ratio", "[1.0]"]),
+        ({"mean": [0.5]}, ["view.mean", "view.std", "both"]),
+        ({"mean": [125.0], "std": [60.0]}, ["divide values in 0..255 by 255"]),
+        ({"mean": [0.5, 0.5], "std": [0.1]}, ["one value per channel", "[0.5, 0.5]", "[0.1]"]),
+        ({"mean": [], "std": []}, ["one value per channel"]),
+        ({"color_jitter": [0.4, 0.4, 0.4]}, ["view.color_jitter", "[0.4, 0.4, 0.4]"]),
+        ({"color_jitter": [-0.1, 0, 0, 0]}, ["view.color_jitter", "at least 0"]),
+        ({"color_jitter": [0, 0, 0, 0.6]}, ["view.color_jitter", "hue at most 0.5"]),
+        ({"grey_probability": 1.1}, ["view.grey_probability", "[0, 1]", "1.1"]),
+        ({"jitter_probability": float("nan")}, ["view.jitter_probability", "nan"]),
+        ({"blur_sigma": [0, 1]}, ["view.blur_sigma", "above 0", "[0, 1]"]),
+    ],
+)
+def test_bad_values_of_the_view_are_refused_with_key_value_and_limit(values, words):
+    with pytest.raises(ValueError) as error:
+        View(**values)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_mean_and_deviation_have_a_value_for_each_channel():
+    with pytest.raises(ValueError, match=r"view.mean and view.std have 1 values, data.n_channels=4"):
+        View(mean=[0.5], std=[0.1]).check_channels(4)
+
+
 def test_settings_are_a_schema_for_hydra():
     schema = OmegaConf.structured(Data)
-    merged = OmegaConf.merge(schema, {"source": "folder", "root": "x", "mean": [0.1], "std": [0.2]})
+    merged = OmegaConf.merge(schema, {"source": "folder", "root": "x"})
     data = OmegaConf.to_object(merged)
-    assert isinstance(data, Data) and data.mean == [0.1] and data.num_workers is None
-    with pytest.raises(Exception, match="sise"):
-        OmegaConf.merge(schema, {"sise": 32})
+    assert isinstance(data, Data) and data.num_workers is None
+    with pytest.raises(Exception, match="rot"):
+        OmegaConf.merge(schema, {"rot": "x"})
 
 
 @pytest.mark.parametrize("n", [2, 4, 5, 300])
 def test_any_number_of_channels_with_one_mean_each_is_taken(n):
-    assert Data(source="folder", n_channels=n, mean=[0.5] * n, std=[0.1] * n).n_channels == n
+    assert Data(source="folder", n_channels=n).n_channels == n
+    View(mean=[0.5] * n, std=[0.1] * n).check_channels(n)

@@ -18,6 +18,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import as_small_as_can_be, decode_shrunk, to_short_side, whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, TrainView, draw, feature_view, train_view
 from deepcluster.evaluation.probe.probe_views import RandomCropView, TenCropView
 from deepcluster.evaluation.voc07.many_crops import RandomCrops
@@ -188,13 +189,16 @@ def photographs(tmp_path):
     return tmp_path / "photos"
 
 
+VIEW = View(size=16, resize=18)
+
+
 def folder(root, **options):
-    defaults = {"size": 16, "resize": 18, "cache_dir": "none", "decode": "scaled", "in_memory": "never"}
+    defaults = {"cache_dir": "none", "decode": "scaled", "in_memory": "never"}
     return Data(source="folder", root=str(root), **{**defaults, **options})
 
 
-def epochs(images, settings, workers):
-    view = train_view(settings, images, MEAN, STD)
+def epochs(images, workers):
+    view = train_view(VIEW, images, MEAN, STD)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(1))
     options = {"batch_size": 4, "num_workers": workers, "persistent_workers": False, "seed": 3, "n_per_epoch": 10}
     return torch.cat([b.images for b in EpochLoader(images, view, **options, before_epoch=lambda: (0, order))])
@@ -205,10 +209,10 @@ def test_loaders_read_smaller_images_and_workers_change_nothing(photographs):
     for decoding in ("full", "scaled"):
         settings = folder(photographs, decode=decoding)
         images = load(settings, "train")
-        view = feature_view(settings, images, MEAN, STD)
+        view = feature_view(VIEW, images, MEAN, STD)
         for workers in (0, 2):
             batches = feature_batches(images, view, torch.arange(10), 4, workers)
-            seen[decoding, workers] = (torch.cat([b.images for b in batches]), epochs(images, settings, workers))
+            seen[decoding, workers] = (torch.cat([b.images for b in batches]), epochs(images, workers))
         assert images.read(0).shape == (3, 240, 320)  # for pictures: as it is
     for kind in (0, 1):
         full, scaled = seen["full", 0][kind], seen["scaled", 0][kind]
@@ -259,12 +263,12 @@ def test_statistics_are_those_of_the_images_as_they_are_up_to_detail(photographs
     found = {}
     for decoding in ("full", "scaled"):
         settings = folder(photographs, decode=decoding, cache_dir=str(tmp_path / "cache"))
-        found[decoding] = torch.tensor(statistics(load(settings, "train"), settings))
-        assert torch.equal(found[decoding], torch.tensor(statistics(load(settings, "train"), settings)))
+        found[decoding] = torch.tensor(statistics(load(settings, "train"), VIEW, settings))
+        assert torch.equal(found[decoding], torch.tensor(statistics(load(settings, "train"), VIEW, settings)))
     difference = (found["full"] - found["scaled"]).abs()
     assert 0 < difference.max() < 0.01
-    larger = folder(photographs, resize=120, cache_dir=str(tmp_path / "cache"))
-    assert not torch.equal(found["scaled"], torch.tensor(statistics(load(larger, "train"), larger)))
+    larger = View(size=16, resize=120)
+    assert not torch.equal(found["scaled"], torch.tensor(statistics(load(settings, "train"), larger, settings)))
 
 
 def test_parquet_is_read_the_same_way(photographs, tmp_path):
@@ -280,7 +284,7 @@ def test_parquet_is_read_the_same_way(photographs, tmp_path):
     for settings in (of_folder, of_table):
         images = load(settings, "train")
         assert images.scaled
-        seen.append(epochs(images, settings, 0))
+        seen.append(epochs(images, 0))
     assert torch.equal(*seen)
 
 

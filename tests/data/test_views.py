@@ -7,6 +7,7 @@ from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, TrainView, draw, feature_view, train_view
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -92,8 +93,8 @@ def test_views_are_built_for_where_the_images_are(make_folder):
         settings = Data(source="folder", root=str(root), cache_dir="none", in_memory=in_memory)
         loaded = load(settings, "train")
         assert isinstance(loaded, kind)
-        assert train_view(settings, loaded, MEAN, STD).on_files is on_files
-        assert feature_view(settings, loaded, MEAN, STD).on_files is on_files
+        assert train_view(View(), loaded, MEAN, STD).on_files is on_files
+        assert feature_view(View(), loaded, MEAN, STD).on_files is on_files
 
 
 @pytest.mark.gpu

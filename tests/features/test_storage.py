@@ -110,7 +110,7 @@ def clusterer(kept: Storage, *, buffer_mb: int = 64) -> Clusterer:
     pictures = tiny.images()
     return Clusterer(
         images=pictures,
-        view=tiny.feature_view(tiny.Data(size=16), pictures, tiny.MEAN, tiny.STD),
+        view=tiny.feature_view(tiny.View(size=16), pictures, tiny.MEAN, tiny.STD),
         extraction=Extraction(batch_size=13, buffer_mb=buffer_mb),
         reduction=Reduction(dim=8),
         clustering=KMeans(k=6),

@@ -96,7 +96,7 @@ def test_the_papers_network_takes_other_sizes_down_to_63():
         assert net(torch.zeros(1, 3, size, size)).shape == (1, 3)
     for size in (32, 62):
         with pytest.raises(
-            ValueError, match=rf"data.size={size} is too small .* at least 63; set data.size=63 or more"
+            ValueError, match=rf"view.size={size} is too small .* at least 63; set view.size=63 or more"
         ):
             AlexNet(3, image_size=size, **narrow)
 
@@ -176,5 +176,5 @@ def test_wrong_values_are_refused_with_the_key():
     for network in (AlexNet, SmallAlexNet):
         with pytest.raises(ValueError, match=r"arch.dropout must be .* got 1.0"):
             network(3, dropout=1.0)
-    with pytest.raises(ValueError, match=r"data.size=4 is too small .* at least 6;"):
+    with pytest.raises(ValueError, match=r"view.size=4 is too small .* at least 6;"):
         SmallAlexNet(3, image_size=4)

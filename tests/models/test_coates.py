@@ -125,7 +125,7 @@ def test_a_state_dict_brings_everything_back():
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ValueError, match=r"arch.patch_size .* below data.size=6, got 6"):
+    with pytest.raises(ValueError, match=r"arch.patch_size .* below view.size=6, got 6"):
         Coates(3, 6, patch_size=6)
     with pytest.raises(ValueError, match=r"arch.n_filters must be at least 2"):
         Coates(3, 32, n_filters=1)

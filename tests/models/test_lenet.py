@@ -53,7 +53,7 @@ def test_another_image_size_is_computed():
 
 
 def test_too_small_images_are_refused_when_the_network_is_built():
-    with pytest.raises(ValueError, match=r"data.size=8 is too small"):
+    with pytest.raises(ValueError, match=r"view.size=8 is too small"):
         LeNet5(1, image_size=8)
     with pytest.raises(ValueError, match=r"arch.channels must name 2"):
         LeNet5(1, channels=[6])

@@ -82,7 +82,7 @@ def test_weights_start_by_the_2018_law():
 def test_images_are_halved_five_times_and_so_have_32_pixels_or_more():
     for size, side in ((32, 1), (63, 1), (64, 2), (100, 3)):
         assert VGG16(1, size, NARROW, 4, 4).neck.fc6.in_features == 64 * side * side
-    with pytest.raises(ValueError, match=r"data.size=31 is too small .* at least 32; set data.size=32 or more"):
+    with pytest.raises(ValueError, match=r"view.size=31 is too small .* at least 32; set view.size=32 or more"):
         VGG16(1, 31, NARROW, 4, 4)
 
 

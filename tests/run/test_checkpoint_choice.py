@@ -156,7 +156,7 @@ def test_what_is_learned_leaves_out_what_may_change() -> None:
     cfg = OmegaConf.structured(TrainConfig)
     cfg.init, cfg.clustering = RandomInit(), KMeans(k=7)
     learned = what_is_learned(OmegaConf.to_object(cfg))
-    assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["data.size"] == 32
+    assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["view.size"] == 32
     assert not [key for key in learned if key.startswith(("trainer", "checkpoint", "data.root", "resume", "logger"))]
 
 

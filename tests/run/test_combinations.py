@@ -177,7 +177,7 @@ def small(row: tuple[str, ...], folder: Path) -> list[str]:
     """A row with what it needs, and less work."""
     arch = next(option for option in row if option.startswith("arch="))
     side = SIDE.get(arch, 32)
-    sizes = [f"data.size={side}", f"data.resize={side + 8}", "trainer.max_epochs=1"]
+    sizes = [f"view.size={side}", f"view.resize={side + 8}", "trainer.max_epochs=1"]
     n_channels = 1 if EMBEDDED in row else 3
     starts = [f"init.path={started(arch, n_channels, folder)}"] if STORED & set(row) else []
     needs = [need for need in needed(row) if not need.startswith(("init.path", "data.root"))]

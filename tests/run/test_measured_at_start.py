@@ -19,7 +19,7 @@ from deepcluster.settings.resume import resumed
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 
-SMALL = ["data.limit=120", "data.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
+SMALL = ["data.limit=120", "view.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
 COATES = ["arch=coates", "arch.n_filters=6", "init=kmeans_patches", "init.n_patches=1000"]
 
 
@@ -53,7 +53,7 @@ def test_a_network_without_weights_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path) -> None:
-    lenet = ["arch=lenet5", "data.size=32", "init=kmeans_patches", "init.n_patches=1000"]
+    lenet = ["arch=lenet5", "view.size=32", "init=kmeans_patches", "init.n_patches=1000"]
     first = train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
     start = checkpoint.load_checkpoint(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])

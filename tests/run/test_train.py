@@ -240,7 +240,7 @@ def pictures(typist: Typist) -> Path:
         (["trainer.devices=many"], ["devices"]),
         (["trainer.precision=float"], ["float", "32-true"]),
         (["arch.channels=[1,2,3]"], ["arch.channels", "[1, 2, 3]"]),
-        (["arch=alexnet"], ["data.size=32 is too small", "set data.size=63 or more"]),
+        (["arch=alexnet"], ["view.size=32 is too small", "set view.size=63 or more"]),
         (["arch=resnet18", "arch.tap=fc"], ["arch.tap=fc", "layer1, layer2, layer3, layer4"]),
         (["init=checkpoint", "init.path=nowhere"], ["no checkpoint at nowhere"]),
         (["+x=1"], ["there is no key x"]),
@@ -273,7 +273,7 @@ def test_a_run_that_is_going_on_is_not_joined(typist: Typist, whole: tuple[Path,
 
 
 def test_broken_images_are_named_or_left_out_by_choice(typist: Typist, pictures: Path) -> None:
-    settings = [*TINY, "data=folder", f"data.root={pictures}", "clustering.k=4", "reduction.dim=8", "data.size=16"]
+    settings = [*TINY, "data=folder", f"data.root={pictures}", "clustering.k=4", "reduction.dim=8", "view.size=16"]
     refused = typist.train(*settings, "output_dir=broken")
     assert_refused(refused, "cut.jpg", "note.jpg", "data.on_broken=skip")
     assert_no_run(typist.folder / "broken")
@@ -292,8 +292,8 @@ def test_arrays_of_five_channels_are_learned_from_and_measured(typist: Typist) -
         path = typist.folder / "bands" / ("train" if i < 40 else "test") / "ab"[i % 2] / f"{i:02}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, array if i % 3 else array.astype(np.uint16) * 257)
-    jitter = "data.color_jitter=[0.1,0.1,0.1,0.1]"
-    settings = ["data=folder", "data.root=bands", "data.size=16", "arch=lenet5", "data.batch_size=8", jitter]
+    jitter = "view.color_jitter=[0.1,0.1,0.1,0.1]"
+    settings = ["data=folder", "data.root=bands", "view.size=16", "arch=lenet5", "data.batch_size=8", jitter]
     run = ["clustering.k=4", "reduction.dim=8", "trainer.max_epochs=2", *PROBE]
     done = typist.train(*settings, *run, "output_dir=bands_run")
     assert done.status == 0, done.err
@@ -306,8 +306,8 @@ def test_arrays_of_five_channels_are_learned_from_and_measured(typist: Typist) -
     new = ["evaluation=assign", "data=folder", "data.root=bands", "output_dir=bands_assigned"]
     done = typist.eval("ckpt=bands_run", *new)
     assert done.status == 0, done.err
-    refused = typist.train(*settings, *run, "data.mean=[0.5]", "data.std=[0.2]", "output_dir=bands_wrong")
-    assert_refused(refused, "data.mean and data.std have 1 values", "5 channels")
+    refused = typist.train(*settings, *run, "view.mean=[0.5]", "view.std=[0.2]", "output_dir=bands_wrong")
+    assert_refused(refused, "view.mean and view.std have 1 values", "5 channels")
     assert_no_run(typist.folder / "bands_wrong")
 
 

@@ -14,7 +14,8 @@ from deepcluster.settings.train import TrainConfig
 
 SCHEMA = OmegaConf.structured(TrainConfig)
 CLASSES = {**OPTIONS, **EVAL_OPTIONS}
-GROUPS = [*(str(name) for name in SCHEMA), *EVAL_OPTIONS]
+# A file in view/ says all that it fixes: data=OPTION, which comes before it, may have set some of it otherwise.
+GROUPS = [*(str(name) for name in SCHEMA if name not in ("view", "arch", "trainer")), *EVAL_OPTIONS]
 
 
 def values(node: dict[str, Any], schema: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -33,6 +34,8 @@ def schema_of(file: Path) -> DictConfig | None:
     """What a group's file is merged into; None for a variant of another file, which may say the default again."""
     text = file.read_text()
     group = file.parent.name
+    if "# @package _global_" in text:
+        return SCHEMA
     kind = re.search(rf"/{group}_(\w+)@_here_", text)
     if kind:
         return OmegaConf.structured(CLASSES[group][kind[1]])

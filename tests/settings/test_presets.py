@@ -134,12 +134,12 @@ def changes(*overrides: str, than: tuple[str, ...] = ()) -> dict[str, Any]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_has_its_papers_numbers(name: str) -> None:
     made, expected = settings(f"experiment={name}", ROOT), PRESETS[name]
-    data, optimizer = made.data, made.optimizer
+    data, view, optimizer = made.data, made.view, made.optimizer
     assert (data.source, data.batch_size) == (expected["source"], expected["batch_size"])
-    assert (data.size, data.resize, data.crop_scale, data.flip) == expected["views"]
-    assert data.crop_ratio == pytest.approx([3 / 4, 4 / 3])
-    assert (data.color_jitter, data.grey_probability, data.blur_probability) == ([0] * 4, 0, 0)
-    assert (data.mean, data.std) == expected["statistics"]
+    assert (view.size, view.resize, view.crop_scale, view.flip) == expected["views"]
+    assert view.crop_ratio == pytest.approx([3 / 4, 4 / 3])
+    assert (view.color_jitter, view.grey_probability, view.blur_probability) == ([0] * 4, 0, 0)
+    assert (view.mean, view.std) == expected["statistics"]
     assert (made.clustering.kind, made.clustering.k, made.clustering.n_iter) == ("kmeans", expected["k"], 20)  # type: ignore[attr-defined]
     assert (made.reduction.dim, made.reduction.whiten, made.reduction.l2) == (expected["dim"], True, True)
     rates = (optimizer.lr, optimizer.momentum, optimizer.head_momentum, optimizer.weight_decay)
@@ -155,7 +155,7 @@ def test_a_presets_network_is_its_papers(name: str) -> None:
     made = settings(f"experiment={name}", ROOT)
     in_channels, feature_dim, n_weights = PRESETS[name]["network"]
     with torch.device("meta"):  # shapes only: VGG-16 has half a gigabyte of weights
-        backbone: Backbone = build(made.arch, "arch", in_channels=in_channels, image_size=made.data.size)
+        backbone: Backbone = build(made.arch, "arch", in_channels=in_channels, image_size=made.view.size)
     assert backbone.feature_dim == feature_dim
     assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == n_weights
     assert (backbone.sobel is not None) == (name != "deepdive_fmnist")
@@ -200,28 +200,28 @@ def test_every_number_of_a_preset_has_its_source(name: str) -> None:
 def test_the_images_of_a_preset_can_come_from_elsewhere() -> None:
     made = settings("experiment=deepdive_cifar10", "data=parquet", "data.root=tables")
     assert (made.data.source, made.data.root) == ("parquet", "tables")
-    assert (made.data.mean, made.data.std) == CIFAR10
-    views = (made.data.size, made.data.resize, made.data.crop_scale, made.data.flip)
+    assert (made.view.mean, made.view.std) == CIFAR10
+    views = (made.view.size, made.view.resize, made.view.crop_scale, made.view.flip)
     assert views == PRESETS["deepdive_cifar10"]["views"] and made.data.batch_size == 64
     made = settings("experiment=deepdive_cifar10_alexnet", "data=parquet", "data.root=tables")
-    views = (made.data.size, made.data.resize, made.data.crop_scale, made.data.flip)
-    assert views == PRESETS["deepdive_cifar10_alexnet"]["views"] and (made.data.mean, made.data.std) == CIFAR10
+    views = (made.view.size, made.view.resize, made.view.crop_scale, made.view.flip)
+    assert views == PRESETS["deepdive_cifar10_alexnet"]["views"] and (made.view.mean, made.view.std) == CIFAR10
     made = settings("experiment=deepdive_fmnist", "data=fashion_mnist_mini")
-    assert made.data.source == "fashion_mnist_mini" and made.data.resize == 44 and made.data.crop_scale == [0.08, 1.0]
+    assert made.data.source == "fashion_mnist_mini" and made.view.resize == 44 and made.view.crop_scale == [0.08, 1.0]
     made = settings("experiment=alexnet_imagenet", "data=folder", "data.root=photos")
-    assert made.data.size == 224 and made.data.resize == 256 and made.data.batch_size == 256
+    assert made.view.size == 224 and made.view.resize == 256 and made.data.batch_size == 256
     assert made.arch["_target_"].endswith(".AlexNet"), "data=folder's own network"
 
 
 def test_the_command_line_overrules_a_preset() -> None:
-    own = ["data.mean=[0.5,0.5,0.5]", "data.std=[0.2,0.2,0.2]", "data.size=48", "clustering.k=30", "arch=resnet18"]
+    own = ["view.mean=[0.5,0.5,0.5]", "view.std=[0.2,0.2,0.2]", "view.size=48", "clustering.k=30", "arch=resnet18"]
     made = settings("experiment=deepdive_cifar10", "data=parquet", "data.root=tables", "optimizer=sgd_cosine", *own)
-    assert (made.data.mean, made.data.std, made.data.size) == ([0.5] * 3, [0.2] * 3, 48)
+    assert (made.view.mean, made.view.std, made.view.size) == ([0.5] * 3, [0.2] * 3, 48)
     assert made.clustering.k == 30 and made.arch["name"] == "resnet18"  # type: ignore[attr-defined]
-    assert settings("experiment=deepdive_fmnist", "view=strong").data.blur_probability == 0.5
+    assert settings("experiment=deepdive_fmnist", "view=strong").view.blur_probability == 0.5
     assert settings("experiment=deepdive_fmnist", "arch=resnet18").arch["name"] == "resnet18"
-    measured = ["data.mean=null", "data.std=null"]
-    assert settings("experiment=deepdive_cifar10", *measured).data.mean is None
+    measured = ["view.mean=null", "view.std=null"]
+    assert settings("experiment=deepdive_cifar10", *measured).view.mean is None
 
 
 # The 2018 code -----------------------------------------------------------------------------------------------------

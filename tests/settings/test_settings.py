@@ -22,6 +22,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.settings import Data
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.eval import eval_config
+from deepcluster.settings.moved_keys import with_new_keys
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.settings.resume import may_change, resumed
 from deepcluster.settings.run_folder import file_name, run_folder
@@ -109,7 +110,7 @@ ALIGNMENT = "evaluation=initial_alignment"
         (f"{ALIGNMENT} data=cifar10 arch=lenet5 init=random init.kind=weights", ["init.kind=weights"]),
         (f"{ALIGNMENT} arch=lenet5 view=deepdive_32", ["data=OPTION"]),
         ("ckpt=run arch=lenet5", ["arch=lenet5", "ckpt=run", "leave one of the two out"]),
-        ("ckpt=run data=folder data.root=x data.size=64", ["data.size=64", "ckpt=run", "leave one of the two out"]),
+        ("ckpt=run data=folder data.root=x view.size=64", ["view.size=64", "ckpt=run", "leave one of the two out"]),
         ("ckpt=run data=cifar10 view=plain", ["view=plain", "ckpt=run"]),
         ("ckpt=run init=kmeans_patches", ["init=kmeans_patches", "ckpt=run"]),
     ],
@@ -132,7 +133,7 @@ def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> Non
     ]
     found = eval_config(composed(*typed, name="eval"), typed)
     assert found.data is not None and found.init is not None and found.arch is not None
-    assert (found.data.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
+    assert (found.view.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
     typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
     assert eval_config(composed(*typed, name="eval"), typed).init is None
 
@@ -159,15 +160,15 @@ def test_an_experiment_changes_only_what_it_says() -> None:
 
 def test_a_view_changes_what_is_seen_and_nothing_else() -> None:
     plain = train_config(composed("data=cifar10"))
-    seen = train_config(composed("data=cifar10", "view=strong", "data.blur_probability=0.1"))
-    assert (seen.data.color_jitter, seen.data.grey_probability) == ([0.8, 0.8, 0.8, 0.2], 0.2)
-    assert seen.data.blur_probability == 0.1  # the command line has the last word
-    assert (seen.data.source, seen.data.size, seen.data.mean) == ("cifar10", 32, plain.data.mean)
-    assert train_config(composed("data=svhn", "view=strong")).data.flip is False  # a mirrored digit is another sign
+    seen = train_config(composed("data=cifar10", "view=strong", "view.blur_probability=0.1"))
+    assert (seen.view.color_jitter, seen.view.grey_probability) == ([0.8, 0.8, 0.8, 0.2], 0.2)
+    assert seen.view.blur_probability == 0.1  # the command line has the last word
+    assert (seen.data.source, seen.view.size, seen.view.mean) == ("cifar10", 32, plain.view.mean)
+    assert train_config(composed("data=svhn", "view=strong")).view.flip is False  # a mirrored digit is another sign
     papers = {"original": (224, 256), "deepdive_224": (224, 256), "deepdive_32": (32, 44)}
     for name, (size, resize) in papers.items():
-        data = train_config(composed(f"view={name}")).data
-        assert (data.size, data.resize, data.crop_scale, data.flip) == (size, resize, [0.08, 1.0], True)
+        view = train_config(composed(f"view={name}")).view
+        assert (view.size, view.resize, view.crop_scale, view.flip) == (size, resize, [0.08, 1.0], True)
 
 
 # What is typed, and what the answer must name: the key, the value or limit, and the way out.
@@ -190,7 +191,7 @@ REFUSED = [
     ("clustering.k=abc", ["clustering.k", "abc", "Integer"]),
     ("clustering.k=", ["clustering.k", "Integer"]),
     ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
-    ("data.mean=grey", ["data.mean", "list"]),
+    ("view.mean=grey", ["view.mean", "list"]),
     ("trainer.max_epochs=abc", ["trainer.max_epochs", "int", "abc"]),
     ("arch.channels=5", ["arch.channels", "list of int", "5"]),
     ("arch.batch_norm=maybe", ["arch.batch_norm", "bool", "maybe"]),
@@ -216,9 +217,9 @@ REFUSED = [
     ("optimizer.schedule=cosin", ["optimizer.schedule", "cosine"]),
     ("data.source=cifar", ["data.source", "cifar10"]),
     ("data.batch_size=1", ["data.batch_size", "at least 2"]),
-    ("data.crop_scale=[0,1]", ["data.crop_scale", "(0, 1]"]),
-    ("data.color_jitter=[0.8,0.8,0.8,0.9]", ["data.color_jitter", "hue at most 0.5", "0.9"]),
-    ("data.blur_probability=2", ["data.blur_probability", "[0, 1]", "2"]),
+    ("view.crop_scale=[0,1]", ["view.crop_scale", "(0, 1]"]),
+    ("view.color_jitter=[0.8,0.8,0.8,0.9]", ["view.color_jitter", "hue at most 0.5", "0.9"]),
+    ("view.blur_probability=2", ["view.blur_probability", "[0, 1]", "2"]),
     ("data.check=some", ["data.check", "sample", "some"]),
     ("data.num_workers=-1", ["data.num_workers", "at least 0"]),
     ("data.on_broken=ignore", ["data.on_broken", "skip"]),
@@ -461,7 +462,7 @@ def evaluated(ckpt: Path, *typed: str) -> Data | None:
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The folder of a run on images of its own, as far as eval.py looks at it before it starts."""
-    typed = ["data=folder", "data.root=here", "data.batch_size=32", "data.crop_scale=[0.3,0.9]", "data.limit=500"]
+    typed = ["data=folder", "data.root=here", "data.batch_size=32", "view.crop_scale=[0.3,0.9]", "data.limit=500"]
     write_config(train_config(composed(*typed)), tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "final.ckpt").touch()
@@ -474,13 +475,34 @@ def test_data_keys_alone_change_what_the_run_says_of_its_images(trained: Path) -
     found = evaluated(trained, "data.root=there", "data.limit=null")
     assert found is not None and (found.source, found.root, found.limit) == ("folder", "there", None)
     unchanged = {key: value for key, value in vars(found).items() if key not in ("root", "limit")}
-    assert unchanged == {key: of_run[key] for key in unchanged} and found.crop_scale == [0.3, 0.9]
+    assert unchanged == {key: of_run[key] for key in unchanged}
+
+
+def test_view_keys_alone_change_how_the_run_crops_them(trained: Path) -> None:
+    typed = [f"ckpt={trained}", "view.flip=false"]
+    found = eval_config(composed(*typed, name="eval"), typed)
+    assert found.view is not None and (found.view.flip, found.view.crop_scale) == (False, [0.3, 0.9])
+    assert found.data is not None and found.data.root == "here"
+
+
+def test_old_keys_are_read_as_they_are_called_now(tmp_path: Path) -> None:
+    words = ["data.size=64,96", "+data.flip=false", "data.root=data.size=9", "view.size=3", "~data.resize"]
+    now, notes = with_new_keys(words)
+    assert now == ["view.size=64,96", "+view.flip=false", "data.root=data.size=9", "view.size=3", "~view.resize"]
+    assert notes[0] == "data.size is now view.size" and len(notes) == 3
+    write_config(train_config(composed("view.size=48", "view.flip=false")), tmp_path)
+    plain = OmegaConf.load(tmp_path / "config.yaml")
+    for name in [str(name) for name in plain.view]:
+        OmegaConf.update(plain, f"data.{name}", plain.view.pop(name), force_add=True)
+    OmegaConf.save(plain, tmp_path / "config.yaml")
+    view = read_stored_config(tmp_path / "config.yaml").view
+    assert (view.size, view.flip) == (48, False)
 
 
 def test_a_data_option_is_other_images_and_not_the_runs(trained: Path) -> None:
     found = evaluated(trained, "data=cifar10", "data.limit=100")
     assert found is not None and (found.source, found.root, found.limit) == ("cifar10", "data", 100)
-    assert found.batch_size == Data().batch_size and found.crop_scale == [0.08, 1.0]
+    assert found.batch_size == Data().batch_size
 
 
 def test_data_keys_of_a_file_without_a_run_are_refused(trained: Path) -> None:

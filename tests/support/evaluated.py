@@ -11,6 +11,7 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
@@ -67,7 +68,8 @@ def context(
     found = EvaluationContext(
         backbone=backbone or lenet(1),
         stored=Weights(path=path, format="test", tensors={}, card=card, assignment=assignment),
-        data_settings=Data(size=16),
+        data_settings=Data(),
+        view=View(size=16),
         extraction=Extraction(batch_size=32),
         folder=folder,
         seed=seed,

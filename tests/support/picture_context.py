@@ -7,6 +7,7 @@ from support.tiny import CARD
 
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
@@ -24,7 +25,8 @@ def context(folder: Path, of: ImageSet, backbone: Backbone, data: Data | None = 
     made = EvaluationContext(
         backbone=backbone,
         stored=Weights(path=folder / "file", format="none", tensors={}, card=CARD),
-        data_settings=data or Data(size=16, num_workers=0),
+        data_settings=data or Data(num_workers=0),
+        view=View(size=16),
         extraction=Extraction(batch_size=17),
         folder=folder,
         seed=1,

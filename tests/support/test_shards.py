@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 N = 96
 SHUFFLED = [(37 * i + 11) % N for i in range(N)]
 OTHERS = [*range(N - 1), N + 5]  # one image is another
-SMALL = ["arch=lenet5", "data.size=16", "clustering.k=6", "reduction.dim=8", "trainer.max_epochs=2"]
+SMALL = ["arch=lenet5", "view.size=16", "clustering.k=6", "reduction.dim=8", "trainer.max_epochs=2"]
 SMALL += ["evaluation.enabled=false", "data.batch_size=16", "data.num_workers=2", "data.in_memory=never"]
 
 
@@ -71,7 +71,7 @@ def test_a_run_goes_on_exactly_after_its_shards_were_written_again(typist: Typis
 
 def test_each_image_is_given_its_own_cluster_again(typist: Typist, run: tuple[str, Path]) -> None:
     source, folder = run
-    images = [f"data={source}", f"data.root={folder / 'shuffled'}", "data.size=16"]
+    images = [f"data={source}", f"data.root={folder / 'shuffled'}", "view.size=16"]
     done = typist.eval(
         f"ckpt={folder / 'whole'}", "evaluation=assign", *images[:2], f"output_dir={folder / 'assigned'}"
     )

@@ -15,7 +15,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.sampler import Sampler
-from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view, train_view
 from deepcluster.features.settings import Extraction
 from deepcluster.models.head import ClusterHead
@@ -126,15 +126,7 @@ def build(
     clustering: Clustering | None = None,
 ) -> Run:
     """Build a tiny run in a folder; the same arguments build the same run."""
-    data = Data(
-        size=16,
-        batch_size=BATCH,
-        num_workers=num_workers,
-        persistent_workers=persistent_workers,
-        mean=MEAN,
-        std=STD,
-        crop_scale=[0.5, 1.0],
-    )
+    seen_as = View(size=16, mean=MEAN, std=STD, crop_scale=[0.5, 1.0])
     pictures = images()
     if distributed.is_main_process():  # of several, which would write over each other's file
         write_samples(folder / "assignments", pictures.samples)
@@ -143,7 +135,7 @@ def build(
     clustering = clustering or KMeans(k=K, n_iter=5)
     clusterer = Clusterer(
         images=pictures,
-        view=feature_view(data, pictures, MEAN, STD),
+        view=feature_view(seen_as, pictures, MEAN, STD),
         extraction=Extraction(batch_size=32),
         reduction=reduction or Reduction(dim=8),
         clustering=clustering,
@@ -159,7 +151,7 @@ def build(
         folder=folder / "assignments",
         seed=seed,
     )
-    view = train_view(data, pictures, MEAN, STD)
+    view = train_view(seen_as, pictures, MEAN, STD)
     module = DeepClusterModule(
         backbone,
         ClusterHead(backbone.feature_dim, clustering.capacity(N_IMAGES)),

@@ -10,6 +10,7 @@ from support import tiny
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
@@ -52,7 +53,8 @@ def context(folder: Path, *, data: Data | None = None, in_memory: bool = True, s
     made = EvaluationContext(
         backbone=lenet(),
         stored=Weights(path=folder / "x.ckpt", format="test", tensors={}, card=card),
-        data_settings=data or Data(size=16, resize=16, mean=tiny.MEAN, std=tiny.STD, num_workers=0),
+        data_settings=data or Data(num_workers=0),
+        view=View(size=16, resize=16, mean=tiny.MEAN, std=tiny.STD),
         extraction=Extraction(batch_size=24),
         folder=folder,
         seed=seed,

@@ -18,6 +18,7 @@ from deepcluster.data.images import FileImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features
 from deepcluster.features.inference import inference_copy
@@ -30,7 +31,7 @@ def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:
     torch.manual_seed(0)
     backbone = network or LeNet5(1, 16, batch_norm=True)
     pictures = tiny.images()
-    view = feature_view(Data(size=16), pictures, tiny.MEAN, tiny.STD)
+    view = feature_view(View(size=16), pictures, tiny.MEAN, tiny.STD)
     return feature_pass(
         backbone, pictures, view, batch_size=batch_size, num_workers=0, device=torch.device("cpu"), dtype=torch.float32
     )
@@ -142,12 +143,12 @@ def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_wor
     for i, image in enumerate(tiny.images(40).images):
         padded = torch.nn.functional.pad(image, (0, 0, 0, i % 3), value=7)  # the crop to a square cuts it off again
         write_png(padded[:, : 16 + i % 3], str(tmp_path / "photos" / f"{i:02}.png"))
-    data = Data(source="folder", root=str(tmp_path / "photos"), size=16, in_memory="never", cache_dir="none")
+    data = Data(source="folder", root=str(tmp_path / "photos"), in_memory="never", cache_dir="none")
     on_disk = load(data, "train")
     assert isinstance(on_disk, FileImages)
     torch.manual_seed(0)
     backbone = LeNet5(1, 16, batch_norm=True)
-    view = feature_view(data, on_disk, tiny.MEAN, tiny.STD)
+    view = feature_view(View(size=16), on_disk, tiny.MEAN, tiny.STD)
     clusterer = tiny.build(tmp_path / "run").reassign.clusterer
     clusterer = dataclasses.replace(clusterer, images=on_disk, view=view, num_workers=num_workers)
     assignment, _ = clusterer.assign(backbone, device=torch.device("cpu"), moment="epoch 0")

@@ -103,7 +103,7 @@ def finished(tmp_path_factory) -> Iterator[Path]:
     """The folder of a run of no epochs on 120 images."""
     folder: Path = tmp_path_factory.mktemp("embedding") / "run"
     command_line.register()
-    small = ["data.limit=120", "data.size=32", "arch=lenet5", "reduction.dim=8", "clustering.k=5"]
+    small = ["data.limit=120", "view.size=32", "arch=lenet5", "reduction.dim=8", "clustering.k=5"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         settings = compose("train", [*small, "evaluation.enabled=false", "trainer.max_epochs=0"])
         train(train_config(settings), folder)

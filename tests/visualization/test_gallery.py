@@ -182,7 +182,7 @@ def hydra() -> Iterator[None]:
 def finished(request, hydra, tmp_path_factory) -> Path:
     """The folder of a run of no epochs on 120 images."""
     folder: Path = tmp_path_factory.mktemp(request.param) / "run"
-    small = ["data.limit=120", "data.size=32", "arch=lenet5", "reduction.dim=8", "evaluation.enabled=false"]
+    small = ["data.limit=120", "view.size=32", "arch=lenet5", "reduction.dim=8", "evaluation.enabled=false"]
     kind = ["clustering=pic"] if request.param == "pic" else ["clustering.k=5"]
     train(train_config(compose("train", [*small, *kind, "trainer.max_epochs=0"])), folder)
     return folder

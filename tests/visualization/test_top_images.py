@@ -14,6 +14,7 @@ from deepcluster.data.images import MemoryImages
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 from deepcluster.visualization.receptive_field import receptive_field
 from deepcluster.visualization.strongest import Strongest
@@ -108,8 +109,6 @@ def test_images_of_files_are_shown_as_the_network_saw_them(tmp_path: Path) -> No
     data = Data(
         source="folder",
         root=str(tmp_path / "set"),
-        size=16,
-        resize=20,
         n_channels=1,
         in_memory="never",
         num_workers=0,
@@ -117,7 +116,7 @@ def test_images_of_files_are_shown_as_the_network_saw_them(tmp_path: Path) -> No
     )
     of = load(data, "train")
     assert of is not None and not isinstance(of, MemoryImages)
-    view = feature_view(data, of, CARD["mean"], CARD["std"])
+    view = feature_view(View(size=16, resize=20), of, CARD["mean"], CARD["std"])
     seen = as_seen(of, view, [1, 3], context(tmp_path, of, network(), data))
     for i in (1, 3):
         assert torch.equal(seen[i], view.crop_file(whole(of.read(i))))

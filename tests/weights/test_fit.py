@@ -90,7 +90,7 @@ def test_a_resnet_is_taken_whole_and_what_is_left_out_is_named(
     assert "resnet18 in torchvision's layout" in lines[0] and f"{len(backbone.state_dict())} tensors taken" in lines[0]
     assert not [name for name in left_out if name not in lines[1]] and lines[1].startswith("left out: ")
     red = "0.228" if "prototypes" in lines[1] else "0.229"
-    assert f"'data.std=[{red},0.224,0.225]'" in lines[2]
+    assert f"'view.std=[{red},0.224,0.225]'" in lines[2]
 
 
 def test_a_resnet_tells_its_architecture(theirs: models.ResNet, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_another_stem_is_refused_with_both_shapes_and_what_to_set(theirs: models
     said = refused(lambda: start(grey, file, card(grey, "resnet.resnet", name="resnet18", small_images=None)))
     wanted = ["features.conv1.0.weight", "64x1x3x3", "64x3x7x7", "arch.small_images=false", "data.n_channels=3"]
     assert not [text for text in wanted if text not in said], said
-    assert "data.size=224" in said
+    assert "view.size=224" in said
     assert torch.equal(grey.state_dict()["features.layer1.0.conv1.weight"], before), "nothing was loaded"
     edges = small_resnet(sobel=True)
     described = card(edges, "resnet.resnet", name="resnet18", small_images=False, sobel=True)

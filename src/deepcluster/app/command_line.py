@@ -24,6 +24,7 @@ from deepcluster.app.sweep.end import tell_open_sweep
 from deepcluster.app.sweep.jobs import register_for_jobs
 from deepcluster.app.sweep.words import left_to_jobs
 from deepcluster.settings.eval import eval_schema
+from deepcluster.settings.moved_keys import with_new_keys
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.system.quoting import argument
 
@@ -46,7 +47,9 @@ def start(main: Callable[[], Any]) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
-    words = [word for word in sys.argv[1:] if word not in flags]
+    words, notes = with_new_keys([word for word in sys.argv[1:] if word not in flags])
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     sys.argv = [sys.argv[0], *flags, *(left_to_jobs(words) if flags else words)]
     command = list(sys.argv)
     try:

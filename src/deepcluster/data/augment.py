@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 
 N_DRAWS = 9  # jitter or not, order, brightness, contrast, saturation, hue, grey or not, blur or not, sigma
 _ORDERS = torch.tensor(list(permutations(range(4))))
@@ -99,7 +99,7 @@ class Augmentation:
         return images
 
 
-def augmentation(settings: Data) -> Augmentation | None:
+def augmentation(settings: View) -> Augmentation | None:
     """What the settings ask for; None if they ask for nothing."""
     made = Augmentation(
         settings.color_jitter,

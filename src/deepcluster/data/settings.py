@@ -1,7 +1,6 @@
-"""What the `data` group sets: which images, how they are cropped and read. Next: sources.py loads them."""
+"""The group `data`: which images, and how they are read. Next: sources/load.py loads them; view_settings.py."""
 
-from dataclasses import dataclass, field, replace
-from math import isfinite
+from dataclasses import dataclass, replace
 
 from deepcluster.system.setting import setting
 
@@ -25,7 +24,7 @@ HOW_READ = (
 
 @dataclass(kw_only=True)
 class Data:
-    """Which images are read, and how the two views (training crops, features) are cut from them.
+    """Which images are read, and how.
 
     Args:
         source: one of `SOURCES`.
@@ -44,19 +43,6 @@ class Data:
             and all differ, else the content.
         cache_gb: litdata from a URL: how many GB (1e9 bytes) of chunks of one split data.cache_dir may hold. An
             epoch draws from all of the set, so all of it must fit; each chunk is fetched once.
-        size: side of the square which the network sees, in pixels.
-        resize: feature view: the short side is brought to this before the centre crop of `size`; None:
-            `size`.
-        crop_scale: training view: smallest and largest share of the image's area in a crop.
-        crop_ratio: training view: smallest and largest width / height of a crop.
-        flip: training view: flip every second image from left to right.
-        color_jitter: training view: how much brightness, contrast, saturation and hue are changed (SimCLR: 0.8,
-            0.8, 0.8, 0.2); factors in 1 +- strength, hue in parts of the circle. Brightness and contrast change all
-            channels alike (alpha too); saturation, hue and `grey_probability` change only images of three channels.
-        jitter_probability: share of the images whose colours are changed, if `color_jitter` is not all 0.
-        grey_probability: share of the images that become grey (with their three channels).
-        blur_probability: share of the images that are blurred, by a Gaussian of a tenth of the side.
-        blur_sigma: smallest and largest standard deviation of the blur, in pixels.
         decode: "full", or "scaled": a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where a view shrinks it as much
             anyway, never so small that it would have to be enlarged.
             From 12 megapixels on that takes about half the time. Crops are the same regions; their pixels differ by 1
@@ -64,8 +50,6 @@ class Data:
         batch_size: images per training batch and process.
         num_workers: reading processes; None: 0 for sets in memory, else one per core, at most 8.
         persistent_workers: keep the reading processes from epoch to epoch.
-        mean: per-channel mean in [0, 1]; None: measured on the training images.
-        std: per-channel standard deviation in [0, 1]; None: measured.
         in_memory: encoded images: "auto" keeps them decoded in memory if they fit, "always" demands it, "never"
             decodes at each access.
         memory_gb: how many GB (1e9 bytes) the images of one split may take.
@@ -100,23 +84,10 @@ class Data:
     label_column: str | None = None
     id: str | None = None
     cache_gb: float = 200.0
-    size: int = 32
-    resize: int | None = None
-    # torchvision's RandomResizedCrop, as in the 2018 code (main.py: ReassignedDataset's transform)
-    crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
-    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])
-    flip: bool = True
-    color_jitter: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
-    jitter_probability: float = 0.8
-    grey_probability: float = 0.0
-    blur_probability: float = 0.0
-    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
     decode: str = "full"
     batch_size: int = 64
     num_workers: int | None = setting(None, may_change=True)
     persistent_workers: bool = setting(False, may_change=True)
-    mean: list[float] | None = None
-    std: list[float] | None = None
     in_memory: str = "auto"
     memory_gb: float = 4.0
     stored_size: int | None = None
@@ -136,7 +107,6 @@ class Data:
         _one_of("on_broken", self.on_broken, ("error", "skip"))
         _one_of("labels", self.labels, ("auto", "none"))
         for name, least in (
-            ("size", 4),
             ("stored_size", 4),
             ("batch_size", 2),
             ("num_workers", 0),
@@ -146,11 +116,6 @@ class Data:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"data.{name} must be at least {least}, got {value}")
-        if self.resize is not None and self.resize < self.size:
-            raise ValueError(
-                f"data.resize must be at least data.size={self.size}, got {self.resize}: "
-                "the centre crop cannot be larger than the image; raise it or leave it out"
-            )
         if self.n_channels is not None and self.n_channels > 4 and self.source not in FILE_SOURCES:
             raise ValueError(
                 f"data.n_channels={self.n_channels} needs .npy arrays with so many channels (data.source=folder), "
@@ -173,9 +138,6 @@ class Data:
                 f"data.in_memory=always decodes every image, data.check={self.check} does not; "
                 "leave one of them at auto"
             )
-        self._check_crops()
-        self._check_colours()
-        self._check_statistics()
 
     @property
     def place(self) -> str:
@@ -199,47 +161,6 @@ class Data:
             raise ValueError(
                 "data=huggingface needs either data.name=OWNER/SET, a set of the hub, or data.root=DIR, a local folder "
                 f"(of save_to_disk, parquet, arrow or image files); got data.name={self.name} and data.root={self.root}"
-            )
-
-    def _check_crops(self) -> None:
-        for name, value, largest in (
-            ("crop_scale", self.crop_scale, 1.0),
-            ("crop_ratio", self.crop_ratio, float("inf")),
-        ):
-            if len(value) != 2 or not 0 < value[0] <= value[1] <= largest:
-                limit = f", both in (0, {largest:g}]" if isfinite(largest) else ", both above 0"
-                raise ValueError(f"data.{name} must be [smallest, largest]{limit}, got {list(value)}")
-
-    def _check_colours(self) -> None:
-        jitter = self.color_jitter
-        if len(jitter) != 4 or not all(0 <= strength < float("inf") for strength in jitter) or jitter[3] > 0.5:
-            raise ValueError(
-                "data.color_jitter must be [brightness, contrast, saturation, hue], all at least 0, hue at most 0.5 "
-                f"(half the circle), got {list(jitter)}; [0, 0, 0, 0] changes nothing"
-            )
-        for name in ("jitter_probability", "grey_probability", "blur_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
-        sigma = self.blur_sigma
-        if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1] < float("inf"):
-            raise ValueError(f"data.blur_sigma must be [smallest, largest], both above 0, got {list(sigma)}")
-
-    def _check_statistics(self) -> None:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("data.mean and data.std belong together: set both, or neither to measure them")
-        if self.mean is None or self.std is None:
-            return
-        if not self.mean or len(self.mean) != len(self.std):
-            raise ValueError(f"data.mean and data.std need one value per channel, got {self.mean} and {self.std}")
-        if self.n_channels is not None and self.n_channels != len(self.mean):
-            raise ValueError(
-                f"data.mean and data.std have {len(self.mean)} values, data.n_channels={self.n_channels}; "
-                "give one per channel, or leave them out to measure them"
-            )
-        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
-            raise ValueError(
-                f"data.mean and data.std are shares of white, in [0, 1], std above 0, "
-                f"got {self.mean} and {self.std}; divide values in 0..255 by 255"
             )
 
 

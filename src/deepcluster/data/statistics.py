@@ -8,41 +8,43 @@ from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrink, to_short_side
+from deepcluster.data.view_settings import View
 from deepcluster.system.threads import for_each
 
 _MAX_IMAGES = 50_000  # 1,000 would do for two digits; 50,000 gives CIFAR-10's published values exactly
 _SMALLEST_STD = 1 / 255  # of a constant channel: one grey level
 
 
-def statistics(images: ImageSet, settings: Data) -> tuple[list[float], list[float]]:
+def statistics(images: ImageSet, view: View, data: Data) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation, in [0, 1], over the pixels; every image counts the same.
 
     Args:
         images: the training images.
-        settings: `mean` and `std`, if set, are given back.
+        view: `mean` and `std`, if set, are given back.
+        data: where the images are, under which what was measured of files is remembered.
 
     Raises:
-        ValueError: if data.mean and data.std have another number of channels than the images.
+        ValueError: if view.mean and view.std have another number of channels than the images.
     """
-    if settings.mean is not None and settings.std is not None:
-        if len(settings.mean) != images.n_channels:
+    if view.mean is not None and view.std is not None:
+        if len(view.mean) != images.n_channels:
             raise ValueError(
-                f"data.mean and data.std have {len(settings.mean)} values, "
+                f"view.mean and view.std have {len(view.mean)} values, "
                 f"the images {images.n_channels} channels; leave them out to measure them, "
                 "or set data.n_channels"
             )
-        return list(settings.mean), list(settings.std)
+        return list(view.mean), list(view.std)
     chosen = evenly_spaced(len(images), _MAX_IMAGES)
-    resize = settings.resize or settings.size
+    resize = view.resize or view.size
     if isinstance(images, MemoryImages):
         moments = _memory_moments(images.images, chosen)
     elif isinstance(images, DecodedImages):
         facts: list[object] = [images.fingerprint, images.n_channels, len(images)]
         key = cache.fingerprint(*facts, *([resize] if images.scaled else []))
-        entry = cache.read(settings, "statistics", key)
+        entry = cache.read(data, "statistics", key)
         moments = _read_moments(images, chosen, to_short_side(resize)) if entry is None else entry["moments"]
         if entry is None:
-            cache.write(settings, "statistics", key, {"moments": moments})
+            cache.write(data, "statistics", key, {"moments": moments})
     else:
         moments = _read_moments(images, chosen, to_short_side(resize))
     mean, square = moments.mean(0)

@@ -11,8 +11,8 @@ from deepcluster.data import augment
 from deepcluster.data.augment import Augmentation, augmentation
 from deepcluster.data.crops import central_crop, crop, draw_boxes
 from deepcluster.data.images import ImageSet, MemoryImages
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrunk, central_square, cut
+from deepcluster.data.view_settings import View
 
 N_DRAWS = 6  # area, ratio, top, left, fallback to the central crop, flip
 _PART_BYTES = 2**28  # of float32 pixels at once: a batch of 256 large photographs in memory would take gigabytes
@@ -153,7 +153,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def train_view(settings: Data, images: ImageSet, mean: list[float], std: list[float]) -> TrainView:
+def train_view(settings: View, images: ImageSet, mean: list[float], std: list[float]) -> TrainView:
     """The training view of these images."""
     on_files = not isinstance(images, MemoryImages)
     return TrainView(
@@ -168,6 +168,6 @@ def train_view(settings: Data, images: ImageSet, mean: list[float], std: list[fl
     )
 
 
-def feature_view(settings: Data, images: ImageSet, mean: list[float], std: list[float]) -> FeatureView:
+def feature_view(settings: View, images: ImageSet, mean: list[float], std: list[float]) -> FeatureView:
     """The feature view of these images."""
     return FeatureView(settings.size, settings.resize, mean, std, on_files=not isinstance(images, MemoryImages))

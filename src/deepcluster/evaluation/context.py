@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 from deepcluster.evaluation.kept_work import KeptWork, facts_of
 from deepcluster.features.extraction import FeaturePass, feature_pass
@@ -52,7 +53,8 @@ class EvaluationContext:
     Args:
         backbone: in eval mode.
         stored: the file that it came from, with its clusters if it holds any.
-        data_settings: which images, cropped as the network wants them; None if they are unknown.
+        data_settings: which images; None if they are unknown.
+        view: how they are cropped: as the network wants them.
         extraction: how features are computed.
         folder: for files that the evaluation writes.
         seed: of all that it draws.
@@ -76,6 +78,7 @@ class EvaluationContext:
     device: torch.device
     dtype: torch.dtype = torch.float32
     untrained: Untrained | None = None
+    view: View = field(default_factory=View)
     run_data: Data | None = None
     images_unknown: str = "the images are unknown: say data=... as well"
     loaded_images: ImageSet | None = None
@@ -133,7 +136,7 @@ class EvaluationContext:
         return feature_pass(
             backbone or self.backbone,
             images,
-            feature_view(self.data, images, self.card["mean"], self.card["std"]),
+            feature_view(self.view, images, self.card["mean"], self.card["std"]),
             batch_size=self.extraction.batch_size,
             num_workers=n_workers(self.data, images),
             device=self.device,
@@ -148,6 +151,7 @@ class EvaluationContext:
             self.backbone,
             card=self.card,
             data=self.data.told("on_broken"),
+            view=self.view,
             seed=self.seed,
             dtype=str(self.dtype),
             evaluation=settings,

@@ -19,6 +19,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
 from deepcluster.system import distributed
@@ -110,13 +111,13 @@ class UntrainedFeatures:
                 part.unlink(missing_ok=True)
 
 
-def same_images(data: Data, images: ImageSet) -> str:
+def same_images(data: Data, view: View, images: ImageSet) -> str:
     """A hash of the images as the feature view sees them: settings and names, and pixels where they are in memory.
 
     Elsewhere what the source knows of its files, and size and time of change of some hundred of them: a set that was
     made anew is noticed, a single file that is written over may not be.
     """
-    digest = hashlib.blake2b(repr(asdict(data.told())).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((asdict(data.told()), asdict(view))).encode(), digest_size=16)
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
     if isinstance(images, MemoryImages):
         digest.update(images.images.contiguous().numpy().data)

@@ -148,8 +148,8 @@ def map_shape(features: nn.Sequential, in_channels: int, image_size: int) -> tup
         if least is None:
             raise  # not the size: our own mistake
         raise ValueError(
-            f"data.size={image_size} is too small for this network, which needs at least {least}; "
-            f"set data.size={least} or more, or choose a network for smaller images (arch=...)"
+            f"view.size={image_size} is too small for this network, which needs at least {least}; "
+            f"set view.size={least} or more, or choose a network for smaller images (arch=...)"
         ) from error
 
 

@@ -140,7 +140,7 @@ class Coates(Backbone):
             raise ValueError(f"arch.n_filters must be at least 2, got {n_filters}")
         if not 2 <= patch_size < image_size:
             raise ValueError(
-                f"arch.patch_size must be at least 2 and below data.size={image_size}, got {patch_size}; "
+                f"arch.patch_size must be at least 2 and below view.size={image_size}, got {patch_size}; "
                 "there would be no four quadrants of patches"
             )
         super().__init__(

@@ -15,12 +15,13 @@ import torch
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.precision import choose_precision
 from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.parts import network_card
-from deepcluster.settings.eval import EvalConfig, data_of_run, folder_of_run
+from deepcluster.settings.eval import EvalConfig, folder_of_run, images_of_run
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.progress import Progress
 from deepcluster.tracking.logger import Logger
@@ -44,10 +45,12 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     common: dict[str, Any] = {name: getattr(config, name) for name in ("extraction", "seed")}
     common |= {"folder": folder, "progress": progress}
     if config.ckpt is not None:
-        context = of_file(config.ckpt, config.data, **common)
+        context = of_file(config.ckpt, config.data, config.view, **common)
     else:
         assert config.arch is not None and config.data is not None
-        context = of_architecture(config.arch, config.data, config.init or RandomInit(), **common)
+        context = of_architecture(
+            config.arch, config.data, config.view or View(), config.init or RandomInit(), **common
+        )
     stored = context.stored
     place = Place(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=folder_of_run(stored.path))
     with open_logger(config.logger, place) as recorder:
@@ -68,28 +71,38 @@ def _finite(value: float) -> float | None:
 
 
 def of_file(
-    ckpt: str, data: Data | None, *, extraction: Extraction, folder: Path, seed: int, progress: Progress
+    ckpt: str,
+    data: Data | None,
+    view: View | None,
+    *,
+    extraction: Extraction,
+    folder: Path,
+    seed: int,
+    progress: Progress,
 ) -> EvaluationContext:
     """The network of a file.
 
     Args:
         ckpt: a run's folder or a file of weights.
         data: the images; None: those of the checkpoint's run.
+        view: how they are cropped, but for the size, which the network decides; None: as that run says.
     """
     stored = read_weights_with_card(ckpt)
     card = stored.card
     assert card is not None
-    run_data, unknown = None, ""
+    run_data, run_view, unknown = None, View(), ""
     try:
-        run_data = data_of_run(stored.path)
+        run_data, run_view = images_of_run(stored.path)
     except ValueError as error:  # raised by evaluations that need images when `data` is None too
         unknown = str(error)
-    data = data or run_data
+    data, view = data or run_data, copy(view or run_view)
+    view.size, view.resize = card["image_size"], card["resize"]  # unchecked: not every evaluation needs images that fit
     device = _device()
     return EvaluationContext(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
-        data_settings=None if data is None else _as_taken_by(card, data),
+        data_settings=None if data is None else _of_channels(data, card["in_channels"]),
+        view=view,
         extraction=extraction,
         folder=folder,
         seed=seed,
@@ -101,10 +114,10 @@ def of_file(
     )
 
 
-def _as_taken_by(card: dict[str, Any], data: Data) -> Data:
-    """The images with the network's size and channels; unchecked, as not every evaluation needs images that fit."""
+def _of_channels(data: Data, n_channels: int) -> Data:
+    """The images with the network's channels; unchecked, as not every evaluation needs images that fit."""
     taken = copy(data)
-    taken.size, taken.resize, taken.n_channels = card["image_size"], card["resize"], card["in_channels"]
+    taken.n_channels = n_channels
     return taken
 
 
@@ -115,6 +128,7 @@ def _device() -> torch.device:
 def of_architecture(
     arch: dict[str, Any],
     data: Data,
+    view: View,
     init: Init,
     *,
     extraction: Extraction,
@@ -125,8 +139,8 @@ def of_architecture(
     """Untrained networks, as train.py would start with them on these images."""
     images = load_images(data, "train")
     assert images is not None
-    mean, std = statistics(images, data)
-    card, device = network_card(arch, data, images.n_channels, mean, std), _device()
+    mean, std = statistics(images, view, data)
+    card, device = network_card(arch, view, images.n_channels, mean, std), _device()
 
     def draw(seed: int) -> Backbone:
         backbone = build_backbone(card, seed=seed)
@@ -137,6 +151,7 @@ def of_architecture(
         backbone=build_backbone(card, seed=seed).eval(),
         stored=Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card),
         data_settings=data,
+        view=view,
         extraction=extraction,
         folder=folder,
         seed=seed,

@@ -11,9 +11,9 @@ import torch
 
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
 from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
 from deepcluster.features.reuse import UntrainedFeatures, same_images
@@ -130,8 +130,8 @@ def build_parts(
     images = load_images(data, "train")
     assert images is not None
     test_images = load_images(data, "test")
-    mean, std = statistics(images, data)
-    card = network_card(config.arch, data, images.n_channels, mean, std)
+    mean, std = statistics(images, config.view, data)
+    card = network_card(config.arch, config.view, images.n_channels, mean, std)
     backbone = build_backbone(card, seed=config.seed)
     check_sizes(
         config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
@@ -150,7 +150,7 @@ def build_parts(
     precision = choose_precision(trainer["precision"], device)
     set_matmul_precision(device)
     num_workers = n_workers(data, images, n_processes(trainer) // int(trainer.get("num_nodes", 1)))
-    view = partial(feature_view, data, mean=mean, std=std)
+    view = partial(feature_view, config.view, mean=mean, std=std)
     clusterer = Clusterer(
         images=images,
         view=view(images),
@@ -164,12 +164,13 @@ def build_parts(
         progress=progress,
     )
     if reuse:
-        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, data, card, device, shared))
+        same = "" if shared is None else same_images(data, config.view, images)
+        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, same, card, device, shared))
     return Parts(
         images=images,
         test_images=test_images,
         view=view,
-        train_view=train_view(data, images, mean, std),
+        train_view=train_view(config.view, images, mean, std),
         backbone=backbone.to(memory_format=torch.channels_last),
         card=card,
         clusterer=clusterer,
@@ -182,14 +183,14 @@ def build_parts(
 
 
 def network_card(
-    arch: dict[str, Any], data: Data, in_channels: int, mean: list[float], std: list[float]
+    arch: dict[str, Any], view: View, in_channels: int, mean: list[float], std: list[float]
 ) -> dict[str, Any]:
     """What builds the network again, and how it sees images; every checkpoint holds it."""
     return {
         "arch": arch,
         "in_channels": in_channels,
-        "image_size": data.size,
-        "resize": data.resize or data.size,
+        "image_size": view.size,
+        "resize": view.resize or view.size,
         "mean": mean,
         "std": std,
     }
@@ -214,11 +215,15 @@ def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
 
 
 def _untrained_features(
-    clusterer: Clusterer, data: Data, card: dict[str, Any], device: torch.device, shared: Path | None
+    clusterer: Clusterer, images: str, card: dict[str, Any], device: torch.device, shared: Path | None
 ) -> UntrainedFeatures:
-    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
+    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep.
+
+    Args:
+        images: of :func:`same_images`.
+    """
     extraction = clusterer.extraction
-    of_sweep = () if shared is None else (same_images(data, clusterer.images), card, extraction.batch_size)
+    of_sweep = () if shared is None else (images, card, extraction.batch_size)
     return UntrainedFeatures(
         told=(*of_sweep, str(clusterer.dtype), clusterer.store_dtype, device.type),
         folder=shared,

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.settings import Extraction
 from deepcluster.settings.composed import as_dataclass, check_kinds
@@ -18,7 +19,7 @@ from deepcluster.tracking.logger import Logger
 from deepcluster.weights.files import find_weights
 from deepcluster.weights.start import Init
 
-OF_NETWORK = ("data.size", "data.resize", "data.n_channels")  # its input; a checkpoint tells them
+OF_NETWORK = ("view", "view.size", "view.resize", "data.n_channels")  # its input; a checkpoint tells them
 
 
 @dataclass(kw_only=True)
@@ -29,6 +30,7 @@ class EvalConfig:
         ckpt: the network: a run's folder or any file of weights (recognise.py). Without one, evaluations that need
             none measure untrained networks of `arch`.
         data: the images; None: those of the checkpoint's run.
+        view: how they are cropped; None: as that run says.
         arch: without ckpt, the architecture; with one, what data=folder brings along, which is not looked at.
         init: without ckpt, how weights start; None: at random.
         evaluation: what to do.
@@ -40,6 +42,7 @@ class EvalConfig:
 
     ckpt: str | None = None
     data: Data | None = None
+    view: View | None = None
     arch: dict[str, Any] | None = None
     init: Init | None = None
     evaluation: Evaluator = MISSING
@@ -62,9 +65,9 @@ class EvalConfig:
 
 
 def eval_schema() -> DictConfig:
-    """EvalConfig for Hydra, which can change `data.KEY` only where there is a `data`; see :func:`with_images`."""
+    """EvalConfig for Hydra, which changes `data.KEY` only where there is a `data`; see :func:`with_images`."""
     node: DictConfig = OmegaConf.structured(EvalConfig)
-    node.data = OmegaConf.structured(Data)
+    node.data, node.view = OmegaConf.structured(Data), OmegaConf.structured(View)
     return node
 
 
@@ -76,7 +79,7 @@ def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
     """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if config.ckpt is not None and (key.partition(".")[0] in ("arch", "init", "view") or key in OF_NETWORK):
+        if config.ckpt is not None and (key.partition(".")[0] in ("arch", "init") or key in OF_NETWORK):
             raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
 
 
@@ -85,8 +88,8 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
     Args:
         cfg: composed.
-        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` changes what the run's config says; with it,
-            the run still says how JPEGs are decoded, unless data.decode is typed too.
+        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` and `view.KEY=VALUE` change what the run's
+            config says; with it, the run still says how JPEGs are decoded, unless data.decode is typed too.
 
     Raises:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
@@ -96,8 +99,8 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         if "data.decode" not in typed_keys:
             _decode_as_the_run(cfg)
         return cfg
-    changes = [key for key in typed_keys if key.startswith("data.")]
-    data, ckpt = None, OmegaConf.select(cfg, "ckpt")
+    changes = [key for key in typed_keys if key.startswith(("data.", "view."))]
+    data, view, ckpt = None, None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
         path = find_weights(ckpt)
         run = folder_of_run(path)
@@ -106,10 +109,11 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 f"{path} lies outside a run's folder, so its images are unknown and {changes[0]} changes none: "
                 f"say which, as in data=OPTION {changes[0]}={typed_keys[changes[0]]}"
             )
-        data = read_stored_config(run / "config.yaml").data
+        stored = read_stored_config(run / "config.yaml")
         for key in changes:
-            OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), merge=False)
-    cfg.data = data
+            OmegaConf.update(stored, key, OmegaConf.select(cfg, key), merge=False)
+        data, view = stored.data, stored.view
+    cfg.data, cfg.view = data, view
     return cfg
 
 
@@ -132,8 +136,8 @@ def folder_of_run(path: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
-def data_of_run(path: Path) -> Data:
-    """The images that the checkpoint's run learned from.
+def images_of_run(path: Path) -> tuple[Data, View]:
+    """The images that the checkpoint's run learned from, and how it cropped them.
 
     Raises:
         ValueError: if the file does not lie in a run's folder, or the run's config is of another version.
@@ -146,7 +150,7 @@ def data_of_run(path: Path) -> Data:
     except ValueError as error:
         raise ValueError(f"{error}; say data=... as well, to name the images yourself") from error
     assert isinstance(stored, TrainConfig)
-    return stored.data
+    return stored.data, stored.view
 
 
 def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
@@ -154,6 +158,8 @@ def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     assert isinstance(settings, EvalConfig)
     check_kinds(settings, {**EVAL_OPTIONS, "logger": OPTIONS["logger"]})
     settings.logger.check()
+    if settings.data is not None and settings.view is not None:
+        settings.view.check_channels(settings.data.n_channels)
     if settings.init is not None:
         check_kinds(settings, {"init": OPTIONS["init"]})
     check_chosen(settings, overrides)

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from deepcluster.settings.moved_keys import move_old_keys
 from deepcluster.settings.options import OPTIONS
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import write_atomically
@@ -19,6 +20,7 @@ def read_stored_config(file: Path) -> DictConfig:
     """
     try:
         plain = OmegaConf.load(file)
+        move_old_keys(plain)
         schema = OmegaConf.structured(TrainConfig)
         for group, kinds in OPTIONS.items():
             kind = OmegaConf.select(plain, f"{group}.kind") or next(iter(kinds))

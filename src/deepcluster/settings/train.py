@@ -13,6 +13,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.settings import Extraction
 from deepcluster.settings.composed import as_dataclass, check_kinds
@@ -53,6 +54,7 @@ class TrainConfig:
     """
 
     data: Data = field(default_factory=Data)
+    view: View = field(default_factory=View)
     arch: dict[str, Any] = field(default_factory=dict)
     init: Init = MISSING
     extraction: Extraction = field(default_factory=Extraction)
@@ -107,6 +109,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     if config.seed < 0:
         raise ValueError(f"seed must be at least 0, got {config.seed}")
     check_processes(config.trainer)
+    config.view.check_channels(config.data.n_channels)
     # Last, as what they name loads torch and Lightning: other mistakes are told at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}

@@ -197,5 +197,5 @@ def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Pat
         if stored.get(key) != wanted[key]:
             raise ValueError(
                 f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {wanted[key]}; "
-                "set the same arch and data.size, or use another checkpoint"
+                "set the same arch and view.size, or use another checkpoint"
             )

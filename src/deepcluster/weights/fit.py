@@ -122,7 +122,7 @@ def _settings(card: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
         if not same and settings[0] == f"arch={value}":  # arch=resnet50 names it
             continue
         settings.append(f"arch.{key}={_spell(value)}")
-    for key, setting in (("in_channels", "data.n_channels"), ("image_size", "data.size")):
+    for key, setting in (("in_channels", "data.n_channels"), ("image_size", "view.size")):
         if wanted is None or wanted[key] != card[key]:
             settings.append(f"{setting}={card[key]}")
     return settings

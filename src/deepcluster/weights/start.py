@@ -129,7 +129,7 @@ class WeightsInit(Init):
         if file_card is not None and any(list(file_card[name]) != list(card[name]) for name in ("mean", "std")):
             mean, std = (str(list(file_card[name])).replace(" ", "") for name in ("mean", "std"))
             lines.append(
-                f"trained on images normalised by other values; 'data.mean={mean}' 'data.std={std}' sets the same"
+                f"trained on images normalised by other values; 'view.mean={mean}' 'view.std={std}' sets the same"
             )
         return lines
 

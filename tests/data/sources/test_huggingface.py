@@ -14,6 +14,7 @@ from deepcluster.data.loader import feature_batches
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.sources.rows import RowImages
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 
 datasets = pytest.importorskip("datasets")
@@ -203,10 +204,10 @@ def test_broken_and_missing_images_are_named(tmp_path: Path) -> None:
 
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
     shards.huggingface(SHUFFLED, tmp_path / "set", n_shards=2)
-    options = settings(tmp_path / "set", in_memory="never", size=16)
+    options = settings(tmp_path / "set", in_memory="never")
     images = load(options, "train")
     assert isinstance(images, RowImages)
-    view = feature_view(options, images, [0.5] * 3, [0.25] * 3)
+    view = feature_view(View(size=16), images, [0.5] * 3, [0.25] * 3)
     for num_workers in (0, 2):
         batches = list(feature_batches(images, view, torch.tensor([5, 0, 19, 7, 3]), 2, num_workers))
         assert torch.equal(torch.cat([batch.images for batch in batches]), pixels([5, 0, 19, 7, 3]))

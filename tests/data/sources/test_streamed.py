@@ -19,6 +19,7 @@ from deepcluster.data.loader import feature_batches
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.sources.rows import RowImages
+from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 
 pytest.importorskip("litdata")
@@ -155,10 +156,10 @@ def test_each_process_of_several_sees_all_images(tmp_path: Path, monkeypatch: py
 
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
     items = [{"image": shards.png(i), "id": i} for i in SHUFFLED]
-    options = settings(shards.litdata(items, tmp_path / "set"), in_memory="never", size=16, id="id")
+    options = settings(shards.litdata(items, tmp_path / "set"), in_memory="never", id="id")
     images = load(options, "train")
     assert isinstance(images, RowImages)
-    view = feature_view(options, images, [0.5] * 3, [0.25] * 3)
+    view = feature_view(View(size=16), images, [0.5] * 3, [0.25] * 3)
     wanted = [5, 0, 19, 7, 3]
     expected = torch.stack(pixels([int(images.samples[i]) for i in wanted]))
     for num_workers in (0, 2):

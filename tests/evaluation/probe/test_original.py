@@ -141,12 +141,9 @@ def test_it_reads_files_of_different_sizes(tmp_path: Path, ten: bool) -> None:
     data = Data(
         source="folder",
         root=str(tmp_path / "images"),
-        size=16,
         n_channels=1,
         in_memory="never",
         num_workers=1,
-        mean=tiny.MEAN,
-        std=tiny.STD,
         cache_dir="none",
     )
     context = tiny_context.context(tmp_path / "out", data=data, in_memory=False)

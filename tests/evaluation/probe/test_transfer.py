@@ -8,7 +8,7 @@ import torch
 from support import tiny, tiny_context
 from torch.nn import functional as F
 
-from deepcluster.data.settings import Data
+from deepcluster.data.view_settings import View
 from deepcluster.evaluation import supervised
 from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.supervised import accuracies
@@ -131,7 +131,7 @@ def test_top_5_of_ten_classes_by_hand() -> None:
         def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"x": torch.arange(10.0, 0, -1).expand(len(pixels), 10)}  # best 0, then 1, 2, 3, 4
 
-    view = tiny.feature_view(Data(size=16), images, tiny.MEAN, tiny.STD)
+    view = tiny.feature_view(View(size=16), images, tiny.MEAN, tiny.STD)
     found = accuracies(Descending(), images, torch.arange(4), view, batch_size=3, num_workers=0, device=CPU)
     assert found == {"x": {"accuracy": 0.25, "top5_accuracy": 0.5}}
 

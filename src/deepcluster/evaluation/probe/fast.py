@@ -107,7 +107,7 @@ def _probe_stage(
                     weight=probe.weight / features.scale,
                     bias=probe.bias,
                     classes=split.train.classes,
-                    resize=context.data.resize or context.data.size,
+                    resize=context.view.resize or context.view.size,
                     accuracy=probe.accuracy,
                 ).save(context.folder / file_of(stage.name))
             results.append(

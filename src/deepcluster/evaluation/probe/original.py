@@ -143,7 +143,7 @@ def _train(
             )
         return numbers | {f"accuracy_{name}": values["accuracy"] for name, values in by_stage.items()}
 
-    flip = context.data.flip if settings.flip is None else settings.flip
+    flip = context.view.flip if settings.flip is None else settings.flip
     on_files = not isinstance(split.train, MemoryImages)
     batches = TrainingBatches(
         split.train,

@@ -66,7 +66,7 @@ class OriginalProbe:
         weight_decay: L2 penalty; the script of the paper's figures has 1e-7, the code's default is 1e-4.
         resize: short side of an image before crops of the network's size are cut; null: the network's own if
             that leaves room, else 8/7 of its size, as 256 is of 224.
-        flip: mirror every second training image; null: as data.flip says.
+        flip: mirror every second training image; null: as view.flip says.
         ten_crops: test on ten crops, their softmax averaged, in place of the central one.
         test_each_epoch: also report the best epoch on the test images, which is the 2018 figure.
     """

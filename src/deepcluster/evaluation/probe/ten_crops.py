@@ -18,7 +18,7 @@ def ten_crops(images: Tensor, size: int) -> Tensor:
     if not 1 <= size <= min(height, width):
         raise ValueError(
             f"ten crops of {size}x{size} pixels do not fit into images of {height}x{width} (height x width); "
-            f"bring the images' short side to at least {size} (data.resize)"
+            f"bring the images' short side to at least {size} (view.resize)"
         )
     return torch.cat([_five_crops(images, size), _five_crops(images.flip(-1), size)], dim=1)
 

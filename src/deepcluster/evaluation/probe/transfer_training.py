@@ -79,7 +79,7 @@ class TransferTraining:
         batches = TrainingBatches(
             split.train,
             indices,
-            train_view(context.data, split.train, context.card["mean"], context.card["std"]),
+            train_view(context.view, split.train, context.card["mean"], context.card["std"]),
             batch_size=self.batch_size,
             num_workers=n_workers(context.data, split.train),
             seed=seed,
@@ -118,7 +118,7 @@ class TransferTraining:
                 network,
                 split.test,
                 split.test_indices,
-                feature_view(context.data, split.test, context.card["mean"], context.card["std"]),
+                feature_view(context.view, split.test, context.card["mean"], context.card["std"]),
                 batch_size=context.extraction.batch_size,
                 num_workers=n_workers(context.data, split.test),
                 device=context.device,

@@ -1,0 +1,98 @@
+"""The group `view`: how the images are shown to the network, to learn from and for features. Next: views.py."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from deepcluster.system.setting import check, setting
+
+
+@dataclass(kw_only=True)
+class View:
+    """How the two views are cut from the images: random crops to learn from, one fixed crop for features.
+
+    Args:
+        size: side of the square which the network sees, in pixels.
+        resize: feature view: the short side is brought to this before the centre crop of `size`; None: `size`.
+        crop_scale: training view: smallest and largest share of the image's area in a crop.
+        crop_ratio: training view: smallest and largest width / height of a crop.
+        flip: training view: flip every second image from left to right.
+        color_jitter: training view: how much brightness, contrast, saturation and hue are changed (SimCLR: 0.8, 0.8,
+            0.8, 0.2); factors in 1 +- strength, hue in parts of the circle. Brightness and contrast change all
+            channels alike (alpha too); saturation, hue and `grey_probability` change only images of three channels.
+        jitter_probability: share of the images whose colours are changed, if `color_jitter` is not all 0.
+        grey_probability: share of the images that become grey (with their three channels).
+        blur_probability: share of the images that are blurred, by a Gaussian whose kernel is a tenth of the side.
+        blur_sigma: smallest and largest standard deviation of the blur, in pixels.
+        mean: per-channel mean in [0, 1]; None: measured on the training images.
+        std: per-channel standard deviation in [0, 1]; None: measured.
+    """
+
+    size: int = setting(32, at_least=4)
+    resize: int | None = None
+    # torchvision's RandomResizedCrop, as in the 2018 code (main.py: ReassignedDataset's transform)
+    crop_scale: list[float] = setting([0.08, 1.0])
+    crop_ratio: list[float] = setting([0.75, 4 / 3])
+    flip: bool = True
+    color_jitter: list[float] = setting([0.0, 0.0, 0.0, 0.0])
+    jitter_probability: float = setting(0.8, at_least=0, at_most=1)
+    grey_probability: float = setting(0.0, at_least=0, at_most=1)
+    blur_probability: float = setting(0.0, at_least=0, at_most=1)
+    blur_sigma: list[float] = setting([0.1, 2.0])
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._check_crops()
+        self._check_colours()
+        self._check_statistics()
+        check(self, "view")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(
+                f"view.resize must be at least view.size={self.size}, got {self.resize}: "
+                "the centre crop cannot be larger than the image; raise it or leave it out"
+            )
+
+    def check_channels(self, n_channels: int | None) -> None:
+        """Refuse a mean and deviation of another number of channels than data.n_channels, where that is set.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if self.mean is not None and n_channels is not None and n_channels != len(self.mean):
+            raise ValueError(
+                f"view.mean and view.std have {len(self.mean)} values, data.n_channels={n_channels}; "
+                "give one per channel, or leave them out to measure them"
+            )
+
+    def _check_crops(self) -> None:
+        for name, value, largest in (
+            ("crop_scale", self.crop_scale, 1.0),
+            ("crop_ratio", self.crop_ratio, float("inf")),
+        ):
+            if len(value) != 2 or not 0 < value[0] <= value[1] <= largest:
+                limit = f", both in (0, {largest:g}]" if isfinite(largest) else ", both above 0"
+                raise ValueError(f"view.{name} must be [smallest, largest]{limit}, got {list(value)}")
+
+    def _check_colours(self) -> None:
+        jitter = self.color_jitter
+        if len(jitter) != 4 or not all(0 <= strength < float("inf") for strength in jitter) or jitter[3] > 0.5:
+            raise ValueError(
+                "view.color_jitter must be [brightness, contrast, saturation, hue], all at least 0, hue at most 0.5 "
+                f"(half the circle), got {list(jitter)}; [0, 0, 0, 0] changes nothing"
+            )
+        sigma = self.blur_sigma
+        if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1] < float("inf"):
+            raise ValueError(f"view.blur_sigma must be [smallest, largest], both above 0, got {list(sigma)}")
+
+    def _check_statistics(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("view.mean and view.std belong together: set both, or neither to measure them")
+        if self.mean is None or self.std is None:
+            return
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"view.mean and view.std need one value per channel, got {self.mean} and {self.std}")
+        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
+            raise ValueError(
+                f"view.mean and view.std are shares of white, in [0, 1], std above 0, "
+                f"got {self.mean} and {self.std}; divide values in 0..255 by 255"
+            )

@@ -1,0 +1,43 @@
+"""Keys that have moved: what old command lines and old runs' config.yaml say is read as what it is called now."""
+
+import re
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_OF_VIEW = (
+    "size",
+    "resize",
+    "crop_scale",
+    "crop_ratio",
+    "flip",
+    "color_jitter",
+    "jitter_probability",
+    "grey_probability",
+    "blur_probability",
+    "blur_sigma",
+    "mean",
+    "std",
+)
+MOVED = {f"data.{name}": f"view.{name}" for name in _OF_VIEW}  # old key -> new key
+_OVERRIDE = re.compile(r"([+~]*)([\w.]+)(=.*|$)", re.DOTALL)
+
+
+def with_new_keys(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """Words of a command line with keys as they are called now, and a sentence about each that was translated."""
+    translated, notes = [], []
+    for word in overrides:
+        parts = _OVERRIDE.fullmatch(word)
+        if parts and parts[2] in MOVED:
+            notes.append(f"{parts[2]} is now {MOVED[parts[2]]}")
+            word = f"{parts[1]}{MOVED[parts[2]]}{parts[3]}"
+        translated.append(word)
+    return translated, notes
+
+
+def move_old_keys(plain: DictConfig | ListConfig) -> None:
+    """Rename the old keys of a stored config in place."""
+    for old, new in MOVED.items():
+        group, _, name = old.partition(".")
+        node = OmegaConf.select(plain, group)
+        if isinstance(node, DictConfig) and name in node:
+            OmegaConf.update(plain, new, node.pop(name), force_add=True)
