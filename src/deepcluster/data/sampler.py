@@ -1,11 +1,14 @@
-"""Which images an epoch shows, drawn from the assignment. Next: loader.py cuts the indices into batches."""
+"""The group `sampler`: how an epoch draws its images from the assignment. Next: draw.py does it."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from deepcluster.system.setting import check, setting
 
-KINDS = ("uniform", "proportional", "official")
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 @dataclass(kw_only=True)
@@ -19,13 +22,12 @@ class Sampler:
             about the proportional law.
     """
 
-    kind: str = "uniform"
+    kind: str = setting("uniform", one_of=("uniform", "proportional", "official"))
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"sampler.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        check(self, "sampler")
 
-    def indices(self, labels: Tensor, k: int, n: int, generator: torch.Generator) -> Tensor:
+    def indices(self, labels: Tensor, k: int, n: int, generator: Generator) -> Tensor:
         """Draw the n images of an epoch.
 
         Args:
@@ -36,37 +38,9 @@ class Sampler:
         Returns:
             (n,) int64 indices of images, shuffled.
         """
+        from deepcluster.data import draw
+
         assert len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < k, "labels must be in 0..k-1"
         if self.kind == "proportional":
-            return _passes(len(labels), n, generator)
-        drawn = _uniform(labels, k, n, generator)
-        if self.kind == "uniform":
-            return drawn
-        # original: UnifLabelSampler yields indices of the data set, but the loader indexes ReassignedDataset,
-        # whose list is in cluster order: entry i of that list is shown, not image i.
-        return torch.argsort(labels, stable=True)[drawn]
-
-
-def _passes(n_images: int, n: int, generator: torch.Generator) -> Tensor:
-    """n images in passes over all of them, each pass in a new order."""
-    n_passes = -(-n // n_images)
-    return torch.cat([torch.randperm(n_images, generator=generator) for _ in range(n_passes)])[:n]
-
-
-def _uniform(labels: Tensor, k: int, n: int, generator: torch.Generator) -> Tensor:
-    """The quota law of the 2018 code (util.py: UnifLabelSampler), without its loop over clusters.
-
-    Every cluster gives int(n / clusters) + 1 images: large ones without replacement, those with no more
-    members than the quota with replacement. All are shuffled and cut to n.
-    """
-    keys = labels + torch.rand(len(labels), generator=generator, dtype=torch.float64)
-    order = torch.argsort(keys)  # cluster after cluster, each in random order
-    sizes = torch.bincount(labels, minlength=k)
-    starts = torch.cumsum(sizes, 0) - sizes
-    starts, sizes = starts[sizes > 0], sizes[sizes > 0]
-    quota = n // len(sizes) + 1
-    slots = torch.arange(quota).expand(len(sizes), quota)
-    repeated = (torch.rand(len(sizes), quota, generator=generator, dtype=torch.float64) * sizes[:, None]).long()
-    positions = torch.where(sizes[:, None] <= quota, repeated, slots) + starts[:, None]
-    drawn = order[positions.flatten()]
-    return drawn[torch.randperm(len(drawn), generator=generator)[:n]]
+            return draw.proportional(len(labels), n, generator)
+        return (draw.uniform if self.kind == "uniform" else draw.official)(labels, k, n, generator)
