@@ -35,7 +35,7 @@ PHASES = {
     "clustering": ["deepcluster.clustering.kmeans:KMeans.fit"],
     "writing the assignment": ["deepcluster.training.reassign:write_assignment"],
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],
-    "metrics.csv": ["deepcluster.training.csv_log:EpochCSV.save"],
+    "metrics.csv": ["deepcluster.training.record:MetricsCSV.save"],
     "checkpointing": ["deepcluster.training.checkpointing:AtomicCheckpointIO.save_checkpoint"],
     "measuring": ["deepcluster.run.untrained:measure"],
     "final files": [f"deepcluster.run.train:{name}" for name in ("save_final", "write_clusters", "write_atomically")],

@@ -12,10 +12,11 @@ from support.configs import CONFIGS
 from support.offline_run import OfflineRun
 
 from deepcluster.app import command_line
-from deepcluster.run.evaluate import log_results, open_logger
+from deepcluster.run.evaluate import log_results, open_tracker
 from deepcluster.settings.eval import EvalConfig, eval_config
-from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.recorder import MEMORY, Place, Recorder, remember
+from deepcluster.tracking.on_tensorboard import TensorBoardTracker
+from deepcluster.tracking.tracked_run import MEMORY, TrackedRun, remember
+from deepcluster.tracking.tracker import Tracker
 
 RESULTS = {"ckpt": "a/b", "epochs": 3, "knn_accuracy": 0.625}
 
@@ -38,15 +39,17 @@ def settings(name: str, *more: str) -> EvalConfig:
     return eval_config(compose("eval", overrides=typed), typed)
 
 
-def opened(name: str, folder: Path, run: Path | None = None) -> AbstractContextManager[Recorder | None]:
+def opened(name: str, folder: Path, run: Path | None = None) -> AbstractContextManager[Tracker | None]:
     config = settings(name)
-    return open_logger(config.logger, Place(folder=folder, config=asdict(config), say=print, job="eval", of_run=run))
+    return open_tracker(
+        config.logger, TrackedRun(folder=folder, config=asdict(config), say=print, job="eval", of_run=run)
+    )
 
 
 def log(name: str, folder: Path, run: Path | None) -> None:
-    with opened(name, folder, run) as recorder:
-        assert recorder is not None
-        log_results(recorder, RESULTS, epoch=3, kind=name, say=print)
+    with opened(name, folder, run) as tracker:
+        assert tracker is not None
+        log_results(tracker, RESULTS, epoch=3)
 
 
 def offline_folders(folder: Path) -> list[Path]:
@@ -54,8 +57,8 @@ def offline_folders(folder: Path) -> list[Path]:
 
 
 def test_csv_is_results_json_and_nothing_else(tmp_path: Path) -> None:
-    with opened("csv", tmp_path) as recorder:
-        assert recorder is None
+    with opened("csv", tmp_path) as tracker:
+        assert tracker is None
     assert not list(tmp_path.iterdir())
 
 
@@ -107,9 +110,9 @@ def test_an_evaluation_that_fails_does_not_make_its_run_a_failed_one(tmp_path: P
 def test_mlflow_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     trained = settings("mlflow").logger
-    recorder = trained.open(Place(folder=tmp_path / "run", config={"a": 1}, say=print))
-    assert recorder is not None
-    recorder.close("finished")
+    tracker = trained.open(TrackedRun(folder=tmp_path / "run", config={"a": 1}, say=print))
+    assert tracker is not None
+    tracker.close("finished")
     log("mlflow", tmp_path / "elsewhere" / "evaluated", tmp_path / "run")
     stored = json.loads((tmp_path / "run" / MEMORY).read_text())["mlflow"]
     client = mlflow.MlflowClient(stored["uri"])
@@ -122,14 +125,11 @@ def test_mlflow_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> No
 def test_a_logger_that_fails_fails_no_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Gone:
-        def summary(self, numbers: dict[str, float], epoch: int) -> None:
-            raise ConnectionError("the server is gone\nwith details")
+    def gone(*_: object) -> None:
+        raise ConnectionError("the server is gone\nwith details")
 
-        def close(self, status: str) -> None:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(TensorBoard, "open", lambda *_: Gone())
+    for name in ("log_summary", "close"):
+        monkeypatch.setattr(TensorBoardTracker, name, gone)
     log("tensorboard", tmp_path, None)
     told = capsys.readouterr().out
-    assert "failed (the server is gone); results.json has the numbers" in told and "No space left" in told
+    assert "failed (the server is gone); results.json has the numbers" in told

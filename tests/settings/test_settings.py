@@ -29,8 +29,7 @@ from deepcluster.settings.run_folder import file_name, run_folder
 from deepcluster.settings.stored import read_stored_config, write_config
 from deepcluster.settings.train import TrainConfig, check_sizes, train_config
 from deepcluster.system.quoting import argument
-from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.on_wandb import Wandb
+from deepcluster.tracking.settings import TensorBoardSettings, WandbSettings
 from deepcluster.training.schedule import Schedule
 
 TRAIN_GROUPS = [group.name for group in sorted(CONFIGS.iterdir()) if group.is_dir() and group.name != "hydra"]
@@ -270,7 +269,7 @@ def test_an_experiment_is_combined_with_another_clustering_as_the_refusal_says(t
 
 def test_null_lets_a_logger_decide() -> None:
     logger = train_config(composed("logger=wandb")).logger
-    assert isinstance(logger, Wandb) and logger.offline is None
+    assert isinstance(logger, WandbSettings) and logger.offline is None
 
 
 @pytest.mark.parametrize(
@@ -366,7 +365,7 @@ def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> 
     settings = resume(stored, *changed, "data.root=elsewhere", "+trainer.log_every_n_steps=7")
     assert settings.trainer["max_epochs"] == 9 and settings.trainer["log_every_n_steps"] == 7
     assert settings.data.num_workers == 2 and settings.data.root == "elsewhere"
-    assert settings.logger == TensorBoard() and settings.checkpoint.every_n_steps == 5
+    assert settings.logger == TensorBoardSettings() and settings.checkpoint.every_n_steps == 5
     assert settings.clustering.k == 7
 
 

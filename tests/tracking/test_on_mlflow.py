@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from deepcluster.tracking.on_mlflow import MLflow
-from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remembered
+from deepcluster.tracking.settings import MLflowSettings
+from deepcluster.tracking.tracked_run import TrackedRun, remembered
+from deepcluster.tracking.tracker import Row, Table, Tracker
 
 mlflow = pytest.importorskip("mlflow")
 pytest.importorskip("sqlalchemy")
@@ -21,36 +22,36 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def opened(folder: Path, config: dict[str, Any], **settings: Any) -> Recorder:
-    logger = MLflow(**settings).named("by folder", "sweep")
+def opened(folder: Path, config: dict[str, Any], **settings: Any) -> Tracker:
+    logger = MLflowSettings(**settings).named("by folder", "sweep")
     logger.check()
-    recorder = logger.open(Place(folder=folder, config=config, say=print))
-    assert recorder is not None
-    return recorder
+    tracker = logger.open(TrackedRun(folder=folder, config=config, say=print))
+    assert tracker is not None
+    return tracker
 
 
 def test_what_is_written_can_be_read_back_over_a_resume(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "a"
     folder.mkdir(parents=True)
     config = {"clustering": {"k": 9}, "trainer": {"max_epochs": 1}}
-    recorder = opened(folder, config, project="mine", tags=["night"])
+    tracker = opened(folder, config, project="mine", tags=["night"])
     picture = Image.new("RGB", (30, 20), (200, 10, 10))
-    recorder.row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES, picture=picture))
-    recorder.close("stopped")
+    tracker.log_row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES, picture=picture))
+    tracker.close("stopped")
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     run_id = remembered(folder, "mlflow")["id"]
     assert client.get_run(run_id).info.status == "KILLED"
 
     config["trainer"]["max_epochs"] = 2
-    recorder = opened(folder, config, project="mine")
+    tracker = opened(folder, config, project="mine")
     assert client.get_run(run_id).info.status == "RUNNING"
-    recorder.row(Row(epoch=1, step=4, numbers={"cluster/k": 8.0}))
+    tracker.log_row(Row(epoch=1, step=4, numbers={"cluster/k": 8.0}))
     table = Table(columns=["", "trained"], rows=[["k-NN, test", 0.75], ["NMI", None]])
-    recorder.row(Row(epoch=2, step=6, tables={"figures": table}))
+    tracker.log_row(Row(epoch=2, step=6, tables={"figures": table}))
     (folder / "final.npz").write_bytes(b"clusters")
-    recorder.files("assignment", "final", [folder / "final.npz"])
-    recorder.summary({"final/knn_accuracy": 0.75}, 2)
-    recorder.close("finished")
+    tracker.log_files("assignment", "final", [folder / "final.npz"])
+    tracker.log_summary({"final/knn_accuracy": 0.75}, 2)
+    tracker.close("finished")
 
     experiment = client.get_experiment_by_name("mine")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -99,4 +100,4 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ImportError, match=r"logger=mlflow needs an extra: pip install -e '\.\[mlflow\]'"):
-        MLflow().check()
+        MLflowSettings().check()

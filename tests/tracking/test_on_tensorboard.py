@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.recorder import Place, Row, Table
+from deepcluster.tracking.settings import TensorBoardSettings
+from deepcluster.tracking.tracked_run import TrackedRun
+from deepcluster.tracking.tracker import Row, Table
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 SIZES = torch.tensor([1, 2, 2, 3, 5, 6, 9, 10, 10])
@@ -25,16 +26,16 @@ def events(folder: Path) -> Any:
 def test_what_is_written_can_be_read_back_over_a_resume(tmp_path: Path) -> None:
     picture = Image.new("RGB", (30, 20), (200, 10, 10))
     for epoch in (0, 1):  # two processes' worth
-        place = Place(folder=tmp_path, config={"clustering": {"k": 9}}, say=print)
-        recorder = TensorBoard().open(place)
-        assert recorder is not None
-        recorder.row(Row(epoch=epoch, step=3 * epoch + 1, numbers={"x": 0.5 + epoch}, sizes=SIZES, picture=picture))
+        place = TrackedRun(folder=tmp_path, config={"clustering": {"k": 9}}, say=print)
+        tracker = TensorBoardSettings().open(place)
+        assert tracker is not None
+        tracker.log_row(Row(epoch=epoch, step=3 * epoch + 1, numbers={"x": 0.5 + epoch}, sizes=SIZES, picture=picture))
         if epoch == 0:  # as a kill leaves it
             assert [event.value for event in events(tmp_path).Scalars("x")] == [0.5]
     table = Table(columns=["", "trained"], rows=[["k-NN", 0.75], ["NMI", None]])
-    recorder.row(Row(epoch=2, step=6, tables={"figures": table}))
-    recorder.summary({"final/knn_accuracy": 0.75}, 2)
-    recorder.close("finished")
+    tracker.log_row(Row(epoch=2, step=6, tables={"figures": table}))
+    tracker.log_summary({"final/knn_accuracy": 0.75}, 2)
+    tracker.close("finished")
 
     found = events(tmp_path)
     assert [(event.step, event.value) for event in found.Scalars("x")] == [(0, 0.5), (1, 1.5)]

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from support.offline_run import OfflineRun
 
-from deepcluster.tracking.on_wandb import Wandb
-from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remembered
+from deepcluster.tracking.settings import WandbSettings
+from deepcluster.tracking.tracked_run import TrackedRun, remembered
+from deepcluster.tracking.tracker import Row, Table, Tracker
 
 CONFIG = {"clustering": {"kind": "kmeans", "k": 5}, "tags": [1, 2], "seed": 1}
 SIZES = torch.tensor([1, 2, 2, 3, 5, 6, 9, 10, 10])
@@ -28,11 +29,11 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
 
 
-def opened(folder: Path, said: list[str] | None = None, **settings: Any) -> Recorder:
-    logger = Wandb(**settings).named("by folder", None)
-    recorder = logger.open(Place(folder=folder, config=CONFIG, say=[].append if said is None else said.append))
-    assert recorder is not None
-    return recorder
+def opened(folder: Path, said: list[str] | None = None, **settings: Any) -> Tracker:
+    logger = WandbSettings(**settings).named("by folder", None)
+    tracker = logger.open(TrackedRun(folder=folder, config=CONFIG, say=[].append if said is None else said.append))
+    assert tracker is not None
+    return tracker
 
 
 def segments(folder: Path) -> list[OfflineRun]:
@@ -50,16 +51,16 @@ def children(parent: int) -> list[int]:
 
 def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     said: list[str] = []
-    recorder = opened(tmp_path, said, project="mine", group="sweep", tags=["night"])
+    tracker = opened(tmp_path, said, project="mine", group="sweep", tags=["night"])
     picture = Image.new("RGB", (30, 20), (200, 10, 10))
     table = Table(columns=["", "untrained", "trained"], rows=[["k-NN", 0.5, 0.75], ["NMI", None, 1]])
-    recorder.row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES, picture=picture))
-    recorder.row(Row(epoch=0, step=2, numbers={"train/loss": 1.5}))
-    recorder.row(Row(epoch=1, step=3, tables={"figures": table}))
+    tracker.log_row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES, picture=picture))
+    tracker.log_row(Row(epoch=0, step=2, numbers={"train/loss": 1.5}))
+    tracker.log_row(Row(epoch=1, step=3, tables={"figures": table}))
     (tmp_path / "final.npz").write_bytes(b"clusters")
-    recorder.files("assignment", "final", [tmp_path / "final.npz"])
-    recorder.summary({"final/knn_accuracy": 0.75}, 1)
-    recorder.close("finished")
+    tracker.log_files("assignment", "final", [tmp_path / "final.npz"])
+    tracker.log_summary({"final/knn_accuracy": 0.75}, 1)
+    tracker.close("finished")
     (run,) = segments(tmp_path)
 
     assert (run.run.project, run.run.run_group, list(run.run.tags)) == ("mine", "sweep", ["night"])
@@ -94,9 +95,9 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
 
 def test_the_same_folder_is_the_same_run(tmp_path: Path) -> None:
     for step in (1, 2):
-        recorder = opened(tmp_path)
-        recorder.row(Row(epoch=0, step=step, numbers={"x": 1.0}))
-        recorder.close("stopped")
+        tracker = opened(tmp_path)
+        tracker.log_row(Row(epoch=0, step=step, numbers={"x": 1.0}))
+        tracker.close("stopped")
     first, second = segments(tmp_path)
     assert first.run.run_id == second.run.run_id == remembered(tmp_path, "wandb")["id"]
     assert second.run.resume, "what joins the two at wandb sync"
@@ -120,44 +121,42 @@ def test_the_same_folder_is_the_same_run(tmp_path: Path) -> None:
 def test_a_key_decides_unless_the_user_does(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], settings: dict[str, Any], offline: bool
 ) -> None:
-    from deepcluster.tracking.on_wandb import _is_offline
-
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _is_offline(Wandb(**settings)) == offline
-    Wandb(**settings).check()
+    assert (WandbSettings(**settings).mode() == "offline") == offline
+    WandbSettings(**settings).check()
 
 
 def test_online_without_a_key_is_refused_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"logger\.offline=false.*WANDB_API_KEY.*\.env.*wandb login"):
-        Wandb(offline=False).check()
+        WandbSettings(offline=False).check()
     monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(ValueError, match="WANDB_MODE"):
-        Wandb().check()
+        WandbSettings().check()
     netrc = tmp_path / "netrc"  # what wandb login writes
     netrc.write_text("machine api.wandb.ai\n  login user\n  password 0123456789\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    Wandb(offline=False).check()
+    WandbSettings(offline=False).check()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the process in /proc")
 def test_its_own_process_may_die(tmp_path: Path) -> None:
     """The adapter raises, which the run's record passes over; the next job of a sweep begins a new process."""
-    recorder = opened(tmp_path / "0")
+    tracker = opened(tmp_path / "0")
     cores = [pid for pid in children(os.getpid()) if "wandb-core" in Path(f"/proc/{pid}/comm").read_text()]
     assert cores
     for core in cores:
         os.kill(core, signal.SIGKILL)
     with pytest.raises(ConnectionError):
         for step in range(1, 50):
-            recorder.row(Row(epoch=0, step=step, numbers={"x": 1.0}))
+            tracker.log_row(Row(epoch=0, step=step, numbers={"x": 1.0}))
     with pytest.raises(ConnectionError):
-        recorder.close("finished")
-    recorder = opened(tmp_path / "1")
-    recorder.row(Row(epoch=0, step=1, numbers={"x": 1.0}))
-    recorder.close("finished")
+        tracker.close("finished")
+    tracker = opened(tmp_path / "1")
+    tracker.log_row(Row(epoch=0, step=1, numbers={"x": 1.0}))
+    tracker.close("finished")
     (run,) = segments(tmp_path / "1")
     assert [row["x"] for row in run.history] == [1.0]

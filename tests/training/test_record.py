@@ -1,21 +1,23 @@
 """A run's record: each moment once, also over a resume; a logger that fails costs nothing; the best and the tables."""
 
 import csv
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.loggers import Logger
 from support import tiny
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.system.progress import Progress
-from deepcluster.tracking.logger import Logger, Tracked
-from deepcluster.tracking.recorder import Place, Recorder, Row, Table
-from deepcluster.training.csv_log import EpochCSV
-from deepcluster.training.record import RunRecord, recording
+from deepcluster.tracking.settings import LoggerSettings, RunsSettings
+from deepcluster.tracking.tracked_run import TrackedRun
+from deepcluster.tracking.tracker import Row, Table, Tracker
+from deepcluster.training.record import MetricsCSV, RunRecord, recording
 from deepcluster.training.report import EpochReport
 
 LABELS = torch.tensor([0, 0, 1, 1, 1, -1])
@@ -23,27 +25,42 @@ CLUSTERS = Assignment(labels=torch.tensor([1, 1, 0, 0, 1, 0]), k=2, objective=1.
 FIGURES = Table(columns=["", "untrained", "trained"], rows=[["k-NN", 0.5, 0.75]])
 
 
-@dataclass
-class Heard(Recorder):
-    """A logger that keeps what it is told, and fails when asked to."""
+class Silent(Logger):
+    """Stands for one of Lightning's loggers."""
 
-    rows: list[Row] = field(default_factory=list)
-    kept: list[tuple[str, str, list[str]]] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-    ended: list[str] = field(default_factory=list)
-    fails: bool = False
-    last_step: int | None = None
+    name, version = "", ""
 
-    def row(self, row: Row) -> None:
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        raise ConnectionError("gone")
+
+    log_hyperparams = log_metrics
+
+
+class Heard(Tracker, Silent):
+    """A tracker that keeps what it is told, and fails when asked to."""
+
+    kind = "heard"
+
+    def __init__(
+        self, *, fails: bool = False, last_step: int | None = None, say: Callable[[str], None] = print
+    ) -> None:
+        super().__init__(TrackedRun(folder=Path(), config={}, say=say), last_step=last_step)
+        self.rows: list[Row] = []
+        self.kept: list[tuple[str, str, list[str]]] = []
+        self.figures: dict[str, float] = {}
+        self.ended: list[str] = []
+        self.fails = fails
+
+    def log_row(self, row: Row) -> None:
         if self.fails:
             raise ConnectionError("the server is gone\nwith details")
         self.rows.append(row)
 
-    def files(self, kind: str, name: str, paths: list[Path]) -> None:
+    def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
         assert all(path.is_file() for path in paths)
         self.kept.append((kind, name, [path.name for path in paths]))
 
-    def summary(self, numbers: dict[str, float], epoch: int) -> None:
+    def log_summary(self, numbers: dict[str, float], epoch: int) -> None:
         self.figures |= numbers
 
     def close(self, status: str) -> None:
@@ -53,32 +70,31 @@ class Heard(Recorder):
 
 
 @dataclass(kw_only=True)
-class Settings(Tracked):
+class Settings(RunsSettings):
     heard: Any = None
 
-    def open(self, place: Place) -> Recorder:
-        found: Heard = self.heard
-        return found
+    def open(self, run: TrackedRun) -> Tracker:
+        heard: Heard = self.heard
+        return heard
 
 
 def draw(assignment: Assignment, title: str) -> Image.Image:
     return Image.new("RGB", (4, 4))
 
 
-def opened(folder: Path, heard: Heard | None = None, said: list[str] | None = None, **settings: Any) -> RunRecord:
+def opened(folder: Path, heard: Heard | None = None, **settings: Any) -> RunRecord:
     (folder / "assignments").mkdir(parents=True, exist_ok=True)
     for name in ("samples.jsonl.gz", "epoch_00000.npz", "epoch_00001.npz", "final.npz"):
         (folder / "assignments" / name).touch()
     (folder / "clusters.csv").touch()
     return RunRecord(
-        EpochCSV(folder / "metrics.csv"),
+        MetricsCSV(folder),
         folder=folder,
-        logger=Settings(kind="heard", **settings),
-        recorder=Heard() if heard is None else heard,
+        settings=Settings(kind="heard", **settings),
+        tracker=Heard() if heard is None else heard,
         picture=draw,
         labels=LABELS,
         classes=["cat", "dog"],
-        say=[].append if said is None else said.append,
     )
 
 
@@ -116,7 +132,7 @@ def test_what_a_kill_took_from_the_logger_comes_from_metrics_csv(tmp_path: Path)
 
 
 def test_a_logger_chosen_later_gets_the_whole_run(tmp_path: Path) -> None:
-    csv_only = RunRecord(EpochCSV(tmp_path / "metrics.csv"), folder=tmp_path)
+    csv_only = RunRecord(MetricsCSV(tmp_path), folder=tmp_path)
     epoch(csv_only, 0)
     epoch(csv_only, 1)
     epoch(opened(tmp_path, heard := Heard()), 2)
@@ -124,8 +140,9 @@ def test_a_logger_chosen_later_gets_the_whole_run(tmp_path: Path) -> None:
 
 
 def test_a_logger_that_fails_is_told_once_and_given_what_it_missed(tmp_path: Path) -> None:
-    heard, said = Heard(), []
-    record = opened(tmp_path, heard, said)
+    said: list[str] = []
+    heard = Heard(say=said.append)
+    record = opened(tmp_path, heard)
     heard.fails = True
     epoch(record, 0)
     assert said == ["heard      failed (the server is gone); the run goes on, metrics.csv has its numbers"]
@@ -142,7 +159,8 @@ def test_a_logger_that_cannot_even_be_closed_ends_no_run(tmp_path: Path) -> None
 
 
 def test_a_picture_that_fails_costs_no_numbers(tmp_path: Path) -> None:
-    record = opened(tmp_path, heard := Heard(), said := [])
+    said: list[str] = []
+    record = opened(tmp_path, heard := Heard(say=said.append))
     record.picture = lambda assignment, title: 1 / 0  # type: ignore[assignment,return-value]
     epoch(record, 0)
     assert [row.numbers for row in heard.rows] == [{"cluster/k": 2.0}, {"train/loss": 1.0}] and "division" in said[0]
@@ -150,8 +168,8 @@ def test_a_picture_that_fails_costs_no_numbers(tmp_path: Path) -> None:
 
 def test_a_full_disk_for_metrics_csv_is_not_passed_over(tmp_path: Path) -> None:
     record = opened(tmp_path)
-    assert record.csv is not None
-    record.csv.path = tmp_path / "metrics.csv" / "impossible"
+    assert record.metrics is not None
+    record.metrics.path = tmp_path / "metrics.csv" / "impossible"
     (tmp_path / "metrics.csv").touch()
     with pytest.raises(OSError):
         epoch(record, 0)
@@ -199,7 +217,7 @@ def test_the_end_tells_figures_the_best_epochs_and_tables(tmp_path: Path) -> Non
 )
 def test_the_logger_learns_how_the_run_ended(tmp_path: Path, error: BaseException | None, status: str) -> None:
     settings = Settings(kind="heard", heard=(heard := Heard()))
-    place = Place(folder=tmp_path, config={}, say=print)
+    place = TrackedRun(folder=tmp_path, config={}, say=print)
 
     def run() -> None:
         with recording(settings, place, picture=draw, labels=None, classes=None):
@@ -219,7 +237,7 @@ def test_only_the_main_process_tells_anybody(tmp_path: Path, monkeypatch: Any, v
     monkeypatch.setenv(variable, "1")
     settings = Settings(kind="heard", heard=(heard := Heard()))
     with recording(
-        settings, Place(folder=tmp_path, config={}, say=print), picture=draw, labels=None, classes=None
+        settings, TrackedRun(folder=tmp_path, config={}, say=print), picture=draw, labels=None, classes=None
     ) as r:
         epoch(r, 0)
         r.ended(1, CLUSTERS, {}, FIGURES)
@@ -230,7 +248,7 @@ def test_a_loop_tells_its_record_what_metrics_csv_holds(tmp_path: Path) -> None:
     heard = Heard()
     run = tiny.build(tmp_path, max_epochs=2)
     record = RunRecord(
-        EpochCSV(tmp_path / "metrics.csv"), folder=tmp_path, logger=Settings(kind="heard"), recorder=heard, picture=draw
+        MetricsCSV(tmp_path), folder=tmp_path, settings=Settings(kind="heard"), tracker=heard, picture=draw
     )
     run.reassign.record = record
     run.trainer.callbacks.append(EpochReport(run.reassign, Progress(bars=False), record))  # type: ignore[attr-defined]
@@ -246,4 +264,58 @@ def test_a_loop_tells_its_record_what_metrics_csv_holds(tmp_path: Path) -> None:
 
 
 def test_the_plain_logger_draws_and_keeps_nothing() -> None:
-    assert not Logger().draws(1) and not Logger().keeps(last=True) and not Logger().keeps_checkpoint()
+    assert not LoggerSettings().draws(1) and not LoggerSettings().keeps(last=True)
+    assert not LoggerSettings().keeps_checkpoint()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_logged_at_start_and_end_of_an_epoch_stands_in_one_row(tmp_path: Path) -> None:
+    log = MetricsCSV(tmp_path)
+    log.log_metrics({"cluster/nmi": 0.5, "epoch": 0})
+    log.log_metrics({"train/loss": 2.0, "epoch": 0})
+    log.log_metrics({"train/loss": 1.0, "epoch": 1})
+    log.save()
+    assert rows(log.path) == [
+        {"epoch": "0", "cluster/nmi": "0.5", "train/loss": "2.0"},
+        {"epoch": "1", "cluster/nmi": "", "train/loss": "1.0"},
+    ]
+
+
+def test_a_resumed_run_keeps_the_rows_before_and_replaces_its_own(tmp_path: Path) -> None:
+    first = MetricsCSV(tmp_path)
+    for epoch, loss in ((0, 3.0), (1, 2.0)):
+        first.log_metrics({"train/loss": loss, "epoch": epoch})
+    first.save()
+    resumed = MetricsCSV(tmp_path)  # killed after epoch 1 was logged, before it was saved
+    resumed.log_metrics({"train/loss": 2.5, "epoch": 1})
+    resumed.log_metrics({"train/loss": 1.5, "epoch": 2})
+    resumed.save()
+    assert [row["train/loss"] for row in rows(first.path)] == ["3.0", "2.5", "1.5"]
+
+
+def test_nothing_but_the_file_is_left_in_the_folder(tmp_path: Path) -> None:
+    log = MetricsCSV(tmp_path)
+    log.log_metrics({"train/loss": 1.0, "epoch": 0})
+    log.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_a_callbacks_number_without_an_epoch_belongs_to_the_one_that_has_begun(tmp_path: Path) -> None:
+    log = MetricsCSV(tmp_path)
+    log.begin_epoch(3)
+    log.log_metrics({"lr-SGD": 0.1, "mine/tensor": torch.tensor(2.0), "mine/text": "no number"}, step=70)  # type: ignore[dict-item]
+    log.log_metrics({"lr-SGD": 0.05}, step=80)
+    log.save()
+    assert rows(log.path) == [{"epoch": "3", "lr-SGD": "0.05", "mine/tensor": "2.0"}]
+
+
+def test_what_callbacks_tell_a_tracker_cannot_end_the_run_either() -> None:
+    said: list[str] = []
+    heard = Heard(say=said.append)
+    heard.log_metrics({"x": 1.0}, 1)
+    heard.log_hyperparams({"x": 1.0})
+    assert said == ["heard      failed (gone); the run goes on, metrics.csv has its numbers"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torchvision.io import decode_image
 
-from deepcluster.training.csv_log import EpochCSV
+from deepcluster.training.record import MetricsCSV
 from deepcluster.visualization import curves_chart
 from deepcluster.visualization.charts import figure
 from deepcluster.visualization.curves import Curves
@@ -17,9 +17,10 @@ from deepcluster.visualization.run_metrics import distinct_names, metrics_file, 
 
 def logged(folder: Path, rows: list[dict[str, Any]]) -> Path:
     """metrics.csv as a run writes it."""
-    log = EpochCSV(folder / "metrics.csv")
+    log = MetricsCSV(folder)
     for row in rows:
         log.log_metrics(row)
+    log.save()
     return folder / "metrics.csv"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from PIL.Image import Image
+from pytorch_lightning.loggers import Logger
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER
@@ -18,8 +19,8 @@ from deepcluster.run.untrained import Probes
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.targets import build
-from deepcluster.tracking.logger import Pictured
-from deepcluster.tracking.recorder import Place
+from deepcluster.tracking.settings import PictureSettings
+from deepcluster.tracking.tracked_run import TrackedRun
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
@@ -45,13 +46,13 @@ class Assembled:
 
 
 def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractContextManager[RunRecord]:
-    """metrics.csv and the chosen logger."""
+    """metrics.csv and the chosen tracker."""
     shown = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
     shown["folder"] = str(folder.resolve())
     shown["extraction"] = {**shown["extraction"], "store_dtype": parts.clusterer.store_dtype}
 
     def picture(assignment: Assignment, title: str) -> Image:
-        assert isinstance(config.logger, Pictured)
+        assert isinstance(config.logger, PictureSettings)
         return clusters_picture(
             parts.images,
             parts.card,
@@ -64,7 +65,7 @@ def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractCont
 
     return recording(
         config.logger,
-        Place(folder=folder, config=shown, say=parts.progress.say),
+        TrackedRun(folder=folder, config=shown, say=parts.progress.say),
         picture=picture,
         labels=parts.images.labels,
         classes=parts.images.classes,
@@ -112,6 +113,7 @@ def assemble(
     trainer = build_trainer(
         config.trainer,
         callbacks,
+        record.loggers,
         precision=parts.precision.trainer,
         keep_previous=config.checkpoint.keep_previous,
         bars=parts.progress.bars,
@@ -149,7 +151,13 @@ def assemble(
 
 
 def build_trainer(
-    settings: dict[str, Any], callbacks: list[pl.Callback], *, precision: str, keep_previous: bool, bars: bool
+    settings: dict[str, Any],
+    callbacks: list[pl.Callback],
+    loggers: list[Logger],
+    *,
+    precision: str,
+    keep_previous: bool,
+    bars: bool,
 ) -> pl.Trainer:
     """Build the Trainer.
 
@@ -167,7 +175,7 @@ def build_trainer(
             {**trainer_arguments(settings), "precision": precision},
             "trainer",
             callbacks=[*callbacks, *([TrainingBar()] if bars else [])],
-            logger=False,
+            logger=loggers,
             plugins=[AtomicCheckpointIO(keep_previous=keep_previous)],
             enable_progress_bar=bars,
             enable_checkpointing=True,

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict
@@ -24,8 +24,9 @@ from deepcluster.run.parts import network_card
 from deepcluster.settings.eval import EvalConfig, folder_of_run, images_of_run
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.progress import Progress
-from deepcluster.tracking.logger import Logger
-from deepcluster.tracking.recorder import Place, Recorder
+from deepcluster.tracking.settings import LoggerSettings
+from deepcluster.tracking.tracked_run import TrackedRun
+from deepcluster.tracking.tracker import Tracker
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.recognise import Weights, read_weights_with_card
 from deepcluster.weights.start import Init, RandomInit
@@ -52,16 +53,17 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
             config.arch, config.data, config.view or View(), config.init or RandomInit(), **common
         )
     stored = context.stored
-    place = Place(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=folder_of_run(stored.path))
-    with open_logger(config.logger, place) as recorder:
+    of_run = folder_of_run(stored.path)
+    run = TrackedRun(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=of_run)
+    with open_tracker(config.logger, run) as tracker:
         network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
         numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
         results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
         content = json.dumps(results, indent=2, allow_nan=False) + "\n"
         write_atomically(folder / "results.json", content.encode())
         progress.say(f"results    {folder / 'results.json'}")
-        if recorder is not None:
-            log_results(recorder, results, epoch=stored.epoch, kind=config.logger.kind, say=progress.say)
+        if tracker is not None:
+            log_results(tracker, results, epoch=stored.epoch)
     return results
 
 
@@ -164,43 +166,30 @@ def of_architecture(
 
 
 @contextmanager
-def open_logger(logger: Logger, place: Place) -> Iterator[Recorder | None]:
-    """The logger, opened; None where results.json is all. It is closed with how the evaluation ended.
-
-    If it cannot be closed, a line says so: the numbers are in results.json.
+def open_tracker(logger: LoggerSettings, run: TrackedRun) -> Iterator[Tracker | None]:
+    """The tracker, opened; None where results.json is all. It is closed with how the evaluation ended.
 
     Raises:
-        ValueError: if the logger cannot be reached.
+        ValueError: if the tracker cannot be reached.
     """
-    recorder = logger.open(place)
+    tracker = logger.open(run)
     status = "failed"
     try:
-        yield recorder
+        yield tracker
         status = "finished"
     except (KeyboardInterrupt, SystemExit):
         status = "stopped"
         raise
     finally:
-        if recorder is not None:
-            _or_say(lambda: recorder.close(status), logger.kind, place.say)
+        if tracker is not None:
+            tracker.attempt(lambda: tracker.close(status))
 
 
-def log_results(
-    recorder: Recorder, results: dict[str, Any], *, epoch: int, kind: str, say: Callable[[str], None]
-) -> None:
-    """Log the numbers of results.json as eval/NAME; if the logger fails, a line says so.
+def log_results(tracker: Tracker, results: dict[str, Any], *, epoch: int) -> None:
+    """Log the numbers of results.json as eval/NAME.
 
     Args:
         epoch: epochs that the evaluated network was trained; the x axis.
-        kind: the logger's.
     """
     numbers = {f"eval/{name}": float(value) for name, value in results.items() if isinstance(value, int | float)}
-    _or_say(lambda: recorder.summary(numbers, epoch), kind, say)
-
-
-def _or_say(work: Callable[[], None], kind: str, say: Callable[[str], None]) -> None:
-    try:
-        work()
-    except Exception as error:  # a server, its disk: whatever it is, what was measured is on our disk
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        say(f"{kind:10} failed ({reason}); results.json has the numbers")
+    tracker.attempt(lambda: tracker.log_summary(numbers, epoch))

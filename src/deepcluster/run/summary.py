@@ -9,7 +9,7 @@ from rich.table import Table as Printed
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
 from deepcluster.system.quoting import argument
-from deepcluster.tracking.recorder import Table
+from deepcluster.tracking.tracker import Table
 from deepcluster.training.reassign import ReassignCallback
 
 ROWS = [
@@ -127,7 +127,7 @@ def print_summary(
 
 
 def figures_table(summary: dict[str, Any]) -> Table:
-    """The figures of the printed table as numbers, for loggers."""
+    """The figures of the printed table as numbers, for trackers."""
     rows: list[list[str | int | float | None]] = [
         [title, summary["untrained"][name], summary["trained"][name]] for title, name, _ in ROWS
     ]

@@ -15,7 +15,7 @@ from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.targets import check_target
-from deepcluster.tracking.logger import Logger
+from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.weights.files import find_weights
 from deepcluster.weights.start import Init
 
@@ -47,7 +47,7 @@ class EvalConfig:
     init: Init | None = None
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
-    logger: Logger = field(default_factory=Logger)
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
     seed: int = 1
     output_dir: str | None = None
 

@@ -16,10 +16,7 @@ from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
-from deepcluster.tracking.logger import Logger
-from deepcluster.tracking.on_mlflow import MLflow
-from deepcluster.tracking.on_tensorboard import TensorBoard
-from deepcluster.tracking.on_wandb import Wandb
+from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.curves import Curves
 from deepcluster.visualization.embedding import Embedding
@@ -37,7 +34,12 @@ OPTIONS: dict[str, dict[str, type]] = {
         "kmeans_patches": KMeansPatchesInit,
     },
     "clustering": {"kmeans": KMeans, "pic": PIC},
-    "logger": {"csv": Logger, "wandb": Wandb, "mlflow": MLflow, "tensorboard": TensorBoard},
+    "logger": {
+        "csv": LoggerSettings,
+        "wandb": WandbSettings,
+        "mlflow": MLflowSettings,
+        "tensorboard": TensorBoardSettings,
+    },
 }
 
 EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only

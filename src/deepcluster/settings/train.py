@@ -21,7 +21,7 @@ from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.run_folder import file_name, run_folder
 from deepcluster.system.setting import MAY_CHANGE, setting
 from deepcluster.system.targets import check_target
-from deepcluster.tracking.logger import Logger
+from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.training.checkpoint_settings import Checkpointing
 from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
@@ -66,7 +66,7 @@ class TrainConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
-    logger: Logger = field(default_factory=Logger, metadata={MAY_CHANGE: True})
+    logger: LoggerSettings = field(default_factory=LoggerSettings, metadata={MAY_CHANGE: True})
     seed: int = 1
     estimate: bool = setting(False, may_change=True)
     objective: str = "knn_accuracy"

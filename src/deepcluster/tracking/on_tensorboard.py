@@ -1,77 +1,59 @@
 """TensorBoard: event files in the run's folder; a resumed run adds its own, whose steps follow."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning.loggers import TensorBoardLogger
 
-from deepcluster.tracking.logger import Pictured, require
-from deepcluster.tracking.recorder import Place, Recorder, Row, Table, flat
+from deepcluster.tracking.tracked_run import TrackedRun
+from deepcluster.tracking.tracker import Row, Table, Tracker, flat
 
 COMPARED = ("final/knn_accuracy", "final/linear_probe_accuracy", "final/nmi_labels")  # columns of its HPARAMS page
 
 
-@dataclass(kw_only=True)
-class TensorBoard(Pictured):
-    """TensorBoard.
+class TensorBoardTracker(Tracker, TensorBoardLogger):
+    """One folder of event files, FOLDER/tensorboard. It keeps no other files: they lie beside it."""
 
-    Args:
-        kind: "tensorboard".
-    """
+    kind = "tensorboard"
 
-    kind: str = "tensorboard"
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__(run, save_dir=run.folder, name="tensorboard", version="")
+        is_new = not Path(self.log_dir).exists()
+        writer = self.experiment
+        if run.job == "train" and is_new:
+            from torch.utils.tensorboard.summary import hparams
 
-    def check(self) -> None:
-        require("tensorboard", "tensorboard")
-
-    def open(self, place: Place) -> Recorder | None:
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
-
-        folder = place.folder / "tensorboard"
-        is_new = not folder.exists()
-        writer = SummaryWriter(str(folder))
-        if place.job == "train" and is_new:
-            text = json.dumps(place.config, indent=2, default=str)
-            writer.add_text("config", _as_code(text), 0)
-            values = {name: v if isinstance(v, int | float) else str(v) for name, v in flat(place.config).items()}
+            writer.add_text("config", _as_code(json.dumps(run.config, indent=2, default=str)), 0)
+            values = {name: v if isinstance(v, int | float) else str(v) for name, v in flat(run.config).items()}
             for summary in hparams(values, dict.fromkeys(COMPARED, 0)):  # type: ignore[no-untyped-call]
-                writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
-        place.say(f"tensorboard  tensorboard --logdir {place.folder}")
-        return TensorBoardRecorder(writer)
+                writer._get_file_writer().add_summary(summary)
+        run.say(f"tensorboard  tensorboard --logdir {run.folder}")
 
-
-class TensorBoardRecorder:
-    """One folder of event files. It keeps no other files: they lie beside it in the run's folder."""
-
-    def __init__(self, writer: Any) -> None:
-        self.writer = writer
-        self.last_step: int | None = None
-
-    def row(self, row: Row) -> None:
+    def log_row(self, row: Row) -> None:
+        writer = self.experiment
         for name, value in row.numbers.items():
-            self.writer.add_scalar(name, value, row.epoch)
+            writer.add_scalar(name, value, row.epoch)
         if row.sizes is not None:
-            self.writer.add_histogram("cluster/sizes", row.sizes, row.epoch)
+            writer.add_histogram("cluster/sizes", row.sizes, row.epoch)
         if row.picture is not None:
             pixels = np.asarray(row.picture.convert("RGB"))
-            self.writer.add_image("clusters", pixels, row.epoch, dataformats="HWC")
+            writer.add_image("clusters", pixels, row.epoch, dataformats="HWC")
         for name, table in row.tables.items():
-            self.writer.add_text(f"table/{name}", _as_markdown(table), row.epoch)
-        self.writer.flush()  # a kill would lose the two minutes that it buffers
+            writer.add_text(f"table/{name}", _as_markdown(table), row.epoch)
+        writer.flush()  # a kill would lose the two minutes that it buffers
 
-    def files(self, kind: str, name: str, paths: list[Path]) -> None:
+    def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
         """Nothing."""
 
-    def summary(self, numbers: dict[str, float], epoch: int) -> None:
+    def log_summary(self, numbers: dict[str, float], epoch: int) -> None:
         for name, value in numbers.items():
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+            self.experiment.add_scalar(name, value, epoch)
+        self.experiment.flush()
 
     def close(self, status: str) -> None:
-        self.writer.close()
+        self.experiment.close()
 
 
 def _as_code(text: str) -> str:

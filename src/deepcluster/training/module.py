@@ -16,9 +16,9 @@ from deepcluster.data.loader import Batch
 from deepcluster.data.views import TrainView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
-from deepcluster.system import collectives
 from deepcluster.system.seeding import mix, seed_device
 from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.train_metrics import TrainMetrics
 
 CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
 
@@ -48,8 +48,8 @@ class DeepClusterModule(pl.LightningModule):
         self.seed = seed
         self.card = card  # what eval.py needs to build the network again; goes into every checkpoint
         self.pseudo_labels: Tensor | None = None  # by take_labels
-        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, correct, images of the epoch below
-        self._sums_epoch = -1
+        self.train_metrics = TrainMetrics()
+        self._metrics_epoch = -1  # the epoch that the metrics are of
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Crop, flip and normalise on the training device, each image with its own draws."""
@@ -68,12 +68,8 @@ class DeepClusterModule(pl.LightningModule):
         targets = self.pseudo_labels[batch.indices]
         logits = self.head(self.backbone(batch.images))
         loss = functional.cross_entropy(logits.float(), targets)
-        with torch.no_grad():
-            correct = (logits.max(dim=1).indices == targets).sum()
-            if self._sums_epoch != self.current_epoch:  # not in a hook: Lightning skips those after some resumes
-                self._sums, self._sums_epoch = self._sums.new_zeros(3).to(loss.device), self.current_epoch
-            n = torch.full((), len(targets), device=loss.device)
-            self._sums += torch.stack([loss.detach() * n, correct, n])
+        self._forget_epoch_before()
+        self.train_metrics.update(loss.detach(), logits.detach(), targets)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:
             self._refuse_divergence(float(loss.detach()))
         return loss
@@ -84,13 +80,18 @@ class DeepClusterModule(pl.LightningModule):
         Raises:
             ValueError: if the loss is not finite.
         """
-        mine = self._sums if self._sums_epoch == self.current_epoch else torch.zeros_like(self._sums)
-        sums = collectives.sum_over_ranks([mine])[0] if over_ranks else mine
-        loss, correct, n = sums.tolist()
-        if not n:
+        self._forget_epoch_before()
+        if not self.train_metrics.update_called:
             return {}
-        self._refuse_divergence(loss / n)
-        return {"train/loss": loss / n, "train/accuracy": correct / n}
+        with self.train_metrics.sync_context(should_sync=over_ranks):
+            means: dict[str, float] = self.train_metrics.compute()
+        self._refuse_divergence(means["train/loss"])
+        return means
+
+    def _forget_epoch_before(self) -> None:
+        if self._metrics_epoch != self.current_epoch:  # not in a hook: Lightning skips those after some resumes
+            self.train_metrics.reset()
+            self._metrics_epoch = self.current_epoch
 
     def _refuse_divergence(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -123,11 +124,13 @@ class DeepClusterModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["deepcluster"] = self.card
-        checkpoint["epoch_sums"] = {"sums": self._sums.cpu(), "epoch": self._sums_epoch}
+        with self.train_metrics.sync_context():  # every process comes here, the first one writes
+            checkpoint["epoch_sums"] = {"sums": self.train_metrics.sums.cpu(), "epoch": self._metrics_epoch}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._sums = checkpoint["epoch_sums"]["sums"].to(self.device)
-        self._sums_epoch = checkpoint["epoch_sums"]["epoch"]
+        self._metrics_epoch = checkpoint["epoch_sums"]["epoch"]
+        sums = checkpoint["epoch_sums"]["sums"]  # of all processes, however many there were
+        self.train_metrics.add(sums if self.global_rank == 0 else torch.zeros_like(sums))
 
 
 def sgd(backbone: Backbone, head: ClusterHead, settings: Optimizer, *, fused: bool) -> torch.optim.SGD:

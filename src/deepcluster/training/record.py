@@ -1,23 +1,28 @@
-"""All that is told of a run while it goes on: to metrics.csv, which must succeed, and to a logger, which may fail.
+"""All that is told of a run while it goes on: to metrics.csv, which must succeed, and to a tracker, which may fail.
 
-reassign.py and report.py call it in every epoch, run.py at the end. Only the main process tells anybody.
+reassign.py and report.py call it in every epoch, run/train.py at the end. Only the main process tells anybody.
 """
 
-from collections.abc import Callable, Iterator
+import csv
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER, SAMPLES
 from deepcluster.clustering.metrics import label_shares
 from deepcluster.system import distributed
-from deepcluster.tracking.logger import Logger
-from deepcluster.tracking.recorder import Place, Recorder, Row, Table, remember, remembered
-from deepcluster.training.csv_log import EpochCSV
+from deepcluster.system.tables import write_records
+from deepcluster.tracking.settings import LoggerSettings
+from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
+from deepcluster.tracking.tracker import Row, Table, Tracker
 
 # Values whose best epoch is logged at the end, from metrics.csv: a resumed run knows all its epochs there.
 BEST = {
@@ -31,47 +36,109 @@ TRAINING_S = "time/training_s"  # of an epoch's end, as train/...; the other tim
 MOST_ROWS = 10_000  # of the table of clusters: Weights & Biases shows no more
 
 
+class MetricsCSV(CSVLogger):
+    """metrics.csv: one row per epoch, readable while the run goes on and continued by a resumed run.
+
+    Of what is logged twice for an epoch the later value stays, so a callback's number of each step is the epoch's
+    last one here. Lightning's own CSVLogger deletes the file of the run that it continues, and has a row per step.
+
+    Args:
+        folder: the run's; rows that its metrics.csv already holds are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+        self.path = folder / "metrics.csv"
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.epoch = 0
+        self._is_written = True
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self.rows = {int(row["epoch"]): dict(row) for row in csv.DictReader(file)}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Numbers that are logged without an epoch belong to this one."""
+        self.epoch = epoch
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        """Add values to the row of metrics["epoch"], or of the epoch that has begun; `save` writes them."""
+        epoch = int(metrics.get("epoch", self.epoch))
+        numbers = {name: float(v) for name, v in metrics.items() if isinstance(v, int | float) or _is_number(v)}
+        numbers.pop("epoch", None)
+        self.rows.setdefault(epoch, {"epoch": epoch}).update(numbers)
+        self._is_written = False
+
+    def save(self) -> None:
+        """Write the whole file, if it has changed; a reader or a kill never meets half of it."""
+        if not self._is_written:
+            write_records(self.path, [row for _, row in sorted(self.rows.items())])
+            self._is_written = True
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing: config.yaml has the run's."""
+
+    @property
+    def experiment(self) -> Any:
+        """Itself: Lightning's writer would delete metrics.csv as it opens it."""
+        return self
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1
+
+
 class RunRecord:
     """What a run tells of itself.
 
     Args:
-        csv: metrics.csv; None in a process that tells nothing.
+        metrics: metrics.csv; None in a process that tells nothing.
         folder: the run's.
-        logger: what is wanted.
-        recorder: the logger, opened; None where nobody else is told.
+        settings: what the user wants of the tracker.
+        tracker: it, opened; None where metrics.csv is all.
         picture: an assignment and a title -> some of its clusters, as a picture.
         labels: (N,) true labels for the table of clusters, -1 where there is none, or None.
         classes: their names, or None.
-        say: tells the user a line.
     """
 
     def __init__(
         self,
-        csv: EpochCSV | None = None,
+        metrics: MetricsCSV | None = None,
         *,
         folder: Path | None = None,
-        logger: Logger | None = None,
-        recorder: Recorder | None = None,
+        settings: LoggerSettings | None = None,
+        tracker: Tracker | None = None,
         picture: Callable[[Assignment, str], Image] | None = None,
         labels: Tensor | None = None,
         classes: list[str] | None = None,
-        say: Callable[[str], None] = print,
     ) -> None:
-        self.csv = csv
+        self.metrics = metrics
         self.folder = folder or Path()
-        self.logger = logger or Logger()
-        self.recorder = recorder
+        self.settings = settings or LoggerSettings()
+        self.tracker = tracker
         self.picture = picture
         self.labels = labels
         self.classes = classes
-        self.say = say
-        self.missed: list[Row] = []  # what the logger could not take; it is offered again with the next row
-        self.is_failing = False
+        self.waiting: list[Row] = []  # what the tracker could not take; it is offered again with the next row
         self._last_step = -1
-        if recorder is not None:
-            known = recorder.last_step
-            self._last_step = remembered(self.folder, self.logger.kind).get("step", -1) if known is None else known
-        self._is_complete = False  # whether the logger holds the rows of the processes before this one
+        if tracker is not None:
+            given = remembered(self.folder, self.settings.kind).get("step", -1)
+            self._last_step = given if tracker.last_step is None else tracker.last_step
+        self._is_complete = False  # whether the tracker holds the rows of the processes before this one
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """For Lightning's Trainer; the tracker is `trainer.logger`, if there is one."""
+        if self.metrics is None:
+            return [DummyLogger()]  # some callbacks refuse to work without any
+        return [self.metrics] if self.tracker is None else [self.tracker, self.metrics]
+
+    def epoch_began(self, epoch: int) -> None:
+        """An epoch begins, or goes on after a resume."""
+        if self.metrics is not None:
+            self.metrics.begin_epoch(epoch)
 
     def reassigned(self, epoch: int, numbers: dict[str, float], assignment: Assignment, n_reassignments: int) -> None:
         """New clusters at the start of an epoch.
@@ -79,13 +146,12 @@ class RunRecord:
         Args:
             n_reassignments: so far, with this one.
         """
-        if self.csv is not None:
-            self.csv.log_metrics({**numbers, "epoch": epoch})
+        self._write(epoch, numbers)
         step = 3 * epoch + 1
-        if self.recorder is None or step <= self._last_step:
+        if self.tracker is None or step <= self._last_step:
             return
-        draws = self.logger.draws(n_reassignments)
-        self._row(
+        draws = self.settings.draws(n_reassignments)
+        self._log(
             Row(
                 epoch=epoch,
                 step=step,
@@ -94,14 +160,13 @@ class RunRecord:
                 picture=self._drawn(assignment, f"epoch {epoch}") if draws else None,
             )
         )
-        if self.logger.keeps(last=False):
-            self._files("assignment", f"epoch_{epoch:05d}")
+        if self.settings.keeps(last=False):
+            self._keep("assignment", f"epoch_{epoch:05d}")
 
     def epoch_ended(self, epoch: int, numbers: dict[str, float]) -> None:
         """An epoch's training is done."""
-        if self.csv is not None:
-            self.csv.log_metrics({**numbers, "epoch": epoch})
-        self._row(Row(epoch=epoch, step=3 * epoch + 2, numbers=numbers))
+        self._write(epoch, numbers)
+        self._log(Row(epoch=epoch, step=3 * epoch + 2, numbers=numbers))
 
     def ended(self, epochs: int, assignment: Assignment, figures: dict[str, float], table: Table) -> None:
         """The run is done, and its files are written.
@@ -112,12 +177,13 @@ class RunRecord:
             figures: of the trained and the untrained network.
             table: the same, to read.
         """
-        if self.recorder is None:
+        tracker = self.tracker
+        if tracker is None:
             return
         step = 3 * epochs  # not the next epoch's first: the run may be trained on
         if step > self._last_step:
-            draws = self.logger.draws(1)
-            self._row(
+            draws = self.settings.draws(1)
+            self._log(
                 Row(
                     epoch=epochs,
                     step=step,
@@ -126,48 +192,52 @@ class RunRecord:
                     tables={"figures": table, "clusters": self._clusters(assignment)},
                 )
             )
-        recorder = self.recorder
-        self._try(lambda: recorder.summary({**figures, **self._best()}, epochs))
-        if self.logger.keeps(last=True):
-            self._files("assignment", "final", self.folder / "clusters.csv")
-        if self.logger.keeps_checkpoint():
+        tracker.attempt(lambda: tracker.log_summary({**figures, **self._best()}, epochs))
+        if self.settings.keeps(last=True):
+            self._keep("assignment", "final", self.folder / "clusters.csv")
+        if self.settings.keeps_checkpoint():
             path = self.folder / "checkpoints" / "final.ckpt"
-            self._try(lambda: recorder.files("model", "final", [path]))
+            tracker.attempt(lambda: tracker.log_files("model", "final", [path]))
 
     def close(self, status: str) -> None:
         """End: "finished", "failed" or "stopped"."""
-        if self.recorder is not None:
-            recorder, self.recorder = self.recorder, None
-            self._try(lambda: recorder.close(status))
+        if self.tracker is not None:
+            tracker, self.tracker = self.tracker, None
+            tracker.attempt(lambda: tracker.close(status))
 
-    def _row(self, row: Row) -> None:
-        recorder = self.recorder
-        if recorder is None or row.step <= self._last_step:
+    def _write(self, epoch: int, numbers: dict[str, float]) -> None:
+        if self.metrics is not None:
+            self.metrics.log_metrics({**numbers, "epoch": epoch})
+            self.metrics.save()
+
+    def _log(self, row: Row) -> None:
+        tracker = self.tracker
+        if tracker is None or row.step <= self._last_step:
             return
         if not self._is_complete:
-            self.missed += self._lost(row.step)
+            self.waiting += self._lost(row.step)
             self._is_complete = True
-        self.missed.append(row)
+        self.waiting.append(row)
 
         def log() -> None:
-            while self.missed:
-                recorder.row(self.missed[0])
-                self._last_step = self.missed.pop(0).step
-            remember(self.folder, self.logger.kind, step=self._last_step)
+            while self.waiting:
+                tracker.log_row(self.waiting[0])
+                self._last_step = self.waiting.pop(0).step
+            remember(self.folder, self.settings.kind, step=self._last_step)
 
-        if not self._try(log):
-            for waiting in self.missed:
+        if not tracker.attempt(log):
+            for waiting in self.waiting:
                 waiting.picture = None  # they would fill the memory
 
     def _lost(self, until: int) -> list[Row]:
-        """Rows of metrics.csv that the logger does not hold: a kill, or it was chosen after the run had begun.
+        """Rows of metrics.csv that the tracker does not hold: a kill, or it was chosen after the run had begun.
 
         Args:
             until: the step of the first row that comes anyway.
         """
-        assert self.csv is not None
-        found = []
-        for epoch, values in sorted(self.csv.rows.items()):
+        assert self.metrics is not None
+        rows = []
+        for epoch, values in sorted(self.metrics.rows.items()):
             numbers = {
                 name: float(value) for name, value in values.items() if name != "epoch" and value not in ("", None)
             }
@@ -175,42 +245,27 @@ class RunRecord:
             start = {name: value for name, value in numbers.items() if name not in end}
             for step, part in ((3 * epoch + 1, start), (3 * epoch + 2, end)):
                 if part and self._last_step < step < until:
-                    found.append(Row(epoch=epoch, step=step, numbers=part))
-        return found
+                    rows.append(Row(epoch=epoch, step=step, numbers=part))
+        return rows
 
-    def _files(self, kind: str, name: str, *more: Path) -> None:
-        recorder, folder = self.recorder, self.folder / FOLDER
-        assert recorder is not None
-        self._try(lambda: recorder.files(kind, name, [folder / SAMPLES, folder / f"{name}.npz", *more]))
+    def _keep(self, kind: str, name: str, *more: Path) -> None:
+        tracker, folder = self.tracker, self.folder / FOLDER
+        assert tracker is not None
+        tracker.attempt(lambda: tracker.log_files(kind, name, [folder / SAMPLES, folder / f"{name}.npz", *more]))
 
     def _drawn(self, assignment: Assignment, title: str) -> Image | None:
         drawn: list[Image] = []
-        if self.picture is not None:
+        if self.picture is not None and self.tracker is not None:
             picture = self.picture
-            self._try(lambda: drawn.append(picture(assignment, title)))
+            self.tracker.attempt(lambda: drawn.append(picture(assignment, title)))
         return drawn[0] if drawn else None
-
-    def _try(self, work: Callable[[], None]) -> bool:
-        """Do what may fail. Nobody's training ends because a server, a disk of theirs or a picture failed."""
-        try:
-            work()
-        except Exception as error:
-            if not self.is_failing:
-                told = str(error).splitlines()[0] if str(error) else type(error).__name__
-                self.say(f"{self.logger.kind:10} failed ({told}); the run goes on, metrics.csv has its numbers")
-            self.is_failing = True
-            return False
-        if self.is_failing:
-            self.say(f"{self.logger.kind:10} answers again")
-        self.is_failing = False
-        return True
 
     def _best(self) -> dict[str, float]:
         """The best value of some metrics over all epochs."""
-        assert self.csv is not None
+        assert self.metrics is not None
         best = {}
         for name, choose in BEST.items():
-            values = [float(row[name]) for row in self.csv.rows.values() if row.get(name) not in (None, "")]
+            values = [float(row[name]) for row in self.metrics.rows.values() if row.get(name) not in (None, "")]
             if values:
                 best[f"best/{name}"] = choose(values)
         return best
@@ -235,29 +290,28 @@ class RunRecord:
 
 @contextmanager
 def recording(
-    logger: Logger,
-    place: Place,
+    settings: LoggerSettings,
+    run: TrackedRun,
     *,
     picture: Callable[[Assignment, str], Image],
     labels: Tensor | None,
     classes: list[str] | None,
 ) -> Iterator[RunRecord]:
-    """A run's record, with its logger opened; closed with how the run ended.
+    """A run's record, with its tracker opened; closed with how the run ended.
 
     Raises:
-        ValueError: if the logger cannot be reached.
+        ValueError: if the tracker cannot be reached.
     """
-    record = RunRecord(folder=place.folder, logger=logger)
+    record = RunRecord(folder=run.folder, settings=settings)
     if distributed.is_main_process():
         record = RunRecord(
-            EpochCSV(place.folder / "metrics.csv"),
-            folder=place.folder,
-            logger=logger,
-            recorder=logger.open(place),
+            MetricsCSV(run.folder),
+            folder=run.folder,
+            settings=settings,
+            tracker=settings.open(run),
             picture=picture,
             labels=labels,
             classes=classes,
-            say=place.say,
         )
     status = "failed"
     try:

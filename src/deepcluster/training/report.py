@@ -1,4 +1,4 @@
-"""At the end of each epoch: its numbers to the record, one line to the person. After it the checkpoint is written."""
+"""What is told at the end of each epoch, and the bar within it. Next: checkpointing.py writes the run's state."""
 
 from typing import Any
 
@@ -22,12 +22,18 @@ class EpochReport(pl.Callback):
         self.record = record
         self.progress = progress
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.record.epoch_began(trainer.current_epoch)  # Lightning skips the epoch's own hook after some resumes
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.record.epoch_began(trainer.current_epoch)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepClusterModule)
         numbers = pl_module.epoch_metrics(over_ranks=True)
         numbers["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         numbers["time/training_s"] = self.reassign.epoch_training_s
-        pl_module.log_dict(numbers, logger=False)  # for callbacks that monitor a value
+        pl_module.log_dict({**self.reassign.latest, **numbers}, logger=False)  # for callbacks that monitor a value
         self.record.epoch_ended(trainer.current_epoch, numbers)
         reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
         self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-FILE = "metrics.csv"  # training/csv_log.py writes it
+FILE = "metrics.csv"  # training/record.py writes it
 
 
 @dataclass(kw_only=True)

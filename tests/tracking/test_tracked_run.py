@@ -1,4 +1,4 @@
-"""What a logger remembers, and the histogram of sizes."""
+"""What is remembered of a tracker, the histogram of sizes, and the flat config."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcluster.tracking.recorder import MEMORY, flat, remember, remembered, size_histogram
+from deepcluster.tracking.tracked_run import MEMORY, remember, remembered
+from deepcluster.tracking.tracker import flat, size_histogram
 
 
 def test_each_logger_remembers_its_own(tmp_path: Path) -> None:
