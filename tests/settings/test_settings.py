@@ -243,7 +243,7 @@ REFUSED = [
     ("+logger._target_=builtins.open", ["no key logger._target_"]),
     # loggers
     ("logger=wandb logger.pictures_every=-1", ["logger.pictures_every", "0 for none", "-1"]),
-    ("logger=tensorboard logger.n_members=0", ["logger.n_members", "1 to 100"]),
+    ("logger=tensorboard logger.n_members=0", ["logger.n_members", "[1, 100]"]),
     ("logger=wandb logger.assignments=every", ["logger.assignments", "last, all, none", "every"]),
     ("logger=mlflow logger.project=''", ["logger.project"]),
     ("logger.kind=wandb", ["logger.kind=wandb", "logger=OPTION"]),

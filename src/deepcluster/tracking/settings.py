@@ -76,7 +76,7 @@ class PictureSettings(LoggerSettings):
         n_members: random images of each cluster.
     """
 
-    pictures_every: int = setting(1, at_least=0, hint="0 draws none")
+    pictures_every: int = setting(1, at_least=0, hint="0 for none")
     n_clusters: int = setting(8, at_least=1, at_most=100)
     n_members: int = setting(10, at_least=1, at_most=100)
 
