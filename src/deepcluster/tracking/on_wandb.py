@@ -1,4 +1,7 @@
-"""Weights & Biases: online with a key, offline without; a resumed run and its evaluations continue the same run."""
+"""Weights & Biases: online with a key, offline without; a resumed run and its evaluations continue the same run.
+
+wandb is imported inside functions: when a fork of a process that has imported it ends, wandb's folder for pictures goes.
+"""
 
 import os
 import uuid
@@ -7,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
@@ -36,6 +38,8 @@ class WandbTracker(Tracker, WandbLogger):
         self.is_own = is_own
 
     def log_row(self, row: Row) -> None:
+        import wandb
+
         content: dict[str, Any] = {"epoch": row.epoch, ROW_STEP: row.step, **row.numbers}
         if row.sizes is not None:
             content["cluster/sizes"] = wandb.Histogram(np_histogram=size_histogram(row.sizes))
@@ -47,6 +51,8 @@ class WandbTracker(Tracker, WandbLogger):
         self.experiment.log(content, step=step, commit=True)  # at once: an open row would wait for the next epoch's
 
     def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
+        import wandb
+
         artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", type=kind, metadata={"moment": name})
         for path in paths:
             # Not "mutable", which copies: the run writes these files once, or anew with the same content.
@@ -57,6 +63,8 @@ class WandbTracker(Tracker, WandbLogger):
         self.experiment.summary.update(numbers)
 
     def close(self, status: str) -> None:
+        import wandb
+
         try:
             self.experiment.finish(exit_code=EXIT_CODES[status] if self.is_own else 0)
         except Exception:  # its process has died: the next job of a sweep needs a new one
@@ -85,6 +93,8 @@ def open_wandb(
     Raises:
         ValueError: if W&B cannot be reached.
     """
+    import wandb
+
     trained = {} if run.of_run is None else remembered(run.of_run, "wandb")
     offline = mode in OFFLINE
     stored = trained or remembered(run.folder, "wandb") or {"id": uuid.uuid4().hex[:12]}
@@ -129,4 +139,6 @@ def open_wandb(
 
 
 def _table(table: Table) -> Any:
+    import wandb
+
     return wandb.Table(columns=table.columns, data=table.rows)
