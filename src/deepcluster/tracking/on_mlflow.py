@@ -1,19 +1,21 @@
 """MLflow: a tracking server, or one SQLite file beside the run's folder; a resumed run continues the same run."""
 
+from __future__ import annotations
+
 import csv
 import io
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Param
-from mlflow.exceptions import MlflowException
 from pytorch_lightning.loggers import MLFlowLogger
 
 from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
 from deepcluster.tracking.tracker import Row, Table, Tracker, flat, size_histogram
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 LONGEST_PARAM = 6000  # characters, MLflow's limit
@@ -79,6 +81,9 @@ def open_mlflow(
     """
     for variable, value in PATIENCE.items():
         os.environ.setdefault(variable, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
     for package in ("mlflow", "alembic"):
         logging.getLogger(package).setLevel(logging.WARNING)
     trained = {} if run.of_run is None else remembered(run.of_run, "mlflow")
@@ -113,6 +118,8 @@ def open_mlflow(
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     """The id of the experiment of that name, which is made if there is none."""
+    from mlflow.exceptions import MlflowException
+
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
@@ -126,6 +133,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 def _log_config(client: MlflowClient, run_id: str, config: dict[str, Any]) -> None:
     """As params, which MLflow never changes (a resumed run keeps its first values), and whole as config.json."""
+    from mlflow.entities import Param
+
     known = client.get_run(run_id).data.params
     params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flat(config).items() if name not in known]
     for start in range(0, len(params), 100):  # MLflow's limit of one call

@@ -1,6 +1,6 @@
 """Weights & Biases: online with a key, offline without; a resumed run and its evaluations continue the same run.
 
-wandb is imported inside functions: when a fork of a process that has imported it ends, wandb's folder for pictures goes.
+wandb is imported inside functions: once it is, the end of any forked process removes its folder for pictures.
 """
 
 import os
