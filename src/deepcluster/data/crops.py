@@ -55,15 +55,20 @@ def square(images: Tensor, resize: int, size: int) -> Tensor:
 
 def central_crop(images: Tensor, resize: int, size: int) -> Tensor:
     """Like :func:`square` for float (B, C, H, W), without rounding to 8 bits in between."""
-    height, width = images.shape[2:]
-    if _is_strip(height, width):
+    if _is_strip(*images.shape[2:]):
         return _square_of_strip(images, resize, size)
-    short = min(height, width)
-    if short != resize:
-        target = [resize if side == short else int(resize * side / short) for side in (height, width)]
-        images = F.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
-    cropped: Tensor = TF.center_crop(images, [size, size])
+    cropped: Tensor = TF.center_crop(with_short_side(images, resize), [size, size])
     return cropped
+
+
+def with_short_side(images: Tensor, resize: int) -> Tensor:
+    """Float images (B, C, H, W) with their short side brought to `resize`, as torchvision does; others as they are."""
+    height, width = images.shape[2:]
+    short = min(height, width)
+    if short == resize:
+        return images
+    target = [resize if side == short else int(resize * side / short) for side in (height, width)]
+    return F.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _is_strip(height: int, width: int) -> bool:

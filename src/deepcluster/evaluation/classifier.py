@@ -1,6 +1,5 @@
-"""A trained probe as a file: which stage it reads, how it is pooled, and the line that tells the classes."""
+"""A trained probe as a file: the stage it reads, how maps are pooled, and the line that tells the classes."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +9,10 @@ from torch.nn import functional as F
 
 from deepcluster.evaluation.probe.stages import Pooling, Stage
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.atomic import write_atomically
+from deepcluster.system.atomic import save_atomically
 from deepcluster.weights import checkpoint
 
 FORMAT = "deepcluster linear probe"
-
-
-def file_of(stage: str) -> str:
-    """The name of a stage's file."""
-    return f"linear_probe_{stage}.pt"
 
 
 @dataclass(kw_only=True)
@@ -26,12 +20,12 @@ class StageClassifier:
     """logits = weight x features + bias, of the pooled maps of one stage.
 
     Args:
-        stage: what is read.
+        stage: whose maps are read.
         weight: (C, M); a standardisation is folded in.
         bias: (C,).
         classes: the C names, or None.
         resize: length of an image's short side before the centre crop of the network's size.
-        accuracy: what it had on the test images when it was saved.
+        accuracy: on the test images, when it was saved.
     """
 
     stage: Stage
@@ -43,13 +37,13 @@ class StageClassifier:
 
     @torch.no_grad()
     def __call__(self, backbone: Backbone, images: Tensor) -> Tensor:
-        """Logits (B, C) of normalised images (B, channels, H, W) by the backbone it was trained on, in eval mode."""
+        """Logits (B, C) of normalised images (B, channels, H, W); `backbone`: that of the training, in eval mode."""
         name = self.stage.name
         features = backbone.taps(images, {name: self.stage.pooling})[name].flatten(1)
         return F.linear(features.float(), self.weight.to(features.device), self.bias.to(features.device))
 
-    def save(self, file: Path) -> None:
-        """Write it; tensors and plain values only."""
+    def save(self, folder: Path) -> None:
+        """Write linear_probe_STAGE.pt; tensors and plain values only."""
         content = {
             "format": FORMAT,
             "stage": self.stage.name,
@@ -61,9 +55,7 @@ class StageClassifier:
             "resize": self.resize,
             "accuracy": self.accuracy,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_atomically(file, buffer.getbuffer())
+        save_atomically(folder / f"linear_probe_{self.stage.name}.pt", content)
 
 
 def load_classifier(file: str | Path) -> StageClassifier:

@@ -24,10 +24,10 @@ from deepcluster.weights.recognise import Weights
 
 
 class Teller(Protocol):
-    """Who shows progress; training/progress.py is one."""
+    """Who shows progress; system/progress.py is one."""
 
     def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """A bar for one phase; gives ``advance(n)``."""
+        """A progress bar of `total` units; yields ``advance(n)``."""
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -35,7 +35,7 @@ class Teller(Protocol):
 
 @dataclass(kw_only=True)
 class Untrained:
-    """Networks before any training: what an evaluation without a checkpoint is given.
+    """Networks before any training: what an evaluation without a checkpoint measures.
 
     Args:
         draw: seed -> the network with which `train.py seed=SEED` starts, in eval mode.
@@ -58,11 +58,11 @@ class EvaluationContext:
         extraction: how features are computed.
         folder: for files that the evaluation writes.
         seed: of all that it draws.
-        progress: tells the user what is done.
+        progress: shows the user what is being done.
         device: where to compute.
         dtype: of the convolutions of a feature pass.
         untrained: without a checkpoint, the networks that can be drawn; `backbone` is then one before its init, and
-            `stored` holds no more than the card.
+            `stored` holds nothing but the card.
         run_data: the images that the file's run learned from; None if they are unknown.
         images_unknown: why `data_settings` is None, and what to do.
         loaded_images: the training images, where they have been read before.

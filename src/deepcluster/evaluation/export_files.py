@@ -1,6 +1,5 @@
 """The files of evaluation=export, each in the format of another program."""
 
-import io
 from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import torch
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.system.atomic import write_atomically
+from deepcluster.system.atomic import save_atomically, write_atomically
 from deepcluster.weights import layouts, onnx_file, released
 from deepcluster.weights.checkpoint import load_checkpoint
 from deepcluster.weights.exported import write_exported
@@ -59,9 +58,7 @@ def _torchvision(context: EvaluationContext) -> ExportedFile:
     state, path = backbone.state_dict(), context.folder / "backbone_torchvision.pth"
     layout = layouts.torchvision_layout(backbone)
     names = layout.names if layout else {name: name for name in state}
-    buffer = io.BytesIO()
-    torch.save({names[name]: value.detach().cpu().contiguous() for name, value in state.items()}, buffer)
-    write_atomically(path, buffer.getbuffer())
+    save_atomically(path, {names[name]: value.detach().cpu().contiguous() for name, value in state.items()})
     if layout is None:
         note = f"in deepcluster's names: torchvision has no {arch['_target_'].rpartition('.')[2]} like it"
         return ExportedFile(format="torchvision", path=path, note=note)

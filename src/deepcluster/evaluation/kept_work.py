@@ -6,7 +6,6 @@ The file is there whole or not at all. A damaged one is computed again; one of o
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from deepcluster.features.digest import weights_digest
-from deepcluster.system.atomic import damage, write_atomically
+from deepcluster.system.atomic import damage, save_atomically
 
 UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError)  # of torch.load
 
@@ -47,8 +46,8 @@ class KeptWork:
 
     Args:
         folder: of the evaluation, or one in it.
-        facts: from :func:`facts_of`; without any, the pieces' names must tell all that decides them.
-        say: told when a damaged piece is computed again.
+        facts: from :func:`facts_of`; if empty, the pieces' names must tell all that decides them.
+        say: prints that a damaged piece is computed again.
         refuse: refuse pieces of other facts; else they are computed again and written over.
     """
 
@@ -94,6 +93,4 @@ class KeptWork:
 
     def write(self, name: str, content: Any) -> None:
         """Keep a piece: tensors, numbers, strings, and lists and dictionaries of them."""
-        buffer = io.BytesIO()
-        torch.save({"facts": dict(self.facts), "content": content}, buffer)
-        write_atomically(self.file(name), buffer.getbuffer())
+        save_atomically(self.file(name), {"facts": dict(self.facts), "content": content})

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, damage that is noticed, and a folder that one process writes to."""
 
 import errno
+import io
 import os
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ def write_atomically(path: Path, content: bytes | memoryview, *, previous: Path 
     """
     with opened_atomically(path, previous=previous) as file:
         file.write(content)
+
+
+def save_atomically(path: Path, content: object) -> None:
+    """torch.save, by :func:`write_atomically`."""
+    import torch  # torch takes a second to import, and this file is read by the command line
+
+    buffer = io.BytesIO()  # torch tells a full disk by other errors
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getbuffer())
 
 
 @contextmanager

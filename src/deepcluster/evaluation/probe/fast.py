@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from deepcluster.evaluation.classifier import StageClassifier, file_of
+from deepcluster.evaluation.classifier import StageClassifier
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
@@ -109,7 +109,7 @@ def _probe_stage(
                     classes=split.train.classes,
                     resize=context.view.resize or context.view.size,
                     accuracy=probe.accuracy,
-                ).save(context.folder / file_of(stage.name))
+                ).save(context.folder)
             results.append(
                 StageResult(
                     stage=stage.name,

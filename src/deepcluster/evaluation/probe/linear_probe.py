@@ -1,4 +1,4 @@
-"""How much a straight line can read from features: a linear probe. Next: knn.py, which needs no training."""
+"""How much a straight line can read from features: a linear probe. Its settings: recipes.py. Next: knn.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from deepcluster.evaluation.probe.softmax_regression import SoftmaxRegressions
 
 @dataclass(kw_only=True)
 class ProbeResult:
-    """What a probe found.
+    """A trained probe and its accuracy.
 
     Args:
         accuracy: share of the test images that are right, at `learning_rate`.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import n_workers
 from deepcluster.data.views import FeatureView
-from deepcluster.evaluation.classifier import StageClassifier, file_of
+from deepcluster.evaluation.classifier import StageClassifier
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
@@ -104,7 +104,7 @@ def probe_original(
                     classes=split.train.classes,
                     resize=side,
                     accuracy=curve[-1],
-                ).save(context.folder / file_of(stage.name))
+                ).save(context.folder)
     write_records(context.folder / "linear_probe_epochs.csv", rows)
     return results
 

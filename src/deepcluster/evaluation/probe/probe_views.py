@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from deepcluster.data.crops import central_crop
+from deepcluster.data.crops import central_crop, with_short_side
 from deepcluster.data.shrunk import Shrunk, central_square, short_side
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.evaluation.probe.ten_crops import ten_crops
@@ -22,7 +21,7 @@ class RandomCropView(TrainView):
         resize: side of the square that they are cut from.
         flip: flip every second image.
         mean, std: per channel, in [0, 1].
-        on_files: workers have cropped already, with `crop_file`: a call only flips and normalises.
+        on_files: the reading processes have cropped already, by `crop_file`; a call only flips and normalises.
     """
 
     def __init__(
@@ -60,23 +59,15 @@ class RandomCropView(TrainView):
 class TenCropView(FeatureView):
     """Short side to `resize`, ten crops of `size`, normalisation: float32 (B, 10, C, S, S).
 
-    original: eval_linear.py --tencrops, Resize 256, TenCrop 224. Files come from the workers as (10, C, S, S).
+    original: eval_linear.py --tencrops, Resize 256, TenCrop 224. The reading processes give files as (10, C, S, S).
     """
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W), or (B, 10, C, S, S) if on_files, to float32 (B, 10, C, S, S)."""
         if self.on_files:
             return self._normalise(images)
-        return self._normalise(ten_crops(self._resized(images), self.size))
+        return self._normalise(ten_crops(with_short_side(images.float(), self.resize), self.size))
 
     def crop_file(self, image: Shrunk) -> Tensor:
         """One image of any size to uint8 (10, C, S, S)."""
         return ten_crops(short_side(image, self.resize)[None], self.size)[0]
-
-    def _resized(self, images: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        short = min(height, width)
-        target = [self.resize if side == short else int(self.resize * side / short) for side in (height, width)]
-        if target == [height, width]:
-            return images.float()
-        return F.interpolate(images.float(), size=target, mode="bilinear", align_corners=False, antialias=True)

@@ -1,23 +1,17 @@
-"""Softmax regressions on standardised features, several learning rates at once. linear_probe.py asks for them."""
+"""Softmax regressions on standardised features, several learning rates at once. Used by linear_probe.py."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from deepcluster.evaluation.probe.recipes import LinearProbe
+
 MOMENTUM = 0.9
 ROWS = 4096  # images brought to float32 at a time: features may be stored in 16 bits
-# A unit that varies less than this share of the liveliest one is dead; divided by its spread it were noise.
-DEAD = 1e-6
-
-
-class Training(Protocol):
-    """What linear_probe.LinearProbe sets of the training."""
-
-    epochs: int
-    batch_size: int
-    weight_decay: float
+# A feature whose deviation is below this share of the largest one is rounding noise: standardised, it would count as
+# much as the others, so it becomes 0.
+NOISE = 1e-6
 
 
 class SoftmaxRegressions:
@@ -44,7 +38,7 @@ class SoftmaxRegressions:
         rows: Tensor,
         n_classes: int,
         rates: list[float],
-        settings: Training,
+        settings: LinearProbe,
         generator: torch.Generator,
         advance: Callable[[int], object] = lambda n: None,
     ) -> None:
@@ -57,7 +51,7 @@ class SoftmaxRegressions:
         rate = torch.tensor(rates, device=x.device).repeat_interleave(n_classes)
         n_steps = settings.epochs * -(-len(rows) // settings.batch_size)
         progress = torch.arange(n_steps, device=x.device) / n_steps
-        # Written over at each step: fresh memory of 10 MB costs more than what is computed in it.
+        # The same memory at each step: to allocate 10 MB costs more than what is computed in it.
         picked = torch.empty(settings.batch_size, x.shape[1], dtype=x.dtype, device=x.device)
         standardised = torch.empty(picked.shape, device=x.device)
         step = 0
@@ -112,5 +106,5 @@ def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     for part in torch.split(rows, ROWS):
         squares += (x[part].double() - mean).square().sum(0)
     spread = (squares / len(rows)).sqrt()
-    alive = spread > DEAD * spread.max()
-    return mean.float(), torch.where(alive, 1 / spread, 0.0).float()
+    varies = spread > NOISE * spread.max()
+    return mean.float(), torch.where(varies, 1 / spread, 0.0).float()

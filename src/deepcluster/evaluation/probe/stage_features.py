@@ -1,4 +1,4 @@
-"""The pooled maps of several stages, kept for a probe that reads them many times. Next: linear_probe.py."""
+"""The pooled maps of several stages, held in memory for a probe that reads them many times. Next: linear_probe.py."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from deepcluster.evaluation.probe.stages import Stage
 from deepcluster.features.extraction import FeaturePass
 
 BYTES = 2  # of a number in float16
-# The largest number of a stage's first block becomes about this: 256 below float16's largest, 65504, and so far above
-# its smallest that a number a millionth as large keeps some digits.
+# The largest number of a stage's first block becomes about this. It leaves a factor of 256 to float16's largest, 65504,
+# and a number a millionth as large is still above float16's smallest.
 TARGET = 2**8
 LARGEST = 65504.0
 
@@ -55,7 +55,7 @@ def collect_stages(
         indices: n images.
         stages: whose numbers the rows hold.
         scales: powers of two, one per stage, by which the features are divided so that float16 holds them; if it is
-            empty, they are found from the first block and put in. Give the training images' to the test images.
+            empty, the first block decides them and they are put in. The test images take those of the training images.
 
     Returns:
         One float16 (n, M) matrix per stage; times its scale they are the features.
@@ -67,7 +67,7 @@ def collect_stages(
         if len(scales) < len(stages):
             scales[:] = [_power_of_two(float(part.abs().max()) / TARGET) for part in columns]
         for matrix, part, scale in zip(kept, columns, scales, strict=True):
-            # A number 256 times as large as all that the first block showed is an outlier; it must not be infinite.
+            # A number 256 times as large as all in the first block is cut to float16's largest, not made infinite.
             matrix[done : done + len(block)] = (part / scale).clamp(-LARGEST, LARGEST).cpu()
         done += len(block)
         advance(len(block))

@@ -1,4 +1,4 @@
-"""What the probes of stages found: one result per stage and seed, as numbers, as a table and as a file."""
+"""Results of the probes of stages, one per stage and seed: as numbers, as a table and as a file."""
 
 import statistics
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ COLUMNS = (
 
 @dataclass(kw_only=True)
 class StageResult:
-    """What a probe of one stage found with one seed.
+    """Accuracy of the probe of one stage with one seed.
 
     Args:
         stage: its name.

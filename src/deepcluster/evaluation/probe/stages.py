@@ -26,7 +26,7 @@ ORIGINAL = {
 
 @dataclass(kw_only=True, frozen=True)
 class Pooling:
-    """How maps (B, c, h, w) are averaged: by windows, or to a grid; neither leaves them as they are.
+    """How maps (B, c, h, w) are averaged: by windows or to a grid; without either they stay as they are.
 
     Args:
         window: kernel, stride and padding; the zeros of the padding count in the averages (original: AvgPool2d).
@@ -50,18 +50,12 @@ class Pooling:
 
     def state(self) -> dict[str, Any]:
         """Plain values, for a file."""
-        return {
-            "window": None if self.window is None else list(self.window),
-            "grid": None if self.grid is None else list(self.grid),
-        }
+        return {name: value and list(value) for name, value in (("window", self.window), ("grid", self.grid))}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Pooling":
-        window, grid = state["window"], state["grid"]
-        return cls(
-            window=None if window is None else (window[0], window[1], window[2]),
-            grid=None if grid is None else (grid[0], grid[1]),
-        )
+        """The pooling of :meth:`state`."""
+        return cls(**{name: state[name] and tuple(state[name]) for name in ("window", "grid")})
 
 
 @dataclass(kw_only=True, frozen=True)

@@ -46,7 +46,7 @@ def voc_folder(root: str | None) -> Path:
     """The folder that holds JPEGImages and ImageSets: `root` itself or its VOC2007.
 
     Raises:
-        ValueError: if no root is given.
+        ValueError: if `root` is None.
         FileNotFoundError: if there are no lists or no images.
     """
     if root is None:

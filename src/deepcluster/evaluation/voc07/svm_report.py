@@ -1,4 +1,4 @@
-"""What the SVMs found: a line of a CSV file each, and means over classes and draws."""
+"""Results of the SVMs: a line of a CSV file each, and means over classes and draws."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
