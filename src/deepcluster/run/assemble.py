@@ -164,7 +164,7 @@ def build_trainer(
     Args:
         settings: the group `trainer`.
         precision: as Lightning names it, in place of the group's "auto".
-        keep_previous: keep the last.ckpt before as previous.ckpt.
+        keep_previous: see :class:`AtomicCheckpointIO`.
         bars: show progress bars.
 
     Raises:

@@ -111,19 +111,23 @@ def print_summary(
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
         )
-    ckpt, more = argument("ckpt", folder), 2 * max_epochs
-    advice = {
-        "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={more}",
-        "new images": f"python eval.py {ckpt} evaluation=assign data=folder data.root=DIR",
+    for number, (aim, command) in enumerate(_next_commands(folder, clustering, max_epochs).items()):
+        console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
+
+
+def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dict[str, str]:
+    """Aim -> command."""
+    commands = {
+        "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}",
+        "new images": f"python eval.py {argument('ckpt', folder)} evaluation=assign data=folder data.root=DIR",
         "your own images": "python train.py data=folder data.root=DIR",
         "compare K": "python train.py -m clustering.k=25,50,100",
     }
-    if more == 0:  # the network was measured as it starts
-        del advice["train on"]
+    if max_epochs == 0:  # the network was measured as it starts
+        del commands["train on"]
     if not clustering.k_is_fixed:
-        del advice["compare K"]
-    for number, (aim, command) in enumerate(advice.items()):
-        console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
+        del commands["compare K"]
+    return commands
 
 
 def figures_table(summary: dict[str, Any]) -> Table:

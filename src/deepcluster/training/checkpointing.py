@@ -1,4 +1,4 @@
-"""When and how a run's state reaches the disk: whole, synced, and the old one kept until then."""
+"""When and how a run's state is written: the old file stays until the new one is whole and on the disk."""
 
 import io
 import os
@@ -19,7 +19,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically and reads them with weights_only=True: tensors and plain containers, no code.
 
     Args:
-        keep_previous: keep the last.ckpt before as previous.ckpt.
+        keep_previous: rename the old last.ckpt to previous.ckpt when a new one is written.
     """
 
     def __init__(self, *, keep_previous: bool = True) -> None:
@@ -61,8 +61,8 @@ class LastCheckpoint(Checkpoint):
     Args:
         folder: the run's folder.
         every_n_epochs: epochs between checkpoints.
-        every_n_steps: additionally within an epoch, for long epochs; None does not.
-        entries: further entries of every checkpoint, plain values.
+        every_n_steps: also within an epoch, for long epochs; None: at the ends of epochs only.
+        entries: put into every checkpoint, plain values.
     """
 
     def __init__(

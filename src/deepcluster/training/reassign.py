@@ -79,7 +79,7 @@ class ReassignCallback(pl.Callback):
         return self.schedule.images_per_epoch(len(self.clusterer.images))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop_if_stable(trainer)  # a run that ended so and is resumed has nothing to do
+        self._stop_if_stable(trainer)  # a resumed run whose clusters were stable has nothing left to do
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.begin_epoch(trainer)
