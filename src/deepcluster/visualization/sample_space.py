@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.assignment import nearest_centroid
 from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.nearest_centroid import own_labels
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.extraction import collect
 from deepcluster.system.seeding import generator
 
 
@@ -60,28 +60,22 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     assignment = context.stored.assignment
     own = None if assignment is None else own_labels(context, images, clusters)
     chosen = torch.randperm(len(images), generator=generator(context.seed, "embedding"))[:n].sort().values
-    nearest = torch.empty(len(chosen), dtype=torch.int64)
-    blocks: list[Tensor] = []
-    moments: Moments | None = None
-    n_done = 0
+    source = context.source(images, convolutional=False)
     with context.progress.bar("features", len(chosen), "img") as advance:
-        for indices, features in context.source(images, convolutional=False).stream(chosen):
-            x = features.float().cpu()
-            moments = moments or Moments(x.shape[1])
-            moments.update(x)
-            blocks.append(x)
-            if assignment is not None and own is None:
-                reduced = x if assignment.reduction is None else assignment.reduction.apply(x)
-                nearest[n_done : n_done + len(x)] = nearest_centroid(reduced, assignment.centroids)
-            n_done += len(indices)
-            advance(len(indices))
-    assert moments is not None
+        features = collect(source, chosen, advance)
+    blocks = torch.split(features, source.batch_size)
+    moments = Moments(features.shape[1])
+    for block in blocks:
+        moments.update(block)
     pca = Reduction(dim=min(dim, moments.dim, len(chosen)), whiten=False, l2=True).fit(moments)
+    assigned = None
+    if assignment is not None:
+        assigned = torch.cat([assignment.apply(block) for block in blocks]) if own is None else own[chosen]
     labels = None if images.labels is None else images.labels[chosen]
     return Sample(
         indices=chosen,
-        features=normalize(torch.cat([pca.apply(x) for x in blocks]), dim=1),
-        clusters=None if assignment is None else nearest if own is None else own[chosen],
+        features=normalize(torch.cat([pca.apply(block) for block in blocks]), dim=1),
+        clusters=assigned,
         own=own is not None,
         labels=None if labels is None or not bool((labels >= 0).any()) else labels,
     )

@@ -19,7 +19,6 @@ from reference.pictures import picture
 from torch import Tensor
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.retrieval import region_features as kept
 from deepcluster.evaluation.retrieval.answer_page import COLOURS, FRAME, answer_page, chosen
 from deepcluster.evaluation.retrieval.descriptors import describe, learn_whitening, region_features
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
@@ -207,7 +206,7 @@ def test_regions_are_kept_until_anything_about_them_changes(
 def test_a_killed_search_goes_on_where_it_was(
     context: EvaluationContext, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "BLOCK", 4)
+    monkeypatch.setattr("deepcluster.evaluation.retrieval.region_features.BLOCK", 4)
     monkeypatch.setattr("deepcluster.evaluation.retrieval.descriptors.BLOCK", 4)
     whole = search(context, root)
     for file in sorted((context.folder / "regions").iterdir())[::2]:
