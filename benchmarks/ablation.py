@@ -72,27 +72,27 @@ def read_run(folder: Path) -> Run:
 def arithmetic_nmi(folder: Path) -> dict[str, float | None]:
     """NMI of the finished network's clusters with the labels and with the assignment before."""
     labels = torch.from_numpy(read_assignments(folder).labels)
-    found: dict[str, float | None] = {"nmi_previous": None, "nmi_labels": None}
+    nmi: dict[str, float | None] = {"nmi_previous": None, "nmi_labels": None}
     if len(labels) > 1:
-        found["nmi_previous"] = metrics.nmi(labels[-1], labels[-2])
+        nmi["nmi_previous"] = metrics.nmi(labels[-1], labels[-2])
     with (folder / "clusters.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     names = sorted({line.get("label", "") for line in lines} - {""})
     if names:
         classes = torch.tensor([names.index(line["label"]) if line["label"] else -1 for line in lines])
         clusters = torch.tensor([int(line["cluster"]) for line in lines])
-        found["nmi_labels"] = metrics.nmi(clusters[classes >= 0], classes[classes >= 0])
-    return found
+        nmi["nmi_labels"] = metrics.nmi(clusters[classes >= 0], classes[classes >= 0])
+    return nmi
 
 
 def by_setting(runs: list[Run]) -> dict[str, list[Run]]:
     """The runs of each setting, named by the overrides in which the runs differ, seeds apart; in order of seeds."""
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
     differing = [key for key in keys if key != "seed" and len({run.overrides.get(key) for run in runs}) > 1]
-    found: dict[str, list[Run]] = defaultdict(list)
+    settings: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.seed):
-        found[" ".join(f"{key}={run.overrides.get(key, 'default')}" for key in differing) or "all"].append(run)
-    return dict(sorted(found.items()))
+        settings[" ".join(f"{key}={run.overrides.get(key, 'default')}" for key in differing) or "all"].append(run)
+    return dict(sorted(settings.items()))
 
 
 def table(settings: dict[str, list[Run]]) -> str:

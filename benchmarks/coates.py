@@ -6,7 +6,7 @@
 The papers' classifier is a linear SVM, one against the rest, on the squared hinge, |w|^2 / 2 + C mean(hinge^2),
 features standardised with 0.01 added to each variance. C is chosen on the first fold, from --costs. Ours is train.py's
 probe. Both learn from nine tenths of the training images, fold after fold, and from all of them for the test images;
-the first 1,000 of these are told apart (of the files in Hugging Face's layout that were at hand only these are
+the first 1,000 of these are also judged alone (of the files in Hugging Face's layout that were at hand only these are
 exact). Overrides are train.py's.
 """
 
@@ -71,7 +71,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--filters", type=int, nargs="+", default=[1600])
     options.add_argument("--folds", type=int, default=3, help="how many of the ten")
     options.add_argument("--costs", type=float, nargs="+", default=[10.0, 30.0, 100.0, 300.0])
-    options.add_argument("--first", type=int, default=1000, help="test images told apart")
+    options.add_argument("--first", type=int, default=1000, help="so many test images are also judged alone")
     arguments = parse(options, words)
     for n_filters in arguments.filters:
         config = read_config(["experiment=coates_cifar10", f"arch.n_filters={n_filters}", *arguments.overrides])
@@ -111,7 +111,7 @@ def judge(
 ) -> None:
     """Print both classifiers' accuracies."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    found: dict[str, list[float]] = {"SVM": [], "probe": []}
+    accuracies: dict[str, list[float]] = {"SVM": [], "probe": []}
     best_cost, first = arguments.costs[0], arguments.first
     clock = time.perf_counter()
     for fold, held in enumerate(order.chunk(10)[: arguments.folds]):
@@ -123,14 +123,14 @@ def judge(
             }
             best_cost = max(scores, key=lambda cost: scores[cost])
             print("  SVM by C, first fold: " + ", ".join(f"{c:g} {100 * a:.2f}" for c, a in scores.items()), flush=True)
-        found["SVM"].append(accuracy(tested, y[held], squared_hinge(learned, y[kept], best_cost)))
+        accuracies["SVM"].append(accuracy(tested, y[held], squared_hinge(learned, y[kept], best_cost)))
         del learned, tested
         result = fit_probe(x[kept], y[kept], x[held], y[held], probe, seed)
         # The rate is settled by the first fold, as the cost is.
         probe = dataclasses.replace(probe, learning_rates=[result.learning_rate])
-        found["probe"].append(result.accuracy)
-    told = ", ".join(f"{name} {spread(values)}" for name, values in found.items())
-    print(f"  held out ({arguments.folds} folds of a tenth, {time.perf_counter() - clock:.0f} s): {told}", flush=True)
+        accuracies["probe"].append(result.accuracy)
+    means = ", ".join(f"{name} {spread(values)}" for name, values in accuracies.items())
+    print(f"  held out ({arguments.folds} folds of a tenth, {time.perf_counter() - clock:.0f} s): {means}", flush=True)
     learned, tested = standardised(x, test_x)
     weight = squared_hinge(learned, y, best_cost)
     line = fit_probe(x, y, test_x, test_y, probe, seed)

@@ -1,4 +1,4 @@
-"""How much of a cycle is the network's own work: ratios of the real phases to the bare steps, taken in one run.
+"""How close training and extraction come to the bare network's speed: ratios measured in one run.
 
     python -m benchmarks.cycle -- experiment=cifar10_parquet data.root=DIR
     python -m benchmarks.cycle --steps 20 --rounds 5 --memory -- data=fashion_mnist_mini

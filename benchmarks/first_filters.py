@@ -1,4 +1,4 @@
-"""What the first layer's filters do before any training: initial alignment with random and with learned ones.
+"""Initial alignment of the untrained network, with random first filters and with filters learned from patches.
 
     python -m benchmarks.first_filters -- data=parquet data.root=DIR
 

@@ -72,13 +72,13 @@ def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
         raise Skipped("faiss sees no GPU: the CPU's wheel is installed")
     features, settings = mixture(), KMeans(k=60, n_iter=10, backend=backend)
     expected = settings.fit(features, seed=5)
-    found: Assignment
+    there: Assignment
     if shares:
-        found = settings.fit_share(features, n_images=len(features), ranks=Ranks(), seed=5, device=device)
+        there = settings.fit_share(features, n_images=len(features), ranks=Ranks(), seed=5, device=device)
     else:
-        found = settings.fit(features, seed=5, device=device)
-    same = float((found.labels == expected.labels).float().mean())
-    ratio = found.objective / expected.objective
+        there = settings.fit(features, seed=5, device=device)
+    same = float((there.labels == expected.labels).float().mean())
+    ratio = there.objective / expected.objective
     assert same > 0.98, f"only {same:.1%} of the labels are those of the CPU"
     assert abs(ratio - 1) < 1e-3, f"objective {ratio:.5f} x that of the CPU"
     return f"{same:.2%} of the labels and {ratio:.6f} of the CPU's objective"
@@ -98,8 +98,8 @@ def extraction(device: torch.device, dtype: torch.dtype) -> str:
     """Features on the device in a type against float32 on the CPU."""
     indices = torch.arange(512)
     expected = collect(_pass(CPU, torch.float32), indices)
-    found = collect(_pass(device, dtype), indices)
-    error = float((found - expected).norm() / expected.norm())
+    there = collect(_pass(device, dtype), indices)
+    error = float((there - expected).norm() / expected.norm())
     limit = 0.03 if dtype == torch.bfloat16 else 0.005  # float32 convolutions may use TF32
     assert error < limit, f"relative error {error:.2e}, at most {limit}"
     return f"relative error {error:.1e} against float32 on the CPU"
@@ -124,13 +124,13 @@ def patches(device: torch.device) -> str:
     images = MemoryImages(images=pixels, samples=[f"{i}" for i in range(len(pixels))], labels=None)
     init = KMeansPatchesInit(n_patches=4000, start="noise", n_iter=3)
     card = {"in_channels": 3, "image_size": 16, "resize": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
-    found = []
+    features = []
     for where in (CPU, device):
         network = Coates(3, 16, n_filters=40, patch_size=4)
         init.apply(network, card=card, images=images, seed=1, device=where)
         with torch.no_grad():
-            found.append(network.to(where)((pixels.float() / 255 - 0.5).div(0.25).to(where)).cpu())
-    error = float((found[1] - found[0]).norm() / found[0].norm())
+            features.append(network.to(where)((pixels.float() / 255 - 0.5).div(0.25).to(where)).cpu())
+    error = float((features[1] - features[0]).norm() / features[0].norm())
     assert error < 0.02, f"relative error {error:.2e}, at most 0.02"  # a patch between two centroids may go to either
     return f"relative error {error:.1e} of 160 features"
 
@@ -243,10 +243,10 @@ def main(words: list[str] | None = None) -> int:
 
 def _print_machine(device: torch.device) -> None:
     names = ["torch", "torchvision", "pytorch-lightning", "faiss-gpu", "faiss-cpu"]
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
     if device.type == "cuda":
@@ -255,7 +255,7 @@ def _print_machine(device: torch.device) -> None:
         print(f"device     {', '.join(gpus)}, CUDA {torch.version.cuda}, {bf16}; faiss sees {faiss_index.n_gpus()}")
     else:
         print(f"device     cpu, {torch.get_num_threads()} threads")
-    print("versions   " + ", ".join(f"{name} {number}" for name, number in found.items()))
+    print("versions   " + ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast a folder of very many files is found, and found again: hard links in a temporary folder.
+"""How long it takes to list a folder of very many files, at the first start and later: hard links to empty files.
 
     python -m benchmarks.index --files 200000 --folders 2000
 

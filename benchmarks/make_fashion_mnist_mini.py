@@ -3,7 +3,7 @@
     python -m benchmarks.make_fashion_mnist_mini DIR
 
 DIR holds the four idx files: on Debian `apt-get install dataset-fashion-mnist` brings them, and torchvision downloads
-the same ones. The result is the same to the byte each time with one numpy and zlib;
+the same ones. One version of numpy and zlib gives the same bytes each time;
 tests/data/sources/test_archives.py compares its content.
 """
 

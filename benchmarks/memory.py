@@ -52,9 +52,9 @@ def measure(overrides: list[str], parts: Parts, sizes: list[int] | None = None) 
     default = parts.clusterer.extraction.buffer_mb
     growth: list[tuple[str, float, int | None]] = []
     for buffer_mb, name in ((small, "small buffer"), (default, "default buffer")):
-        found = [_in_fresh_process(n, buffer_mb, overrides) for n in sizes]
+        measured = [_in_fresh_process(n, buffer_mb, overrides) for n in sizes]
         filled = [min(buffer_mb * MB, n * bytes_per_feature) for n in sizes]
-        slope = _print_table(f"{name}, {buffer_mb} MiB", sizes, p, found, filled)
+        slope = _print_table(f"{name}, {buffer_mb} MiB", sizes, p, measured, filled)
         judged = filled[-1] == filled[-2] and sizes[-1] - sizes[-2] >= LEAST_RANGE
         growth.append((name, slope, TARGET_BYTES_PER_IMAGE if judged else None))
     return growth
@@ -66,22 +66,22 @@ def _in_fresh_process(n: int, buffer_mb: int, overrides: list[str]) -> dict[str,
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     print(f"memory     N = {n:,}, buffer {buffer_mb} MiB", file=sys.stderr, flush=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
-def _print_table(title: str, sizes: list[int], p: int, found: list[dict[str, Any]], filled: list[int]) -> float:
-    rest = [f["peak"] - f["data"] - n * p * 4 for n, f in zip(sizes, found, strict=True)]
-    working = [f["peak"] - f["before"] - n * p * 4 for n, f in zip(sizes, found, strict=True)]
+def _print_table(title: str, sizes: list[int], p: int, measured: list[dict[str, Any]], filled: list[int]) -> float:
+    rest = [f["peak"] - f["data"] - n * p * 4 for n, f in zip(sizes, measured, strict=True)]
+    working = [f["peak"] - f["before"] - n * p * 4 for n, f in zip(sizes, measured, strict=True)]
     table = Table(title=f"peak memory of a reassignment, MiB ({title})")
     for column in ("N", "peak", "images", f"N x {p} x 4", "rest", "rest - start", "of it buffer", "(N x D would be)"):
         table.add_column(column, justify="right", no_wrap=True)
-    for n, f, left, work, used in zip(sizes, found, rest, working, filled, strict=True):
+    for n, f, left, work, used in zip(sizes, measured, rest, working, filled, strict=True):
         values = (f["peak"], f["data"], n * p * 4, left, work, used, f["features"])
         table.add_row(f"{n:,}", *(f"{value / MB:,.1f}" for value in values))
     console = Console(highlight=False, soft_wrap=True, width=120)
     console.print(table)
-    how = "VmHWM, reset before the reassignment" if found[0]["reset"] else "of the whole process: could not be reset"
+    how = "VmHWM, reset before the reassignment" if measured[0]["reset"] else "of the whole process: could not be reset"
     growth = _last_growth(sizes, working)
     console.print(
         f"peak: {how}; bytes per image from N = {sizes[-2]:,} to {sizes[-1]:,}: "

@@ -57,7 +57,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         graph, spent = timed(partial(nearest_neighbours, features, settings.n_neighbours, backend=backend))
         seconds["neighbour search"].append(spent)
-        found, spent = timed(partial(settings.cluster, features, *graph))
+        assignment, spent = timed(partial(settings.cluster, features, *graph))
         seconds["the rest"].append(spent)
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     title = f"{arguments.images:,} images, {arguments.dim} dimensions, {backend}, OMP_NUM_THREADS={threads}"
@@ -69,7 +69,7 @@ def main() -> None:
         table.add_row(part, *cells)
     Console().print(table)
     first, last = np.median(graph[1][:, 0]), np.median(graph[1][:, -1])
-    print(f"K = {found.k:,}; median squared distance to the nearest {first:.2f}, to the last neighbour {last:.2f}")
+    print(f"K = {assignment.k:,}; median squared distance to the nearest {first:.2f}, to the last neighbour {last:.2f}")
 
 
 if __name__ == "__main__":

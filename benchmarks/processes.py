@@ -201,14 +201,14 @@ def spread(values: list[float], form: str = "{:.2f}") -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    given = parser(__doc__)
-    given.add_argument("--rounds", type=int, default=5, help="turns of each team and phase")
-    given.add_argument("--steps", type=int, default=30, help="training steps in a turn")
-    given.add_argument("--out", type=Path, help="also write the rates of all rounds there, as JSON")
-    given.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
-    options = parse(given, words)
+    known = parser(__doc__)
+    known.add_argument("--rounds", type=int, default=5, help="turns of each team and phase")
+    known.add_argument("--steps", type=int, default=30, help="training steps in a turn")
+    known.add_argument("--out", type=Path, help="also write the rates of all rounds there, as JSON")
+    known.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
+    options = parse(known, words)
     if options.rounds < 1 or options.steps < 1:
-        given.error(f"--steps and --rounds must be at least 1, got {options.steps} and {options.rounds}")
+        known.error(f"--steps and --rounds must be at least 1, got {options.steps} and {options.rounds}")
     if options.member:
         be_member(options.steps, options.overrides)
         return

@@ -136,10 +136,10 @@ class Recorder:
         """
         case = CASES[name]
         target = self.folder / (name if not case.joins else str(case.after))
-        given = {**self.sets, "folder": target}
+        folders = {**self.sets, "folder": target}
         if case.after is not None:
-            given["after"] = self.folder / case.after
-        words = [word.format(**given) for word in case.words]
+            folders["after"] = self.folder / case.after
+        words = [word.format(**folders) for word in case.words]
         if not case.joins:
             words.append(f"output_dir={target}")
         source = str(self.checkout / "src")

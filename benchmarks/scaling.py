@@ -109,9 +109,9 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(EVERY_S):
-            found = [memory(pid) for pid in (os.getpid(), *children(os.getpid()))]
-            self.rss = max(self.rss, sum(rss for rss, _ in found))
-            self.anonymous = max(self.anonymous, sum(anonymous for _, anonymous in found))
+            used = [memory(pid) for pid in (os.getpid(), *children(os.getpid()))]
+            self.rss = max(self.rss, sum(rss for rss, _ in used))
+            self.anonymous = max(self.anonymous, sum(anonymous for _, anonymous in used))
 
     def stop(self) -> None:
         self._ended.set()
@@ -132,13 +132,13 @@ def memory(pid: int) -> tuple[int, int]:
 
 def children(pid: int) -> list[int]:
     """The processes that this one has started."""
-    found = []
+    pids = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            found += [int(child) for child in (task / "children").read_text().split()]
+            pids += [int(child) for child in (task / "children").read_text().split()]
         except OSError:
             continue
-    return found
+    return pids
 
 
 def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, Any]:

@@ -35,20 +35,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments and bytes")
     parser.add_argument("--most", type=int, help="faults of each of the other parts; default: all")
     parser.add_argument("--folder", type=Path, help="where the runs go; default: a new temporary folder")
-    given = parser.parse_args()
-    if unknown := set(given.parts) - set(PARTS):
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    folder: Path = given.folder or Path(tempfile.mkdtemp(prefix="faults_"))
+    folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="faults_"))
     say = partial(print, flush=True)
     others: dict[str, Callable[[Path], list[Tried]]] = {
-        "files": lambda place: run_files(place, given.seed, given.most, say),
-        "disk": lambda place: run_disk(place, given.most, say),
-        "processes": lambda place: run_processes(place, given.most, say),
+        "files": lambda place: run_files(place, options.seed, options.most, say),
+        "disk": lambda place: run_disk(place, options.most, say),
+        "processes": lambda place: run_processes(place, options.most, say),
     }
     harmed, lines = 0, []
-    for part in given.parts or ["kills"]:
+    for part in options.parts or ["kills"]:
         if part == "kills":
-            kills = run_kills(folder / part, given.kills, given.seed, say)
+            kills = run_kills(folder / part, options.kills, options.seed, say)
             n_good, n = sum(kill.same for kill in kills), len(kills)
             lines += [f"  {phase:24}{met:4} kills, {same:4} the same result" for phase, met, same in by_phase(kills)]
         else:

@@ -157,9 +157,9 @@ def _rank_killed(runs: Runs, phase: str, rank: int) -> Tried:
         _two(runs, [*two, f"output_dir={whole}"]).wait()
     process = _two(runs, [*two, f"output_dir={folder}"])
     # epoch 1's training begins when its assignment is there; its extraction when epoch 0's checkpoint is
-    wanted = folder / ("checkpoints/last.ckpt" if phase == "extraction" else "assignments/epoch_00001.npz")
+    awaited = folder / ("checkpoints/last.ckpt" if phase == "extraction" else "assignments/epoch_00001.npz")
     deadline = time.monotonic() + 300
-    while not wanted.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not awaited.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     pids = {pid: "LOCAL_RANK=1" in (Path("/proc") / str(pid) / "environ").read_text() for pid in survivors(process.pid)}
     victim = next((pid for pid, is_one in pids.items() if is_one == (rank == 1)), None)

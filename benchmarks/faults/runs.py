@@ -1,7 +1,7 @@
-"""Real runs of train.py, each in a process of its own that can be killed, and what it means that two are the same.
+"""Real runs of train.py, each in a process of its own that can be killed, and how two of them are compared.
 
 `Runs` imports everything once and forks: the child becomes `python train.py ...`. It tells by a pipe which phase it
-enters, and leaves the phase it is in in memory that outlives it, so that a kill's phase is read and not guessed.
+enters, and writes its phase into shared memory, where it can be read after a kill.
 """
 
 import atexit
@@ -121,7 +121,7 @@ class Runs:
         )
 
     def _become(
-        self, arguments: list[str], out: Path, err: Path, told: int, prepare: Callable[[], None] | None
+        self, arguments: list[str], out: Path, err: Path, pipe: int, prepare: Callable[[], None] | None
     ) -> None:
         """Turn this process into `python train.py arguments`; never returns."""
         status = 1
@@ -132,7 +132,7 @@ class Runs:
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
             sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode) for i, mode in enumerate(("r", "w", "w")))
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._mark_phases(told)
+            self._mark_phases(pipe)
             if prepare is not None:
                 prepare()
             sys.argv = [str(REPOSITORY / "train.py"), *arguments]
@@ -148,13 +148,13 @@ class Runs:
             sys.stderr.flush()
             os._exit(status)
 
-    def _mark_phases(self, told: int) -> None:
+    def _mark_phases(self, pipe: int) -> None:
         """Wrap what begins a phase, in this process only."""
 
         def enter(name: str) -> None:
             if self._mark[:] != (mark := name.encode().ljust(MARK)):
                 self._mark[:] = mark
-                os.write(told, f"{name}\n".encode())
+                os.write(pipe, f"{name}\n".encode())
 
         def marked(function: Any, name: str) -> Any:
             @wraps(function)
@@ -196,14 +196,14 @@ def _lines(reader: int, deadline: list[float]) -> Iterator[str]:
 
 def survivors(session: int) -> list[int]:
     """Processes of a run's session that still live: workers of a killed one."""
-    found = []
+    alive = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 state, _, _, its_session = (entry / "stat").read_text().rpartition(") ")[2].split()[:4]
                 if int(its_session) == session and state != "Z":
-                    found.append(int(entry.name))
-    return found
+                    alive.append(int(entry.name))
+    return alive
 
 
 def seconds_until_gone(session: int, limit_s: float) -> float | None:
@@ -218,22 +218,22 @@ def seconds_until_gone(session: int, limit_s: float) -> float | None:
 
 def differences(run: Path, other: Path) -> list[str]:
     """What two runs' folders do not have in common, bit for bit, leaving out what a clock said."""
-    found = []
+    unequal = []
     for name in ("last", "final"):
         one, two = (torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (run, other))
-        found += [f"{name}.ckpt: {place}" for place in _unequal(_timeless(one), _timeless(two), "")][:3]
+        unequal += [f"{name}.ckpt: {place}" for place in _unequal(_timeless(one), _timeless(two), "")][:3]
     history, expected = read_assignments(run), read_assignments(other)
     if (history.names, history.epochs, history.samples) != (expected.names, expected.epochs, expected.samples):
-        found.append(f"assignments: {history.names} and {expected.names}")
+        unequal.append(f"assignments: {history.names} and {expected.names}")
     elif not np.array_equal(history.labels, expected.labels) or history.objective != expected.objective:
-        found.append("assignments")
+        unequal.append("assignments")
     for file, read in (("metrics.csv", _rows), ("summary.json", _summary), ("untrained.json", Path.read_bytes)):
         if read(run / file) != read(other / file):
-            found.append(file)
+            unequal.append(file)
     if (run / "clusters.csv").read_bytes() != (other / "clusters.csv").read_bytes():
-        found.append("clusters.csv")
-    found += [f"left over: {path.name}" for path in run.rglob("*") if path.name.endswith(".part")]
-    return found
+        unequal.append("clusters.csv")
+    unequal += [f"left over: {path.name}" for path in run.rglob("*") if path.name.endswith(".part")]
+    return unequal
 
 
 def _unequal(one: Any, two: Any, place: str) -> list[str]:
