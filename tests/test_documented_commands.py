@@ -53,7 +53,7 @@ SMALL = {
 }
 SMALL_EVALUATIONS = {
     "knn": ["evaluation.k=[1,5]"],
-    "linear_probe": ["evaluation.epochs=1", "evaluation.learning_rates=[0.1]"],
+    "linear_probe": ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"],
     "embedding": ["evaluation.n_images=60"],
     "gradient_ascent": ["evaluation.first=2", "evaluation.n_steps=2"],
     "initial_alignment": ["evaluation.k=[5]", "evaluation.dim=[null,8]", "evaluation.n_seeds=1"],
@@ -101,10 +101,11 @@ def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
     for name in ("photographs", "NEW_IMAGES"):
         write_photographs(folder / name)
     write_tables(folder / "tables")
-    write_fashion_mnist(folder / "fashion_mnist")
+    for name in ("fashion_mnist", "data"):  # "data" is where an experiment looks for it
+        write_fashion_mnist(folder / name)
     shards.litdata(shards.records(range(120)), folder / "chunks")
     typist = Typist(folder)
-    done = typist.train(*tiny([]), "arch=alexnet_small", "output_dir=RUN")
+    done = typist.train(*tiny(["data.limit=240"]), "arch=alexnet_small", "output_dir=RUN")  # k-NN asks for 200
     assert done.status == 0, done.err
     for run in RUNS[1:]:
         shutil.copytree(folder / "RUN", folder / run)
