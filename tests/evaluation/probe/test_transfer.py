@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation import supervised
+from deepcluster.evaluation.probe.class_scores import accuracies
 from deepcluster.evaluation.probe.transfer import Transfer
-from deepcluster.evaluation.supervised import accuracies
 from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.weights import load_backbone
 

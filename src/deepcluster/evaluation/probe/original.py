@@ -14,12 +14,13 @@ from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import StageClassifier
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.kept_work import KeptWork
+from deepcluster.evaluation.probe.class_scores import accuracies, summed_cross_entropy
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.probe_views import N_CROPS, RandomCropView, TenCropView
 from deepcluster.evaluation.probe.recipes import OriginalProbe
 from deepcluster.evaluation.probe.stage_results import StageResult
 from deepcluster.evaluation.probe.stages import Stage
-from deepcluster.evaluation.supervised import Supervised, TrainingBatches, accuracies, summed_cross_entropy
+from deepcluster.evaluation.supervised import Supervised, TrainingBatches
 from deepcluster.features.inference import inference_copy
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.seeding import mix

@@ -12,8 +12,9 @@ from deepcluster.data.loader import n_workers
 from deepcluster.data.views import feature_view, train_view
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.kept_work import KeptWork
+from deepcluster.evaluation.probe.class_scores import accuracies, summed_cross_entropy
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
-from deepcluster.evaluation.supervised import Supervised, TrainingBatches, accuracies, summed_cross_entropy
+from deepcluster.evaluation.supervised import Supervised, TrainingBatches
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.system.atomic import write_atomically

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.evaluation.voc07.settings import FineTuning
+from deepcluster.evaluation.voc07.settings import FineTuning, VocSet
 from deepcluster.system.setting import check, setting
 
 if TYPE_CHECKING:
@@ -19,29 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Voc07(Evaluator):
+class Voc07(VocSet, Evaluator):
     """Fine-tune the network on VOC2007 and measure how well it ranks the test images of each class.
 
     Args:
         kind: "voc07".
-        root: the folder VOCdevkit or VOCdevkit/VOC2007.
-        train_split, test_split: train and val, or trainval and test; null: trainval and test if the lists of both
-            are there, else train and val.
         test_crops: what the logits are summed over: "random", ten crops like those of the training, or "fixed",
             corners, centre and their mirrors.
         test_resize: short side before the fixed crops; null: the network's own if that is larger than its input,
             else 8/7 of its input (original: 256 for 224).
-        num_workers: processes that decode; null: one per core, at most 8.
         training: how it is fine-tuned.
     """
 
     kind: str = "voc07"
-    root: str | None = None
-    train_split: str | None = None
-    test_split: str | None = None
     test_crops: str = setting("random", one_of=("random", "fixed"))
     test_resize: int | None = None
-    num_workers: int | None = None
     training: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:

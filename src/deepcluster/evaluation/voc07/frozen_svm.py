@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.evaluation.voc07.settings import LinearSvm
+from deepcluster.evaluation.voc07.settings import LinearSvm, VocSet
 from deepcluster.system.setting import check, setting
 
 if TYPE_CHECKING:
@@ -18,31 +18,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Voc07Svm(Evaluator):
+class Voc07Svm(VocSet, Evaluator):
     """Measure how well a straight line tells each class of VOC2007 from the rest.
 
     Args:
         kind: "voc07_svm".
-        root: the folder VOCdevkit or VOCdevkit/VOC2007.
-        train_split, test_split: train and val, or trainval and test; null: trainval and test if the lists of both
-            are there, else train and val.
         stage: whose maps are read, averaged to at most 10,000 numbers; null: the last convolutional one; "features":
             what is clustered.
         shots: how many positives of a class an SVM learns from, with (C - 1) times as many negatives; null: all
             images. Numbers above the rarest class's images are left out, and a line says so.
         n_samples: of each number of shots, draws of images, over which mean and deviation are taken.
-        num_workers: processes that decode; null: one per core, at most 8.
         svm: the classifier.
     """
 
     kind: str = "voc07_svm"
-    root: str | None = None
-    train_split: str | None = None
-    test_split: str | None = None
     stage: str | None = None
     shots: list[int | None] = setting([1, 2, 4, 8, 16, 32, 64, 96, None], at_least=1)
     n_samples: int = setting(5, at_least=1)
-    num_workers: int | None = None
     svm: LinearSvm = field(default_factory=LinearSvm)
 
     def __post_init__(self) -> None:

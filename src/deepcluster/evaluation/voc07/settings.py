@@ -1,8 +1,25 @@
-"""Settings of VOC2007's fine-tuning and of its SVMs. They import nothing that computes."""
+"""Settings of VOC2007: which images, the fine-tuning, the SVMs. They import nothing that computes."""
 
 from dataclasses import dataclass
 
 from deepcluster.system.setting import check, setting
+
+
+@dataclass(kw_only=True)
+class VocSet:
+    """Which images are learned from and which are tested on.
+
+    Args:
+        root: the folder VOCdevkit or VOCdevkit/VOC2007.
+        train_split, test_split: train and val, or trainval and test; null: trainval and test if the lists of both
+            are there, else train and val.
+        num_workers: processes that decode; null: one per core, at most 8.
+    """
+
+    root: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+    num_workers: int | None = None
 
 
 @dataclass(kw_only=True)
