@@ -11,8 +11,6 @@ from support.configs import REPOSITORY
 from support.typed import clean_environment
 
 HEAVY = {"torch", "scipy", "sklearn", "pytorch_lightning", "torchvision", "pyarrow", "matplotlib", "pandas", "faiss"}
-# What the settings of some rooms still load; a name goes when its last room is done.
-STILL_LOADED = {"torch", "scipy", "sklearn", "pytorch_lightning", "torchvision", "pyarrow", "matplotlib", "pandas"}
 ENTRY = """
 import json, runpy, sys
 entry, report, *arguments = sys.argv[1:]
@@ -56,10 +54,9 @@ def answered(folder: Path, entry: str, *arguments: str) -> tuple[subprocess.Comp
 def test_an_answer_that_needs_no_network_loads_none(typed: str, status: int, said: str, tmp_path: Path) -> None:
     done, loaded = answered(tmp_path, *typed.split())
     assert done.returncode == status and said in done.stdout + done.stderr, done.stderr
-    assert HEAVY & loaded <= STILL_LOADED
+    assert not HEAVY & loaded
 
 
-@pytest.mark.skipif(bool(STILL_LOADED), reason="some rooms still load torch")
 @pytest.mark.parametrize("typed", ["train.py --help", "train.py clustering.kk=5", "eval.py --cfg job"])
 def test_such_an_answer_takes_less_than_two_seconds(typed: str, tmp_path: Path) -> None:
     """Of processor time, as other work may occupy the machine; it takes about 0.7 s."""
