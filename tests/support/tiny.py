@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import MemoryImages
+from deepcluster.data.loader import EpochLoader
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view, train_view
@@ -181,13 +183,16 @@ def build(
         }
     )
     batches = TrainingImages(
-        pictures,
-        view,
-        batch_size=BATCH,
-        num_workers=num_workers,
-        persistent_workers=persistent_workers,
-        seed=seed,
-        n_per_epoch=reassign.n_images_per_epoch,
-        before_epoch=lambda: reassign.begin_epoch(built),
+        partial(
+            EpochLoader,
+            pictures,
+            view,
+            batch_size=BATCH,
+            num_workers=num_workers,
+            persistent_workers=persistent_workers,
+            seed=seed,
+            n_per_epoch=reassign.n_images_per_epoch,
+            before_epoch=lambda: reassign.begin_epoch(built),
+        )
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)

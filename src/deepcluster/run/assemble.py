@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning.loggers import Logger
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER
+from deepcluster.data.loader import EpochLoader
 from deepcluster.evaluation.probe.labelled_split import labelled_split
 from deepcluster.models.head import ClusterHead
 from deepcluster.run.parts import Parts
@@ -127,14 +129,17 @@ def assemble(
         card=parts.card,
     )
     batches = TrainingImages(
-        parts.images,
-        parts.train_view,
-        batch_size=batch_size,
-        num_workers=parts.num_workers,
-        persistent_workers=config.data.persistent_workers,
-        seed=config.seed,
-        n_per_epoch=n_per_epoch,
-        before_epoch=lambda: conductor.begin_epoch(trainer),
+        partial(
+            EpochLoader,
+            parts.images,
+            parts.train_view,
+            batch_size=batch_size,
+            num_workers=parts.num_workers,
+            persistent_workers=config.data.persistent_workers,
+            seed=config.seed,
+            n_per_epoch=n_per_epoch,
+            before_epoch=lambda: conductor.begin_epoch(trainer),
+        )
     )
     split, evaluation = None, config.evaluation
     if evaluation.enabled and distributed.is_main_process():
@@ -147,7 +152,14 @@ def assemble(
             n_least=evaluation.knn.k,
         )
     probes = Probes(split=split, view=parts.view, clusterer=parts.clusterer, settings=evaluation, seed=config.seed)
-    return Assembled(trainer=trainer, module=module, batches=batches, conductor=conductor, probes=probes, record=record)
+    return Assembled(
+        trainer=trainer,
+        module=module,
+        batches=batches,
+        conductor=conductor,
+        probes=probes,
+        record=record,
+    )
 
 
 def build_trainer(

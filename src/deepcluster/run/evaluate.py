@@ -3,10 +3,11 @@
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from deepcluster.data.statistics import statistics
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.precision import choose_precision
-from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.parts import network_card
 from deepcluster.settings.eval import EvalConfig, folder_of_run, images_of_run
@@ -43,15 +43,22 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which instructions it tried
     progress = Progress()
-    common: dict[str, Any] = {name: getattr(config, name) for name in ("extraction", "seed")}
-    common |= {"folder": folder, "progress": progress}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    context_of = partial(
+        EvaluationContext,
+        extraction=config.extraction,
+        folder=folder,
+        seed=config.seed,
+        progress=progress,
+        device=device,
+        dtype=choose_precision("auto", device).extraction,
+    )
     if config.ckpt is not None:
-        context = of_file(config.ckpt, config.data, config.view, **common)
+        context = of_file(config.ckpt, config.data, config.view, context_of)
     else:
         assert config.arch is not None and config.data is not None
-        context = of_architecture(
-            config.arch, config.data, config.view or View(), config.init or RandomInit(), **common
-        )
+        view, init = config.view or View(), config.init or RandomInit()
+        context = of_architecture(config.arch, config.data, view, init, config.seed, device, context_of)
     stored = context.stored
     of_run = folder_of_run(stored.path)
     run = TrackedRun(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=of_run)
@@ -73,14 +80,7 @@ def _finite(value: float) -> float | None:
 
 
 def of_file(
-    ckpt: str,
-    data: Data | None,
-    view: View | None,
-    *,
-    extraction: Extraction,
-    folder: Path,
-    seed: int,
-    progress: Progress,
+    ckpt: str, data: Data | None, view: View | None, context_of: Callable[..., EvaluationContext]
 ) -> EvaluationContext:
     """The network of a file.
 
@@ -88,6 +88,7 @@ def of_file(
         ckpt: a run's folder or a file of weights.
         data: the images; None: those of the checkpoint's run.
         view: how they are cropped, but for the size, which the network decides; None: as that run says.
+        context_of: a context, of which only network and images are missing.
     """
     stored = read_weights_with_card(ckpt)
     card = stored.card
@@ -99,18 +100,11 @@ def of_file(
         unknown = str(error)
     data, view = data or run_data, copy(view or run_view)
     view.size, view.resize = card["image_size"], card["resize"]  # unchecked: not every evaluation needs images that fit
-    device = _device()
-    return EvaluationContext(
+    return context_of(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
         data_settings=None if data is None else _of_channels(data, card["in_channels"]),
         view=view,
-        extraction=extraction,
-        folder=folder,
-        seed=seed,
-        progress=progress,
-        device=device,
-        dtype=choose_precision("auto", device).extraction,
         run_data=run_data,
         images_unknown=unknown,
     )
@@ -123,43 +117,31 @@ def _of_channels(data: Data, n_channels: int) -> Data:
     return taken
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def of_architecture(
     arch: dict[str, Any],
     data: Data,
     view: View,
     init: Init,
-    *,
-    extraction: Extraction,
-    folder: Path,
     seed: int,
-    progress: Progress,
+    device: torch.device,
+    context_of: Callable[..., EvaluationContext],
 ) -> EvaluationContext:
     """Untrained networks, as train.py would start with them on these images."""
     images = load_images(data, "train")
     assert images is not None
     mean, std = statistics(images, view, data)
-    card, device = network_card(arch, view, images.n_channels, mean, std), _device()
+    card = network_card(arch, view, images.n_channels, mean, std)
 
     def draw(seed: int) -> Backbone:
         backbone = build_backbone(card, seed=seed)
         init.apply(backbone, card=card, images=images, seed=seed, device=device)
         return backbone.eval()
 
-    return EvaluationContext(
+    return context_of(
         backbone=build_backbone(card, seed=seed).eval(),
         stored=Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card),
         data_settings=data,
         view=view,
-        extraction=extraction,
-        folder=folder,
-        seed=seed,
-        progress=progress,
-        device=device,
-        dtype=choose_precision("auto", device).extraction,
         untrained=Untrained(draw=draw, init=asdict(init)),
         loaded_images=images,
     )
