@@ -47,7 +47,7 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
     alone = [plain.assign(backbone, device=CPU, moment=moment)[0] for moment in MOMENTS]
     assert len(passes) == 3
     reusing, backbone = clusterer(tmp_path / "b")
-    reusing.untrained = UntrainedFeatures(told=())
+    reusing.untrained = UntrainedFeatures(decided_by=())
     shared = [reusing.assign(backbone, device=CPU, moment=name, reused=more)[0] for name, more in MOMENTS.items()]
     assert len(passes) == 4
     for one, other in zip(alone, shared, strict=True):
@@ -60,7 +60,7 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
 
 def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: list[int]) -> None:
     reusing, backbone = clusterer(tmp_path)
-    reusing.untrained = UntrainedFeatures(told=())
+    reusing.untrained = UntrainedFeatures(decided_by=())
     reusing.assign(backbone, device=CPU, moment="untrained", reused=True)
     with torch.no_grad():
         next(backbone.parameters()).add_(0.01)
@@ -70,7 +70,7 @@ def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: li
 
 def test_a_sample_for_pca_is_drawn_for_each_clustering(tmp_path: Path, passes: list[int]) -> None:
     sampled, backbone = clusterer(tmp_path, reduction=Reduction(dim=4, fit_images=50))
-    sampled.untrained = UntrainedFeatures(told=())
+    sampled.untrained = UntrainedFeatures(decided_by=())
     for moment, more in MOMENTS.items():
         sampled.assign(backbone, device=CPU, moment=moment, reused=more)
     assert len(passes) == 3
@@ -83,7 +83,7 @@ def test_another_job_of_the_sweep_takes_them_from_the_file_only_if_all_is_the_sa
 
     def assign(number: int, told: str = "", dim: int = 4, limit_mb: int = 100) -> torch.Tensor:
         own, backbone = clusterer(tmp_path / str(number), reduction=Reduction(dim=dim))
-        own.untrained = UntrainedFeatures(told=(told,), folder=shared, limit_mb=limit_mb)
+        own.untrained = UntrainedFeatures(decided_by=(told,), folder=shared, limit_mb=limit_mb)
         return own.assign(backbone, device=CPU, moment="epoch 0")[0].labels
 
     first = assign(0)

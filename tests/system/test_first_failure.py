@@ -86,7 +86,7 @@ def test_the_process_that_starts_the_others_forgets_an_earlier_failure_of_any_ti
     with pytest.raises(ValueError, match="new"), first.one_speaks():
         started(LOCAL_RANK="0", WORLD_SIZE="2")
         raise ValueError("new")
-    assert first.told() == "ValueError: new"
+    assert first.reason() == "ValueError: new"
 
 
 def test_one_process_leaves_no_file(started, tmp_path: Path) -> None:

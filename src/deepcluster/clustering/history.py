@@ -133,16 +133,16 @@ def read_assignments(run_folder: str | Path, name: str | None = None) -> Assignm
         paths = [path for path in paths if path.stem == name]
         if not paths:
             raise FileNotFoundError(f"no assignment named {name} in {folder}; there are {there}")
-    found = [(path.stem, _read_assignment(path, len(samples))) for path in paths]
+    assignments = [(path.stem, _read_assignment(path, len(samples))) for path in paths]
     # "final" repeats the last epoch's number and comes after it
-    found.sort(key=lambda item: (item[1]["epoch"], item[0] == "final", item[0]))
+    assignments.sort(key=lambda item: (item[1]["epoch"], item[0] == "final", item[0]))
     return AssignmentHistory(
         samples=samples,
-        names=[stem for stem, _ in found],
-        epochs=[content["epoch"] for _, content in found],
-        labels=np.stack([content["labels"] for _, content in found]),
-        k=[content["k"] for _, content in found],
-        objective=[content["objective"] for _, content in found],
+        names=[stem for stem, _ in assignments],
+        epochs=[content["epoch"] for _, content in assignments],
+        labels=np.stack([content["labels"] for _, content in assignments]),
+        k=[content["k"] for _, content in assignments],
+        objective=[content["objective"] for _, content in assignments],
     )
 
 
@@ -160,7 +160,7 @@ def _n_samples(path: Path) -> int:
 
 
 def _stored(path: Path) -> Iterator[str]:
-    """The identities, one after the other: of millions a list would take more than the file."""
+    """The identities, one after the other: a list of millions would take much more memory than the file."""
     try:
         with gzip.open(path, "rb") as lines:
             header = json.loads(lines.readline())

@@ -30,10 +30,9 @@ def lloyd(
 ) -> Tensor:
     """Centroids (K, P), float32, after n_iter iterations on features (N, P), all on the CPU.
 
-    faiss is asked for one iteration at a time, each starting from the last one's centroids, so that progress
-    can be told. This gives the centroids of n_iter at once (a test checks it), with the early stop of faiss
-    >= 1.14 off, as in 2018. Inside the iterations faiss fills an empty cluster with a perturbed copy of a
-    populated centroid.
+    faiss does one iteration at a time, from the last one's centroids, so that progress can be reported. That gives
+    the centroids of n_iter at once (a test checks it), without the early stop of faiss >= 1.14, as in 2018. Inside
+    the iterations faiss fills an empty cluster with a perturbed copy of a populated centroid.
 
     A subsample is taken once and in float32. All images are iterated on where they are, without a copy: float16 by
     faiss's codec, which decodes them in blocks.
@@ -52,7 +51,7 @@ def lloyd(
         clustering.seed = seed % 2**31  # a C int
         clustering.spherical = spherical
         clustering.max_points_per_centroid = ALL_POINTS
-        clustering.min_points_per_centroid = 1  # only a warning hangs on it
+        clustering.min_points_per_centroid = 1  # below it faiss only warns
         if centroids is not None:
             faiss.copy_array_to_vector(centroids.ravel(), clustering.centroids)
         if numbers.dtype == np.float16:

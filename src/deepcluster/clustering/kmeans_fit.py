@@ -128,8 +128,8 @@ def _best(
             progress(redo * n_iter + done, n_redo * n_iter)
 
     starts = range(n_redo)
-    found = (assign(iterate(seed=seed + r * REDO_SEED_STEP, progress=partial(advance, r))) for r in starts)
-    return min(found, key=lambda assignment: assignment.objective)  # of equal ones the first
+    assignments = (assign(iterate(seed=seed + r * REDO_SEED_STEP, progress=partial(advance, r))) for r in starts)
+    return min(assignments, key=lambda assignment: assignment.objective)  # of equal ones the first
 
 
 def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:

@@ -1,4 +1,4 @@
-"""More clusters than there is room for: the smallest join their nearest others. pic.py ends with this."""
+"""More clusters than there is room for: the smallest join their nearest others. pic_fit.py ends with this."""
 
 import torch
 from torch import Tensor

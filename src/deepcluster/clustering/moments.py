@@ -1,4 +1,4 @@
-"""Features in batches -> their mean and covariance, without holding them all. Next: reduction.py fits PCA."""
+"""Features in batches -> their mean and covariance, without holding them all. Next: pca.py."""
 
 import torch
 from torch import Tensor
@@ -128,6 +128,5 @@ def check_finite(features: Tensor, *, first_row: int = 0) -> None:
         row = first_row + int(bad.int().argmax())
         raise ValueError(
             f"features hold NaN or infinite values in {n_bad} of {len(features)} rows, "
-            f"the first in row {row}; "
-            "did the training diverge? Lower the learning rate"
+            f"the first in row {row}; did the training diverge? Lower the learning rate"
         )

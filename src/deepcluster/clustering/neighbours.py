@@ -40,8 +40,8 @@ def nearest_neighbours(
     Args:
         features: (N, P) float32, on the device that searches; N > n.
         backend: "faiss" or "torch".
-        drop_first: take the first of the n + 1 found for the row itself, as the 2018 code does. With equal rows
-            it may be another, and the row becomes a neighbour of itself. By default the row itself is dropped,
+        drop_first: take the first of the n + 1 found for the row itself, as the 2018 code does. Where rows are equal
+            it may be another one, and the row becomes its own neighbour. By default the row itself is dropped,
             wherever it stands among equals.
         n_steps: parts of the search.
         progress: called after each part.
@@ -74,8 +74,8 @@ def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
 
     def search(queries: Tensor, n: int) -> Indices:
         with float32_products(features.device):
-            found = [_first(torch.addmm(offset, rows, features.T), n) for rows in torch.split(queries, n_rows)]
-        return torch.cat(found).cpu().numpy()
+            columns = [_first(torch.addmm(offset, rows, features.T), n) for rows in torch.split(queries, n_rows)]
+        return torch.cat(columns).cpu().numpy()
 
     return search
 
@@ -95,18 +95,18 @@ def _first(scores: Tensor, n: int) -> Tensor:
     return columns
 
 
-def _ordered(features: NDArray[np.float32], found: Indices, *, drop_first: bool) -> tuple[Indices, Floats]:
+def _ordered(features: NDArray[np.float32], neighbours: Indices, *, drop_first: bool) -> tuple[Indices, Floats]:
     """Exact distances of the n + 1 found rows, in order, less the row itself."""
-    distances = np.empty(found.shape)
+    distances = np.empty(neighbours.shape)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        differences = features[block, None, :].astype(np.float64) - features[found[block]]
+        differences = features[block, None, :].astype(np.float64) - features[neighbours[block]]
         distances[block] = np.square(differences).sum(axis=2)
-    order = np.lexsort((found, distances))
-    found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
+    order = np.lexsort((neighbours, distances))
+    neighbours, distances = np.take_along_axis(neighbours, order, 1), np.take_along_axis(distances, order, 1)
     if drop_first:
-        return found[:, 1:], distances[:, 1:]
-    is_self = found == np.arange(len(found))[:, None]
+        return neighbours[:, 1:], distances[:, 1:]
+    is_self = neighbours == np.arange(len(neighbours))[:, None]
     is_self[~is_self.any(axis=1), -1] = True  # not among so many equal rows: the farthest goes instead
-    shape = (len(found), found.shape[1] - 1)
-    return found[~is_self].reshape(shape), distances[~is_self].reshape(shape)
+    shape = (len(neighbours), neighbours.shape[1] - 1)
+    return neighbours[~is_self].reshape(shape), distances[~is_self].reshape(shape)

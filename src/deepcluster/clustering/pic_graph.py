@@ -1,6 +1,6 @@
 """Power iteration clustering on a graph of neighbours: weights, iteration, hill climbing, lone images.
 
-Next: pic.py makes an Assignment of the clusters. Pure arrays; the plain twin is tests/reference/pic.py.
+Next: pic_fit.py makes an Assignment of the clusters. Pure arrays; the plain twin is tests/reference/pic.py.
 """
 
 from typing import Any
@@ -42,13 +42,13 @@ def height(graph: Any, *, alpha: float, n_iter: int) -> Floats:
 
         x <- alpha / (1 - alpha) W (1 + x) / (1 + mean(x))
 
-    and only differences of v are asked for, which are those of x times c.
+    and only differences of v count, which are those of x times c.
     """
     deviation = np.zeros(graph.shape[0])
     for _ in range(n_iter):
         deviation = alpha / (1 - alpha) * (graph @ (1 + deviation)) / (1 + deviation.mean())
-    # Images with equal neighbourhoods (copies) have equal values; added up in another order they differ in the
-    # last digits, which must not decide who climbs to whom.
+    # Images with equal neighbourhoods (copies) have equal values, except for the last digits, which depend on the
+    # order of additions and must not decide which image climbs to which.
     mantissa, exponent = np.frexp(deviation)
     rounded: Floats = np.ldexp(np.round(mantissa, DIGITS), exponent)
     return rounded
@@ -79,7 +79,7 @@ def climb(graph: Any, value: NDArray[Any]) -> Indices:
     n_images = graph.shape[0]
     rows = np.repeat(np.arange(n_images), np.diff(graph.indptr))
     gain = graph.data * (value[graph.indices] - value[rows])
-    linked = np.diff(graph.indptr) > 0  # where weights were 0, rows are empty, which reduceat has no value for
+    linked = np.diff(graph.indptr) > 0  # where weights were 0, rows are empty, and reduceat needs one entry at least
     starts = graph.indptr[:-1][linked]
     target, largest = np.arange(n_images), np.zeros(n_images, dtype=gain.dtype)
     if len(starts) > 0:
@@ -95,7 +95,7 @@ def climb(graph: Any, value: NDArray[Any]) -> Indices:
 def join_lone(labels: Indices, neighbours: Indices) -> Indices:
     """Images alone in their cluster join that of their nearest neighbour that is not alone, if they have one.
 
-    Who is alone is asked before any has joined (original: distribute_singletons).
+    An image counts as alone if it was so before any joined another (original: distribute_singletons).
 
     Returns:
         (N,) int64, without gaps, in the order of before.

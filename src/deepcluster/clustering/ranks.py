@@ -1,4 +1,4 @@
-"""What G processes offer to an algorithm that runs on all of them: reassign.py gives it to kmeans_parallel.py."""
+"""What G processes offer to an algorithm that runs on all of them: training/clusterer.py to kmeans_shares.py."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

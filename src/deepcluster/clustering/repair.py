@@ -1,4 +1,4 @@
-"""Empty clusters take half of the largest one, or go: every one of the K is used. kmeans.py ends with this."""
+"""Empty clusters take half of the largest one, or are left out: so all K are used. kmeans_fit.py ends with this."""
 
 import heapq
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def repair_with(
     halves: Callable[[Tensor], tuple[Tensor, Tensor]],
     mean: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, int]:
-    """:func:`repair_empty` where the features are elsewhere, as with several processes (kmeans_parallel.py).
+    """:func:`repair_empty` where the features are elsewhere, as with several processes (kmeans_shares.py).
 
     Args:
         halves: images (M,) in ascending order -> the two halves of them.
@@ -73,8 +73,8 @@ def repair_with(
 def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, int]:
     """Leave out the empty clusters and number the others without gaps, in their order, as the 2018 code does.
 
-    There faiss repairs only inside its iterations, before the last assignment, and ReassignedDataset compacts the
-    labels that are left (original: clustering.py).
+    There faiss repairs inside its iterations only, so clusters can be empty after the last assignment, and
+    ReassignedDataset numbers the others anew (original: clustering.py).
 
     Args:
         labels: (N,) int64.
@@ -89,9 +89,9 @@ def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, in
 
 
 def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of the rows at indices, by rank along the direction mean -> farthest row; in blocks.
+    """Two halves of the rows at indices, by rank along the direction mean -> farthest row.
 
-    The largest cluster of a network that sees all images alike is nearly all of them.
+    In blocks, as the largest cluster can hold nearly all images.
     """
     mean = _mean(features, indices, torch.float32)
     blocks = torch.split(indices, _block(features))

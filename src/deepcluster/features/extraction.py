@@ -1,6 +1,6 @@
 """Extract and reduce: images -> features (N, D) in a stream -> reduced features (N, P). Next: clustering.
 
-The (N, D) matrix never exists (DESIGN.md, contract 9). PCA is fitted on streamed moments; raw features of the
+The (N, D) matrix never exists (docs/design.md, contract 9). PCA is fitted on streamed moments; raw features of the
 images it is fitted on are kept in a buffer of fixed size meanwhile, so that they need not be computed twice.
 """
 
@@ -37,7 +37,7 @@ class FeaturePass:
         images: the N images.
         view: the deterministic view (resize, centre crop, normalise).
         device: where the network and the view compute.
-        dtype: in which the network computes; its features are buffered in it, which loses nothing.
+        dtype: the type in which the network computes, and in which raw features are buffered, without loss.
         seconds: grows by the time spent, under "features".
     """
 
@@ -52,7 +52,7 @@ class FeaturePass:
 
     @torch.inference_mode()
     def stream(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (indices (B,), features (B, ...)) of the named images, in their order.
+        """Yield (indices (B,), features (B, ...)) of these images, in their order.
 
         Raises:
             ValueError: if a feature is not finite; names the image.
@@ -91,8 +91,8 @@ def feature_pass(
 
     Args:
         convolutional: look at the last convolutional stage, flattened, instead of the features: what probes use.
-        taps: look at several stages at once (:meth:`Backbone.taps`); what is read there comes flattened, one
-            after the other in this order, as one row per image.
+        taps: look at several stages at once (:meth:`Backbone.taps`). A row then holds what is read at each, flattened,
+            in this order.
     """
     network = inference_copy(backbone, dtype=dtype, channels_last=True).to(device)
     forward: Callable[[Tensor], Tensor] = network.convolutional if convolutional else network
@@ -114,13 +114,13 @@ def feature_pass(
 
 
 def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = None) -> Tensor:
-    """Features of the named images as one (len(indices), M) float32 matrix: for probes, which need it whole.
+    """Features of these images as one (len(indices), M) float32 matrix: for probes, which need it whole.
 
     Raises:
         ValueError: after the first batch, if there is no memory for all.
     """
     collected, n_done = torch.empty(0), 0
-    for found, features in source.stream(indices):
+    for batch, features in source.stream(indices):
         if n_done == 0:
             n_bytes, free = 4 * len(indices) * features.shape[1:].numel(), free_memory()
             if n_bytes > free:
@@ -129,10 +129,10 @@ def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = No
                     f"{size(free)} are free; measure fewer with evaluation.max_images or data.limit, or another stage"
                 )
             collected = torch.empty(len(indices), *features.shape[1:])
-        collected[n_done : n_done + len(found)] = features
-        n_done += len(found)
+        collected[n_done : n_done + len(batch)] = features
+        n_done += len(batch)
         if progress is not None:
-            progress(len(found))
+            progress(len(batch))
     return collected
 
 
@@ -147,14 +147,17 @@ def reduced_features(
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> tuple[FittedReduction, Tensor | None]:
-    """Features of all N images, reduced: the fitted reduction and (N, P) on rank 0 (elsewhere None).
-
-    They are kept as `storage` says (None: float32 in memory).
-
-    Without `gather` every rank keeps its own rows ``[rank::G]``.
+    """Features of all N images, reduced: the fitted reduction, and (N, P) on rank 0 (None on the others).
 
     Each of the G processes computes the images ``[rank::G]``; the moments are summed over the processes.
     With ``reduction.fit_images`` below N, PCA sees a random sample drawn from `seed`, the same on every rank.
+
+    Args:
+        source: the pass over all images.
+        buffer_mb: raw features kept until PCA is fitted; what does not fit there is computed twice.
+        gather: collect all rows on rank 0. False: every rank keeps its own rows ``[rank::G]``.
+        progress: called with the number of images that are done, again and again.
+        storage: how the reduced features are kept; None: float32 in memory.
 
     Raises:
         ValueError: if the sizes do not allow the reduction, or a feature is not finite.

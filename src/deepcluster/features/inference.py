@@ -1,4 +1,4 @@
-"""A fast copy of a backbone for extraction and probes, which do not train. Next: training/features.py."""
+"""A fast copy of a backbone for extraction and probes, which do not train. Next: extraction.py."""
 
 import copy
 import itertools

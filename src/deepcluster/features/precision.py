@@ -1,4 +1,4 @@
-"""Which number format the machine is fast in, decided by facts of the processor. run.py says what was chosen."""
+"""Which number format the machine is fast in, decided by facts of the processor."""
 
 import platform
 from dataclasses import dataclass
@@ -26,8 +26,7 @@ class Precision:
 def choose_precision(requested: str, device: torch.device) -> Precision:
     """The precision for `requested` ("auto" or one of Lightning's names) on a device.
 
-    bf16 halves the time where the processor computes in it (SPEED.md 3: 2.0x the fp32 step, 3.8x the fp32
-    extraction) and is slower than fp32 where it is emulated.
+    bf16 is faster where the processor computes in it (docs/speed.md) and slower than fp32 where it is emulated.
     """
     if requested != "auto":
         extraction = torch.bfloat16 if requested.startswith("bf16") else torch.float32
@@ -37,12 +36,12 @@ def choose_precision(requested: str, device: torch.device) -> Precision:
             return Precision(trainer="bf16-mixed", extraction=torch.bfloat16, reason="the GPU computes in bf16")
         return Precision(trainer="32-true", extraction=torch.float32, reason="the GPU has no bf16 units")
     _, flags = vendor_and_flags()
-    found = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
-    if device.type == "cpu" and found:
+    bf16_units = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
+    if device.type == "cpu" and bf16_units:
         return Precision(
             trainer="bf16-mixed",
             extraction=torch.bfloat16,
-            reason=f"the processor computes in bf16 ({found[0]})",
+            reason=f"the processor computes in bf16 ({bf16_units[0]})",
         )
     name = platform.machine() if device.type == "cpu" else device.type
     return Precision(trainer="32-true", extraction=torch.float32, reason=f"no bf16 units known on {name}")
@@ -51,8 +50,8 @@ def choose_precision(requested: str, device: torch.device) -> Precision:
 def set_matmul_precision(device: torch.device) -> None:
     """Let float32 products run on the fast units where that keeps their meaning for training.
 
-    On a GPU that is TF32. On AMD with AVX-512 it chooses oneDNN over MKL, twice as fast and as exact
-    (SPEED.md 0b.2). Elsewhere nothing changes. The clustering sets its own precision (clustering/processor.py).
+    On a GPU that is TF32. On AMD with AVX-512 it chooses oneDNN over MKL, twice as fast and as exact. Elsewhere
+    nothing changes. The clustering sets its own precision (system/processor.py).
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")

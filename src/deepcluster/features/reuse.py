@@ -1,6 +1,6 @@
 """Reduced features of the untrained network, computed once: its figures and the first epoch cluster the same ones.
 
-Jobs of a sweep that differ only in what comes after (K, learning rate, ...) share them through files. reassign.py asks.
+Jobs of a sweep that differ only in what comes after (K, learning rate, ...) share them through files.
 """
 
 import contextlib
@@ -31,18 +31,19 @@ LOOKED_AT = 500  # files
 
 @dataclass(kw_only=True)
 class UntrainedFeatures:
-    """Keeps what was computed first, until a clustering says that it was the last before the network learns.
+    """Keeps the reduced features that were computed first, for all clusterings before the network learns.
 
     Nothing is kept with several processes, nor where PCA sees a sample, which each clustering draws anew.
 
     Args:
-        told: what decides the features besides network and reduction, as values whose repr tells all.
-        folder: where the other jobs of a sweep find them; None: this run is alone.
-        limit_mb: more is not kept, neither in memory nor (all files together) in the folder.
-        progress: says where they come from.
+        decided_by: what decides the features besides network and reduction: values whose repr holds all of it.
+        folder: where jobs of a sweep share them; None: this run is alone.
+        limit_mb: the most that is kept in memory, and in the folder (all files together).
+        progress: says so when another job has computed them.
+        over: whether the last clustering before the network learns is done; then nothing is kept any more.
     """
 
-    told: tuple[object, ...]
+    decided_by: tuple[object, ...]
     folder: Path | None = None
     limit_mb: int = 1024
     progress: Progress = field(default_factory=Progress)
@@ -58,44 +59,44 @@ class UntrainedFeatures:
         *,
         again: bool,
     ) -> Reduced:
-        """What `compute` gives for this network, or gave before; the tensors are not to be changed.
+        """What `compute` gives for this network, or gave before; do not change the tensors.
 
         Args:
-            again: whether they may be asked for once more. After a call without it all is forgotten.
+            again: whether another clustering of the untrained network may follow. If not, all is forgotten.
         """
         seen_whole = not reduction.needs_fit or reduction.fit_images is None or reduction.fit_images >= n_images
         if self.over or self.limit_mb == 0 or not seen_whole or distributed.world_size() > 1:
             return compute()
         key = self._key(backbone, reduction)
-        found = self._kept[1] if self._kept is not None and self._kept[0] == key else self._read(key)
-        if found is None:
-            found = compute()
-            self._write(key, found)
+        features = self._kept[1] if self._kept is not None and self._kept[0] == key else self._read(key)
+        if features is None:
+            features = compute()
+            self._write(key, features)
         self.over = not again
-        fits = isinstance(found[1], Tensor) and found[1].nbytes <= self.limit_mb * 2**20
-        self._kept = (key, found) if again and fits else None
-        return found
+        fits = isinstance(features[1], Tensor) and features[1].nbytes <= self.limit_mb * 2**20
+        self._kept = (key, features) if again and fits else None
+        return features
 
     def _key(self, backbone: Backbone, reduction: Reduction) -> str:
         fit = {**asdict(reduction), "fit_images": None}  # all of them
         machine = (torch.__version__, torch.get_num_threads())  # float sums in another order are other sums
-        told = repr((*self.told, fit, machine, weights_digest(backbone)))
-        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        parts = repr((*self.decided_by, fit, machine, weights_digest(backbone)))
+        return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
     def _read(self, key: str) -> Reduced | None:
         if self.folder is None or not (file := self.folder / f"{key}.pt").is_file():
             return None
         try:
             stored: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            found = FittedReduction.from_state_dict(stored["reduction"]), stored["reduced"]
+            reduced = FittedReduction.from_state_dict(stored["reduction"]), stored["reduced"]
         except Exception:  # whatever is wrong with it, it can be computed
             return None
         self.progress.say("features   of the untrained network: another job of this sweep has computed them")
-        return found
+        return reduced
 
-    def _write(self, key: str, found: Reduced) -> None:
+    def _write(self, key: str, features: Reduced) -> None:
         """Into the folder, whole or not at all; jobs that run at once may write the same."""
-        fitted, reduced = found
+        fitted, reduced = features
         if self.folder is None or not isinstance(reduced, Tensor):
             return
         used = sum(file.stat().st_size for file in self.folder.glob("*.pt"))
@@ -106,7 +107,7 @@ class UntrainedFeatures:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save({"reduction": fitted.state_dict(), "reduced": reduced}, part)
             os.replace(part, self.folder / f"{key}.pt")
-        except (OSError, RuntimeError):  # a full disk, which torch tells as the latter; nothing depends on it
+        except (OSError, RuntimeError):  # a full disk, for which torch raises RuntimeError; nothing depends on the file
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
@@ -114,8 +115,8 @@ class UntrainedFeatures:
 def same_images(data: Data, view: View, images: ImageSet) -> str:
     """A hash of the images as the feature view sees them: settings and names, and pixels where they are in memory.
 
-    Elsewhere what the source knows of its files, and size and time of change of some hundred of them: a set that was
-    made anew is noticed, a single file that is written over may not be.
+    Of images in files: what the source knows of them, and size and time of change of some hundred files. A set that
+    was made anew is noticed; a single file that is written over may not be.
     """
     digest = hashlib.blake2b(repr((asdict(data.told()), asdict(view))).encode(), digest_size=16)
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))

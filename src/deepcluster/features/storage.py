@@ -1,6 +1,6 @@
 """Where the reduced features (N, P) of one reassignment are kept: memory or a mapped file, float32 or float16.
 
-extraction.py fills what is made here, the clustering reads it in blocks, reassign.py lets it go.
+extraction.py fills what is made here, the clustering reads it in blocks.
 """
 
 import os
@@ -21,11 +21,11 @@ SUFFIX = ".features"
 
 @dataclass(kw_only=True)
 class Storage:
-    """How reduced features are kept, decided.
+    """How reduced features are kept.
 
     Args:
-        dtype: float32, or float16, in half the room. Whitened rows of length 1 lose by it far less than k-means'
-            random start decides: NMI with float32's clusters .80 to .996, of two seeds .31 to .76 (docs/scaling.md).
+        dtype: float32, or float16, in half the room. For whitened rows of length 1 that changes the clusters far less
+            than another seed: NMI with float32's clusters .80 to .996, of two seeds .31 to .76 (docs/scaling.md).
         folder: where a mapped file is made; None: they are in memory.
     """
 
@@ -45,11 +45,12 @@ class Storage:
     def allocate(self, n: int, dim: int) -> Tensor:
         """An (n, dim) tensor to fill.
 
-        A mapped file loses its name at once, where the system allows it: the room on the disk is then free again as
-        soon as nobody holds the tensor, also after a kill. What a kill leaves elsewhere goes at the next start.
+        A mapped file's name is removed at once, where the system allows it: the disk has its room back as soon as the
+        tensor is gone, also after a kill. Elsewhere, what a kill leaves is removed at the next start.
 
         Raises:
-            OSError: if the disk has no room: now, for a full disk would end the process when it is written to.
+            OSError: if the disk has no room. Its room is taken now: writing to a mapped file on a full disk would
+                end the process.
         """
         if self.folder is None or n == 0:
             return torch.empty(n, dim, dtype=self.dtype)
@@ -61,8 +62,10 @@ class Storage:
             _reserve(file, n_bytes)
             mapped = torch.from_file(str(file), shared=True, size=n * dim, dtype=self.dtype)
         except OSError as error:
-            told = f"{error.strerror} for {size(n_bytes)} of reduced features; free some, or set extraction.scratch=DIR"
-            raise OSError(error.errno, told, str(self.folder)) from error
+            message = (
+                f"{error.strerror} for {size(n_bytes)} of reduced features; free some, or set extraction.scratch=DIR"
+            )
+            raise OSError(error.errno, message, str(self.folder)) from error
         finally:
             _unlink(file)
         return mapped.view(n, dim)
@@ -105,16 +108,16 @@ def choose_storage(
     """
     free = free_memory()
     room = SHARE * free if memory_gb is None else memory_gb * 1e9
-    wanted = list(DTYPES) if store_dtype == "auto" else [store_dtype]
+    dtype_names = list(DTYPES) if store_dtype == "auto" else [store_dtype]
     if not unit_length and store_dtype == "auto":
-        wanted = ["float32"]
+        dtype_names = ["float32"]
     if store != "disk":
-        for name in wanted:
+        for name in dtype_names:
             storage = Storage(dtype=DTYPES[name])
             if storage.n_bytes(n, dim) <= room:
                 return storage
     if store == "memory":
-        least = Storage(dtype=DTYPES[wanted[-1]])
+        least = Storage(dtype=DTYPES[dtype_names[-1]])
         limit = (
             f"half of the {size(free)} that are free" if memory_gb is None else f"extraction.memory_gb={memory_gb:g}"
         )
@@ -123,8 +126,8 @@ def choose_storage(
             f"more than {limit}; set extraction.store=disk, or lower reduction.dim"
             + ("" if memory_gb is None else ", or raise extraction.memory_gb")
         )
-    # What a person asks to be on disk keeps its digits; what had to go there is read faster in half the room.
-    storage = Storage(dtype=DTYPES[wanted[0 if store == "disk" else -1]], folder=folder)
+    # store=disk keeps float32; what goes to disk only for lack of memory is read faster in half the room.
+    storage = Storage(dtype=DTYPES[dtype_names[0 if store == "disk" else -1]], folder=folder)
     there = free_disk(folder)
     if storage.n_bytes(n, dim) > there:
         raise ValueError(
@@ -135,7 +138,7 @@ def choose_storage(
 
 
 def remove_left_over(folder: Path) -> None:
-    """Remove the files that processes of this machine left here which are no more."""
+    """Remove files that ended processes of this machine left here."""
     host = socket.gethostname()
     for file in folder.glob(f".{host}-*{SUFFIX}"):
         pid = file.name.removeprefix(f".{host}-").removesuffix(SUFFIX)

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
     # Set by inference_copy: the type in which convolutions run (None: as the images come) and their layout.
     compute_dtype: torch.dtype | None = None
     memory_format: torch.memory_format = torch.preserve_format
-    needs_float32 = False  # its maths does not bear bfloat16: inference_copy leaves it in float32
+    needs_float32 = False  # bfloat16 is too coarse for its maths: inference_copy leaves it in float32
 
     def __init__(
         self,
@@ -81,8 +81,8 @@ class Backbone(nn.Module):
         """What is read at several places in one forward pass, which ends at the last of them.
 
         Args:
-            reads: by stage, a function of its maps (B, c, h, w) as :meth:`stage` gives them, called when they are
-                there, so that only one stage's need be kept; under "features" one of the features (B, D).
+            reads: stage -> a function of its maps (B, c, h, w), which are as :meth:`stage` gives them; "features" -> a
+                function of the features (B, D). Each is called as soon as its maps are there: no others are kept.
 
         Raises:
             ValueError: if there is no such stage.
@@ -90,17 +90,17 @@ class Backbone(nn.Module):
         for name in reads:
             if name != FEATURES:
                 self.check_stage(name)
-        found: dict[str, Tensor] = {}
+        tapped: dict[str, Tensor] = {}
         maps = self.prepare(images)
         for name, child in self.features.named_children():
-            if len(found) == len(reads):
+            if len(tapped) == len(reads):
                 break
             maps = child(maps)
             if name in reads:
-                found[name] = reads[name](self.finish(maps))
+                tapped[name] = reads[name](self.finish(maps))
         if FEATURES in reads:
-            found[FEATURES] = reads[FEATURES](self.finish(self.neck(maps)))
-        return {name: found[name] for name in reads}
+            tapped[FEATURES] = reads[FEATURES](self.finish(self.neck(maps)))
+        return {name: tapped[name] for name in reads}
 
     def convolutional(self, images: Tensor) -> Tensor:
         """The last maps flattened to (B, M), for probes and neighbours; averaged to M <= 10,000 if larger."""
@@ -136,7 +136,7 @@ def pool_maps(maps: Tensor, max_features: int = MAX_CONVOLUTIONAL) -> Tensor:
 
 
 def map_shape(features: nn.Sequential, in_channels: int, image_size: int) -> tuple[int, int, int]:
-    """Shape (c, h, w) that `features` makes of one image, found by sending an empty one through.
+    """Shape (c, h, w) that `features` makes of one image, tapped by sending an empty one through.
 
     Raises:
         ValueError: if the image is too small for the stages; it tells the least size.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deepcluster.models.backbone import FEATURES, Backbone
 from deepcluster.models.patches import Whitening, normalise_contrast
 
-# Numbers of the maps (B, K, h, w) held at a time: 16 MB stay near the processor's caches (1600 filters: 3 images).
+# Numbers of the maps (B, K, h, w) that are held at a time: 16 MB fit the processor's caches (1600 filters: 3 images).
 NUMBERS_PER_BLOCK = 2**22
 NUMBERS_PER_GPU_BLOCK = 2**28  # 1 GB: few large products
 
@@ -95,7 +95,7 @@ class PatchCode(nn.Module):
             nearest = codes.argmin(dim=1, keepdim=True)
             codes = codes.detach()  # a one-hot code has no gradient
             return codes.zero_().scatter_(1, nearest, 1.0)
-        if codes.requires_grad:  # pictures climb it; what is done in place has no gradient
+        if codes.requires_grad:  # gradient ascent needs one; what is done in place has none
             distances = codes.clamp_min(torch.finfo(codes.dtype).tiny).sqrt()
             return (distances.mean(dim=1, keepdim=True) - distances).clamp_min(0)
         codes.clamp_min_(0).sqrt_()  # rounding can leave a distance of 0 below it
@@ -175,10 +175,10 @@ class Coates(Backbone):
         stages = {name: read for name, read in reads.items() if name != FEATURES}
         blocks = torch.split(images, self._block(images)) if stages else ()
         parts = [super(Coates, self).taps(block, stages) for block in blocks]
-        found = {name: torch.cat([part[name] for part in parts]) for name in stages}
+        tapped = {name: torch.cat([part[name] for part in parts]) for name in stages}
         if FEATURES in reads:
-            found[FEATURES] = reads[FEATURES](self(images))
-        return {name: found[name] for name in reads}
+            tapped[FEATURES] = reads[FEATURES](self(images))
+        return {name: tapped[name] for name in reads}
 
     def _block(self, images: Tensor) -> int:
         """Images whose maps are held at a time."""

@@ -1,4 +1,4 @@
-"""Which convolution of a network comes first, and what it sees. patch_filters.py and pictures of filters ask."""
+"""Which convolution of a network comes first, and what it sees: for filters that are learned from patches, or drawn."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Ten
     Raises:
         ValueError: if there is no convolution.
     """
-    found: list[tuple[str, nn.Conv2d, Tensor]] = []
+    reached_first: list[tuple[str, nn.Conv2d, Tensor]] = []
     hooks = []
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d):
 
             def reached(conv: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
                 assert isinstance(conv, nn.Conv2d)
-                found.append((name, conv, inputs[0]))
+                reached_first.append((name, conv, inputs[0]))
                 raise _Reached
 
             hooks.append(module.register_forward_pre_hook(reached))
@@ -44,8 +44,8 @@ def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Ten
             hook.remove()
         for module, training in modes.items():
             module.training = training
-    if not found:
+    if not reached_first:
         raise ValueError(
             "this network has no convolution, and no first filters to learn (init=kmeans_patches) or to draw"
         )
-    return found[0]
+    return reached_first[0]

@@ -1,4 +1,4 @@
-"""The head: features -> scores of pseudo-labels, drawn anew at each reassignment. Next: inference.py."""
+"""The head: features -> scores of pseudo-labels, drawn anew at each reassignment. Next: features/inference.py."""
 
 from typing import Any
 

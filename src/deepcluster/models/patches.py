@@ -1,7 +1,7 @@
 """Patches of maps, normalised and whitened, and what centroids of them mean as filters. Next: coates.py.
 
 The recipe of Coates, Ng and Lee 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature Learning"),
-without its k-means, which patch_filters.py asks of the clustering.
+without its k-means, which weights/patch_filters.py takes from the clustering.
 """
 
 from dataclasses import dataclass
@@ -81,10 +81,10 @@ def scaled_like(filters: Tensor, others: Tensor, patches: Tensor) -> Tensor:
     the scale that it was made for.
     """
     mean, covariance = mean_and_covariance(patches)
-    wanted = _moments(others, mean, covariance)[1]
+    spread_of_others = _moments(others, mean, covariance)[1]
     spread, _ = _moments(filters, mean, covariance)
     equal = filters / spread.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(1).to(filters.dtype)
-    return equal * float(wanted / _moments(equal, mean, covariance)[1])
+    return equal * float(spread_of_others / _moments(equal, mean, covariance)[1])
 
 
 def _moments(filters: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,16 +17,16 @@ class TimmBackbone(Backbone):
         return self.finish(self._maps(images, self.stages.index(name)))
 
     def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        tapped: dict[str, Tensor] = {}
         stages = [name for name in reads if name != FEATURES]
         for name in stages:
             self.check_stage(name)
         if stages:
             maps = self._intermediates(images, sorted(self.stages.index(name) for name in stages))
-            found = {name: reads[name](self.finish(one)) for name, one in maps.items()}
+            tapped = {name: reads[name](self.finish(one)) for name, one in maps.items()}
         if FEATURES in reads:
-            found[FEATURES] = reads[FEATURES](self(images))
-        return {name: found[name] for name in reads}
+            tapped[FEATURES] = reads[FEATURES](self(images))
+        return {name: tapped[name] for name in reads}
 
     def convolutional(self, images: Tensor) -> Tensor:
         if not self.stages:

@@ -225,7 +225,7 @@ def _untrained_features(
     extraction = clusterer.extraction
     of_sweep = () if shared is None else (images, card, extraction.batch_size)
     return UntrainedFeatures(
-        told=(*of_sweep, str(clusterer.dtype), clusterer.store_dtype, device.type),
+        decided_by=(*of_sweep, str(clusterer.dtype), clusterer.store_dtype, device.type),
         folder=shared,
         limit_mb=extraction.reuse_mb,
         progress=clusterer.progress,

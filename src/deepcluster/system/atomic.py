@@ -36,7 +36,9 @@ def save_atomically(path: Path, content: object) -> None:
 def opened_atomically(path: Path, *, previous: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to, piece by piece, that becomes `path` at the end; see :func:`write_atomically`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # one name, so that a kill's left-over is overwritten
+    part = path.with_name(
+        f".{path.name}.part"
+    )  # always the same name, so that the next write replaces what a kill left
     try:
         with part.open("wb") as file:
             yield file
@@ -51,7 +53,7 @@ def opened_atomically(path: Path, *, previous: Path | None = None) -> Iterator[B
 
 
 def _keep(path: Path, previous: Path) -> None:
-    """Give the file this name too, so that at no moment there is none of the old name."""
+    """Give the file this second name, so that there is always one of the old name."""
     link = previous.with_name(f".{previous.name}.part")
     link.unlink(missing_ok=True)
     try:
@@ -65,7 +67,7 @@ def _keep(path: Path, previous: Path) -> None:
 def damage(path: Path) -> str | None:
     """What does not fit its checksum in a file of torch.save or numpy.savez; None if all does, or it has none.
 
-    torch reads the bytes as they are: of 300 files with one bit turned in the tensors it loaded all.
+    torch does not compare checksums: it loaded all of 300 files with one bit changed in their tensors.
 
     Raises:
         OSError: if the disk cannot give the bytes.
@@ -75,10 +77,10 @@ def damage(path: Path) -> str | None:
             return None
     try:
         with zipfile.ZipFile(path) as file:
-            # What is marked as a folder, one bit, torch does not read: its tensors hold what was in memory.
+            # torch does not read what is marked as a folder (one bit): its tensors hold what was in memory.
             folders = (info.filename for info in file.infolist() if info.external_attr & 0x10)
             name = next(folders, None) or file.testzip()
-    except Exception as error:  # of damaged bytes zipfile makes many: BadZipFile, zlib.error, struct.error
+    except Exception as error:  # damaged bytes raise many: BadZipFile, zlib.error, struct.error
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file's beginning
             raise
         return str(error) or "it ends too early"

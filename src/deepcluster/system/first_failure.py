@@ -1,8 +1,8 @@
-"""Of G processes the first that fails tells why, and the others end quietly, wherever they wait.
+"""Of G processes the first that fails says why, and the others end quietly, wherever they wait.
 
 An error between two collective calls is shared at once (distributed.shared_failure). Everywhere else, as in a training
-step, the others would wait for the one that failed: for gloo until it has ended, for NCCL until the time-out. So the
-first to fail leaves a file in the run's folder, which all of them watch. command_line.py uses it.
+step, the others would wait for the one that failed: with gloo until it has ended, with NCCL until the time-out. So the
+first to fail writes a file into the run's folder, which all processes watch.
 """
 
 import os
@@ -27,11 +27,11 @@ BROKEN_CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe
 
 
 class FailedElsewhere(Exception):
-    """Another process has failed, and has told why."""
+    """Another process has failed, and has said why."""
 
 
 class ProcessLost(RuntimeError):
-    """Another process has ended without a word, as when it is killed."""
+    """Another process has ended without saying why, as when it is killed."""
 
 
 class FirstFailure:
@@ -47,22 +47,22 @@ class FirstFailure:
         self._ended = threading.Event()
 
     def claim(self, why: str) -> bool:
-        """Whether this process is the first to fail, and so the one to speak."""
+        """Whether this process is the first to fail, and so the one that says why."""
         for _ in range(2):
             try:
                 with self.file.open("x") as file:
                     file.write(f"{distributed.rank_at_start()}\n{why}\n")
                 return True
             except FileExistsError:
-                if self.told() is not None:
+                if self.reason() is not None:
                     return False
                 self.file.unlink(missing_ok=True)
-            except OSError:  # a full disk: better twice than not at all
+            except OSError:  # a full disk: an error that is printed twice is better than none
                 return True
         return False
 
-    def told(self) -> str | None:
-        """What the process that failed first has said, None if none has."""
+    def reason(self) -> str | None:
+        """Why the first process failed; None if none has."""
         try:
             if self.file.stat().st_mtime < STARTED - 0.1:  # the clock of some file systems ticks coarsely
                 return None
@@ -91,18 +91,18 @@ class FirstFailure:
             if distributed.n_started() == 1:
                 raise
             follows = isinstance(error, distributed.OtherProcessFailed)
-            told = str(error) if isinstance(error, RuntimeError) and not follows else ""
-            late = TIMED_OUT.search(told) is not None
-            lost = BROKEN_CONNECTION.search(told) is not None
+            message = str(error) if isinstance(error, RuntimeError) and not follows else ""
+            late = TIMED_OUT.search(message) is not None
+            lost = BROKEN_CONNECTION.search(message) is not None
             if follows or late or lost:
-                self._wait_for_word()
+                self._wait_for_reason()
             if not self.claim(f"{type(error).__name__}: {error}"):
-                raise FailedElsewhere(self.told()) from error
+                raise FailedElsewhere(self.reason()) from error
             if late:
                 raise ProcessLost(
                     "this process has waited longer than trainer.timeout_minutes for another one; raise it if the "
-                    "first process was clustering, or measuring the untrained network, meanwhile. Else one hangs"
-                    + self._how_to_go_on()
+                    "first process was clustering, or measuring the untrained network, meanwhile. If it was not, one "
+                    "of the processes hangs" + self._how_to_go_on()
                 ) from error
             if lost:
                 raise ProcessLost(self._what_was_lost()) from error
@@ -111,14 +111,14 @@ class FirstFailure:
             self._ended.set()
 
     def _forget(self) -> None:
-        """An earlier run's failure; by its time alone it would count where the disk's clock is ahead of ours."""
+        """Remove the file of an earlier run's failure: a disk's clock ahead of ours would make it new."""
         with suppress(OSError):
             self.file.unlink(missing_ok=True)
 
-    def _wait_for_word(self) -> None:
-        """The one that failed is writing its file, or was killed."""
+    def _wait_for_reason(self) -> None:
+        """Wait a moment for the reason: the process that failed is writing its file, or was killed."""
         until = time.monotonic() + 2.0
-        while self.told() is None and time.monotonic() < until:
+        while self.reason() is None and time.monotonic() < until:
             time.sleep(POLL_S)
 
     def _what_was_lost(self) -> str:
@@ -129,16 +129,16 @@ class FirstFailure:
         return self._obituary("another process of this run", None)
 
     def _watch(self) -> None:
-        """In a thread of its own: end this process if another has failed and this one does not notice."""
+        """In a thread of its own: end this process when another has failed, if it does not end by itself."""
         parent = os.getppid()
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
             dead = [(number, child.poll()) for number, child in enumerate(self.children, start=1) if child.poll()]
             for number, status in dead[:1]:
                 word = self._obituary(f"process {number}", status)
-                if self.claim(word):  # told now, not when the connection breaks: with NCCL it does not
+                if self.claim(word):  # printed now: with NCCL the connection never breaks
                     print(f"\nerror: {word}", file=sys.stderr, flush=True)
-            if orphan or dead or (distributed.n_started() > 1 and self.told() is not None):
+            if orphan or dead or (distributed.n_started() > 1 and self.reason() is not None):
                 if not self._ended.wait(PATIENCE_S):
                     for child in self.children:
                         child.kill()

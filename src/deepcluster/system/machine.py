@@ -1,4 +1,4 @@
-"""What this machine has free: memory and disk, in bytes. A leaf: estimate.py and training/storage.py ask it."""
+"""What this machine has free: memory and disk, in bytes."""
 
 import os
 import shutil
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GB = 1e9
-# A container's limit and what it uses, in both versions of Linux's control groups; without these it would be the
-# machine's memory, and the kernel would end the run.
+# A container's limit and what it uses, in both versions of Linux's control groups. By the machine's memory alone a
+# run would take more than its container has, and the kernel would end it.
 CGROUPS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

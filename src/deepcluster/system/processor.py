@@ -67,13 +67,13 @@ def float32_products(device: torch.device) -> Iterator[None]:
     Whitening magnifies the small directions of the covariance, so products rounded to bfloat16 or TF32 would
     change the clusters.
     """
-    wanted = "medium" if device.type == "cpu" and keeps_float32(*vendor_and_flags()) else "highest"
-    with torch.autocast(device.type, enabled=False), _precision(wanted):
+    precision = "medium" if device.type == "cpu" and keeps_float32(*vendor_and_flags()) else "highest"
+    with torch.autocast(device.type, enabled=False), _precision(precision):
         yield
 
 
 @contextlib.contextmanager
-def _precision(wanted: str) -> Iterator[None]:
+def _precision(precision: str) -> Iterator[None]:
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # the caller uses torch >= 2.9's setting per backend, which forbids the old question
@@ -88,7 +88,7 @@ def _precision(wanted: str) -> Iterator[None]:
             for matmul, precision in zip(matmuls, kept, strict=True):
                 matmul.fp32_precision = precision
         return
-    torch.set_float32_matmul_precision(wanted)
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:

@@ -5,6 +5,6 @@ from pathlib import Path
 
 
 def argument(key: str, path: Path) -> str:
-    """KEY=PATH as it can be typed: in quotes, for the shell and for Hydra, where the path has signs of theirs."""
+    """KEY=PATH as it can be typed: in quotes where the path holds characters that a shell or Hydra interprets."""
     plain = re.fullmatch(r"[\w/.+@%:-]+", str(path), re.ASCII) is not None
     return f"{key}={path}" if plain else f"""'{key}="{path}"'"""

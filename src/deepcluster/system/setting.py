@@ -62,15 +62,17 @@ def check(settings: Any, group: str) -> None:
         value = getattr(settings, setting_field.name)
         if value is None or not setting_field.metadata:
             continue
-        wanted = _wanted(setting_field, value)
-        if wanted:
+        requirement = _unmet(setting_field, value)
+        if requirement:
             hint = setting_field.metadata.get("hint")
             shown = repr(value) if isinstance(value, str) else value
-            raise ValueError(f"{group}.{setting_field.name} must be {wanted}, got {shown}{f'; {hint}' if hint else ''}")
+            raise ValueError(
+                f"{group}.{setting_field.name} must be {requirement}, got {shown}{f'; {hint}' if hint else ''}"
+            )
 
 
-def _wanted(setting_field: "Field[Any]", value: Any) -> str:
-    """What the value should have been; empty if it is within its limits."""
+def _unmet(setting_field: "Field[Any]", value: Any) -> str:
+    """The requirement that the value does not meet; empty if it meets all."""
     limits = setting_field.metadata
     one_of = limits.get("one_of", ())
     if one_of and value not in one_of:

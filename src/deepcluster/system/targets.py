@@ -1,4 +1,4 @@
-"""What a `_target_` of a config names: checked against its signature before anything starts, and built by run.py."""
+"""What a `_target_` of a config names: checked against its signature before anything starts, then built."""
 
 import difflib
 import importlib
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 # Where the thing that a group names may come from, and the class that it must be or give. A config may be part of a
-# stranger's checkpoint, and Hydra's own block-list lets builtins.open and torch.load through (ECOSYSTEM.md). A prefix
-# alone is not enough: modules hold what they import, as pytorch_lightning.core.saving.pl_load does.
+# stranger's checkpoint, and Hydra's own block-list lets builtins.open and torch.load through. A prefix
+# alone is not enough: a module also holds what it imports, as pytorch_lightning.core.saving.pl_load does.
 ALLOWED = {
     "arch": ("deepcluster.models.", "deepcluster.models.backbone.Backbone"),
     "trainer": ("pytorch_lightning.", "pytorch_lightning.trainer.Trainer"),
@@ -65,17 +65,17 @@ def locate(target: Any, key: str) -> Any:
     Raises:
         ValueError: if it lies elsewhere, there is no such thing, or it is something else.
     """
-    prefix, wanted = ALLOWED[key]
+    prefix, kind_name = ALLOWED[key]
     if not isinstance(target, str) or not target.startswith(prefix):
         raise ValueError(f"{key}._target_={target} is not allowed; it must start with {prefix}")
     try:
-        found = _imported(target)
+        named = _imported(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
-    kind: type = _imported(wanted)
-    if not _gives(found, kind, prefix):
+    kind: type = _imported(kind_name)
+    if not _gives(named, kind, prefix):
         raise ValueError(f"{key}._target_={target} is not allowed; name a {kind.__name__}, or what gives one")
-    return found
+    return named
 
 
 def _imported(name: str) -> Any:
@@ -83,14 +83,14 @@ def _imported(name: str) -> Any:
     return getattr(importlib.import_module(module), last)
 
 
-def _gives(found: Any, kind: type, prefix: str) -> bool:
+def _gives(named: Any, kind: type, prefix: str) -> bool:
     """Whether it is a class of this kind, or a function of the allowed place that says it gives one."""
-    if isinstance(found, type):
-        return issubclass(found, kind)
-    if not inspect.isfunction(found) or not found.__module__.startswith(prefix):
+    if isinstance(named, type):
+        return issubclass(named, kind)
+    if not inspect.isfunction(named) or not named.__module__.startswith(prefix):
         return False
-    given = typing.get_type_hints(found).get("return")
-    return isinstance(given, type) and issubclass(given, kind)
+    result = typing.get_type_hints(named).get("return")
+    return isinstance(result, type) and issubclass(result, kind)
 
 
 def _refuse_nested(node: dict[str, Any], key: str) -> None:

@@ -1,7 +1,4 @@
-"""Work on many images in threads: decoders release Python's lock. What never ends is noticed and named.
-
-Used by scan.py, statistics.py, index.py and loader.py.
-"""
+"""Work on many images in threads: decoders release Python's lock. A read that never ends is noticed and named."""
 
 import itertools
 import logging

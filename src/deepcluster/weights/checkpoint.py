@@ -1,6 +1,6 @@
 """Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images.
 
-Other files of weights: recognise.py, which asks here for ours.
+Other files of weights: recognise.py.
 """
 
 import io
@@ -35,7 +35,7 @@ class Checkpoint:
         capacity: the most clusters that its head has room for, or None without a head.
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
-        settings: of its run, by their full names, those that cannot change in a resumed one; None if it tells none.
+        settings: of its run, by their full names, those that cannot change in a resumed one; None if it holds none.
     """
 
     path: Path
@@ -75,15 +75,15 @@ def read_torch_file(file: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
             warnings.filterwarnings("ignore", message="pickle_load_args")  # encoding is heeded all the same
-            # latin1: where Python 2 wrote bytes each is one character, and names are ASCII
+            # latin1: each byte that Python 2 wrote is one character, and names are ASCII
             return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
     except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
     except MemoryError:
         raise
-    except Exception as error:  # of damaged bytes torch's reader makes any: AssertionError, IndexError, struct.error
+    except Exception as error:  # damaged bytes raise anything: AssertionError, IndexError, struct.error
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # the disk's; those of torch's reader name no file
+            raise  # an error of the disk; those of torch's reader name no file
         lines = str(error).splitlines() or ["it ends too early"]
         raise ValueError(f"{file} is cut short or damaged ({lines[0]})") from error
 
@@ -187,15 +187,15 @@ def check_same_run(stored: Checkpoint, settings: dict[str, Any]) -> None:
             )
 
 
-def check_same_network(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+def check_same_network(stored: dict[str, Any], card: dict[str, Any], path: Path) -> None:
     """Refuse a checkpoint of another architecture.
 
     Raises:
         ValueError: naming what differs.
     """
     for key in ("arch", "in_channels", "image_size"):
-        if stored.get(key) != wanted[key]:
+        if stored.get(key) != card[key]:
             raise ValueError(
-                f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {wanted[key]}; "
+                f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {card[key]}; "
                 "set the same arch and view.size, or use another checkpoint"
             )

@@ -37,12 +37,12 @@ class Fitted:
 
 
 def fit_weights(
-    weights: Weights, backbone: Backbone, *, wanted: dict[str, Any] | None = None, partial: bool = False
+    weights: Weights, backbone: Backbone, *, card: dict[str, Any] | None = None, partial: bool = False
 ) -> Fitted:
     """Find each of the backbone's tensors in a file.
 
     Args:
-        wanted: the backbone's description, for advice.
+        card: the backbone's description, for advice.
         partial: keep the backbone's own values where the file has none of that name and shape.
 
     Raises:
@@ -54,25 +54,25 @@ def fit_weights(
     fitted = Fitted(state={})
     for name, value in target.items():
         theirs = layout.names[name]
-        found = weights.tensors.get(theirs)
-        if found is not None and found.shape == value.shape:
-            fitted.state[name] = found
-        elif found is None and layouts.is_batch_count(name):
+        tensor = weights.tensors.get(theirs)
+        if tensor is not None and tensor.shape == value.shape:
+            fitted.state[name] = tensor
+        elif tensor is None and layouts.is_batch_count(name):
             fitted.state[name] = torch.zeros_like(value)
         elif partial or not weights.tensors.keys() & set(layout.names.values()):
             fitted.random.append(name)
         else:
-            has = "has no such tensor" if found is None else f"has {_shape(found)}"
+            has = "has no such tensor" if tensor is None else f"has {_shape(tensor)}"
             near = f" ({theirs} there)" if theirs != name else ""
             raise ValueError(
                 f"{weights.path} ({weights.format}) does not fit this network: {name}{near} is {_shape(value)} here, "
-                f"the file {has}; {_advice(weights, wanted, target, found, name)}"
+                f"the file {has}; {_advice(weights, card, target, tensor, name)}"
             )
     if all(layouts.is_batch_count(name) for name in fitted.state):
         raise ValueError(
             f"nothing in {weights.path} ({weights.format}) fits this network: it holds "
             f"{_some(list(weights.tensors))}; this network has {_some(list(target))}; "
-            f"{_advice(weights, wanted, target, None, '')}"
+            f"{_advice(weights, card, target, None, '')}"
         )
     used = {layout.names[name] for name in fitted.state}
     fitted.left_out = [name for name in weights.tensors if name not in used]
@@ -85,21 +85,21 @@ def fit_weights(
     if beyond and not partial:
         raise ValueError(
             f"{weights.path} ({weights.format}) holds a larger network: this one has no {_some(beyond)}; "
-            f"{_advice(weights, wanted, target, None, '')}"
+            f"{_advice(weights, card, target, None, '')}"
         )
     return fitted
 
 
 def _advice(
-    weights: Weights, wanted: dict[str, Any] | None, target: dict[str, Tensor], found: Tensor | None, name: str
+    weights: Weights, card: dict[str, Any] | None, target: dict[str, Tensor], tensor: Tensor | None, name: str
 ) -> str:
     """What to set so that the file fits."""
     if weights.card is not None:
-        settings = _settings(weights.card, wanted)
+        settings = _settings(weights.card, card)
         return f"set {' '.join(settings)}" if settings else "the file is incomplete: it lacks a part of its own network"
     first = next(iter(target))
-    if found is not None and name == first and found.ndim == target[first].ndim == 4:
-        there, here = found.shape[1], target[first].shape[1]
+    if tensor is not None and name == first and tensor.ndim == target[first].ndim == 4:
+        there, here = tensor.shape[1], target[first].shape[1]
         if there != here:
             sobel = "arch.sobel=true" if there == 2 else "arch.sobel=false"
             return (
@@ -110,10 +110,10 @@ def _advice(
     return "set arch to the network that the file holds, or init.partial=true to take what fits"
 
 
-def _settings(card: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
+def _settings(file_card: dict[str, Any], card: dict[str, Any] | None) -> list[str]:
     """Overrides that bring a run's network to the file's."""
-    here = {} if wanted is None else wanted["arch"]
-    there = card["arch"]
+    here = {} if card is None else card["arch"]
+    there = file_card["arch"]
     same = here.get("_target_") == there["_target_"]
     settings = [] if same else [f"arch={OPTIONS.get(there['_target_'], there['_target_'])}"]
     for key, value in there.items():
@@ -123,8 +123,8 @@ def _settings(card: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
             continue
         settings.append(f"arch.{key}={_spell(value)}")
     for key, setting in (("in_channels", "data.n_channels"), ("image_size", "view.size")):
-        if wanted is None or wanted[key] != card[key]:
-            settings.append(f"{setting}={card[key]}")
+        if card is None or card[key] != file_card[key]:
+            settings.append(f"{setting}={file_card[key]}")
     return settings
 
 

@@ -84,16 +84,16 @@ def resnet_name(tensors: dict[str, Tensor]) -> str | None:
     """The ResNet of torchvision that these tensors are: all names and shapes but the classifier's; else None."""
     if not {"conv1.weight", "bn1.weight", "layer4.0.conv1.weight"} <= tensors.keys():
         return None
-    found = {name: value.shape for name, value in tensors.items() if name.startswith(("conv1.", "bn1.", "layer"))}
+    shapes = {name: value.shape for name, value in tensors.items() if name.startswith(("conv1.", "bn1.", "layer"))}
     for name in models.list_models():
         builder: Callable[[], nn.Module] = models.get_model_builder(name)
         if builder.__module__ != PACKAGE:
             continue
         with torch.device("meta"):  # names and shapes only
             reference = builder().state_dict()
-        wanted = {key: value.shape for key, value in reference.items() if not key.startswith("fc.")}
-        if {k: v for k, v in found.items() if not is_batch_count(k)} == {
-            k: v for k, v in wanted.items() if not is_batch_count(k)
+        reference_shapes = {key: value.shape for key, value in reference.items() if not key.startswith("fc.")}
+        if {k: v for k, v in shapes.items() if not is_batch_count(k)} == {
+            k: v for k, v in reference_shapes.items() if not is_batch_count(k)
         }:
             return str(name)
     return None

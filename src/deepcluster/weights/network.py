@@ -57,5 +57,5 @@ def build_backbone(card: dict[str, Any], *, weights: Weights | None = None, seed
     backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
     if weights is None:
         return backbone
-    backbone.load_state_dict(fit_weights(weights, backbone, wanted=card).state)
+    backbone.load_state_dict(fit_weights(weights, backbone, card=card).state)
     return backbone.eval()

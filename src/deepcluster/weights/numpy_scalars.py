@@ -1,4 +1,4 @@
-"""Numbers that numpy pickled, in files of weights: read as Python's, without numpy's unpickling. checkpoint.py asks.
+"""Numbers that numpy pickled, in files of weights: read as Python's, without numpy's unpickling.
 
 Training scripts of 2018 saved accuracies and epochs as they came, often as numpy scalars. numpy's own functions would
 also rebuild records and objects from a stranger's bytes; these two take single numbers only.

@@ -1,4 +1,4 @@
-"""A backbone as an ONNX graph, compared with torch before it is believed. export.py writes it."""
+"""A backbone as an ONNX graph, whose features are compared with torch's. evaluation/export.py writes it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # of the largest feature; float32 sums in another order differ
 class OfPixels(nn.Module):
     """Pixels (B, C, H, W) uint8 -> features (B, D) float32: normalisation, then the backbone.
 
-    The graph begins with pixels so that nobody can normalise them otherwise than the network learned them.
+    The graph begins with pixels, so that they are always normalised as in training.
     """
 
     mean: Tensor
@@ -81,8 +81,8 @@ def to_onnx(backbone: Backbone, card: dict[str, Any]) -> tuple[bytes, float]:
         pixels = _pixels(backbone, n)
         with torch.no_grad():
             expected = network(pixels)
-        found = torch.from_numpy(session.run(None, {"images": pixels.numpy()})[0])
-        worst = max(worst, float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12)))
+        features = torch.from_numpy(session.run(None, {"images": pixels.numpy()})[0])
+        worst = max(worst, float((features - expected).abs().max() / expected.abs().max().clamp_min(1e-12)))
     if not worst <= TOLERANCE:
         raise ValueError(
             f"the ONNX graph's features differ from torch's by {worst:.1e} of the largest, more than {TOLERANCE:.0e}: "

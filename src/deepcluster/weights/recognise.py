@@ -1,4 +1,4 @@
-"""What a file of weights is, found by what is in it, and the tensors it holds. Next: weights.py, to use them."""
+"""What a file of weights is, found by what is in it, and the tensors it holds. Next: fit.py."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The files of the 2018 release, AlexNet and VGG-16: read them, and write ours so that the 2018 tools read them.
 
 Such a `.pth.tar` is a dict of epoch, arch, state_dict and, unless it was released, optimizer (original: main.py).
-recognise.py asks here when it meets one; export.py writes one.
+recognise.py reads them, evaluation/export.py writes them.
 """
 
 import io
@@ -136,10 +136,10 @@ def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
         "feature_dim": backbone.feature_dim,
         "channels": [value.shape[0] for value in state.values() if value.ndim == 4],
     }
-    for name, wanted in BUILT_2018[arch].items():
-        if has[name] != wanted:
+    for name, expected in BUILT_2018[arch].items():
+        if has[name] != expected:
             raise ValueError(
-                f"the 2018 tools build {arch} with {name}={wanted}, this network has {has[name]}: "
+                f"the 2018 tools build {arch} with {name}={expected}, this network has {has[name]}: "
                 'leave "official" out of evaluation.formats'
             )
     return arch
@@ -196,12 +196,12 @@ def plain_names(state: dict[Any, Any]) -> dict[str, Tensor]:
 
 def _convolutions(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the numbered convolutions' weights, in the order of their numbers."""
-    found = [
+    numbered = [
         (int(match[1]), name)
         for name, value in tensors.items()
         if (match := re.fullmatch(r"features\.(\d+)\.weight", name)) and value.ndim == 4
     ]
-    return [name for _, name in sorted(found)]
+    return [name for _, name in sorted(numbered)]
 
 
 def _is_alexnet(tensors: dict[str, Tensor]) -> bool:
@@ -217,11 +217,11 @@ def _check_sobel(tensors: dict[str, Tensor], file: Path) -> None:
         "sobel.1.bias": torch.zeros(2),
     }
     for name, value in expected.items():
-        found = tensors.get(name)
-        if found is None:
+        tensor = tensors.get(name)
+        if tensor is None:
             continue
-        stored = value.to(found.dtype).float()  # 1/3 is another number in half precision
-        if found.shape != value.shape or not torch.allclose(found.float(), stored):
+        stored = value.to(tensor.dtype).float()  # 1/3 is another number in half precision
+        if tensor.shape != value.shape or not torch.allclose(tensor.float(), stored):
             raise ValueError(
                 f"{file} has other values in {name} than grey by 1/3 and the two Sobel filters: it would give "
                 "other features here, so it is not read"

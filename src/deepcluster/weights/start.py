@@ -117,7 +117,7 @@ class WeightsInit(Init):
         from deepcluster.weights.recognise import read_weights
 
         weights = read_weights(self.path)
-        fitted = fit_weights(weights, backbone, wanted=card, partial=self.partial)
+        fitted = fit_weights(weights, backbone, card=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
         n_taken = sum(name not in fitted.random for name in backbone.state_dict())
         lines = [f"{weights.path}: {weights.format}, {n_taken} tensors taken"]
