@@ -27,6 +27,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from deepcluster.clustering import faiss_index
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages
@@ -82,6 +83,18 @@ def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
     assert same > 0.98, f"only {same:.1%} of the labels are those of the CPU"
     assert abs(ratio - 1) < 1e-3, f"objective {ratio:.5f} x that of the CPU"
     return f"{same:.2%} of the labels and {ratio:.6f} of the CPU's objective"
+
+
+def neighbours(device: torch.device, backend: str) -> str:
+    """The nearest neighbours on the device against those on the CPU."""
+    if backend == "faiss" and device.type == "cuda" and faiss_index.n_gpus() == 0:
+        raise Skipped("faiss sees no GPU: the CPU's wheel is installed")
+    features = mixture(n=5000)
+    expected, _ = nearest_neighbours(features, 5, backend="torch")
+    found, _ = nearest_neighbours(features.to(device), 5, backend=backend)
+    same = float((found == expected).mean())
+    assert same > 0.999, f"only {same:.2%} of the neighbours are those of the CPU"
+    return f"{same:.3%} of the neighbours"
 
 
 def _pass(device: torch.device, dtype: torch.dtype, images: ImageSet | None = None) -> FeaturePass:
@@ -185,6 +198,8 @@ CHECKS = [
     Check("kmeans_torch", lambda device: kmeans(device, "torch")),
     Check("kmeans_shares_faiss", lambda device: kmeans(device, "faiss", shares=True)),
     Check("kmeans_shares_torch", lambda device: kmeans(device, "torch", shares=True)),
+    Check("neighbours_faiss", lambda device: neighbours(device, "faiss")),
+    Check("neighbours_torch", lambda device: neighbours(device, "torch")),
     Check("extraction_float32", lambda device: extraction(device, torch.float32)),
     Check("extraction_bfloat16", lambda device: extraction(device, torch.bfloat16)),
     Check("reduction", reduction),

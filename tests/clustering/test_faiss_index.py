@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from deepcluster.clustering import faiss_index
+from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_shares
+from deepcluster.clustering.ranks import Ranks
 from deepcluster.system.processor import SKYLAKEX_FLAGS, openblas_core
 
 ZEN5 = ("AuthenticAMD", SKYLAKEX_FLAGS | {"avx512_bf16"})
@@ -17,7 +19,7 @@ def advice_at_import(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str | Non
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     advice: str | None = faiss_index.load_faiss().advice
-    monkeypatch.delitem(sys.modules, "faiss")
+    del sys.modules["faiss"]  # not by monkeypatch, which would bring the stand-in back
     return advice
 
 
@@ -43,5 +45,26 @@ def test_a_variable_that_is_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_importing_the_room_does_not_import_faiss() -> None:
     """Loader workers import modules; faiss in a forked worker hangs."""
-    code = "import sys, deepcluster.clustering.kmeans; sys.exit('faiss' in sys.modules)"
+    code = "import sys; from deepcluster.clustering import kmeans_fit, pic_fit; sys.exit('faiss' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_index_takes_tensors_and_gives_the_nearest_rows_as_a_tensor() -> None:
+    generator = torch.Generator().manual_seed(3)
+    rows, queries = torch.randn(200, 8, generator=generator), torch.randn(30, 16, generator=generator)[:, ::2]
+    index = faiss_index.FlatIndex(8, torch.device("cpu"))
+    index.fill(torch.zeros(7, 8))
+    index.fill(rows)  # in place of the zeros
+    nearest = index.search(queries, 3)
+    assert nearest.dtype == torch.int64 and nearest.device == rows.device
+    assert torch.equal(nearest, torch.cdist(queries.double(), rows.double()).argsort(dim=1)[:, :3])
+
+
+@pytest.mark.parametrize("settings", [{}, {"spherical": True}, {"max_points_per_centroid": 20}])
+def test_iterations_as_on_a_gpu_give_the_centroids_of_faisss_own(settings: dict[str, int]) -> None:
+    """On a GPU faiss searches and torch updates the centroids; here on the CPU."""
+    features = torch.randn(1500, 8, generator=torch.Generator().manual_seed(3))
+    share = kmeans_shares.Share(features, len(features), Ranks(), torch.device("cpu"))
+    there = kmeans_shares.lloyd(share, 30, engine="faiss", n_iter=8, seed=5, **settings)  # type: ignore[arg-type]
+    own = kmeans_faiss.lloyd(features, 30, n_iter=8, seed=5, **settings)  # type: ignore[arg-type]
+    torch.testing.assert_close(there, own, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Our exported pair of files, backbone.safetensors and its description backbone.json. evaluation/export.py writes it."""
+"""Our exported pair of files, backbone.safetensors and backbone.json, its card. evaluation/export.py writes it."""
 
 import json
 from pathlib import Path
