@@ -77,7 +77,7 @@ CASES: dict[str, Case] = {
         [
             *FP32,
             f"{EPOCHS}2",
-            "data=folder",
+            "experiment=photographs",
             "data.root={pictures}",
             "view.size=48",
             "clustering.k=6",

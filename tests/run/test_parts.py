@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
 from deepcluster.app import command_line
+from deepcluster.data.images import MemoryImages
 from deepcluster.run.parts import Parts, build_parts
 from deepcluster.settings.train import train_config
 
@@ -41,3 +43,16 @@ def test_of_many_broken_images_five_are_named(parts: Parts) -> None:
     broken = replace(parts.images, skipped=[(f"{i}.png", "cut short") for i in range(7)])
     lines = replace(parts, images=broken).describe("folder", batch_size=16, n_processes=1)[-6:]
     assert lines[0] == "left out   0.png: cut short" and lines[-1] == "left out   ... 7 broken images in all"
+
+
+def test_photographs_in_the_default_network_are_told_what_suits_them(parts: Parts) -> None:
+    photographs = MemoryImages(images=torch.zeros(4, 1, 375, 500, dtype=torch.uint8), samples=list("abcd"))
+
+    def said(of: Parts) -> list[str]:
+        lines = replace(of, images=photographs).describe("folder", batch_size=16, n_processes=1)
+        return [line for line in lines if "experiment=photographs" in line]
+
+    told = "they are 500x375 px, and view.size=32 shows little of them: experiment=photographs suits photographs"
+    assert said(parts) == [f"images     {told}"]
+    assert not said(replace(parts, card={**parts.card, "image_size": 128}))
+    assert not said(replace(parts, card={**parts.card, "arch": {"_target_": "deepcluster.models.resnet.resnet"}}))

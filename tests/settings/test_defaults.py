@@ -84,3 +84,17 @@ def test_an_experiment_repeats_a_default_only_where_a_paper_fixed_it(file: Path)
         if "#" not in lines[at] and not lines[at - 1].strip().startswith("#"):
             bare.append(name)
     assert not bare, f"{bare} of {file.name} equal the defaults: leave them out, or say which paper fixed them"
+
+
+OF_SETS = ("mean", "std", "flip")  # of a view: facts about the images
+SMALL_GARMENTS = "crop_scale"  # smaller crops of Fashion-MNIST's 28 px show too little, whatever the network
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_source_says_nothing_of_network_size_crops_or_k(file: Path) -> None:
+    plain = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(plain, dict) and "defaults" not in plain
+    groups = plain if "# @package _global_" in file.read_text() else {"data": plain}
+    assert groups.keys() <= {"data", "view"} and "batch_size" not in groups.get("data", {})
+    allowed = {*OF_SETS, SMALL_GARMENTS} if file.stem.startswith("fashion") else {*OF_SETS}
+    assert set(groups.get("view", {})) <= allowed

@@ -180,7 +180,7 @@ def written(name: str) -> tuple[list[str], dict[str, Any]]:
 @pytest.mark.parametrize("file", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
 def test_an_experiment_changes_only_what_it_says(file: Path) -> None:
     options, keys = written(file.stem)
-    # What the options bring along is theirs; data=folder and its like choose a network, which the experiment overrules.
+    # What the options bring along is theirs.
     changed = changes(f"experiment={file.stem}", ROOT, than=(*options, ROOT))
     said = {key: value for key, value in keys.items() if changed.get(key, value) != value}
     assert not said, "not the values that the file gives"
@@ -210,7 +210,7 @@ def test_the_images_of_a_preset_can_come_from_elsewhere() -> None:
     assert made.data.source == "fashion_mnist_mini" and made.view.resize == 44 and made.view.crop_scale == [0.08, 1.0]
     made = settings("experiment=alexnet_imagenet", "data=folder", "data.root=photos")
     assert made.view.size == 224 and made.view.resize == 256 and made.data.batch_size == 256
-    assert made.arch["_target_"].endswith(".AlexNet"), "data=folder's own network"
+    assert made.arch["_target_"].endswith(".AlexNet")
 
 
 def test_the_command_line_overrules_a_preset() -> None:

@@ -133,7 +133,7 @@ def test_without_a_checkpoint_groups_say_which_networks_on_which_images() -> Non
     found = eval_config(composed(*typed, name="eval"), typed)
     assert found.data is not None and found.init is not None and found.arch is not None
     assert (found.view.resize, found.init.kind, found.arch["batch_norm"]) == (44, "kmeans_patches", True)
-    typed = ["ckpt=run", "data=folder", "data.root=images"]  # which brings an architecture along
+    typed = ["ckpt=run", "data=folder", "data.root=images"]
     assert eval_config(composed(*typed, name="eval"), typed).init is None
 
 

@@ -16,6 +16,8 @@ NEEDS = {  # what an option cannot do without
     "init=checkpoint": ["init.path=run"],
     "init=weights": ["init.path=file"],
     "experiment=cifar10_parquet": ["data.root=tables"],
+    "experiment=photographs": ["data.root=images"],
+    "experiment=photographs_224": ["data.root=images"],
     "experiment=alexnet_imagenet": ["data.root=images"],
     "experiment=vgg16_imagenet": ["data.root=images"],
 }

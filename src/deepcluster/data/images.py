@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from deepcluster.data.decode import read_file
+from deepcluster.data.decode import BrokenImage, read_file
 from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
 from deepcluster.data.sources.lazy_strings import LazyStrings
 
@@ -180,3 +180,14 @@ def evenly_spaced(n_all: int, limit: int | None) -> list[int]:
     """Indices of `limit` images spread evenly over n_all; all of them if there are no more."""
     n = n_all if limit is None else min(limit, n_all)
     return [i * n_all // n for i in range(n)]
+
+
+def size_of_first(images: ImageSet) -> tuple[int, int]:
+    """Height and width of the first image that can be decoded; (0, 0) if none of the first ten can."""
+    for i in range(min(10, len(images))):
+        try:
+            pixels = images.read(i)
+        except BrokenImage:
+            continue
+        return pixels.shape[1], pixels.shape[2]
+    return 0, 0

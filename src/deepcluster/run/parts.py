@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.images import ImageSet, MemoryImages, size_of_first
 from deepcluster.data.loader import n_workers
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
@@ -26,6 +26,8 @@ from deepcluster.training.processes import n_processes
 from deepcluster.weights.network import build_backbone
 
 SHOWN_BROKEN = 5  # images left out that are named; of more only the number is said
+DEFAULT_NETWORK = ".LeNet5"  # of train.yaml
+LARGE = 3  # times the size that the network sees
 
 
 @dataclass(kw_only=True)
@@ -69,6 +71,7 @@ class Parts:
         return [
             *(f"init       {line}" for line in self.init_report),
             self._describe_images(source),
+            *self._describe_sizes(),
             self._describe_network(),
             *self._describe_processes(batch_size, n_processes),
             f"precision  {self.precision.trainer} on {self.device.type}: {self.precision.reason}",
@@ -80,6 +83,19 @@ class Parts:
         in_memory = isinstance(self.images, MemoryImages)
         where = "in memory" if in_memory else f"decoded at each access by {self.num_workers or 1} processes"
         return f"images     {source}: {len(self.images):,} to learn from, {n_test} to test, {where}"
+
+    def _describe_sizes(self) -> list[str]:
+        """A hint, if network and size are the defaults, which suit small images, and the images are much larger."""
+        side = self.card["image_size"]
+        if side != View().size or not self.card["arch"]["_target_"].endswith(DEFAULT_NETWORK):
+            return []
+        height, width = size_of_first(self.images)
+        if min(height, width) < LARGE * side:
+            return []
+        return [
+            f"images     they are {width}x{height} px, and view.size={side} shows little of them: "
+            "experiment=photographs suits photographs"
+        ]
 
     def _describe_network(self) -> str:
         arch, side = self.card["arch"], self.card["image_size"]

@@ -120,7 +120,7 @@ def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dic
     commands = {
         "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}",
         "new images": f"python eval.py {argument('ckpt', folder)} evaluation=assign data=folder data.root=DIR",
-        "your own images": "python train.py data=folder data.root=DIR",
+        "your own images": "python train.py experiment=photographs data.root=DIR",
         "compare K": "python train.py -m clustering.k=25,50,100",
     }
     if max_epochs == 0:  # the network was measured as it starts

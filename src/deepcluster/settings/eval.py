@@ -31,7 +31,7 @@ class EvalConfig:
             none measure untrained networks of `arch`.
         data: the images; None: those of the checkpoint's run.
         view: how they are cropped; None: as that run says.
-        arch: without ckpt, the architecture; with one, what data=folder brings along, which is not looked at.
+        arch: without ckpt, the architecture.
         init: without ckpt, how weights start; None: at random.
         evaluation: what to do.
         extraction: how features are computed.
