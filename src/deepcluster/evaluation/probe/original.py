@@ -3,12 +3,12 @@
 original: eval_linear.py. There one stage is trained at a time and the trained classifier is thrown away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from deepcluster.data.images import ImageSet, MemoryImages
+from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import n_workers
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import StageClassifier
@@ -125,24 +125,13 @@ def _train(
     seed = mix(context.seed, "original probe", number)
     title = "probe" if number == 0 else f"probe, seed {number + 1}"
     heads = StageHeads(frozen, stages, int(split.train_y.max()) + 1, seed=seed).to(device)
-    test_view = view_of_tests(context, split.test, side, ten_crops=settings.ten_crops)
 
     def row(epoch: int, loss: float) -> dict[str, float]:
         numbers = {"epoch": float(epoch), "loss": loss / len(stages)}
-        if not settings.test_each_epoch and epoch < settings.epochs:
-            return numbers
-        with context.progress.bar(f"{title}, test", len(split.test_indices), "img") as advance:
-            by_stage = accuracies(
-                heads,
-                split.test,
-                split.test_indices,
-                test_view,
-                batch_size=max(1, context.extraction.batch_size // (N_CROPS if settings.ten_crops else 1)),
-                num_workers=n_workers(context.data, split.test),
-                device=device,
-                advance=advance,
-            )
-        return numbers | {f"accuracy_{name}": values["accuracy"] for name, values in by_stage.items()}
+        if settings.test_each_epoch or epoch == settings.epochs:
+            with context.progress.bar(f"{title}, test", len(split.test_indices), "img") as advance:
+                numbers |= _test(context, split, heads, side, ten_crops=settings.ten_crops, advance=advance)
+        return numbers
 
     flip = context.view.flip if settings.flip is None else settings.flip
     on_files = not isinstance(split.train, MemoryImages)
@@ -175,8 +164,28 @@ def _train(
     return heads, history
 
 
-def view_of_tests(context: EvaluationContext, images: ImageSet, side: int, *, ten_crops: bool) -> FeatureView:
-    """The central crop, or ten crops, of images whose short side is brought to `side`."""
-    make = TenCropView if ten_crops else FeatureView
-    card, on_files = context.card, not isinstance(images, MemoryImages)
-    return make(card["image_size"], side, card["mean"], card["std"], on_files=on_files)
+def _test(
+    context: EvaluationContext,
+    split: LabelledSplit,
+    heads: StageHeads,
+    side: int,
+    *,
+    ten_crops: bool,
+    advance: Callable[[int], object],
+) -> dict[str, float]:
+    """accuracy_STAGE on the central crop, or ten crops, of images whose short side is brought to `side`."""
+    card = context.card
+    view = (TenCropView if ten_crops else FeatureView)(
+        card["image_size"], side, card["mean"], card["std"], on_files=not isinstance(split.test, MemoryImages)
+    )
+    by_stage = accuracies(
+        heads,
+        split.test,
+        split.test_indices,
+        view,
+        batch_size=max(1, context.extraction.batch_size // (N_CROPS if ten_crops else 1)),
+        num_workers=n_workers(context.data, split.test),
+        device=context.device,
+        advance=advance,
+    )
+    return {f"accuracy_{name}": values["accuracy"] for name, values in by_stage.items()}

@@ -6,12 +6,54 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster.data.loader import feature_batches, random_batches
+from deepcluster.data.views import TrainView
+from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.probe.probe_views import TenCropView
 from deepcluster.evaluation.voc07.lists import VocSplit
 from deepcluster.evaluation.voc07.many_crops import RandomCrops
+from deepcluster.evaluation.voc07.settings import FineTuning
+from deepcluster.evaluation.voc07.training import fine_tune
+from deepcluster.system.seeding import mix
 
 N_CROPS = 10  # original: eval_voc_classif.py
 TEST_BATCH = 16  # images, 160 crops: fixed, as the random crops of an image depend on its batch
+
+
+def fine_tuned_scores(
+    context: EvaluationContext,
+    learned: VocSplit,
+    tested: VocSplit,
+    training: FineTuning,
+    *,
+    fixed_crops_of: int | None,
+    num_workers: int,
+) -> Tensor:
+    """Logits (N, C) of the test images, summed over ten crops each, by the network after its fine-tuning.
+
+    Args:
+        fixed_crops_of: short side before corners, centre and their mirrors are cut; None: crops as in the training.
+    """
+    size, mean, std = int(context.card["image_size"]), context.card["mean"], context.card["std"]
+    crops = (size, training.crop_scale, training.crop_ratio, training.flip)
+    classifier = fine_tune(
+        context.backbone,
+        learned,
+        TrainView(*crops, mean=mean, std=std, on_files=True),
+        training,
+        folder=context.folder,
+        seed=context.seed,
+        num_workers=num_workers,
+        device=context.device,
+        progress=context.progress,
+    )
+    view: TenCropView | RandomCrops = RandomCrops(N_CROPS, *crops, mean=mean, std=std)
+    if fixed_crops_of is not None:
+        view = TenCropView(size, fixed_crops_of, mean, std, on_files=True)
+    seed, device = mix(context.seed, "voc07", "test"), context.device
+    with context.progress.bar("test", len(tested.images), "img") as advance:
+        return summed_logits(
+            classifier, tested, view, num_workers=num_workers, seed=seed, device=device, advance=advance
+        )
 
 
 @torch.inference_mode()

@@ -51,18 +51,13 @@ class Voc07(VocSet, Evaluator):
         """
         from deepcluster.data.loader import n_workers
         from deepcluster.data.settings import Data
-        from deepcluster.data.views import TrainView
-        from deepcluster.evaluation.probe.probe_views import TenCropView
         from deepcluster.evaluation.voc07.average_precision import class_average_precisions
         from deepcluster.evaluation.voc07.class_table import report_classes
-        from deepcluster.evaluation.voc07.crop_scores import N_CROPS, summed_logits
+        from deepcluster.evaluation.voc07.crop_scores import fine_tuned_scores
         from deepcluster.evaluation.voc07.lists import naming_damage, read_splits
-        from deepcluster.evaluation.voc07.many_crops import RandomCrops
-        from deepcluster.evaluation.voc07.training import fine_tune
-        from deepcluster.system.seeding import mix
 
         card, training, say = context.card, self.training, context.progress.say
-        size, mean, std = int(card["image_size"]), card["mean"], card["std"]
+        size = int(card["image_size"])
         resize = self._resize(size, card["resize"])
         learned, tested = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
         workers = n_workers(Data(num_workers=self.num_workers), learned.images)
@@ -70,34 +65,9 @@ class Voc07(VocSet, Evaluator):
             f"{learned.name}: {len(learned.images):,} images, {tested.name}: {len(tested.images):,}, "
             f"{len(learned.classes)} classes, crops of {size} px, {workers} reading processes"
         )
-        crops = (size, training.crop_scale, training.crop_ratio, training.flip)
-        test_view = (
-            TenCropView(size, resize, mean, std, on_files=True)
-            if self.test_crops == "fixed"
-            else RandomCrops(N_CROPS, *crops, mean=mean, std=std)
-        )
+        fixed = resize if self.test_crops == "fixed" else None
         with naming_damage(learned.images):
-            classifier = fine_tune(
-                context.backbone,
-                learned,
-                TrainView(*crops, mean=mean, std=std, on_files=True),
-                training,
-                folder=context.folder,
-                seed=context.seed,
-                num_workers=workers,
-                device=context.device,
-                progress=context.progress,
-            )
-            with context.progress.bar("test", len(tested.images), "img") as advance:
-                scores = summed_logits(
-                    classifier,
-                    tested,
-                    test_view,
-                    num_workers=workers,
-                    seed=mix(context.seed, "voc07", "test"),
-                    device=context.device,
-                    advance=advance,
-                )
+            scores = fine_tuned_scores(context, learned, tested, training, fixed_crops_of=fixed, num_workers=workers)
         by_rule = class_average_precisions(scores, tested.labels)
         return {
             "n_train": len(learned.images),
