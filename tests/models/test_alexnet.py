@@ -109,7 +109,7 @@ def test_the_small_networks_parameters_add_up_to_the_papers_layers():
     n_parameters = sum(p.numel() for p in net.parameters())
     assert n_parameters == convolutions + widths + 2 * widths + linear == 9_220_746
     head = sum(p.numel() for p in ClusterHead(2048, 1000).parameters())
-    assert round((n_parameters + head) / 1e6, 1) == 11.3  # SPEED.md 0b
+    assert round((n_parameters + head) / 1e6, 1) == 11.3  # worked out by hand
 
 
 def test_the_small_networks_stage_sizes_and_multiplications_are_those_of_the_measured_network():
@@ -127,7 +127,7 @@ def test_the_small_networks_stage_sizes_and_multiplications_are_those_of_the_mea
     macs = 2048 * 2048 * 2 + 2048 * 1000
     for name, (_, height, width) in sizes.items():
         macs += net.features.get_submodule(name)[0].weight.numel() * height * width
-    assert round(macs / 1e6, 1) == 93.5  # SPEED.md 0b: 93.5 MMAC with K = 1000
+    assert round(macs / 1e6, 1) == 93.5  # worked out by hand, with K = 1000
 
 
 def test_the_small_networks_features_are_those_of_the_layers_written_out():

@@ -1,6 +1,6 @@
 """Plain twins of the 2018 networks, with their layout and so their names: features.0.weight, classifier.1.bias ...
 
-Written from the facts of REFERENCE.md 1.1. `features` and `classifier` are flat Sequentials, the classifier ends with
+Written from the 2018 code's facts. `features` and `classifier` are flat Sequentials, the classifier ends with
 a ReLU, `top_layer` follows, and Sobel, if there is one, is two frozen convolutions. Widths can be made narrow, the
 order and the kernels cannot.
 """

@@ -1,4 +1,4 @@
-"""Plain twin of power iteration clustering: the steps of REFERENCE.md 1.5 as loops over images and their edges.
+"""Plain twin of power iteration clustering: the steps of the 2018 code as loops over images and their edges.
 
 The numbers are of a type that the caller chooses: `Decimal` gives what the mathematics says, to 90 digits;
 `np.float32` what the 2018 code computes.

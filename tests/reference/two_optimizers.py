@@ -1,6 +1,6 @@
 """Plain twin of the 2018 head: a new linear layer and a new optimizer at each reassignment.
 
-From the facts of REFERENCE.md 1.2, steps 6 and 7: the backbone's SGD (momentum) lives on, the top layer is
+As in the 2018 code's main.py: the backbone's SGD (momentum) lives on, the top layer is
 thrown away and its SGD (momentum 0) with it.
 """
 

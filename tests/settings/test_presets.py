@@ -21,7 +21,7 @@ ROOT = "data.root=images"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 CIFAR10 = ([0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.261])
 
-# From REFERENCE.md 1.1 to 1.3 (DeepCluster) and 1.13, 1.13b (Deep Dive), read and worked out apart from the YAML.
+# From the 2018 code (DeepCluster) and the paper (Deep Dive), read and worked out apart from the YAML.
 # views: size, resize, crop_scale, flip. Weights: convolutions with biases, BatchNorm, linear layers, without the head.
 PRESETS: dict[str, dict[str, Any]] = {
     "alexnet_imagenet": {

@@ -12,7 +12,7 @@ from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
 from deepcluster.features.extraction import FeaturePass, collect
-from deepcluster.system.processor import float32_products
+from deepcluster.system.processor import float32_products, has_room
 from deepcluster.system.seeding import mix
 
 
@@ -51,7 +51,6 @@ def _on_gpu(device: torch.device, *tensors: Tensor) -> Iterator[tuple[Tensor, ..
     if device.type != "cuda":  # other accelerators lack the float64 of the features' moments
         yield tensors
         return
-    free, _ = torch.cuda.mem_get_info(device)
-    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    moves = has_room(device, sum(tensor.nbytes for tensor in tensors), share=1 / 3)
     with float32_products(device):
-        yield tuple(tensor.to(device) for tensor in tensors) if 3 * n_bytes < free else tensors
+        yield tuple(tensor.to(device) for tensor in tensors) if moves else tensors
