@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepcluster.system.nested import flat
 from deepcluster.tracking.tracked_run import MEMORY, remember, remembered
-from deepcluster.tracking.tracker import flat, size_histogram
+from deepcluster.tracking.tracker import size_histogram
 
 
 def test_each_logger_remembers_its_own(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
+from deepcluster.system.nested import flat
 from deepcluster.system.setting import MAY_CHANGE
 from deepcluster.training.processes import TIMEOUT_KEY
 
@@ -76,14 +77,9 @@ def what_is_learned(config: TrainConfig) -> dict[str, Any]:
     """The settings that cannot change in a resumed run, as plain values by their full names."""
     cfg = OmegaConf.structured(config)
     free = [f"{name}." for name in (*may_change(cfg), *OF_FOLDER)]
-    flat = _flat(OmegaConf.to_container(cfg), "")
-    return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(free))}
-
-
-def _flat(node: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix[:-1]: node}
-    return {key: value for name, child in node.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    return {key: value for key, value in flat(plain).items() if not f"{key}.".startswith(tuple(free))}
 
 
 def new_or_resumed_config(cfg: DictConfig, overrides: list[str]) -> TrainConfig:

@@ -34,12 +34,13 @@ def read_stored_config(file: Path) -> DictConfig:
     return merged
 
 
-def write_config(config: TrainConfig, folder: Path, *, store_dtype: str) -> None:
+def write_config(config: TrainConfig, folder: Path, *, store_dtype: str | None = None) -> None:
     """Write the resolved config into the run's folder; its presence marks the folder as a run's.
 
     Args:
-        store_dtype: what "auto" of extraction.store_dtype has become, so that a resumed run keeps it.
+        store_dtype: what extraction.store_dtype=auto has become, so that a resumed run keeps it; None: as it is set.
     """
     plain = OmegaConf.structured(config)
-    plain.resume, plain.estimate, plain.extraction.store_dtype = None, False, store_dtype
+    plain.resume, plain.estimate = None, False
+    plain.extraction.store_dtype = store_dtype or plain.extraction.store_dtype
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())

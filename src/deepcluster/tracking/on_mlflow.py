@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import MLFlowLogger
 
+from deepcluster.system.nested import flat
 from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
-from deepcluster.tracking.tracker import Row, Table, Tracker, flat, size_histogram
+from deepcluster.tracking.tracker import Row, Table, Tracker, size_histogram
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from deepcluster.system.nested import flat
 from deepcluster.tracking.tracked_run import TrackedRun
-from deepcluster.tracking.tracker import Row, Table, Tracker, flat
+from deepcluster.tracking.tracker import Row, Table, Tracker
 
 COMPARED = ("final/knn_accuracy", "final/linear_probe_accuracy", "final/nmi_labels")  # columns of its HPARAMS page
 

@@ -149,14 +149,3 @@ def size_histogram(sizes: Tensor) -> tuple[list[int], list[float]]:
     edges = np.arange(low, high + 1 + width, width) - 0.5
     counts, _ = np.histogram(values, edges)
     return counts.tolist(), edges.tolist()
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as group.key -> value, for trackers that know no groups."""
-    values: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, dict) and value:
-            values |= flat(value, f"{prefix}{name}.")
-        else:
-            values[f"{prefix}{name}"] = value
-    return values

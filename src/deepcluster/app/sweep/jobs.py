@@ -21,6 +21,7 @@ from deepcluster.settings.resume import may_change
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, register_schemas
 from deepcluster.system.atomic import write_atomically
+from deepcluster.system.nested import flat
 from deepcluster.training.processes import TIMEOUT_KEY
 
 JOB_FILE = "job.json"
@@ -110,17 +111,8 @@ def numbers_in(folder: Path) -> dict[str, float]:
     content = json.loads(file.read_text())
     if file.name == "results.json":  # its one group, arch, says what was measured
         content = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    return _flat(content, "")
-
-
-def _flat(node: dict[str, Any], prefix: str) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in node.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[f"{prefix}{name}"] = value
-    return flat
+    values = flat(content, "/").items()
+    return {name: value for name, value in values if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
 def register_for_jobs() -> None:
