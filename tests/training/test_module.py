@@ -78,6 +78,22 @@ def test_backbone_and_head_have_their_own_momentum_and_all_decays() -> None:
     assert all((group["lr"], group["weight_decay"]) == (0.2, 0.01) for group in (backbone, head))
 
 
+def test_a_resume_in_mid_epoch_counts_what_was_counted_before_on_one_process() -> None:
+    whole, first = module(), module()
+    for n, indices in enumerate([[0, 1, 2], [3, 4], [5]]):
+        whole.training_step(batch(indices), n)
+        if n < 2:
+            first.training_step(batch(indices), n)
+    checkpoint: dict[str, Any] = {}
+    first.on_save_checkpoint(checkpoint)
+    resumed, other = module(), module(rank=1)
+    for placed in (resumed, other):
+        placed.on_load_checkpoint(checkpoint)
+    resumed.training_step(batch([5]), 2)
+    assert resumed.epoch_metrics(over_ranks=True) == whole.epoch_metrics(over_ranks=True)
+    assert other.train_metrics.sums.tolist() == [0, 0, 0]
+
+
 def test_the_cosine_falls_step_by_step_to_0_at_the_end_of_training() -> None:
     made = module(lr=0.2, schedule="cosine").configure_optimizers()
     assert made["lr_scheduler"]["interval"] == "step"

@@ -105,6 +105,7 @@ def assemble(
         conductor,
         WorldSizeChange(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
         EpochReport(conductor, parts.progress, record),
+        *build_callbacks(config.callbacks),  # after the report, whose numbers they may monitor; before the checkpoint
         LastCheckpoint(
             folder,
             every_n_epochs=config.checkpoint.every_n_epochs,
@@ -160,6 +161,25 @@ def assemble(
         probes=probes,
         record=record,
     )
+
+
+def build_callbacks(callbacks: dict[str, Any]) -> list[pl.Callback]:
+    """The user's callbacks, in their order.
+
+    Args:
+        callbacks: the group: name -> `_target_` and arguments.
+
+    Raises:
+        ValueError: if one does not take its arguments.
+    """
+    built = []
+    for name, node in callbacks.items():
+        if node is not None:
+            try:
+                built.append(build(node, f"callbacks.{name}"))
+            except TypeError as error:
+                raise ValueError(f"callbacks.{name}: {error}") from error
+    return built
 
 
 def build_trainer(

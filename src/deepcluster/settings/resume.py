@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from deepcluster.settings.callbacks import refuse_stored_code
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.nested import flat
@@ -39,6 +40,7 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         names = [f"trainer.{name}" for name in MACHINE if name in cfg.trainer] if key == "trainer" else [key]
         for name in names:
             OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
+    refuse_stored_code(stored, overrides, file)
     stored.resume = cfg.resume
     _check_cosine(stored, planned)
     return stored

@@ -16,6 +16,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.settings import Extraction
+from deepcluster.settings.callbacks import check_callbacks
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.run_folder import file_name, run_folder
@@ -67,6 +68,7 @@ class TrainConfig:
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
     logger: LoggerSettings = field(default_factory=LoggerSettings, metadata={MAY_CHANGE: True})
+    callbacks: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
     seed: int = 1
     estimate: bool = setting(False, may_change=True)
     objective: str = "knn_accuracy"
@@ -114,6 +116,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
     check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
+    check_callbacks(config.callbacks)
     config.logger.check()
     return config
 

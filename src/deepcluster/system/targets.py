@@ -14,6 +14,7 @@ from typing import Any
 ALLOWED = {
     "arch": ("deepcluster.models.", "deepcluster.models.backbone.Backbone"),
     "trainer": ("pytorch_lightning.", "pytorch_lightning.trainer.Trainer"),
+    "callbacks": ("", "pytorch_lightning.callbacks.Callback"),  # from anywhere: settings/callbacks.py asks who named it
 }
 OWN = "_target_"  # the only key of a group that may begin with an underscore
 
@@ -65,7 +66,7 @@ def locate(target: Any, key: str) -> Any:
     Raises:
         ValueError: if it lies elsewhere, there is no such thing, or it is something else.
     """
-    prefix, kind_name = ALLOWED[key]
+    prefix, kind_name = ALLOWED[key.partition(".")[0]]
     if not isinstance(target, str) or not target.startswith(prefix):
         raise ValueError(f"{key}._target_={target} is not allowed; it must start with {prefix}")
     try:
