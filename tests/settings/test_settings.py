@@ -529,7 +529,7 @@ def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -
 
 
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
-    of_groups = {"trainer", "logger", "checkpoint", "estimate"}
+    of_groups = {"trainer", "callbacks", "logger", "checkpoint", "estimate"}
     of_images = {f"data.{name}" for name in ("root", "num_workers", "persistent_workers", "on_broken", "timeout_s")}
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch")}
     assert set(may_change(composed())) == {*of_groups, *of_images, *of_features, "data.cache_dir"}
