@@ -6,9 +6,10 @@ from reference import clustering as plain
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_torch
+from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_shares, kmeans_torch
 from deepcluster.clustering.backend import choose_backend
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.ranks import Ranks
 
 BACKENDS = ["faiss", "torch"]
 
@@ -88,7 +89,8 @@ def test_torch_backend_iterates_on_the_sampled_images_only() -> None:
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(5))
     sample = features[order[: 12 * 9]].double().numpy()
     expected, _ = plain.lloyd(sample, sample[:12], 10)
-    centroids = kmeans_torch.lloyd(features, 12, n_iter=10, seed=5, max_points_per_centroid=9)
+    share = kmeans_shares.Share(features, len(features), Ranks(), torch.device("cpu"))
+    centroids = kmeans_shares.lloyd(share, 12, engine="torch", n_iter=10, seed=5, max_points_per_centroid=9)
     torch.testing.assert_close(centroids.double(), torch.from_numpy(expected), atol=1e-5, rtol=0)
 
 
@@ -168,7 +170,7 @@ def test_squeezed_clusters_are_left_out_and_the_rest_is_as_k_means_left_it(
     features = mixture(300, 4, 5)
     centroids = features[:8].clone()
     centroids[[2, 5]] += 1e3  # nobody is nearest to these
-    for engine in (kmeans_faiss, kmeans_torch):
+    for engine in (kmeans_faiss, kmeans_shares):
         monkeypatch.setattr(engine, "lloyd", lambda *args, **kwargs: centroids)
     squeezed = KMeans(k=8, empty="squeeze", backend=backend).fit(features, seed=0)
     repaired = KMeans(k=8, backend=backend).fit(features, seed=0)

@@ -1,8 +1,8 @@
 """Reduced features (N, P) -> Assignment by Lloyd's k-means. Next: its labels are trained on as pseudo-labels.
 
-An engine does the iterations: kmeans_faiss.py or kmeans_torch.py; kmeans_shares.py where several processes share the
-images, and for faiss on a GPU. What comes after is common: every image is assigned to its nearest centroid, and
-clusters that are then empty are repaired or squeezed out.
+On a CPU faiss does the iterations (kmeans_faiss.py); elsewhere, and where several processes share the images,
+kmeans_shares.py does them by faiss or torch. What comes after is common: every image is assigned to its nearest
+centroid, and clusters that are then empty are repaired or squeezed out.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering import kmeans_faiss, kmeans_shares, kmeans_torch
+from deepcluster.clustering import kmeans_faiss, kmeans_shares
 from deepcluster.clustering.assignment import (
     Assignment,
     checked_features,
@@ -65,12 +65,10 @@ def fit(
     """
     features, device = checked_features(features), engine_device(engine, device)
     features = _moved(features, device)
-    if engine == "torch":
-        lloyd = partial(kmeans_torch.lloyd, features, k, device=device)
-    elif device.type == "cuda":
-        lloyd = partial(kmeans_shares.lloyd, Share(features, len(features), Ranks(), device), k, engine="faiss")
-    else:
+    if engine == "faiss" and device.type == "cpu":
         lloyd = partial(kmeans_faiss.lloyd, features, k)
+    else:
+        lloyd = partial(kmeans_shares.lloyd, Share(features, len(features), Ranks(), device), k, engine=engine)
     iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
 
     def assign(centroids: Tensor) -> Assignment:

@@ -1,53 +1,20 @@
-"""Lloyd iterations in torch: for devices that faiss does not serve, and to check it. Next: kmeans.py."""
+"""What Lloyd iterations draw, add up and split in torch: for devices that faiss does not serve, and to check it.
 
-from collections.abc import Callable
+kmeans_shares.py iterates. Next: kmeans_fit.py.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, read_rows, sum_dtype
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, nearest_centroid, sum_dtype
 
 PERTURBATION = 1 / 1024  # as in faiss, Clustering.cpp
 NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee 2011
 
 
-@torch.no_grad()
-def lloyd(
-    features: Tensor,
-    k: int,
-    *,
-    n_iter: int,
-    seed: int,
-    spherical: bool = False,
-    max_points_per_centroid: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Centroids (K, P), float32, after n_iter iterations on features (N, P), float32 or float16.
-
-    The start is k random images, as in faiss. The centroids are on `device` (None: where the features are); features
-    elsewhere are brought there in blocks.
-    """
-    device = features.device if device is None else device
-    starts, sample = draw(len(features), k, seed, max_points_per_centroid)
-    centroids = read_rows(features, starts.to(features.device), device)
-    if sample is not None:
-        features = features[sample.to(features.device)].to(device)
-    if spherical:
-        centroids = normalize(centroids, dim=1)
-    for iteration in range(n_iter):
-        labels = nearest_centroid(features, centroids)
-        centroids = update(features, labels, centroids)
-        if spherical:
-            centroids = normalize(centroids, dim=1)
-        if progress is not None:
-            progress(iteration + 1)
-    return centroids
-
-
 def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:
-    """The images that :func:`lloyd` starts from (K,), and those that it iterates on (None: all)."""
+    """The images that k-means starts from (K,), and those that it iterates on (None: all)."""
     # Drawn on the CPU, so that the start is the same on every device.
     order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
     if max_points_per_centroid is not None and n_images > k * max_points_per_centroid:
