@@ -183,7 +183,7 @@ def folder_hashes(folder: Path) -> dict[str, str]:
 
 
 def _reader(file: Path) -> Callable[[Path], dict[str, str]] | None:
-    if file.suffix in (".ckpt", ".pth", ".pt"):
+    if file.suffix in (".ckpt", ".pth"):
         return _weights
     if file.suffix == ".npz":
         return lambda path: {name: _digest(value.tobytes()) for name, value in np.load(path).items()}

@@ -60,12 +60,14 @@ def test_finished_channels_are_kept_and_not_drawn_again(tmp_path: Path, climbed:
     assert (fresh / picture).stat().st_size > 0 and (tmp_path / picture).stat().st_size > 0
 
 
-def test_what_would_give_other_images_is_drawn_anew(tmp_path: Path, climbed: list[list[int]]) -> None:
+def test_what_would_give_other_images_is_drawn_anew_beside_them(tmp_path: Path, climbed: list[list[int]]) -> None:
     settings = GradientAscent(stage="conv1", channels=[0], n_steps=2)
     made = context(tmp_path, images(2), network())
     settings.run(made)
     for other in ({"lr": 0.1}, {"n_steps": 3}, {"size": 20}, {"weight_decay": 1.0}):
         replace(settings, **other).run(made)  # type: ignore[arg-type]
+    settings.run(made)
+    assert len(climbed) == 5  # the first images are still there
     with torch.no_grad():
         made.backbone.features.conv1[0].weight += 1e-3
     settings.run(made)

@@ -6,6 +6,7 @@ The file is there whole or not at all. A damaged one is computed again; one of o
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -28,6 +29,11 @@ def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:
         groups: dataclasses, dictionaries or single values, such as seed=1, data=Data(...).
     """
     return {"weights": weights_digest(network), **dict(_leaves("", groups))}
+
+
+def digest_of(facts: Mapping[str, str]) -> str:
+    """The facts as the name of a folder, for pieces that stay beside those of other facts."""
+    return hashlib.blake2b(repr(sorted(facts.items())).encode(), digest_size=4).hexdigest()
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.kept_work import KeptWork, facts_of
+from deepcluster.evaluation.kept_work import KeptWork, digest_of, facts_of
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.seeding import mix
 from deepcluster.system.tables import write_csv
@@ -66,11 +66,12 @@ class StageAscent:
         facts = facts_of(
             self.backbone.features, stage=stage, recipe=self.recipe, size=self.size, seed=self.context.seed, card=card
         )
-        kept = KeptWork(folder=self.folder, facts=facts, say=say, refuse=False)
+        # Pictures of other steps, rates or weights stay beside these: each took minutes.
+        kept = KeptWork(folder=self.folder / digest_of(facts), facts=facts, say=say)
         drawn = {channel: kept.read(f"{channel:04d}") for channel in self.stage.channels}
         missing = [channel for channel, one in drawn.items() if one is None]
         if len(missing) < len(drawn):
-            say(f"{stage:10} {len(drawn) - len(missing)} channels were drawn before: {self.folder}")
+            say(f"{stage:10} {len(drawn) - len(missing)} channels were drawn before: {kept.folder}")
         with self.context.progress.bar(f"ascent {stage}", len(missing) * self.recipe.n_steps, "step") as advance:
             for first in range(0, len(missing), batch_size):
                 batch = missing[first : first + batch_size]
