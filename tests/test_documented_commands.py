@@ -122,8 +122,7 @@ def on_tiny_sets(words: list[str]) -> list[str]:
     """`data.root=DIR` as the folder of the set that the words choose, and lists of a sweep as their first two."""
     typed = dict(word.partition("=")[::2] for word in words)
     root = {"folder": "photographs", "litdata": "chunks"}.get(typed.get("data", ""), "fashion_mnist")
-    if typed.get("experiment") == "cifar10_parquet":
-        root = "tables"
+    root = {"cifar10_parquet": "tables", "photographs": "photographs"}.get(typed.get("experiment", ""), root)
     words = [f"data.root={root}" if word in ("data.root=DIR", "data.root=DIR_OR_URL") else word for word in words]
     return [re.sub(r"^([\w.]+=\w+,\w+),[\w,]+$", r"\1", word) for word in words]
 
