@@ -1,6 +1,7 @@
 """README, docs and docstrings cite only what the repository holds, and docs/design.md tells the rooms as they are."""
 
 import re
+from pathlib import Path
 
 import pytest
 from support.configs import REPOSITORY
@@ -35,3 +36,26 @@ def test_the_readme_ends_with_the_rooms_and_files_that_there_are() -> None:
     assert set(re.findall(r"^        (\w+)/ ", walk, re.MULTILINE)) == set(ROOMS)
     first = re.findall(r"`(\w+/\w+\.py)`", walk)
     assert len(first) == 6 and all((PACKAGE / file).is_file() for file in first)
+
+
+def repository_files() -> list[Path]:
+    """Texts that are ours: what git would commit, or all files where this is no clone."""
+    kinds = ("*.py", "*.md", "*.yaml", "*.toml", ".ci/run")
+    folders = [REPOSITORY / name for name in ("src", "tests", "benchmarks", "configs", "docs", ".ci")]
+    files = [*REPOSITORY.glob("*.*"), *(file for folder in folders for file in folder.rglob("*"))]
+    return [file for file in files if file.is_file() and any(file.match(kind) for kind in kinds)]
+
+
+def test_no_file_cites_a_document_that_the_repository_does_not_hold() -> None:
+    missing = []
+    for file in repository_files():
+        for cited in re.findall(r"(?:docs/\w+|\b[A-Z_]{3,})\.md\b", file.read_text()):
+            if not any((folder / cited).is_file() for folder in (REPOSITORY, REPOSITORY / "docs", file.parent)):
+                missing.append(f"{file.relative_to(REPOSITORY)}: {cited}")
+    assert not missing
+
+
+def test_links_of_pages_lead_to_files() -> None:
+    for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
