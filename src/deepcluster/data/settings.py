@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from deepcluster.system.setting import setting
+from deepcluster.system.setting import check, setting
 
 TABLE_SOURCES = ("huggingface", "litdata")  # those of named fields, whose images are ordered by identity
 FILE_SOURCES = ("folder", "parquet", *TABLE_SOURCES)
@@ -73,7 +73,7 @@ class Data:
         limit: use only so many images of each split, evenly spaced; for trials.
     """
 
-    source: str = "fashion_mnist_mini"
+    source: str = setting("fashion_mnist_mini", one_of=SOURCES)
     root: str | None = setting(None, may_change=True)
     name: str | None = None
     config: str | None = None
@@ -83,50 +83,29 @@ class Data:
     image_column: str | None = None
     label_column: str | None = None
     id: str | None = None
-    cache_gb: float = 200.0
-    decode: str = "full"
-    batch_size: int = 64
-    num_workers: int | None = setting(None, may_change=True)
+    cache_gb: float = setting(200.0, above=0)
+    decode: str = setting("full", one_of=("full", "scaled"))
+    batch_size: int = setting(64, at_least=2)
+    num_workers: int | None = setting(None, at_least=0, may_change=True)
     persistent_workers: bool = setting(False, may_change=True)
-    in_memory: str = "auto"
-    memory_gb: float = 4.0
-    stored_size: int | None = None
-    check: str = "auto"
-    on_broken: str = setting("error", may_change=True)
-    timeout_s: float | None = setting(600.0, may_change=True)
-    labels: str = "auto"
+    in_memory: str = setting("auto", one_of=("auto", "always", "never"))
+    memory_gb: float = setting(4.0, above=0)
+    stored_size: int | None = setting(None, at_least=4)
+    check: str = setting("auto", one_of=("auto", "all", "sample", "none"))
+    on_broken: str = setting("error", one_of=("error", "skip"), may_change=True)
+    timeout_s: float | None = setting(600.0, above=0, at_most=1e6, hint="seconds; null waits for ever", may_change=True)
+    labels: str = setting("auto", one_of=("auto", "none"))
     cache_dir: str | None = setting(None, may_change=True)
-    n_channels: int | None = None
-    limit: int | None = None
+    n_channels: int | None = setting(None, at_least=1)
+    limit: int | None = setting(None, at_least=2)
 
     def __post_init__(self) -> None:
-        _one_of("source", self.source, SOURCES)
-        _one_of("in_memory", self.in_memory, ("auto", "always", "never"))
-        _one_of("decode", self.decode, ("full", "scaled"))
-        _one_of("check", self.check, ("auto", "all", "sample", "none"))
-        _one_of("on_broken", self.on_broken, ("error", "skip"))
-        _one_of("labels", self.labels, ("auto", "none"))
-        for name, least in (
-            ("stored_size", 4),
-            ("batch_size", 2),
-            ("num_workers", 0),
-            ("limit", 2),
-            ("n_channels", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        check(self, "data")
         if self.n_channels is not None and self.n_channels > 4 and self.source not in FILE_SOURCES:
             raise ValueError(
                 f"data.n_channels={self.n_channels} needs .npy arrays with so many channels (data.source=folder), "
                 f"data.source={self.source} has colours or grey: 1 to 4; leave it out to find it"
             )
-        if self.timeout_s is not None and not 0 < self.timeout_s <= 1e6:
-            raise ValueError(f"data.timeout_s must be in (0, 1e6] seconds or null (no limit), got {self.timeout_s}")
-        if not self.memory_gb > 0:
-            raise ValueError(f"data.memory_gb must be above 0, got {self.memory_gb}")
-        if not self.cache_gb > 0:
-            raise ValueError(f"data.cache_gb must be above 0, got {self.cache_gb}")
         self._check_source()
         if self.in_memory == "never" and self.source not in FILE_SOURCES:
             raise ValueError(
@@ -162,8 +141,3 @@ class Data:
                 "data=huggingface needs either data.name=OWNER/SET, a set of the hub, or data.root=DIR, a local folder "
                 f"(of save_to_disk, parquet, arrow or image files); got data.name={self.name} and data.root={self.root}"
             )
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"data.{name} must be one of {', '.join(allowed)}, got {value!r}")
