@@ -45,7 +45,9 @@ def a_run(sweep: Path, name: str, *typed: str, done: bool = True) -> Path:
 def test_a_stored_run_is_known_by_its_settings_however_they_are_typed(tmp_path: Path) -> None:
     folder = a_run(tmp_path, "0_clustering.k-30", "clustering.k=30")
     assert find(tmp_path, settings("clustering.k=30", "seed=1", "reduction=pca_whiten")) == folder
-    for other in ("clustering.k=31", "seed=2", "trainer.max_epochs=21", "data.root=elsewhere", "evaluation.knn.k=3"):
+    stop = "+callbacks.stop={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:train/loss}"
+    others = ("clustering.k=31", "seed=2", "trainer.max_epochs=21", "data.root=elsewhere", "evaluation.knn.k=3", stop)
+    for other in others:
         assert find(tmp_path, settings("clustering.k=30", other)) is None, other
 
 

@@ -40,7 +40,8 @@ NO_DIFFERENCE = (
     # not trainer.devices: each process has batches of data.batch_size, so their number decides what a step is
     *(f"trainer.{name}" for name in ("accelerator", "strategy", TIMEOUT_KEY)),
 )
-A_DIFFERENCE = ("trainer", "data.root")  # marked all the same: other epochs or other images are another job
+# These are marked, but make another job: other epochs, other images, a callback that stops early.
+A_DIFFERENCE = ("trainer", "data.root", "callbacks")
 
 
 @dataclass(kw_only=True)
