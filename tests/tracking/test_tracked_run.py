@@ -1,4 +1,4 @@
-"""What is remembered of a tracker, the histogram of sizes, and the flat config."""
+"""What is remembered of a tracker, and the histogram of sizes."""
 
 import json
 from pathlib import Path
