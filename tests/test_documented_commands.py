@@ -58,6 +58,7 @@ SMALL_EVALUATIONS = {
     "gradient_ascent": ["evaluation.first=2", "evaluation.n_steps=2"],
     "initial_alignment": ["evaluation.k=[5]", "evaluation.dim=[null,8]", "evaluation.n_seeds=1"],
 }
+REPLACED = {"data.size"}  # docs/data.md tells what it is called now
 RUNS = ["RUN", "RUN1", "RUN2", "runs/RUN", "TRAINED", "UNTRAINED"]
 
 
@@ -238,7 +239,7 @@ def test_each_setting_that_a_page_names_exists(page: Path) -> None:
             unknown += [f"{key}={o}" for o in options if not (CONFIGS / key / f"{o}.yaml").is_file()]
         elif key not in known_keys() and not key.startswith(("hydra.", "trainer.")):
             unknown.append(word)
-    assert not unknown
+    assert [word for word in unknown if word not in REPLACED] == []
 
 
 def test_the_readmes_table_lists_every_option() -> None:
