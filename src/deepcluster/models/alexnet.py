@@ -1,16 +1,25 @@
 """The paper's AlexNet, and the small one of "A Deep Dive into Deep Cluster" for 32x32 images. Next: vgg.py."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
-from torch import nn
-
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
+from deepcluster.models.stages import Convolution, PlainNetwork
 
-# Kernel size, stride and padding of conv1..conv5; original: alexnet.py, CFG['2012']. No groups, no LRN.
-CONVOLUTIONS = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))
-SMALL_PADDING = (2, 2, 1, 1, 1)  # the Deep Dive's; all its convolutions are 3x3 with stride 1
+# original: alexnet.py, CFG['2012']. No groups, no LRN.
+CONVOLUTIONS = (
+    Convolution(11, stride=4, padding=2, pool=(3, 2)),
+    Convolution(5, padding=2, pool=(3, 2)),
+    Convolution(3, padding=1),
+    Convolution(3, padding=1),
+    Convolution(3, padding=1, pool=(3, 2)),
+)
+SMALL_CONVOLUTIONS = (  # the Deep Dive's
+    Convolution(3, padding=2, pool=(2, 2)),
+    Convolution(3, padding=2, pool=(2, 2)),
+    Convolution(3, padding=1),
+    Convolution(3, padding=1),
+    Convolution(3, padding=1, pool=(3, 2)),
+)
 
 
 class AlexNet(PlainNetwork):
@@ -42,29 +51,17 @@ class AlexNet(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("AlexNet", channels, 5, dropout, hidden=hidden, feature_dim=feature_dim)
-        first = 2 if sobel else in_channels
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        n_in = first
-        for number, (n_out, (kernel, stride, padding)) in enumerate(zip(channels, CONVOLUTIONS, strict=True), start=1):
-            layers[f"conv{number}"] = conv_stage(
-                n_in, n_out, kernel, stride=stride, padding=padding, batch_norm=batch_norm
-            )
-            if number in (1, 2, 5):
-                layers[f"pool{number}"] = nn.MaxPool2d(3, stride=2)
-            n_in = n_out
-
-        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
-            return OrderedDict(
-                drop6=nn.Dropout(dropout),
-                fc6=nn.Linear(n_flat, hidden),
-                relu6=nn.ReLU(inplace=True),
-                drop7=nn.Dropout(dropout),
-                fc7=nn.Linear(hidden, feature_dim),
-            )
-
         super().__init__(
-            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
+            CONVOLUTIONS,
+            neck=("drop6", "fc6", "relu6", "drop7", "fc7"),
+            channels=channels,
+            hidden=hidden,
+            feature_dim=feature_dim,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=sobel,
         )
         he_fan_out(self)
 
@@ -96,29 +93,16 @@ class SmallAlexNet(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("SmallAlexNet", channels, 5, dropout, hidden=hidden, feature_dim=feature_dim)
-        first = 2 if sobel else in_channels
-        widths = [first, *channels]
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, padding in enumerate(SMALL_PADDING, start=1):
-            layers[f"conv{number}"] = conv_stage(
-                widths[number - 1], widths[number], 3, padding=padding, batch_norm=batch_norm
-            )
-            if number in (1, 2):
-                layers[f"pool{number}"] = nn.MaxPool2d(2)
-            elif number == 5:
-                layers["pool5"] = nn.MaxPool2d(3, stride=2)
-
-        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
-            return OrderedDict(
-                drop1=nn.Dropout(dropout),
-                fc1=nn.Linear(n_flat, hidden),
-                relu1=nn.ReLU(inplace=True),
-                drop2=nn.Dropout(dropout),
-                fc2=nn.Linear(hidden, feature_dim),
-            )
-
         super().__init__(
-            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
+            SMALL_CONVOLUTIONS,
+            neck=("drop1", "fc1", "relu1", "drop2", "fc2"),
+            channels=channels,
+            hidden=hidden,
+            feature_dim=feature_dim,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=sobel,
         )
         he_fan_out(self)

@@ -1,12 +1,11 @@
 """LeNet-5 for small grey images, as in "A Deep Dive into Deep Cluster". Next: alexnet.py, the larger one."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
-from torch import nn
-
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
+from deepcluster.models.stages import Convolution, PlainNetwork
+
+CONVOLUTIONS = (Convolution(5, pool=(2, 2)), Convolution(5, pool=(2, 2)))
 
 
 class LeNet5(PlainNetwork):
@@ -34,24 +33,16 @@ class LeNet5(PlainNetwork):
         feature_dim: int = 84,
         sobel: bool = False,
     ) -> None:
-        check_widths("LeNet5", channels, 2, hidden=hidden, feature_dim=feature_dim)
-        first = 2 if sobel else in_channels
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv1=conv_stage(first, channels[0], 5, batch_norm=batch_norm),
-            pool1=nn.MaxPool2d(2),
-            conv2=conv_stage(channels[0], channels[1], 5, batch_norm=batch_norm),
-            pool2=nn.MaxPool2d(2),
-        )
-
-        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
-            return OrderedDict(
-                fc1=nn.Linear(n_flat, hidden),
-                relu1=nn.ReLU(inplace=True),
-                fc2=nn.Linear(hidden, feature_dim),
-            )
-
         super().__init__(
-            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
+            CONVOLUTIONS,
+            neck=("fc1", "relu1", "fc2"),
+            channels=channels,
+            hidden=hidden,
+            feature_dim=feature_dim,
+            batch_norm=batch_norm,
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=sobel,
         )
         # Only the convolutions: with the 2018 law for fc1, fc2 (std 0.01, made for 4096 units) features are
         # 16 times smaller, and at the paper's lr 0.1, momentum 0.1, K = 20 the loss stays near ln K for 4

@@ -1,77 +1,100 @@
-"""What AlexNet, VGG and LeNet share: convolution stages, then linear layers. Next: lenet.py, alexnet.py, vgg.py."""
+"""What LeNet, AlexNet and VGG share: convolutions, then two linear layers. Next: lenet.py, alexnet.py, vgg.py."""
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import nn
 
 from deepcluster.models.backbone import Backbone, map_shape
 
 
+class Convolution(NamedTuple):
+    """One convolution of a table: its kernel, and the max pooling behind it, given as (kernel, stride)."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: tuple[int, int] | None = None
+
+
 class PlainNetwork(Backbone):
-    """Stages and poolings in a row, whose last maps go flattened through linear layers.
+    """Convolutions in a row, whose last maps go flattened through two linear layers.
 
     Args:
-        layers: by name; those named conv1, conv2 ... are the stages.
-        neck: makes the layers after the maps, for the number of values in the flattened maps of one image.
-        feature_dim: features D that the neck gives.
+        convolutions: the network's table; their stages are called conv1, conv2 ..., their poolings pool1, pool2 ...
+        neck: names of the layers after the maps, in order: drop* (dropout), fc* (linear), relu* (ReLU).
+        channels: filters of each convolution.
+        hidden: units of the first linear layer.
+        feature_dim: features D, units of the second linear layer.
+        dropout: share of the units that each dropout layer drops.
+        batch_norm: BatchNorm after each convolution.
         in_channels: channels of the images, before Sobel.
         image_size: height and width of the images.
-        sobel: put Sobel in front; the first layer then takes 2 channels.
+        sobel: put Sobel in front; the first convolution then takes 2 channels.
 
     Raises:
-        ValueError: if the images are too small for the layers.
+        ValueError: if a value is impossible, or the images are too small for the convolutions.
     """
 
     def __init__(
         self,
-        layers: "OrderedDict[str, nn.Module]",
-        neck: Callable[[int], "OrderedDict[str, nn.Module]"],
+        convolutions: Sequence[Convolution],
+        neck: Sequence[str],
         *,
+        channels: Sequence[int],
+        hidden: int,
         feature_dim: int,
+        dropout: float = 0.0,
+        batch_norm: bool,
         in_channels: int,
         image_size: int,
         sobel: bool,
     ) -> None:
-        features = nn.Sequential(layers)
-        n_flat = math.prod(map_shape(features, 2 if sobel else in_channels, image_size))
+        _check_widths(type(self).__name__, channels, len(convolutions), dropout, hidden=hidden, feature_dim=feature_dim)
+        n_in = first_channels = 2 if sobel else in_channels
+        maps: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, (n_out, convolution) in enumerate(zip(channels, convolutions, strict=True), start=1):
+            maps[f"conv{number}"] = _conv_stage(n_in, n_out, convolution, batch_norm=batch_norm)
+            if convolution.pool is not None:
+                maps[f"pool{number}"] = nn.MaxPool2d(*convolution.pool)
+            n_in = n_out
+        features = nn.Sequential(maps)
+        n_flat = math.prod(map_shape(features, first_channels, image_size))
+        linear = iter([(n_flat, hidden), (hidden, feature_dim)])
+        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        for name in neck:
+            if name.startswith("fc"):
+                layers[name] = nn.Linear(*next(linear))
+            else:
+                layers[name] = nn.Dropout(dropout) if name.startswith("drop") else nn.ReLU(inplace=True)
         super().__init__(
             features=features,
-            neck=nn.Sequential(OrderedDict(flatten=nn.Flatten(), **neck(n_flat))),
+            neck=nn.Sequential(layers),
             feature_dim=feature_dim,
-            stages=[name for name in layers if name.startswith("conv")],
+            stages=[name for name in maps if name.startswith("conv")],
             in_channels=in_channels,
             image_size=image_size,
             sobel=sobel,
         )
 
 
-def conv_stage(
-    n_in: int, n_out: int, kernel_size: int, *, stride: int = 1, padding: int = 0, batch_norm: bool
-) -> nn.Sequential:
+def _conv_stage(n_in: int, n_out: int, convolution: Convolution, *, batch_norm: bool) -> nn.Sequential:
     """Convolution with bias, BatchNorm (optional), ReLU in place; a stage that can be tapped after its ReLU."""
     # In front of BatchNorm a bias changes nothing; the original's convolutions have one all the same.
-    layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, kernel_size, stride=stride, padding=padding)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(n_in, n_out, convolution.kernel, stride=convolution.stride, padding=convolution.padding)
+    ]
     if batch_norm:
         layers.append(nn.BatchNorm2d(n_out))
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
-def check_widths(
-    network: str,
-    channels: Sequence[int],
-    n_convolutions: int,
-    dropout: float = 0.0,
-    *,
-    hidden: int,
-    feature_dim: int,
+def _check_widths(
+    network: str, channels: Sequence[int], n_convolutions: int, dropout: float, *, hidden: int, feature_dim: int
 ) -> None:
-    """Refuse another number of convolutions than the network has, layers without units, and a dropout of everything.
-
-    Raises:
-        ValueError: naming the key, its value and what would be right.
-    """
+    """Refuse a wrong number of convolutions, a layer without units, and a dropout of everything."""
     if len(channels) != n_convolutions or min(channels) < 1:
         raise ValueError(
             f"arch.channels must name {n_convolutions} convolutions for {network}, each with at least 1 filter, "

@@ -1,14 +1,14 @@
 """The paper's VGG-16. Next: resnet.py, timm_model.py."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
-from torch import nn
-
 from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import PlainNetwork, check_widths, conv_stage
+from deepcluster.models.stages import Convolution, PlainNetwork
 
-POOLED = (2, 4, 7, 10, 13)  # convolutions that a pooling follows; original: vgg16.py, cfg
+# original: vgg16.py, cfg. A pooling follows five of the thirteen convolutions.
+CONVOLUTIONS = tuple(
+    Convolution(3, padding=1, pool=(2, 2) if number in (2, 4, 7, 10, 13) else None) for number in range(1, 14)
+)
 
 
 class VGG16(PlainNetwork):
@@ -39,26 +39,16 @@ class VGG16(PlainNetwork):
         batch_norm: bool = True,
         sobel: bool = True,
     ) -> None:
-        check_widths("VGG16", channels, 13, dropout, hidden=hidden, feature_dim=feature_dim)
-        first = 2 if sobel else in_channels
-        widths = [first, *channels]
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number in range(1, 14):
-            layers[f"conv{number}"] = conv_stage(
-                widths[number - 1], widths[number], 3, padding=1, batch_norm=batch_norm
-            )
-            if number in POOLED:
-                layers[f"pool{number}"] = nn.MaxPool2d(2)
-
-        def neck(n_flat: int) -> OrderedDict[str, nn.Module]:
-            return OrderedDict(
-                fc6=nn.Linear(n_flat, hidden),
-                relu6=nn.ReLU(inplace=True),
-                drop6=nn.Dropout(dropout),
-                fc7=nn.Linear(hidden, feature_dim),
-            )
-
         super().__init__(
-            layers, neck, feature_dim=feature_dim, in_channels=in_channels, image_size=image_size, sobel=sobel
+            CONVOLUTIONS,
+            neck=("fc6", "relu6", "drop6", "fc7"),
+            channels=channels,
+            hidden=hidden,
+            feature_dim=feature_dim,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            in_channels=in_channels,
+            image_size=image_size,
+            sobel=sobel,
         )
         he_fan_out(self)
