@@ -213,12 +213,11 @@ def test_means_lose_no_digits_to_the_number_of_images() -> None:
     torch.testing.assert_close(means[0], features.double().mean(0).float(), atol=0, rtol=1e-7)
 
 
-def test_an_update_takes_means_and_fills_what_is_empty() -> None:
+def test_means_of_an_empty_cluster_are_0_until_it_is_filled() -> None:
     features, labels = torch.tensor([[1.0, 4.0], [3.0, 8.0], [9.0, 0.0]]), torch.tensor([0, 0, 2])
-    means = torch.tensor([[2.0, 6.0], [0.0, 0.0], [9.0, 0.0]])
-    updated = kmeans_torch.update(features, labels, torch.zeros(3, 2))
-    assert torch.equal(updated, kmeans_torch.split_into_empty(means, torch.tensor([2, 0, 1])))
-    assert updated[1].tolist() == pytest.approx([2.0, 6.0], rel=0.002)
+    means, sizes = kmeans_torch.means(features, labels, 3)
+    assert means.tolist() == [[2.0, 6.0], [0.0, 0.0], [9.0, 0.0]] and sizes.tolist() == [2, 0, 1]
+    assert kmeans_torch.split_into_empty(means, sizes)[1].tolist() == pytest.approx([2.0, 6.0], rel=0.002)
 
 
 def test_an_empty_cluster_takes_half_of_the_largest_in_the_iterations() -> None:

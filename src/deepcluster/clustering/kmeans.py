@@ -1,4 +1,4 @@
-"""Settings of k-means. Next: kmeans_fit.py clusters reduced features (N, P) by them. They are read without torch."""
+"""Settings of k-means, read without importing torch. Next: kmeans_fit.py clusters reduced features (N, P)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from deepcluster.clustering.assignment import Assignment
     from deepcluster.clustering.ranks import Ranks
 
-# Where shares pay: below, an iteration takes a tenth of a second on one core, and a sum over processes about a
-# hundredth. By facts and the same for any number of processes, so that 2 and 4 do the same sums.
+# From here on several processes cluster together. Below, an iteration takes a tenth of a second on one core, and a sum
+# over processes about a hundredth. The number of processes has no part in it, so that 2 and 4 give the same clusters.
 SHARED_FROM_PRODUCTS = 2e9  # N x K x P
 SHARED_FROM_BYTES = 2**28  # of the reduced features, which one process would have to hold
 
@@ -33,12 +33,12 @@ class KMeans(Clustering):
         n_iter: Lloyd iterations per reassignment.
         n_redo: runs from different starts; the best objective is kept.
         spherical: keep the centroids on the unit sphere.
-        max_points_per_centroid: iterate on at most k times so many images, chosen by the seed; null: on all.
-        empty: what becomes of clusters that no image is nearest to: "repair" gives them half of the largest,
-            "squeeze" leaves them out, as the 2018 code: the head keeps their outputs, which no image ever has.
+        max_points_per_centroid: iterate on at most this number times k images, chosen by the seed; null: on all.
+        empty: what becomes of a cluster that is no image's nearest: "repair" gives it half of the largest cluster;
+            "squeeze" leaves it out, as the 2018 code does: the head keeps its output, which is no image's label.
         backend: auto, faiss or torch; see :func:`choose_backend`.
-        parallel: with several processes: "gather" clusters on the first, "shares" on all, each with its share of the
-            images; auto goes by size. Equal up to the order in which floats are added.
+        parallel: with several processes: "gather" clusters on the first one, "shares" on all, each with its share of
+            the images; auto decides by size. The results differ only by the order in which floats are added.
     """
 
     kind: str = "kmeans"
@@ -95,11 +95,7 @@ class KMeans(Clustering):
 
         The same features, seed, backend and device give the same assignment.
         """
-        from deepcluster.clustering import kmeans_fit
-
-        self.check(len(features))
-        engine, _ = choose_backend(self.backend, device)
-        return kmeans_fit.fit(features, **self._values(), engine=engine, seed=seed, device=device, progress=progress)
+        return self._fit(features, n_images=len(features), ranks=None, seed=seed, device=device, progress=progress)
 
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
         if self.parallel != "auto":
@@ -121,15 +117,25 @@ class KMeans(Clustering):
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> Assignment:
+        return self._fit(rows, n_images=n_images, ranks=ranks, seed=seed, device=device, progress=progress)
+
+    def _fit(
+        self, rows: Tensor, *, n_images: int, ranks: Ranks | None, device: torch.device | str, **options: Any
+    ) -> Assignment:
         from deepcluster.clustering import kmeans_fit
 
         self.check(n_images)
-        engine, _ = choose_backend(self.backend, device)
-        return kmeans_fit.fit_share(
-            rows, n_images, ranks, **self._values(), engine=engine, seed=seed, device=device, progress=progress
+        return kmeans_fit.fit(
+            rows,
+            n_images=n_images,
+            ranks=ranks,
+            k=self.k,
+            n_iter=self.n_iter,
+            n_redo=self.n_redo,
+            spherical=self.spherical,
+            max_points_per_centroid=self.max_points_per_centroid,
+            empty=self.empty,
+            engine=choose_backend(self.backend, device)[0],
+            device=device,
+            **options,
         )
-
-    def _values(self) -> dict[str, Any]:
-        """What decides the iterations and what becomes of empty clusters."""
-        names = ("k", "n_iter", "n_redo", "spherical", "max_points_per_centroid", "empty")
-        return {name: getattr(self, name) for name in names}

@@ -33,8 +33,10 @@ Progress = Callable[[int, int], None]
 
 @torch.no_grad()
 def fit(
-    features: Tensor,
+    rows: Tensor,
     *,
+    n_images: int,
+    ranks: Ranks | None,
     k: int,
     n_iter: int,
     n_redo: int,
@@ -46,68 +48,39 @@ def fit(
     device: torch.device | str,
     progress: Progress | None = None,
 ) -> Assignment:
-    """Cluster all features in this process; the settings are those of :class:`KMeans`.
+    """Cluster all images in this process, or together with others; the settings are those of :class:`KMeans`.
 
-    Beside the features it takes the memory of the images that are iterated on, in float32 (none if these are all
-    and stored so), of blocks, and of some 40 bytes an image.
+    Beside its rows a process needs memory for the images that are iterated on, in float32 (none if these are all of
+    them and stored in float32), for blocks, and about 40 bytes an image.
 
     Args:
-        features: (N, P) float32 or float16, reduced; perhaps mapped from a file.
+        rows: reduced features (n, P) float32 or float16, perhaps mapped from a file: of all images, or with `ranks`
+            those of the images ``[rank::G]``.
+        n_images: N, on all processes together.
+        ranks: what the G processes offer, each of which calls this; None: this process has all images.
         engine: "faiss" or "torch".
         device: where the products are taken.
         progress: called with (iterations done, iterations in all) after each.
 
     Returns:
-        An assignment on the CPU, without its reduction.
+        An assignment of all N images on the CPU, without its reduction; the same on every process.
 
     Raises:
         ValueError: if a feature is NaN or infinite.
     """
-    features, device = checked_features(features), engine_device(engine, device)
-    features = _moved(features, device)
-    if engine == "faiss" and device.type == "cpu":
-        lloyd = partial(kmeans_faiss.lloyd, features, k)
-    else:
-        lloyd = partial(kmeans_shares.lloyd, Share(features, len(features), Ranks(), device), k, engine=engine)
-    iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
-
-    def assign(centroids: Tensor) -> Assignment:
-        return _assign(features, centroids, empty=empty, spherical=spherical)
-
-    return _best(iterate, assign, n_iter, n_redo, seed, progress)
-
-
-@torch.no_grad()
-def fit_share(
-    rows: Tensor,
-    n_images: int,
-    ranks: Ranks,
-    *,
-    k: int,
-    n_iter: int,
-    n_redo: int,
-    spherical: bool,
-    max_points_per_centroid: int | None,
-    empty: str,
-    engine: str,
-    seed: int,
-    device: torch.device | str,
-    progress: Progress | None = None,
-) -> Assignment:
-    """:func:`fit` by several processes, each with its rows ``[rank::G]`` of the N images; all get the assignment."""
     device = engine_device(engine, device)
-    share = Share(_moved(rows.detach(), device), n_images, ranks, device)
-    share.check()
-    iterate = partial(
-        kmeans_shares.lloyd,
-        share,
-        k,
-        engine=engine,
-        n_iter=n_iter,
-        spherical=spherical,
-        max_points_per_centroid=max_points_per_centroid,
-    )
-    assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical)
+    rows = _moved(checked_features(rows) if ranks is None else rows.detach(), device)
+    share = Share(rows, n_images, ranks or Ranks(), device)
+    if ranks is None:
+        assign = partial(_assign, rows, empty=empty, spherical=spherical)
+    else:
+        share.check()
+        assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical)
+    if ranks is None and engine == "faiss" and device.type == "cpu":
+        lloyd = partial(kmeans_faiss.lloyd, rows, k)
+    else:
+        lloyd = partial(kmeans_shares.lloyd, share, k, engine=engine)
+    iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
     return _best(iterate, assign, n_iter, n_redo, seed, progress)
 
 
@@ -127,11 +100,11 @@ def _best(
 
     starts = range(n_redo)
     assignments = (assign(iterate(seed=seed + r * REDO_SEED_STEP, progress=partial(advance, r))) for r in starts)
-    return min(assignments, key=lambda assignment: assignment.objective)  # of equal ones the first
+    return min(assignments, key=lambda assignment: assignment.objective)  # the first of equal ones
 
 
 def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
-    """All images to their nearest centroid, empty clusters seen to, objective of what came out."""
+    """Assign each image to its nearest centroid, then repair or squeeze out the clusters that are empty."""
     labels = nearest_centroid(features, centroids)
     n_repaired = n_squeezed = 0
     if empty == "squeeze":
@@ -151,7 +124,7 @@ def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool)
 
 
 def _moved(features: Tensor, device: torch.device) -> Tensor:
-    """On the device if there is room, else where they are, from where blocks go there: the same comes out."""
+    """The features on the device if it has room; else as they are, and blocks of them are moved one at a time."""
     is_there = features.device.type == device.type and device.index in (None, features.device.index)
     if is_there or has_room(device, features.nbytes, DEVICE_SHARE):
         return features.to(device)

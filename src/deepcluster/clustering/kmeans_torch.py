@@ -1,6 +1,6 @@
-"""What Lloyd iterations draw, add up and split in torch: for devices that faiss does not serve, and to check it.
+"""Steps of k-means in torch: draw the start, take means, fill empty clusters. kmeans_shares.py iterates them.
 
-kmeans_shares.py iterates. Next: kmeans_fit.py.
+For devices that faiss does not serve, and to check faiss against. Next: kmeans_fit.py.
 """
 
 import torch
@@ -14,8 +14,10 @@ NOISE = 0.1  # standard deviation of the start in the code of Coates, Ng and Lee
 
 
 def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:
-    """The images that k-means starts from (K,), and those that it iterates on (None: all)."""
-    # Drawn on the CPU, so that the start is the same on every device.
+    """The images that k-means starts from (K,), and those that it iterates on (None: all).
+
+    They are drawn on the CPU, so that the start is the same on every device.
+    """
     order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
     if max_points_per_centroid is not None and n_images > k * max_points_per_centroid:
         return order[:k], order[: k * max_points_per_centroid]
@@ -26,8 +28,8 @@ def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) 
 def lloyd_from_noise(features: Tensor, k: int, *, n_iter: int, seed: int, spherical: bool = False) -> Tensor:
     """Centroids (K, P) that start as small normal noise around 0, for whitened patches (Coates, Ng and Lee 2011).
 
-    A patch far from all others does not become a centroid by being drawn at the start. A cluster that is empty has
-    its centroid at 0 until it is the nearest of some, as in their code.
+    So no outlier becomes a centroid by being drawn at the start. An empty cluster's centroid is 0 until an image
+    is nearest to it, as in their code.
     """
     centroids = NOISE * torch.randn(k, features.shape[1], generator=torch.Generator().manual_seed(seed))
     centroids = centroids.to(features.device)
@@ -38,24 +40,18 @@ def lloyd_from_noise(features: Tensor, k: int, *, n_iter: int, seed: int, spheri
     return normalize(centroids, dim=1) if spherical else centroids
 
 
-@torch.no_grad()
-def update(features: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
-    """The mean of every cluster's members (K, P); empty clusters take half of a populated one."""
-    return split_into_empty(*means(features, labels, len(centroids), centroids.device))
+def means(features: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The mean of each cluster's members (K, P), 0 for an empty cluster, and the clusters' sizes (K,).
 
-
-def means(features: Tensor, labels: Tensor, k: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """The mean of every cluster's members (K, P), 0 of an empty one, and the clusters' sizes (K,).
-
-    Sums are float64 (where there is one): on GPUs the order of additions varies from run to run, and float64
-    rounds that away. They are taken, and given back, on `device` (None: where the features are).
+    Sums are float64 (float32 on mps): on GPUs the order of additions varies from run to run, and float64 rounds
+    that away.
     """
-    device = features.device if device is None else device
+    device = features.device
     dtype = sum_dtype(device)
     sums = torch.zeros((k, features.shape[1]), dtype=dtype, device=device)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        sums.index_add_(0, labels[block].to(device), features[block].to(device).to(dtype))
+        sums.index_add_(0, labels[block].to(device), features[block].to(dtype))
     sizes = torch.bincount(labels, minlength=k).to(device)
     return (sums / sizes.clamp_min(1)[:, None]).float(), sizes
 
@@ -63,8 +59,8 @@ def means(features: Tensor, labels: Tensor, k: int, device: torch.device | None 
 def split_into_empty(centroids: Tensor, sizes: Tensor) -> Tensor:
     """Every empty cluster becomes a copy of the largest, both perturbed by 1/1024 in opposite directions.
 
-    As faiss does it, except that faiss draws the cluster to split at random, by size. The copies share the
-    images, so each counts half of them afterwards.
+    faiss does the same, but draws the cluster to split at random, by size. The two copies will share the images,
+    so each counts half of them afterwards.
     """
     empty = torch.nonzero(sizes == 0).flatten().tolist()
     if not empty:

@@ -1,6 +1,7 @@
 """Reduced features (N, P) -> Assignment by power iteration clustering, which finds the number of clusters itself.
 
-neighbours.py finds the graph, pic_graph.py its clusters.
+neighbours.py finds the graph, pic_graph.py its clusters. Where there are more than the head has room for, the smallest
+are merged into their nearest others.
 """
 
 import math
@@ -10,8 +11,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering import kmeans_torch, pic_graph
-from deepcluster.clustering.assignment import Assignment, squared_distance
-from deepcluster.clustering.merge import merge_smallest
+from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance
 from deepcluster.clustering.neighbours import Floats, Indices
 
 
@@ -33,15 +33,15 @@ def cluster(
     Args:
         features: (N, P) float32, on the CPU.
         neighbours, squared_distances: (N, n).
-        max_k: the most clusters; the smallest beyond are merged into others.
+        max_k: the most clusters; see :func:`merge_smallest`.
 
     Returns:
-        An assignment on the CPU, without its reduction. Its centroids are the clusters' means, so that new images
-        have a nearest one; an image's own cluster need not be that of the nearest. Its objective is as in k-means;
-        the 2018 code returned 0.
+        An assignment on the CPU, without its reduction. Its centroids are the clusters' means, by which new images
+        are assigned; an image of the graph may be nearer to another cluster's mean than to its own. The objective is
+        k-means'; the 2018 code returned 0.
 
     Raises:
-        ValueError: if all weights vanish.
+        ValueError: if all weights are 0.
     """
     dtype = np.float32 if arithmetic == "float32" else np.float64
     graph = pic_graph.adjacency(neighbours, squared_distances, sigma, dtype)
@@ -65,6 +65,28 @@ def cluster(
     )
 
 
+@torch.no_grad()
+def merge_smallest(labels: Tensor, centroids: Tensor, max_k: int) -> tuple[Tensor, int]:
+    """Keep the max_k largest clusters (among equals the lower label); each of the others joins its nearest kept one.
+
+    Args:
+        labels: (N,) int64 in 0..K-1.
+        centroids: (K, P).
+
+    Returns:
+        The labels in 0..max_k-1, kept clusters in their old order, and how many clusters were merged into others.
+    """
+    k = len(centroids)
+    if k <= max_k:
+        return labels, 0
+    order = torch.argsort(torch.bincount(labels, minlength=k), descending=True, stable=True)
+    kept, surplus = order[:max_k].sort().values, order[max_k:]
+    new = torch.empty(k, dtype=torch.int64)
+    new[kept] = torch.arange(max_k)
+    new[surplus] = nearest_centroid(centroids[surplus], centroids[kept])
+    return new[labels], k - max_k
+
+
 def _means(features: Tensor, labels: Tensor) -> Tensor:
-    """The mean of each cluster (K, P); every one has members."""
-    return kmeans_torch.update(features, labels, features.new_zeros(int(labels.max()) + 1, features.shape[1]))
+    """The mean of each cluster (K, P); every cluster has members."""
+    return kmeans_torch.means(features, labels, int(labels.max()) + 1)[0]

@@ -1,6 +1,6 @@
 import torch
 
-from deepcluster.clustering.merge import merge_smallest
+from deepcluster.clustering.pic_fit import merge_smallest
 
 
 def test_the_smallest_clusters_join_their_nearest_and_the_rest_keep_their_order() -> None:
