@@ -37,7 +37,10 @@ class Command:
 def commands(files: Iterable[Path]) -> list[Command]:
     """Each command in indented lines and in `...`, once, in the order of the files."""
     met = [Command(str(file.relative_to(REPOSITORY)), text) for file in files for text in _texts(file.read_text())]
-    return list({command.text: command for command in reversed(met)}.values())[::-1]
+    first: dict[str, Command] = {}
+    for command in met:
+        first.setdefault(command.text, command)
+    return list(first.values())
 
 
 def snippets(file: Path) -> list[str]:
