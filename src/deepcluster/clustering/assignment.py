@@ -1,4 +1,4 @@
-"""The clustering's only result: a pseudo-label for every image. Next: history.py keeps it on disk."""
+"""The only result of a clustering: a pseudo-label for every image. Next: history.py writes it to disk."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from deepcluster.clustering.pca import FittedReduction
 from deepcluster.system.processor import float32_products, rows_per_block
 
 SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
-SCORES_PER_GPU_BLOCK = 2**27  # 512 MB there: few large products
-NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows, a limit that counts where centroids are few
+SCORES_PER_GPU_BLOCK = 2**27  # 512 MB: a GPU is fastest with few large products
+NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows: the tighter limit where centroids are few
 ROWS_PER_BLOCK = 16_384
-DTYPES = (torch.float32, torch.float16)  # that features may be stored in; they are computed with in float32
+STORED_DTYPES = (torch.float32, torch.float16)  # of features; computations are in float32
 
 
 @dataclass(kw_only=True)
@@ -27,10 +27,10 @@ class Assignment:
         objective: sum over the images of the squared distance, in the reduced space, to the centroid that the
             image is assigned to.
         centroids: (K, P) float32.
-        reduction: what brings features (B, D) into the centroids' space; None if they live there.
-        n_repaired: clusters that ended empty and took half of another.
-        n_squeezed: clusters that ended empty and are not among the K.
-        n_merged: clusters beyond those there is room for, which were merged into others.
+        reduction: brings features (B, D) into the centroids' space (B, P); None if they are in it already.
+        n_repaired: clusters that ended empty and were given half of another.
+        n_squeezed: clusters that ended empty and were left out; they are not among the K.
+        n_merged: clusters that the head has no room for and that were merged into others.
 
     Raises:
         ValueError: if labels are out of range, a cluster is empty or a centroid is not finite.
@@ -61,7 +61,7 @@ class Assignment:
 
     @property
     def n_outputs(self) -> int:
-        """Scores that a head gives: K, and one for each cluster that was squeezed out, which no image ever has.
+        """Outputs of a head: K, and one for each cluster that was squeezed out, which is no image's label.
 
         original: main.py, top_layer has len(images_lists) outputs, empty lists included.
         """
@@ -72,12 +72,12 @@ class Assignment:
         return torch.bincount(self.labels, minlength=self.k)
 
     def apply(self, features: Tensor) -> Tensor:
-        """The cluster of each new image: features (B, D) -> (B,) int64, on their device."""
+        """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device."""
         reduced = features if self.reduction is None else self.reduction.apply(features)
         return nearest_centroid(reduced, self.centroids.to(reduced.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only, so that torch.load(weights_only=True) reads it."""
+        """Tensors and plain values only, so that torch.load(weights_only=True) can read them."""
         return {
             "labels": self.labels.to(_smallest_integer(self.k)),
             "k": self.k,
@@ -100,8 +100,8 @@ class Assignment:
             centroids=state["centroids"],
             reduction=None if reduction is None else FittedReduction.from_state_dict(reduction),
             n_repaired=state["n_repaired"],
-            n_squeezed=state.get("n_squeezed", 0),  # absent before there was a choice
-            n_merged=state.get("n_merged", 0),  # files written before there was a clustering that merges
+            n_squeezed=state.get("n_squeezed", 0),  # older files lack it
+            n_merged=state.get("n_merged", 0),  # older files lack it
         )
 
 
@@ -109,8 +109,9 @@ class Assignment:
 def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     """The nearest centroid of each row, by squared distance: (N, P), (K, P) -> (N,) int64, where the rows are.
 
-    |x - c|^2 is smallest where x.c - |c|^2 / 2 is largest: one product per block. Blocks of rows are brought to the
-    centroids' device and to float32, so features may be float16, mapped from a file, or more than a GPU holds.
+    |x - c|^2 is smallest where x.c - |c|^2 / 2 is largest, which takes one matrix product per block. Each block of
+    rows is moved to the centroids' device in float32, so features may be float16, mapped from a file, or larger than
+    a GPU's memory.
     """
     offset = -0.5 * centroids.square().sum(dim=1)
     block = rows_per_block(len(centroids), centroids.device, on_cpu=SCORES_PER_BLOCK, on_gpu=SCORES_PER_GPU_BLOCK)
@@ -121,14 +122,14 @@ def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
             scores = torch.addmm(
                 offset, read_rows(features, slice(start, start + block), centroids.device), centroids.T
             )
-            # torch.max, not argmax: the same index, up to twice as fast
+            # torch.max gives the same index as argmax and is up to twice as fast
             labels[start : start + block] = torch.max(scores, dim=1).indices
     return labels
 
 
 @torch.no_grad()
 def squared_distance(features: Tensor, labels: Tensor, centroids: Tensor) -> float:
-    """The objective: sum over the images of |x - centroid of its label|^2, summed in float64."""
+    """The objective: the sum over the images of |x - centroid of its label|^2, added up in float64."""
     total, device = 0.0, centroids.device
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
@@ -138,34 +139,34 @@ def squared_distance(features: Tensor, labels: Tensor, centroids: Tensor) -> flo
 
 
 def read_rows(features: Tensor, which: slice | Tensor, device: torch.device) -> Tensor:
-    """These rows in float32 on the device: how a block of stored features becomes numbers to compute with."""
+    """Rows of stored features, float32 on the device, to compute with."""
     return features[which].to(device, torch.float32)
 
 
 def checked_features(features: Tensor) -> Tensor:
-    """Features (N, P) as clusterings work on them: float32 or float16, contiguous, without a gradient.
+    """Features (N, P) as clusterings take them: float32 or float16, contiguous, without a gradient.
 
-    What is so already is not copied, so that features as large as the memory can be clustered.
+    Features that are like this already are not copied, so that they may take most of the memory.
 
     Raises:
-        ValueError: if they are no matrix, or one is NaN or infinite.
+        ValueError: if they are not a matrix, or a value is NaN or infinite.
     """
     if features.ndim != 2:
         raise ValueError(f"features must have shape (N, P), got {tuple(features.shape)}")
     features = features.detach()
-    features = (features if features.dtype in DTYPES else features.float()).contiguous()
+    features = (features if features.dtype in STORED_DTYPES else features.float()).contiguous()
     check_finite(features)
     return features
 
 
 def engine_device(engine: str, device: torch.device | str) -> torch.device:
-    """Where the engine ("faiss" or "torch") computes: faiss serves CPUs and CUDA only."""
+    """Where the engine ("faiss" or "torch") computes: faiss runs on CPUs and CUDA only."""
     device = torch.device(device)
     return torch.device("cpu") if engine == "faiss" and device.type != "cuda" else device
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """What long sums are taken in: float64, except on mps, which has none."""
+    """The type for long sums: float64, but float32 on mps, which has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 

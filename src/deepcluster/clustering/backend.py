@@ -1,4 +1,4 @@
-"""Which engine clusters, faiss or torch, and why. Chosen from facts, never from timings: always the same."""
+"""Whether faiss or torch clusters, and why. Never decided by timing, so the same machine always gives the same."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:
         device: where products are taken.
 
     Raises:
-        ValueError: if faiss is asked for where it cannot work.
+        ValueError: if backend is faiss and it cannot run here.
     """
-    kind = str(device).partition(":")[0]  # torch is not needed for it
+    kind = str(device).partition(":")[0]  # not torch.device: torch is slow to import
     has_faiss = importlib.util.find_spec("faiss") is not None
     if backend == "torch":
         return "torch", "clustering.backend=torch"
@@ -35,12 +35,12 @@ def choose_backend(backend: str, device: torch.device | str) -> tuple[str, str]:
     if not has_faiss:
         return "torch", "faiss is not installed"
     if sys.platform == "darwin":
-        return "torch", "torch and faiss bring an OpenMP each on macOS, which crashes"
+        return "torch", "on macOS torch and faiss each bring their own OpenMP, which crashes"
     if kind == "cpu":
         return "faiss", "faiss is installed and the device is a CPU"
     if kind == "cuda":
         return "torch", "faster than faiss on a GPU"  # benchmarks/gpu_clustering.py
-    return "torch", f"faiss does not serve {kind}"
+    return "torch", f"faiss does not run on {kind}"
 
 
 def _faiss_sees_a_gpu() -> bool:

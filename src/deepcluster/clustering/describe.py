@@ -1,4 +1,4 @@
-"""An assignment in numbers: sizes, how it differs from the one before, how it fits labels, how evenly it is drawn."""
+"""An assignment in numbers, for the log. Next: metrics.py computes them."""
 
 from torch import Tensor
 
@@ -9,11 +9,16 @@ from deepcluster.clustering.assignment import Assignment
 def describe(
     assignment: Assignment, previous: Assignment | None, labels: Tensor | None, nmi_average: str = "arithmetic"
 ) -> dict[str, float]:
-    """What is logged of an assignment: its sizes, how it differs from the one before, how it fits true labels.
+    """Sizes of the clusters, how they differ from the previous assignment's, and how they fit true labels.
+
+    Args:
+        previous: the last assignment of the same images; None at the first one.
+        labels: true labels (N,), -1 where unknown; None without labels.
+        nmi_average: see :func:`metrics.nmi`.
 
     Returns:
-        Plain numbers by name; `nmi_previous` and `moved_share` only with a previous assignment, those against
-        labels only with labels.
+        Numbers by name. `nmi_previous` and `moved_share` are there only with a previous assignment, and
+        :func:`metrics.label_metrics` only with labels.
     """
     numbers: dict[str, float] = {
         "objective": assignment.objective,
@@ -34,7 +39,7 @@ def describe(
 
 
 def describe_draw(assignment: Assignment, indices: Tensor) -> dict[str, float]:
-    """How evenly the epoch that follows draws the clusters: what sampler.kind is about.
+    """How evenly the next epoch draws the clusters, which sampler.kind decides.
 
     Args:
         indices: (n,) the images that the epoch draws.

@@ -1,4 +1,4 @@
-"""faiss, loaded with care, and its exact index over torch tensors, on a CPU or a GPU. The only file that loads it."""
+"""How faiss is imported, and its exact index over torch tensors on a CPU or GPU. No other file imports faiss."""
 
 import importlib
 import os
@@ -14,7 +14,7 @@ GPU_SCRATCH_BYTES = 256 * 2**20  # faiss's default is 18 % of the GPU's memory, 
 
 
 def load_faiss() -> ModuleType:
-    """Import faiss, after torch and with advice to its OpenBLAS. Never in a forked worker, where it hangs."""
+    """Import faiss after torch, with the right kernels for its OpenBLAS. In a forked worker this would hang."""
     core = openblas_core(*vendor_and_flags())
     if core is None or "OPENBLAS_CORETYPE" in os.environ:
         import faiss
@@ -24,7 +24,7 @@ def load_faiss() -> ModuleType:
     try:
         import faiss
     finally:
-        del os.environ["OPENBLAS_CORETYPE"]  # it is advice for faiss's library, not for child processes
+        del os.environ["OPENBLAS_CORETYPE"]  # child processes load other libraries
     return faiss
 
 
@@ -34,11 +34,11 @@ def n_gpus() -> int:
 
 
 class FlatIndex:
-    """Exact search by squared distance. Tensors are read where they are: on a GPU nothing goes through the CPU.
+    """Exact search by squared distance. On a GPU, tensors stay there: nothing goes through the CPU.
 
     Args:
         dim: numbers P in a row.
-        device: where rows and queries are, and where is searched.
+        device: where rows and queries are, and where the search runs.
     """
 
     def __init__(self, dim: int, device: torch.device) -> None:

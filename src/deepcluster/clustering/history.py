@@ -1,6 +1,6 @@
 """Assignments on disk: one small file per reassignment, for comparing and plotting after the run.
 
-RUN/assignments/samples.jsonl.gz    who the images are, once
+RUN/assignments/samples.jsonl.gz    the images' identities, written once
 RUN/assignments/epoch_00003.npz     labels, k, objective, epoch
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = "assignments"  # in the run's folder
 SAMPLES = "samples.jsonl.gz"
-CUT = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # what damaged files raise
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # what damaged files raise
 
 
 @dataclass(kw_only=True)
@@ -34,12 +34,12 @@ class AssignmentHistory:
     """T assignments of the same N images, in the order of their epochs.
 
     Args:
-        samples: the images' identities, N of them.
-        names: "epoch_00003", "final", ...; T of them, as of all that follow.
-        epochs: the epoch that each was made for.
+        samples: N identities of images: file names, or indices.
+        names: T names: "epoch_00003", "final", ...
+        epochs: T numbers of the epochs that the assignments were made for.
         labels: (T, N) int64.
-        k: number of clusters.
-        objective: sum of squared distances.
+        k: T numbers of clusters.
+        objective: T sums of squared distances.
     """
 
     samples: list[str]
@@ -62,12 +62,12 @@ class AssignmentHistory:
 
 
 def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
-    """Write the images' identities; where they stand already, check that they are the same.
+    """Write the images' identities; if the file exists already, check that it holds the same.
 
-    Identities that are the plain indices "0", "1", ... are written as their number only.
+    Where the identities are the indices "0", "1", ..., only their number N is written.
 
     Raises:
-        ValueError: if other samples stand there (a resumed run must see the same images).
+        ValueError: if the file holds others (a resumed run must see the same images).
     """
     path = Path(folder) / SAMPLES
     if path.exists():
@@ -81,7 +81,7 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
 
 
 def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
-    """Whether these are the images that a run clustered, in its order; false if there is no list of them.
+    """Whether a run clustered these images in this order; false if it has no list of them.
 
     Raises:
         ValueError: if the run's list is damaged.
@@ -89,7 +89,7 @@ def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
     path = Path(run_folder) / FOLDER / SAMPLES
     if not path.is_file() or _n_samples(path) != len(samples):
         return False
-    return all(before == now for before, now in zip(_stored(path), samples, strict=True))
+    return all(stored == sample for stored, sample in zip(_stored_samples(path), samples, strict=True))
 
 
 def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:
@@ -107,11 +107,11 @@ def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assi
 
 
 def read_assignments(run_folder: str | Path, name: str | None = None) -> AssignmentHistory:
-    """Read a run's assignments, or the one of that name.
+    """Read a run's assignments, or one of them.
 
     Args:
         run_folder: the run's folder, or its assignments folder.
-        name: "epoch_00003", "final", ...; all by default.
+        name: "epoch_00003", "final", ...; None: all.
 
     Raises:
         FileNotFoundError: if the folder, its samples or the name do not exist.
@@ -124,15 +124,15 @@ def read_assignments(run_folder: str | Path, name: str | None = None) -> Assignm
         folder = folder / FOLDER
     if not (folder / SAMPLES).exists():
         raise FileNotFoundError(f"no assignments in {folder}: {SAMPLES} is missing; give the folder of a run")
-    samples = _read_samples(folder / SAMPLES)
+    samples = list(_stored_samples(folder / SAMPLES))
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise FileNotFoundError(f"no assignments in {folder} yet")
     if name is not None:
-        there = ", ".join(path.stem for path in paths)
+        names = ", ".join(path.stem for path in paths)
         paths = [path for path in paths if path.stem == name]
         if not paths:
-            raise FileNotFoundError(f"no assignment named {name} in {folder}; there are {there}")
+            raise FileNotFoundError(f"no assignment named {name} in {folder}; there are {names}")
     assignments = [(path.stem, _read_assignment(path, len(samples))) for path in paths]
     # "final" repeats the last epoch's number and comes after it
     assignments.sort(key=lambda item: (item[1]["epoch"], item[0] == "final", item[0]))
@@ -146,21 +146,17 @@ def read_assignments(run_folder: str | Path, name: str | None = None) -> Assignm
     )
 
 
-def _read_samples(path: Path) -> list[str]:
-    return list(_stored(path))
-
-
 def _n_samples(path: Path) -> int:
-    """How many there are, by the first line."""
+    """The number of samples, which the first line tells."""
     try:
         with gzip.open(path, "rb") as lines:
             return int(json.loads(lines.readline())["n"])
-    except CUT as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is cut or damaged ({error})") from error
 
 
-def _stored(path: Path) -> Iterator[str]:
-    """The identities, one after the other: a list of millions would take much more memory than the file."""
+def _stored_samples(path: Path) -> Iterator[str]:
+    """The identities one by one: a list of millions would take much more memory than the file."""
     try:
         with gzip.open(path, "rb") as lines:
             header = json.loads(lines.readline())
@@ -173,7 +169,7 @@ def _stored(path: Path) -> Iterator[str]:
                 n_read += 1
             if n_read != header["n"]:
                 raise ValueError(f"{n_read} samples of {header['n']}")
-    except CUT as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is cut or damaged ({error})") from error
 
 
@@ -182,7 +178,7 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             labels, k = file["labels"].astype(np.int64), int(file["k"])
             objective, epoch = float(file["objective"]), int(file["epoch"])
-    except CUT as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is cut or damaged ({error}); delete it to read the others") from error
     if labels.shape != (n_samples,):
         raise ValueError(f"{path} labels {len(labels)} images, {SAMPLES} beside it lists {n_samples}")
@@ -190,7 +186,7 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
 
 
 def _check_same(path: Path, now: Sequence[str]) -> None:
-    for index, (old, new) in enumerate(zip(_stored(path), now, strict=False)):
+    for index, (old, new) in enumerate(zip(_stored_samples(path), now, strict=False)):
         if old != new:
             raise ValueError(
                 f"the images are not those of {path}: number {index} was {old!r} and is {new!r}; "

@@ -1,6 +1,6 @@
 """Lloyd iterations by faiss on the CPU, and its random draws. Next: kmeans_fit.py assigns the images.
 
-On a GPU kmeans_shares.py iterates, with faiss's search, start and splits.
+On a GPU, kmeans_shares.py iterates with faiss's search and with the draws and splits below.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ def lloyd(
 ) -> Tensor:
     """Centroids (K, P), float32, after n_iter iterations on features (N, P), all on the CPU.
 
-    faiss does one iteration at a time, from the last one's centroids, so that progress can be reported. That gives
-    the centroids of n_iter at once (a test checks it), without the early stop of faiss >= 1.14, as in 2018. Inside
-    the iterations faiss fills an empty cluster with a perturbed copy of a populated centroid.
+    faiss is called for one iteration at a time, so that progress can be reported. The centroids are those of a single
+    call with n_iter (a test checks it), without the early stop of faiss >= 1.14, as in 2018. In each iteration faiss
+    replaces the centroid of an empty cluster by a perturbed copy of another.
 
-    A subsample is taken once and in float32. All images are iterated on where they are, without a copy: float16 by
-    faiss's codec, which decodes them in blocks.
+    A sample of the images is copied once, as float32. Without a sample nothing is copied: faiss's codec decodes
+    float16 in blocks.
     """
     faiss = load_faiss()
     _, sample = draw(len(features), k, seed, max_points_per_centroid)
@@ -65,7 +65,7 @@ def lloyd(
 
 
 def _subsample(features: Tensor, chosen: Tensor) -> Tensor:
-    """The images (M,) that are chosen, in their order, float32, copied in blocks."""
+    """A float32 copy of the chosen (M,) rows, in their order, made in blocks."""
     sample = torch.empty(len(chosen), features.shape[1])
     for start in range(0, len(chosen), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
@@ -74,9 +74,10 @@ def _subsample(features: Tensor, chosen: Tensor) -> Tensor:
 
 
 def draw(n_images: int, k: int, seed: int, max_points_per_centroid: int | None) -> tuple[Tensor, Tensor | None]:
-    """The images that faiss starts from (K,), and those that it iterates on (None: all), as :func:`lloyd` has them.
+    """The images that faiss starts from (K,), and those that it iterates on (None: all).
 
-    faiss draws them inside; where the images are shared out, all processes must know (faiss, Clustering.cpp).
+    These are the draws that faiss makes inside :func:`lloyd` (Clustering.cpp). kmeans_shares.py, which iterates without
+    faiss's loop, needs them from outside.
     """
     seed, n_sample = seed % 2**31, k * (max_points_per_centroid or ALL_POINTS)
     sample = _permutation(n_images, seed)[:n_sample] if n_images > n_sample else None
@@ -93,7 +94,7 @@ def _permutation(n: int, seed: int) -> Tensor:
 
 
 def split_into_empty(centroids: Tensor, sizes: Tensor) -> Tensor:
-    """Every empty cluster becomes half of a populated one, drawn by size, as faiss does it inside its iterations.
+    """Give each empty cluster half of another, drawn with probability by size, as faiss does in its iterations.
 
     Args:
         centroids: (K, P).

@@ -1,8 +1,8 @@
-"""Lloyd's k-means over G processes: each keeps its share of the images, sums and counts are added up.
+"""Lloyd's k-means over G processes: each has its share of the images; sums and counts are added over processes.
 
-What kmeans_fit.py does with all images in one process, here in parts; both end in the same assignment, up to the order
-in which floats are added. `KMeans.shares` decides from sizes which of the two is done. A single process has all images
-as its share: so faiss iterates on a GPU, where its search reads the features and torch updates the centroids.
+The assignment is that of one process with all images, up to the order in which floats are added. `KMeans.shares`
+decides by size whether processes share. A single process may also iterate here, with all images as its share: with
+torch, and with faiss on a GPU, where faiss searches and torch updates the centroids.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,8 +33,9 @@ class Share:
 
     Args:
         rows: (n, P) of any float type; they are read as float32, a block at a time.
-        n_images: N, of all processes.
-        device: where is computed; rows elsewhere are brought there in blocks.
+        n_images: N, on all processes together.
+        ranks: what the processes offer.
+        device: where the computations run; rows that are elsewhere are moved there in blocks.
     """
 
     def __init__(self, rows: Tensor, n_images: int, ranks: Ranks, device: torch.device) -> None:
@@ -49,19 +50,19 @@ class Share:
         """Refuse values that are not finite, on every process.
 
         Raises:
-            ValueError: with the number of bad rows and the first of them, on the process that has them.
+            ValueError: on a process with such rows: how many, and the first. The others raise OtherProcessFailed.
         """
         with self.ranks.together("k-means"):
             for start, block in self.blocks():
                 check_finite(block, first_row=start)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """The rows as float32, and where each block starts."""
+        """The rows in blocks of float32, each with the number of its first row."""
         for start in range(0, len(self.rows), ROWS_PER_BLOCK):
             yield start, read_rows(self.rows, slice(start, start + ROWS_PER_BLOCK), self.device)
 
-    def chosen(self, images: Tensor | None) -> "Share":
-        """The share of these images (M,), of which all processes together have M; None: of all."""
+    def of_sample(self, images: Tensor | None) -> "Share":
+        """This process's share of a sample: images (M,), the same on every process; None: of all images."""
         if images is None:
             return self
         share = Share.__new__(Share)
@@ -72,8 +73,8 @@ class Share:
         return share
 
     def fetch(self, images: Tensor) -> Tensor:
-        """The rows (M, P) float32 of these images, wherever they are; the same on every process."""
-        return self.ranks.summed(lambda: [self._filled(images, lambda here: here, (self.dim,))])[0]
+        """The rows (M, P) float32 of these images, whichever processes have them; the same on every process."""
+        return self.ranks.summed(lambda: [self._filled(images, lambda rows: rows, (self.dim,))])[0]
 
     def mean(self, images: Tensor) -> Tensor:
         """The mean (P,) float32 of these images."""
@@ -83,44 +84,48 @@ class Share:
         return (total / len(images)).float()
 
     def halves(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Two halves of these images, by rank along the direction mean -> farthest; see repair.py."""
+        """Two halves of these images (M,), as :func:`repair.repair_empty` parts them."""
         mean = self.mean(images)
         farthest = self._farthest(images, mean) - mean
         along = self.ranks.summed(
-            lambda: [self._filled(images, lambda here: ((here - mean) * farthest).sum(dim=1), ())]
+            lambda: [self._filled(images, lambda rows: ((rows - mean) * farthest).sum(dim=1), ())]
         )[0]
         order = torch.argsort(along.cpu(), stable=True)
         half = (len(images) + 1) // 2
         return images[order[:half]], images[order[half:]]
 
     def _farthest(self, images: Tensor, mean: Tensor) -> Tensor:
-        """The row (P,) that is farthest from the mean, the first of several; each process offers its own."""
+        """The row (P,) of these images that is farthest from the mean; of equally far ones the first.
 
-        def offer() -> list[Tensor]:
-            offers = torch.zeros(self.ranks.size, 2 + self.dim, dtype=sum_dtype(self.device), device=self.device)
+        Each process writes its own candidate (distance, place, row) into its line of a table of zeros; the sum over
+        processes is the whole table.
+        """
+
+        def own_candidate() -> list[Tensor]:
+            table = torch.zeros(self.ranks.size, 2 + self.dim, dtype=sum_dtype(self.device), device=self.device)
+            mine = table[self.ranks.rank]
             places, local = self._local(images)
-            offers[self.ranks.rank, 0] = -1.0
+            mine[0] = -1.0  # no candidate
             if len(local) > 0:
-                here = read_rows(self.rows, local, self.device)
-                best, at = (here - mean).square().sum(dim=1).max(dim=0)
-                offers[self.ranks.rank, 0], offers[self.ranks.rank, 1] = best, places[at]
-                offers[self.ranks.rank, 2:] = here[at]
-            return [offers]
+                rows = read_rows(self.rows, local, self.device)
+                distance, index = (rows - mean).square().sum(dim=1).max(dim=0)
+                mine[0], mine[1], mine[2:] = distance, places[index], rows[index]
+            return [table]
 
-        offers = self.ranks.summed(offer)[0]
-        best = offers[offers[:, 0] == offers[:, 0].max()]
-        return best[best[:, 1].argmin(), 2:].float()
+        candidates = self.ranks.summed(own_candidate)[0]
+        farthest = candidates[candidates[:, 0] == candidates[:, 0].max()]
+        return farthest[farthest[:, 1].argmin(), 2:].float()
 
     def _local(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Of these images (M,) those that are here: their places in 0..M-1, and their rows."""
+        """The images of (M,) that this process has: their places in 0..M-1, and the numbers of their rows."""
         places = torch.nonzero(images % self.ranks.size == self.ranks.rank).flatten()
         return places.to(self.device), (images[places] // self.ranks.size).to(self.rows.device)
 
-    def _filled(self, images: Tensor, of: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
-        """`of` the rows that are here at their places in (M, ...), zeros elsewhere."""
+    def _filled(self, images: Tensor, compute: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+        """(M, *shape): at the places of this process's images what `compute` makes of their rows, else zeros."""
         places, local = self._local(images)
         filled = torch.zeros(len(images), *shape, device=self.device)
-        filled[places] = of(read_rows(self.rows, local, self.device))
+        filled[places] = compute(read_rows(self.rows, local, self.device))
         return filled
 
 
@@ -136,25 +141,25 @@ def lloyd(
     max_points_per_centroid: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Centroids (K, P) after n_iter iterations, the same on every process; start and splits are the engine's.
+    """Centroids (K, P) after n_iter iterations, the same on every process.
 
     Args:
-        share: this process's images, on the device that computes.
-        engine: "faiss" or "torch".
+        share: this process's images.
+        engine: "faiss" or "torch": which draws the start, searches, and splits clusters into empty ones.
     """
-    of_engine = kmeans_faiss if engine == "faiss" else kmeans_torch
-    starts, sample = of_engine.draw(share.n_images, k, seed, max_points_per_centroid)
+    steps = kmeans_faiss if engine == "faiss" else kmeans_torch
+    starts, sample = steps.draw(share.n_images, k, seed, max_points_per_centroid)
     centroids = share.fetch(starts)
     if spherical:
         centroids = normalize(centroids, dim=1)
-    chosen, search = share.chosen(sample), _search(engine, centroids)
-    if engine == "faiss" and chosen.n_images == k:  # faiss copies the images
+    share, search = share.of_sample(sample), _search(engine, centroids)
+    if engine == "faiss" and share.n_images == k:  # faiss takes the images for centroids and does not iterate
         n_iter = 0
     for iteration in range(n_iter):
         nearest = search(centroids)
-        sums, sizes = share.ranks.summed(lambda: _sums(chosen, nearest, k))  # noqa: B023  # called at once
+        sums, sizes = share.ranks.summed(lambda: _sums(share, nearest, k))  # noqa: B023  # called at once
         means = (sums / sizes.clamp_min(1)[:, None]).float()
-        centroids = of_engine.split_into_empty(means, sizes.long())
+        centroids = steps.split_into_empty(means, sizes.long())
         if spherical:
             centroids = normalize(centroids, dim=1)
         if progress is not None:
@@ -164,12 +169,15 @@ def lloyd(
 
 @torch.no_grad()
 def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
-    """All N images to their nearest centroid, empty clusters seen to, objective; the same on every process."""
+    """Assign all N images to their nearest centroid, then repair or squeeze out empty clusters.
+
+    Every process gets the same assignment.
+    """
     k, ranks = len(centroids), share.ranks
     mine = slice(ranks.rank, None, ranks.size)
 
     def nearest() -> list[Tensor]:
-        # What travels: one byte an image, or four. The others' places are 0, so sums are the labels.
+        # All processes sum one byte an image, or four. Each has zeros in the others' places, so sums are the labels.
         labels = torch.zeros(share.n_images, dtype=torch.uint8 if k <= 256 else torch.int32)
         parts = [nearest_centroid(block, centroids).cpu() for _, block in share.blocks()]
         if parts:
@@ -188,7 +196,7 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
 
     def objective() -> list[Tensor]:
         local = labels[mine].to(share.device)
-        parts = [squared_distance(block, local[at : at + len(block)], centroids) for at, block in share.blocks()]
+        parts = (squared_distance(block, local[i : i + len(block)], centroids) for i, block in share.blocks())
         return [torch.tensor([sum(parts)], dtype=sum_dtype(share.device))]
 
     return Assignment(
@@ -202,7 +210,7 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
 
 
 def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
-    """Sums (K, P) and counts (K,) of the share's images by cluster; float64, see kmeans_torch.means."""
+    """Sums (K, P) and counts (K,) of the share's images by cluster; float64, as in kmeans_torch.means."""
     dtype = sum_dtype(share.device)
     sums = torch.zeros(k, share.dim, dtype=dtype, device=share.device)
     sizes = torch.zeros(k, dtype=dtype, device=share.device)
@@ -214,13 +222,13 @@ def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
 
 
 def _search(engine: str, centroids: Tensor) -> Callable[[Tensor], Nearest]:
-    """How the engine finds the nearest of some centroids (K, P); faiss's index, and its memory, is made once."""
+    """A function: centroids (K, P) -> how to find the nearest of them. faiss's index is built only once."""
     if engine == "torch":
         return lambda centroids: lambda block: nearest_centroid(block, centroids)
     index = FlatIndex(centroids.shape[1], centroids.device)
 
-    def among(centroids: Tensor) -> Nearest:
+    def search(centroids: Tensor) -> Nearest:
         index.fill(centroids)
         return lambda block: index.search(block, 1).flatten()
 
-    return among
+    return search

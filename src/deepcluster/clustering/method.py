@@ -1,7 +1,7 @@
-"""What all ways to cluster share: reduced features (N, P) in, Assignment out. kmeans.py and pic.py are two.
+"""What every clustering method offers: reduced features (N, P) in, Assignment out. Next: kmeans.py, pic.py.
 
-A way to cluster is a settings dataclass; the config group `clustering` chooses it (settings/options.py). Settings are
-read without torch: what computes is imported by `fit`.
+A method is a settings dataclass, which the config group `clustering` chooses (settings/options.py). Settings are read
+without importing torch: `fit` imports what computes.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Clustering:
-    """A way to cluster.
+    """A clustering method.
 
     Args:
-        kind: its name, by which a stored config finds the class again.
+        kind: the method's name, by which a stored config finds this class.
     """
 
-    ABSENT: ClassVar[dict[str, str]] = {}  # keys that only other ways have, with what to set instead
+    ABSENT: ClassVar[dict[str, str]] = {}  # keys that only other methods have -> what to set instead
 
     kind: str
 
     @property
     def n_updates(self) -> int:
-        """How many times :meth:`fit` calls its progress."""
+        """The number of times that :meth:`fit` calls `progress`."""
         raise NotImplementedError
 
     @property
     def k_is_fixed(self) -> bool:
-        """Whether every assignment has exactly as many clusters as :meth:`capacity` says, or at most so many."""
+        """Whether every assignment has exactly :meth:`capacity` clusters; if not, that is the most it can have."""
         return True
 
     def check(self, n_images: int) -> None:
-        """Refuse a number of images that cannot be clustered.
+        """Refuse too few images.
 
         Raises:
             ValueError: naming the key, its value, the number of images and the way out.
@@ -49,7 +49,7 @@ class Clustering:
         raise NotImplementedError
 
     def capacity(self, n_images: int) -> int:
-        """The most clusters that :meth:`fit` can make of so many images: the head's size."""
+        """The most clusters that :meth:`fit` can make of n_images images; the head has this many outputs."""
         raise NotImplementedError
 
     def describe(self, device: torch.device | str) -> str:
@@ -57,16 +57,16 @@ class Clustering:
         raise NotImplementedError
 
     def n_iterated(self, n_images: int) -> int:
-        """How many of so many images are iterated on; fewer than all are copied for that."""
+        """The number of images that are iterated on; a sample of fewer than n_images is copied in memory."""
         return n_images
 
     @property
     def bytes_per_image(self) -> int:
-        """About what :meth:`fit` holds of an image beside its features: labels, orders, distances."""
+        """About the memory that :meth:`fit` takes for each image beside its features: labels, orders, distances."""
         return 64
 
     def distances(self, n_images: int) -> float:
-        """How many distances :meth:`fit` takes of so many images, with which its time grows."""
+        """The number of distances that :meth:`fit` computes for n_images images; its time grows with it."""
         raise NotImplementedError
 
     def fit(
@@ -81,9 +81,9 @@ class Clustering:
 
         Args:
             features: (N, P), reduced; perhaps mapped from a file.
-            seed: decides whatever is random in it.
+            seed: of everything random.
             device: where the products are taken.
-            progress: called with (updates done, updates in all) after each.
+            progress: called with (updates done, updates in all) after each update.
 
         Returns:
             An assignment on the CPU, without its reduction.
@@ -94,9 +94,9 @@ class Clustering:
         raise NotImplementedError
 
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
-        """Whether several processes each keep their share of the features (N, P) and cluster together, and why.
+        """Whether several processes cluster together, each with its share of the features (N, P), and why.
 
-        If not, the features are gathered and one process calls :meth:`fit`.
+        If not, one process gathers the features and calls :meth:`fit`.
         """
         return False, f"{self.kind} needs all features in one place"
 
@@ -110,7 +110,7 @@ class Clustering:
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> Assignment:
-        """:meth:`fit` by G processes together; each calls it and gets the assignment of all N images.
+        """:meth:`fit` by G processes together: each calls this and gets the assignment of all N images.
 
         Args:
             rows: this process's rows (n, P): the images ``[rank::G]``.

@@ -1,4 +1,4 @@
-"""Numbers that compare labelings: with the last assignment, and with labels for reporting. Pure functions."""
+"""Numbers that compare two labelings of the same images, such as clusters and true labels. Pure functions."""
 
 import itertools
 import math
@@ -9,17 +9,18 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
-AVERAGES = ("arithmetic", "geometric")  # of the two entropies that NMI divides by
-LARGEST_EXACT_MATCHING = 5000  # clusters; the Hungarian algorithm takes a second there and grows with the cube
-SMALL_TABLE = 2**20  # cells that are counted densely, however few the images
-CELLS_AT_ONCE = 2**16  # that the greedy matching looks at
-LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; AMI's expected value takes minutes above
+AVERAGES = ("arithmetic", "geometric")  # NMI divides by this mean of the two entropies
+LARGEST_EXACT_MATCHING = 5000  # clusters: the Hungarian algorithm takes a second; its time grows with the cube
+SMALL_TABLE = 2**20  # cells: up to here all are counted, even where there are fewer images
+CELLS_AT_ONCE = 2**16  # that the greedy matching turns into Python lists
+LARGEST_AMI_TABLE = 1_000_000  # clusters x classes; above it AMI's expected value takes minutes
 
 
 def _joint(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """The non-zero cells of the contingency table: rows, columns, counts, number of rows and of columns.
+    """The non-zero cells of two labelings' contingency table.
 
-    Labels that occur nowhere get no row or column.
+    Returns:
+        Each cell's row, column and count; the numbers of rows and columns. Only labels that occur have one.
     """
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise ValueError(f"two labelings of the same images are needed, got {tuple(a.shape)} and {tuple(b.shape)}")
@@ -36,11 +37,11 @@ def _entropy(counts: Tensor) -> float:
 
 
 def nmi(a: Tensor, b: Tensor, average: str = "arithmetic") -> float:
-    """Mutual information of two labelings (N,) over the mean of their entropies; 1 if both are constant.
+    """Mutual information of two labelings (N,), divided by the mean of their entropies; 1 if both are constant.
 
     Args:
-        average: the mean: "arithmetic", scikit-learn's default since 0.22, or "geometric", its default in 2018,
-            whose result is never smaller. Curves of the two do not compare.
+        average: "arithmetic" mean, scikit-learn's default since 0.22; or "geometric", its default in 2018, which
+            gives an equal or larger NMI. Do not compare NMI values of different means.
     """
     assert average in AVERAGES, average
     rows, columns, counts, n_rows, n_columns = _joint(a, b)
@@ -50,7 +51,7 @@ def nmi(a: Tensor, b: Tensor, average: str = "arithmetic") -> float:
 
 
 def mean_pairwise_nmi(labelings: Tensor, average: str = "arithmetic") -> float:
-    """Mean of :func:`nmi` over all pairs of S labelings (S, N) of the same images: how much they agree.
+    """How much S labelings (S, N) of the same images agree: the mean of :func:`nmi` over all pairs.
 
     Raises:
         ValueError: with fewer than two labelings.
@@ -63,8 +64,8 @@ def mean_pairwise_nmi(labelings: Tensor, average: str = "arithmetic") -> float:
     entropies = [_entropy(torch.from_numpy(np.bincount(row))) for row in rows]
     total = 0.0
     for i, j in itertools.combinations(range(len(rows)), 2):
-        # A pair is counted in one pass: thousands of pairs are compared, and nmi() sorts each anew. Where the table
-        # of all cells would be larger than the labelings, sorting takes less.
+        # There may be thousands of pairs, so a pair is counted in one pass, without nmi()'s sorting. Only where the
+        # table of all cells would be larger than the labelings, sorting is cheaper.
         cells = rows[i] * sizes[j] + rows[j]
         is_small = sizes[i] * sizes[j] <= max(len(cells), SMALL_TABLE)
         counts = np.bincount(cells) if is_small else np.unique(cells, return_counts=True)[1]
@@ -78,7 +79,7 @@ def _normalised(entropy_a: float, entropy_b: float, joint: float, average: str) 
         return 1.0
     mean = (entropy_a + entropy_b) / 2 if average == "arithmetic" else math.sqrt(entropy_a * entropy_b)
     if mean == 0:
-        return 0.0  # one of the two is constant and tells nothing about the other
+        return 0.0  # one of the two is constant: no mutual information
     return min(1.0, max(0.0, (entropy_a + entropy_b - joint) / mean))
 
 
@@ -93,24 +94,27 @@ def ari(a: Tensor, b: Tensor) -> float:
 
 
 def purity(labels_true: Tensor, clusters: Tensor) -> float:
-    """Share of the images that have the commonest label of their cluster."""
+    """Share of the images whose label is the commonest one of their cluster."""
     _, columns, counts, _, n_clusters = _joint(labels_true, clusters)
     commonest = torch.zeros(n_clusters, dtype=counts.dtype).scatter_reduce_(0, columns, counts, "amax")
     return commonest.sum().item() / len(clusters)
 
 
 def majority_classes(labels_true: Tensor, clusters: Tensor, k: int) -> Tensor:
-    """The commonest label of each of the clusters 0..k-1, (k,) int64; the smallest of equals, -1 where none is known.
+    """Each cluster's commonest label, (k,) int64: the smallest of equally common ones, -1 if no image has a label.
 
     Args:
-        labels_true: (N,), -1 for images without one, which do not count.
+        labels_true: (N,), -1 for images without a label, which are not counted.
         clusters: (N,) in 0..k-1.
     """
     return label_shares(labels_true, clusters, k)[0]
 
 
 def label_shares(labels_true: Tensor, clusters: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """:func:`majority_classes`, and the share (k,) of each cluster's labelled images that has it, 0 without any."""
+    """:func:`majority_classes`, and the share (k,) of each cluster's labelled images that have that label.
+
+    The share is 0 in clusters without labelled images.
+    """
     known = labels_true.cpu() >= 0
     labels, clusters = labels_true.cpu()[known].long(), clusters.cpu()[known].long()
     if len(labels) == 0:
@@ -123,13 +127,13 @@ def label_shares(labels_true: Tensor, clusters: Tensor, k: int) -> tuple[Tensor,
 
 
 def many_to_one_accuracy(labels_true: Tensor, clusters: Tensor, classes: Tensor) -> float:
-    """Share of the images whose cluster's class is their label, for given classes (K,) of the clusters.
+    """Accuracy of predicting each image's label by its cluster's class.
 
-    With the :func:`majority_classes` of the same images it equals :func:`purity`; on other images it is an honest
-    classifier's accuracy, and a cluster without a class (-1) is always wrong.
+    With the :func:`majority_classes` of the same images it equals :func:`purity`. With those of other images it is
+    a classifier's test accuracy. A cluster without a class (-1) is always wrong.
 
     Args:
-        labels_true: (N,), all known.
+        labels_true: (N,), without -1.
         clusters: (N,) in 0..K-1.
         classes: (K,), as :func:`majority_classes` gives them.
     """
@@ -137,16 +141,16 @@ def many_to_one_accuracy(labels_true: Tensor, clusters: Tensor, classes: Tensor)
 
 
 def one_to_one_accuracy(labels_true: Tensor, clusters: Tensor) -> float:
-    """Share of the images that the best one-to-one matching of clusters to labels gets right (Hungarian)."""
+    """Accuracy of the best one-to-one matching of clusters and labels (Hungarian algorithm)."""
     rows, columns, counts, n_rows, n_columns = _joint(labels_true, clusters)
     return _best_matching(rows, columns, counts, n_rows, n_columns) / len(clusters)
 
 
 def moved_share(previous: Tensor, current: Tensor) -> float:
-    """Share of the images outside the clusters that match, one to one, between two assignments (N,).
+    """Share of the images (N,) that changed their cluster, where old and new clusters are matched one to one.
 
-    The best matching up to K = 5000, above it the greedy one (largest overlap first), which may find fewer
-    matches.
+    The matching is the best one up to K = 5000; above, it is greedy (largest overlap first), which may count a few
+    more images as moved.
     """
     rows, columns, counts, n_rows, n_columns = _joint(previous, current)
     if max(n_rows, n_columns) <= LARGEST_EXACT_MATCHING:
@@ -168,11 +172,9 @@ def _greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> int:
     taken_rows = np.zeros(int(rows.max()) + 1, dtype=bool)
     taken_columns = np.zeros(int(columns.max()) + 1, dtype=bool)
     for part in torch.split(order, CELLS_AT_ONCE):  # millions of cells as lists would take gigabytes
-        row_part, column_part = rows[part].numpy(), columns[part].numpy()
-        open_ = np.flatnonzero(~(taken_rows[row_part] | taken_columns[column_part]))
-        counted = counts[part].numpy()[open_].tolist()
-        cells = zip(row_part[open_].tolist(), column_part[open_].tolist(), counted, strict=True)
-        for row, column, count in cells:
+        cells = [array[part].numpy() for array in (rows, columns, counts)]
+        is_free = ~(taken_rows[cells[0]] | taken_columns[cells[1]])
+        for row, column, count in zip(*(array[is_free].tolist() for array in cells), strict=True):
             if not (taken_rows[row] or taken_columns[column]):
                 taken_rows[row] = taken_columns[column] = True
                 n_matched += count
@@ -185,8 +187,8 @@ def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:
     Returns:
         clusters_used: clusters that hold an image.
         largest_share: share of the images in the largest cluster.
-        entropy: of the sizes, divided by ln k: 1 when all are equal, 0 when one holds everything.
-        perplexity: as many clusters of equal size would have the same entropy.
+        entropy: of the sizes, divided by ln k: 1 if all are equal, 0 if one cluster holds all images.
+        perplexity: the number of clusters of equal size that have the same entropy.
     """
     sizes = torch.bincount(labels.cpu(), minlength=k)
     return {
@@ -198,15 +200,14 @@ def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:
 
 
 def label_metrics(clusters: Tensor, labels: Tensor, average: str = "arithmetic") -> dict[str, float]:
-    """Agreement of clusters (N,) with labels for reporting (N,); images labelled -1 are left out.
+    """How well clusters (N,) agree with true labels (N,); images labelled -1 are left out.
 
     Args:
-        average: of NMI, see :func:`nmi`; AMI's is always the arithmetic one.
+        average: of NMI, see :func:`nmi`; AMI always takes the arithmetic mean.
 
     Returns:
-        nmi_labels, ami_labels (absent when clusters x classes > 1e6), ari_labels, purity,
-        one_to_one_accuracy (absent when clusters and classes are more than 5000 each); empty when no image has a
-        label.
+        nmi_labels, ami_labels (absent if clusters x classes > 1e6), ari_labels, purity, one_to_one_accuracy (absent
+        if there are more than 5000 clusters and more than 5000 classes). Empty if no image has a label.
     """
     known = labels.cpu() >= 0
     clusters, labels = clusters.cpu()[known], labels.cpu()[known]

@@ -1,11 +1,11 @@
-"""Features in batches -> their mean and covariance, without holding them all. Next: pca.py."""
+"""Mean and covariance of features that come in batches, without keeping the features. Next: pca.py."""
 
 import torch
 from torch import Tensor
 
 from deepcluster.system.processor import float32_products
 
-# One float64 accumulation of (D, D) per so many rows: more often would cost more than the product.
+# Rows per float64 addition of a (D, D) matrix: with fewer, adding would take longer than the product.
 ROWS_PER_PRODUCT = 2048
 CHECK_ROWS = 8192
 
@@ -13,9 +13,9 @@ CHECK_ROWS = 8192
 class Moments:
     """Count, mean and second moments of features that come in batches.
 
-    Products are taken in float32, block by block, of features shifted by the first block's mean (without the
-    shift a mean far from zero would swallow the variance), and summed in float64. Blocks have a fixed number
-    of rows, so the result does not depend on the batch size.
+    Blocks of features are shifted by the first block's mean, multiplied in float32, and added up in float64. Without
+    the shift, a mean far from zero would leave no digits for the variance. Blocks have a fixed number of rows, so the
+    result does not depend on the batch size.
 
     Args:
         dim: feature dimension D.
@@ -36,7 +36,7 @@ class Moments:
 
     @property
     def n(self) -> int:
-        """Number of images seen."""
+        """The number of images so far."""
         return self._n_seen
 
     @torch.no_grad()
@@ -77,9 +77,9 @@ class Moments:
 
     @torch.no_grad()
     def as_sums(self) -> list[Tensor]:
-        """[n (1,), sum of x (D,), sum of x x^T (D, D)], float64: all_reduce(SUM) them over the processes.
+        """[n (1,), sum of x (D,), sum of x x^T (D, D)], float64, to be summed over the processes.
 
-        They are about the origin, hence common to all processes; float64 has digits enough for that.
+        They are of unshifted features, as each process has a shift of its own; float64 has enough digits for that.
         """
         self._flush()
         shift = torch.zeros_like(self._sum) if self._shift is None else self._shift.double()
@@ -90,7 +90,7 @@ class Moments:
 
     @classmethod
     def from_sums(cls, sums: list[Tensor]) -> "Moments":
-        """The moments whose :meth:`as_sums` are these, for example after the all_reduce."""
+        """The moments whose :meth:`as_sums` are these, for example after summing over processes."""
         n, total, outer = sums
         moments = cls(len(total), total.device)
         moments._n = moments._n_seen = round(n.item())
@@ -115,12 +115,16 @@ class Moments:
 
 
 def check_finite(features: Tensor, *, first_row: int = 0) -> None:
-    """Refuse NaN and infinite features; first_row is the number of the first row in the message.
+    """Refuse NaN and infinite features.
+
+    Args:
+        features: (n, D).
+        first_row: number of the first row, for the message.
 
     Raises:
         ValueError: with the number of bad rows and the first of them.
     """
-    # In blocks: isfinite makes temporaries of 7 bytes a number, for all features nearly twice their own size.
+    # In blocks, because isfinite needs 7 bytes a number while it runs: nearly twice the size of the features.
     blocks = [torch.isfinite(block).all(dim=1) for block in torch.split(features, CHECK_ROWS)]
     bad = ~torch.cat(blocks)
     n_bad = int(bad.sum())

@@ -1,7 +1,7 @@
-"""The n nearest neighbours of every row among all rows, by exact search. Next: pic_graph.py weighs them.
+"""The n nearest neighbours of every row among all rows, by exact search. Next: pic_graph.py makes a graph of them.
 
-faiss or torch finds them by float32 products, the first of equally near ones. Their distances are then computed anew in
-float64 from differences, and sorted: so the engine and the number of threads do not change the result, except where
+faiss or torch searches by float32 products; of equally near rows the first is taken. The distances are then computed
+again in float64, from differences, and sorted. So engine and number of threads do not change the result, except where
 float32 cannot tell which of two rows is the n-th nearest.
 """
 
@@ -18,10 +18,10 @@ from deepcluster.system.processor import float32_products, rows_per_block
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-LEAST_QUERIES = 500  # rows that are searched for at once, so that products are of matrices and threads have work
+LEAST_QUERIES = 500  # rows to search for at once: fewer would not use all threads
 SCORES_PER_BLOCK = 2**25  # 128 MB of float32 scores at a time, in torch
-SCORES_PER_GPU_BLOCK = 2**28  # 1 GB there: few large products
-TIED_ROWS = 64  # rows with equal scores at the end that are looked at again at a time
+SCORES_PER_GPU_BLOCK = 2**28  # 1 GB: a GPU is fastest with few large products
+TIED_ROWS = 64  # rows with equal scores at the n-th place, worked on at a time
 ROWS_PER_BLOCK = 2048  # 25 MB of float64 differences for 6 neighbours in 256 dimensions
 
 
@@ -40,11 +40,10 @@ def nearest_neighbours(
     Args:
         features: (N, P) float32, on the device that searches; N > n.
         backend: "faiss" or "torch".
-        drop_first: take the first of the n + 1 found for the row itself, as the 2018 code does. Where rows are equal
-            it may be another one, and the row becomes its own neighbour. By default the row itself is dropped,
-            wherever it stands among equals.
-        n_steps: parts of the search.
-        progress: called after each part.
+        drop_first: drop the first of n + 1 neighbours, as the 2018 code does, which takes it for the row itself. Among
+            equal rows it may be another one; the row is then its own neighbour. By default the row itself is dropped.
+        n_steps: the number of times that progress is called.
+        progress: called after each part of the search.
 
     Returns:
         indices (N, n) int64 and squared distances (N, n) float64.
@@ -81,10 +80,10 @@ def _torch_search(features: Tensor) -> Callable[[Tensor, int], Indices]:
 
 
 def _first(scores: Tensor, n: int) -> Tensor:
-    """The columns of the n largest scores of each row, in any order; of equal ones the first, where topk takes any."""
+    """The columns of the n largest scores of each row, in any order. Of equal scores the first; topk takes any."""
     if n == scores.shape[1]:
         return torch.arange(n, device=scores.device).expand(len(scores), n)
-    values, columns = scores.topk(n + 1)  # one more tells if the last one has an equal that is left out
+    values, columns = scores.topk(n + 1)  # one more, to see whether the n-th has an equal
     columns, least = columns[:, :n], values[:, n - 1 : n]
     tied = torch.nonzero(values[:, n] == values[:, n - 1]).flatten()
     for part in torch.split(tied, TIED_ROWS):
@@ -96,7 +95,7 @@ def _first(scores: Tensor, n: int) -> Tensor:
 
 
 def _ordered(features: NDArray[np.float32], neighbours: Indices, *, drop_first: bool) -> tuple[Indices, Floats]:
-    """Exact distances of the n + 1 found rows, in order, less the row itself."""
+    """Exact distances of n + 1 neighbours (N, n + 1), sorted, without the row itself."""
     distances = np.empty(neighbours.shape)
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
@@ -107,6 +106,6 @@ def _ordered(features: NDArray[np.float32], neighbours: Indices, *, drop_first: 
     if drop_first:
         return neighbours[:, 1:], distances[:, 1:]
     is_self = neighbours == np.arange(len(neighbours))[:, None]
-    is_self[~is_self.any(axis=1), -1] = True  # not among so many equal rows: the farthest goes instead
+    is_self[~is_self.any(axis=1), -1] = True  # among more equal rows than n + 1 it may be missing: drop the last
     shape = (len(neighbours), neighbours.shape[1] - 1)
     return neighbours[~is_self].reshape(shape), distances[~is_self].reshape(shape)

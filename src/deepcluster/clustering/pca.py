@@ -30,7 +30,7 @@ class FittedReduction:
 
     @torch.no_grad()
     def apply(self, features: Tensor) -> Tensor:
-        """Reduce features (B, D) to (B, P) float32, on their device; a row of zeros stays zero under L2.
+        """Reduce features (B, D) to (B, P) float32, on their device; L2 leaves a row of zeros as it is.
 
         Raises:
             ValueError: if the shape is wrong or a value is NaN or infinite.
@@ -61,17 +61,19 @@ class FittedReduction:
 
 
 def no_pca(dim: int, *, l2: bool) -> FittedReduction:
-    """All D = dim features as they are, or divided by each row's length."""
+    """The reduction that keeps all D = dim features, with or without L2."""
     return FittedReduction(mean=torch.zeros(dim), projection=None, l2=l2, explained_variance=1.0)
 
 
 def fit_pca(moments: Moments, dim: int, *, whiten: bool, l2: bool, epsilon: float) -> FittedReduction:
-    """The top P = dim eigenvectors of the covariance, exactly: randomised methods miss the small directions, which
-    whitening magnifies. Signs are fixed, so equal moments give equal outputs.
+    """Fit a PCA to the first P = dim eigenvectors of the covariance.
+
+    The eigenvectors are exact: randomised methods miss the small directions, which whitening magnifies. Each one's
+    sign is fixed, so equal moments give equal outputs.
 
     Args:
         whiten: give every kept direction unit variance.
-        l2: divide every row by its length, afterwards.
+        l2: then divide every row by its length.
         epsilon: smallest variance that whitening divides by, relative to the largest.
 
     Raises:
@@ -103,7 +105,7 @@ def fit_pca(moments: Moments, dim: int, *, whiten: bool, l2: bool, epsilon: floa
 
 
 def _whitening(variances: Tensor, epsilon: float) -> Tensor:
-    """The factor (P,) for each direction; 0 where all features are equal, so that nothing becomes NaN.
+    """The factor (P,) for each direction; 0 if all images have equal features, so that nothing becomes NaN.
 
     Raises:
         ValueError: if epsilon is 0 and a direction has no variance: in the 2018 code it became infinite.

@@ -1,4 +1,4 @@
-"""Settings of power iteration clustering. Next: pic_fit.py clusters by them. They are read without torch."""
+"""Settings of power iteration clustering, read without importing torch. Next: neighbours.py, then pic_fit.py."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from deepcluster.clustering.neighbours import Floats, Indices
 
 N_STEPS = 100  # parts of the neighbour search, after each of which progress is reported
-# What the head has room for unless max_k says so: in small sets half as many clusters as images, else an eighth.
-# Measured: 1 cluster for 16 to 33 images (5,000 of Fashion-MNIST, 20,000 of CIFAR-10; untrained and trained).
+# The head's size unless max_k sets it: half as many clusters as images in small sets, else an eighth. Measured: one
+# cluster for 16 to 33 images (5,000 of Fashion-MNIST, 20,000 of CIFAR-10; untrained and trained).
 SMALL_HEAD = 500
 IMAGES_PER_CLUSTER = 8
-LARGEST_HEAD = 65_536  # clusters; with 4096 features 1.1 GB of weights, and as much again of gradients
+LARGEST_HEAD = 65_536  # clusters; with 4096 features 1.1 GB of weights and as much for their gradients
 
 
 @dataclass(kw_only=True)
 class PIC(Clustering):
-    """Power iteration clustering, as DeepCluster's second way (Caron et al. 2018, appendix; Lin and Cohen 2010).
+    """Power iteration clustering (PIC), DeepCluster's alternative to k-means (Caron et al. 2018, appendix).
 
-    The clusters are the hills of a landscape on the graph of nearest neighbours. Nothing in it is random: equal
+    Power iteration gives each image a value on the graph of nearest neighbours (Lin and Cohen 2010). From every image
+    one climbs to neighbours of higher value; images that reach the same top are a cluster. Nothing is random: equal
     features give equal clusters, whatever the seed.
 
     Args:
@@ -38,17 +39,17 @@ class PIC(Clustering):
         sigma: width of the weights exp(-d^2 / sigma^2).
         alpha: share of the neighbours' values in each iteration.
         n_iter: power iterations.
-        distribute_singletons: images alone in their cluster join that of their nearest neighbour that is not.
-        max_k: most clusters, the head's size; the smallest ones beyond it are merged into their nearest others.
-            null: half of the images up to 500, an eighth of them above, at most 65,536.
-        arithmetic: "float64" keeps all digits; "float32" is what the 2018 code computes: weights below 6e-5 are
-            lost, and images farther than that from all others stay alone.
-        drop_first_neighbour: take the first neighbour found for the image itself, as the 2018 code does; where
-            images are equal it may be another.
+        distribute_singletons: an image alone in its cluster joins that of its nearest neighbour that is not alone.
+        max_k: the most clusters, which is the head's size; the smallest ones beyond it are merged into their nearest
+            others. null: half as many as images up to 500, above an eighth as many, at most 65,536.
+        arithmetic: "float64" keeps all digits; "float32" computes as the 2018 code: weights below 6e-5 are lost, so
+            an image that is that far from all others stays alone.
+        drop_first_neighbour: take the first neighbour for the image itself, as the 2018 code does; among equal
+            images it may be another.
         backend: of the neighbour search: auto, faiss or torch; see :func:`choose_backend`.
     """
 
-    ABSENT: ClassVar[dict[str, str]] = {"k": "clustering=pic finds K itself, and clustering.max_k bounds it"}
+    ABSENT: ClassVar[dict[str, str]] = {"k": "clustering=pic finds K itself; clustering.max_k limits it"}
 
     kind: str = "pic"
     n_neighbours: int = setting(5, at_least=1)  # original: clustering.py, class PIC (nnn=5)
@@ -56,7 +57,7 @@ class PIC(Clustering):
     alpha: float = setting(0.001, above=0, below=1)  # original: run_pic
     n_iter: int = setting(200, at_least=1)  # original: run_pic, without an early stop
     distribute_singletons: bool = True  # original: class PIC
-    max_k: int | None = setting(None, at_least=2, hint="null goes by the number of images")
+    max_k: int | None = setting(None, at_least=2, hint="null chooses it by the number of images")
     arithmetic: str = setting("float64", one_of=("float64", "float32"))
     drop_first_neighbour: bool = False
     backend: str = setting("auto", one_of=BACKENDS)
@@ -68,7 +69,7 @@ class PIC(Clustering):
 
     @property
     def n_updates(self) -> int:
-        return N_STEPS + 1  # all that follows the search takes a fraction of its time
+        return N_STEPS + 1  # the last one: all that follows the search
 
     @property
     def k_is_fixed(self) -> bool:
@@ -111,10 +112,10 @@ class PIC(Clustering):
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> Assignment:
-        """Cluster features (N, P); the seed has no part in it.
+        """Cluster features (N, P); the seed is not used.
 
         Raises:
-            ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights vanish.
+            ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights are 0.
         """
         from deepcluster.clustering.assignment import checked_features, engine_device
         from deepcluster.clustering.neighbours import nearest_neighbours

@@ -1,6 +1,6 @@
-"""Power iteration clustering on a graph of neighbours: weights, iteration, hill climbing, lone images.
+"""Power iteration clustering on a graph of neighbours: weights, power iteration, hill climbing, single images.
 
-Next: pic_fit.py makes an Assignment of the clusters. Pure arrays; the plain twin is tests/reference/pic.py.
+Next: pic_fit.py makes an Assignment of the clusters. tests/reference/pic.py is a plain second implementation.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from deepcluster.clustering.neighbours import Floats, Indices
 
-DIGITS = 12  # of a value that are compared; of float64's 16 the last ones are rounding
+DIGITS = 12  # decimal digits that are compared; the last ones of float64's 16 depend on rounding
 
 
 def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float, dtype: type[np.floating[Any]]) -> Any:
@@ -34,30 +34,30 @@ def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float, dtyp
 
 
 def height(graph: Any, *, alpha: float, n_iter: int) -> Floats:
-    """How far each image's value is above the lowest possible, after n_iter power iterations: (N,).
+    """Each image's height (N,): its value after n_iter power iterations, relative to the lowest possible value.
 
-    The iteration is v <- alpha W v + (1 - alpha) / N, divided by its sum, from v = 1 / N. Most weights are so
-    small (e^-25 at a squared distance of 1) that in v they drown in the constant's rounding. So the deviation x
-    of v = c (1 + x) is iterated instead, which is the same in exact arithmetic and loses no digits:
+    The iteration is v <- alpha W v + (1 - alpha) / N, divided by its sum, from v = 1 / N. Most weights are so small
+    (e^-25 at a squared distance of 1) that v loses them when the constant is added. So x with v = c (1 + x) is iterated
+    instead, which is the same in exact arithmetic and keeps all digits:
 
         x <- alpha / (1 - alpha) W (1 + x) / (1 + mean(x))
 
-    and only differences of v count, which are those of x times c.
+    Only differences of v are compared, and these are c times those of x.
     """
     deviation = np.zeros(graph.shape[0])
     for _ in range(n_iter):
         deviation = alpha / (1 - alpha) * (graph @ (1 + deviation)) / (1 + deviation.mean())
-    # Images with equal neighbourhoods (copies) have equal values, except for the last digits, which depend on the
-    # order of additions and must not decide which image climbs to which.
+    # Images with equal neighbourhoods (copies) have equal values but for the last digits. These depend on the order of
+    # additions and must not decide which image climbs to which.
     mantissa, exponent = np.frexp(deviation)
     rounded: Floats = np.ldexp(np.round(mantissa, DIGITS), exponent)
     return rounded
 
 
 def float32_height(graph: Any, *, alpha: float, n_iter: int) -> NDArray[np.float32]:
-    """v itself in float32, as the 2018 code has it: (N,).
+    """v itself in float32, as the 2018 code computes it: (N,).
 
-    Of weights below 6e-5 (squared distances above 0.4 with sigma 0.2) nothing is left in it.
+    It loses weights below 6e-5, which are squared distances above 0.4 with sigma 0.2.
     """
     n_images = graph.shape[0]
     value = np.full(n_images, 1 / n_images, dtype=np.float32)
@@ -68,10 +68,10 @@ def float32_height(graph: Any, *, alpha: float, n_iter: int) -> NDArray[np.float
 
 
 def climb(graph: Any, value: NDArray[Any]) -> Indices:
-    """The cluster of each image: that of the local maximum it climbs to (original: find_maxima_cluster).
+    """The cluster of each image: the local maximum that it climbs to (original: find_maxima_cluster).
 
-    Each image points to the neighbour j with the largest W_ij (v_j - v_i), the first in the row among equals, if
-    that is above 0, else to itself. Who points to itself is the root of a cluster.
+    Image i points to the neighbour j with the largest W_ij (v_j - v_i), if that is above 0 (among equals to the first
+    in the row), else to itself. An image that points to itself is the root of a cluster.
 
     Returns:
         (N,) int64, clusters in the order of their roots.
@@ -79,26 +79,26 @@ def climb(graph: Any, value: NDArray[Any]) -> Indices:
     n_images = graph.shape[0]
     rows = np.repeat(np.arange(n_images), np.diff(graph.indptr))
     gain = graph.data * (value[graph.indices] - value[rows])
-    linked = np.diff(graph.indptr) > 0  # where weights were 0, rows are empty, and reduceat needs one entry at least
+    linked = np.diff(graph.indptr) > 0  # rows with weights of 0 only are empty, which reduceat does not allow
     starts = graph.indptr[:-1][linked]
     target, largest = np.arange(n_images), np.zeros(n_images, dtype=gain.dtype)
     if len(starts) > 0:
         largest[linked] = np.maximum.reduceat(gain, starts)
         best = np.where(gain == largest[rows], graph.indices, n_images)
         target[linked] = np.where(largest[linked] > 0, np.minimum.reduceat(best, starts), target[linked])
-    # Pointers lead strictly upwards, so there are no cycles; each round doubles the length of the jumps.
+    # Pointers lead strictly upwards, so there are no cycles. Each round doubles the length of the jumps.
     while not np.array_equal(target, target[target]):
         target = target[target]
     return np.unique(target, return_inverse=True)[1].astype(np.int64)
 
 
 def join_lone(labels: Indices, neighbours: Indices) -> Indices:
-    """Images alone in their cluster join that of their nearest neighbour that is not alone, if they have one.
+    """An image alone in its cluster joins that of its nearest neighbour that is not alone, if it has such a neighbour.
 
-    An image counts as alone if it was so before any joined another (original: distribute_singletons).
+    An image counts as alone if it was alone before any image joined another (original: distribute_singletons).
 
     Returns:
-        (N,) int64, without gaps, in the order of before.
+        (N,) int64, numbered without gaps, clusters in their old order.
     """
     alone = np.bincount(labels)[labels] == 1
     lone = np.flatnonzero(alone)

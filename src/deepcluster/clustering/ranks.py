@@ -1,4 +1,4 @@
-"""What G processes offer to an algorithm that runs on all of them: training/clusterer.py to kmeans_shares.py."""
+"""What G processes offer to an algorithm that runs on all of them. Next: kmeans_shares.py."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,9 @@ def _alone(what: str) -> AbstractContextManager[None]:
 
 @dataclass(kw_only=True)
 class Ranks:
-    """What the G processes offer; this room knows no process group.
+    """Rank, number and sums of G processes, as values: files of this room know no process group.
+
+    training/clusterer.py fills it in; the defaults are those of a single process.
 
     Args:
         rank: this process's number, 0 to G - 1.
@@ -32,7 +34,7 @@ class Ranks:
     together: Callable[[str], AbstractContextManager[None]] = _alone
 
     def summed(self, work: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """What the work gives on each process, summed over them."""
+        """The tensors that `work` returns on each process, summed over the processes."""
         with self.together("k-means"):
             mine = work()
         return self.sum(mine)

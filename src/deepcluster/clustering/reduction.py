@@ -1,4 +1,4 @@
-"""Settings of the reduction: features (N, D) -> reduced features (N, P). Next: pca.py. They are read without torch.
+"""Settings of the reduction, features (N, D) -> (N, P), read without importing torch. Next: moments.py, pca.py.
 
 PCA is fitted from streamed moments, so the (N, D) matrix need not exist:
 
@@ -27,10 +27,10 @@ class Reduction:
     Args:
         dim: dimension P after PCA; null keeps all D (no PCA, no centring, no whitening).
         whiten: give every kept direction unit variance.
-        l2: divide every row by its length, afterwards.
-        epsilon: smallest variance that whitening divides by, relative to the largest. The 2018 code has none
-            (0): there, dead directions become NaN.
-        fit_images: fit PCA on at most so many images; null: on all.
+        l2: then divide every row by its length.
+        epsilon: smallest variance that whitening divides by, relative to the largest. 0 refuses directions without
+            variance, which become NaN in the 2018 code.
+        fit_images: the most images to fit the PCA on; null: all.
     """
 
     # 256 in the 2018 code (clustering.py, preprocess_features); the default network has 84
@@ -50,7 +50,7 @@ class Reduction:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether :meth:`fit` looks at the moments; if not, empty ones of the right dimension will do."""
+        """Whether :meth:`fit` needs the moments' values; if not, it takes empty ones of the right dimension."""
         return self.dim is not None
 
     def output_dim(self, feature_dim: int) -> int:
@@ -58,7 +58,7 @@ class Reduction:
         return feature_dim if self.dim is None else self.dim
 
     def check(self, n_images: int, feature_dim: int) -> None:
-        """Refuse a dim that n_images images of feature_dim features cannot give.
+        """Refuse a dim that is larger than the number of images or of features.
 
         Raises:
             ValueError: naming the key, the limit and the way out.
@@ -73,7 +73,7 @@ class Reduction:
             raise ValueError(f"reduction.dim={self.dim} is more than the network's {feature_dim} features; {way_out}")
 
     def fit(self, moments: Moments) -> FittedReduction:
-        """Fit to the moments of the features (all processes' together).
+        """Fit to the moments of the features, summed over all processes.
 
         Raises:
             ValueError: if there are too few images or features, or a direction cannot be whitened with

@@ -1,4 +1,4 @@
-"""Empty clusters take half of the largest one, or are left out: so all K are used. kmeans_fit.py ends with this."""
+"""Empty clusters get half of the largest one, or are left out, so that every cluster is used. Next: kmeans_fit.py."""
 
 import heapq
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from deepcluster.clustering.assignment import NUMBERS_PER_BLOCK, sum_dtype
 def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, int]:
     """Give every empty cluster half of the largest one, until none is empty.
 
-    The members are ranked along the direction from their mean to the farthest of them, and the upper half
-    moves: that also parts images that are all alike. Both centroids become the means of their halves.
+    The members are ranked along the direction from their mean to the farthest of them, and the upper half moves; so
+    equal images can be parted too. Both centroids become the means of their halves.
 
     Args:
         features: (N, P).
@@ -22,7 +22,7 @@ def repair_empty(features: Tensor, labels: Tensor, centroids: Tensor) -> tuple[T
         centroids: (K, P).
 
     Returns:
-        labels, centroids (both new when anything changed) and the number of clusters that were empty.
+        labels and centroids (copies if anything changed), and the number of clusters that were empty.
 
     Raises:
         ValueError: if N < K.
@@ -42,10 +42,10 @@ def repair_with(
     halves: Callable[[Tensor], tuple[Tensor, Tensor]],
     mean: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, int]:
-    """:func:`repair_empty` where the features are elsewhere, as with several processes (kmeans_shares.py).
+    """:func:`repair_empty` without the features themselves, as several processes have them (kmeans_shares.py).
 
     Args:
-        halves: images (M,) in ascending order -> the two halves of them.
+        halves: images (M,) in ascending order -> their two halves.
         mean: images (M,) -> the mean (P,) of their features.
     """
     k = len(centroids)
@@ -71,10 +71,10 @@ def repair_with(
 
 
 def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Leave out the empty clusters and number the others without gaps, in their order, as the 2018 code does.
+    """Leave out the empty clusters and renumber the others in their order, as the 2018 code does.
 
     There faiss repairs inside its iterations only, so clusters can be empty after the last assignment, and
-    ReassignedDataset numbers the others anew (original: clustering.py).
+    ReassignedDataset renumbers the others (original: clustering.py).
 
     Args:
         labels: (N,) int64.
@@ -89,15 +89,15 @@ def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, in
 
 
 def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of the rows at indices, by rank along the direction mean -> farthest row.
+    """Two halves of the rows at `indices`, by rank along the direction from their mean to the farthest row.
 
-    In blocks, as the largest cluster can hold nearly all images.
+    It works in blocks, because the largest cluster can hold nearly all images.
     """
     mean = _mean(features, indices, torch.float32)
     blocks = torch.split(indices, _block(features))
     lengths = torch.cat([(features[block].float() - mean).square().sum(dim=1) for block in blocks])
     farthest = features[indices[lengths.argmax()]].float() - mean
-    # a sum, not a matrix product: its rounding does not depend on the precision that is set
+    # A sum, because a matrix product's rounding would depend on the precision that is set.
     along = torch.cat([((features[block].float() - mean) * farthest).sum(dim=1) for block in blocks])
     order = torch.argsort(along, stable=True)
     half = (len(indices) + 1) // 2
@@ -105,7 +105,7 @@ def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean(features: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mean (P,) of the rows at indices, added in `dtype`; of one block it is exactly torch's."""
+    """The mean (P,) of the rows at `indices`, added up in `dtype`; for a single block exactly torch's mean."""
     mean = torch.zeros(features.shape[1], dtype=dtype, device=features.device)
     for block in torch.split(indices, _block(features)):
         mean += features[block].float().mean(dim=0, dtype=dtype) * (len(block) / len(indices))
@@ -113,5 +113,5 @@ def _mean(features: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _block(features: Tensor) -> int:
-    """Rows at a time."""
+    """The number of rows in a block."""
     return max(1, NUMBERS_PER_BLOCK // features.shape[1])
