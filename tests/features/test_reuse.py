@@ -47,8 +47,10 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
     alone = [plain.assign(backbone, device=CPU, moment=moment)[0] for moment in MOMENTS]
     assert len(passes) == 3
     reusing, backbone = clusterer(tmp_path / "b")
-    reusing.untrained = UntrainedFeatures(decided_by=())
-    shared = [reusing.assign(backbone, device=CPU, moment=name, reused=more)[0] for name, more in MOMENTS.items()]
+    reusing.untrained = UntrainedFeatures(depends_on=())
+    shared = [
+        reusing.assign(backbone, device=CPU, moment=name, keep_features=more)[0] for name, more in MOMENTS.items()
+    ]
     assert len(passes) == 4
     for one, other in zip(alone, shared, strict=True):
         assert torch.equal(one.labels, other.labels) and one.objective == other.objective
@@ -60,8 +62,8 @@ def test_three_clusterings_of_the_untrained_network_take_one_pass_and_are_as_wit
 
 def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: list[int]) -> None:
     reusing, backbone = clusterer(tmp_path)
-    reusing.untrained = UntrainedFeatures(decided_by=())
-    reusing.assign(backbone, device=CPU, moment="untrained", reused=True)
+    reusing.untrained = UntrainedFeatures(depends_on=())
+    reusing.assign(backbone, device=CPU, moment="untrained", keep_features=True)
     with torch.no_grad():
         next(backbone.parameters()).add_(0.01)
     reusing.assign(backbone, device=CPU, moment="epoch 0")
@@ -70,9 +72,9 @@ def test_a_network_that_has_changed_is_looked_at_anew(tmp_path: Path, passes: li
 
 def test_a_sample_for_pca_is_drawn_for_each_clustering(tmp_path: Path, passes: list[int]) -> None:
     sampled, backbone = clusterer(tmp_path, reduction=Reduction(dim=4, fit_images=50))
-    sampled.untrained = UntrainedFeatures(decided_by=())
+    sampled.untrained = UntrainedFeatures(depends_on=())
     for moment, more in MOMENTS.items():
-        sampled.assign(backbone, device=CPU, moment=moment, reused=more)
+        sampled.assign(backbone, device=CPU, moment=moment, keep_features=more)
     assert len(passes) == 3
 
 
@@ -81,16 +83,16 @@ def test_another_job_of_the_sweep_takes_them_from_the_file_only_if_all_is_the_sa
 ) -> None:
     shared = tmp_path / "shared"
 
-    def assign(number: int, told: str = "", dim: int = 4, limit_mb: int = 100) -> torch.Tensor:
+    def assign(number: int, images: str = "", dim: int = 4, limit_mb: int = 100) -> torch.Tensor:
         own, backbone = clusterer(tmp_path / str(number), reduction=Reduction(dim=dim))
-        own.untrained = UntrainedFeatures(decided_by=(told,), folder=shared, limit_mb=limit_mb)
+        own.untrained = UntrainedFeatures(depends_on=(images,), folder=shared, limit_mb=limit_mb)
         return own.assign(backbone, device=CPU, moment="epoch 0")[0].labels
 
     first = assign(0)
     assert len(passes) == 1 and len(list(shared.glob("*.pt"))) == 1
     assert torch.equal(assign(1), first) and len(passes) == 1
     assign(2, dim=5)
-    assign(3, told="other images")
+    assign(3, images="other images")
     assert len(passes) == 3 and len(list(shared.iterdir())) == 3
     for damaged in shared.glob("*.pt"):
         damaged.write_bytes(damaged.read_bytes()[:100])  # cut short

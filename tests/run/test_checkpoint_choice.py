@@ -90,7 +90,10 @@ def test_a_disk_without_hard_links_keeps_the_one_before_too(folder: Path, monkey
         (lambda file: torch.save(content(2, callbacks={"reassign": 5}), file), "was changed"),
         (lambda file: torch.save(content(2, callbacks={"reassign": {"assignment": 5}}), file), "was changed"),
         (lambda file: torch.save(content("two"), file), "was changed"),
-        (lambda file: torch.save(content(2, state_dict={"backbone.w": torch.zeros(1)}), file), "is no last.ckpt"),
+        (
+            lambda file: torch.save(content(2, state_dict={"backbone.w": torch.zeros(1)}), file),
+            "holds no training state",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_one_is_refused_by_name_and_the_one_before_is_used(
@@ -114,7 +117,7 @@ def turn_a_bit(file: Path) -> None:
 def test_two_damaged_ones_are_told_with_the_way_out(folder: Path) -> None:
     for file in checkpoints(folder):
         file.write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"last\.ckpt is cut.*previous\.ckpt is cut.*delete .*checkpoints to begin"):
+    with pytest.raises(ValueError, match=r"last\.ckpt is cut.*previous\.ckpt is cut.*delete .*checkpoints to start again here"):
         chosen(folder)
 
 

@@ -34,7 +34,7 @@ COSTS = Costs(
     step_s=0.5,
     extraction_bytes=10**8,
     training_bytes=2 * 10**8,
-    probed=1000,
+    probed_dim=1000,
 )
 
 
@@ -72,7 +72,7 @@ def sizes(**changes: Any) -> Sizes:
         dim=256,
         k=1000,
         n_fit=50_000,
-        n_twice=20_000,
+        n_recomputed=20_000,
         n_iterated=100_000,
         bytes_per_image=64,
         distances=1000.0 * 100_000 * 21,
@@ -80,7 +80,7 @@ def sizes(**changes: Any) -> Sizes:
         n_epochs=3,
         steps_per_epoch=200,
         n_measured=(50_000, 10_000),
-        n_shared=1,
+        n_sharing=1,
         stored_bytes=100_000 * 256 * 4,
         disk_bytes=1e9,
         buffer_bytes=500 * 2**20,
@@ -89,7 +89,7 @@ def sizes(**changes: Any) -> Sizes:
 
 
 def test_seconds_by_hand() -> None:
-    spent = estimate.seconds(sizes(), COSTS)
+    spent = estimate.estimate_seconds(sizes(), COSTS)
     assert spent.features == pytest.approx(120)  # 100,000 images, 20,000 of them twice
     assert spent.reduction == pytest.approx(10 + 3 + 10)
     assert spent.clustering == pytest.approx(2.1e9 * 256 * 1e-9)
@@ -98,14 +98,14 @@ def test_seconds_by_hand() -> None:
 
 
 def test_memory_by_hand() -> None:
-    needed = estimate.memory(sizes(), COSTS, on_gpu=False)
+    needed = estimate.memory_by_phase(sizes(), COSTS, on_gpu=False)
     assert needed["extraction"] == 500 * 2**20 + 102_400_000 + 24 * 4096**2 + 10**8
     assert needed["evaluation"] == 4 * 1000 * 110_000 + 10**8
-    sampled = estimate.memory(sizes(n_iterated=30_000), COSTS, on_gpu=False)
+    sampled = estimate.memory_by_phase(sizes(n_iterated=30_000), COSTS, on_gpu=False)
     assert sampled["clustering"] - needed["clustering"] == 30_000 * 256 * 4  # the copy of the sample
-    on_disk = estimate.memory(sizes(stored_bytes=0), COSTS, on_gpu=False)
+    on_disk = estimate.memory_by_phase(sizes(stored_bytes=0), COSTS, on_gpu=False)
     assert needed["clustering"] - on_disk["clustering"] == 102_400_000
-    on_gpu = estimate.memory(sizes(), COSTS, on_gpu=True)
+    on_gpu = estimate.memory_by_phase(sizes(), COSTS, on_gpu=True)
     assert needed["training"] - on_gpu["training"] == 2 * 10**8
 
 
@@ -129,30 +129,30 @@ def test_distances_are_counted_as_they_are_taken() -> None:
 def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float], told: str) -> None:
     ways_out = estimate.ways_out(plan())
     with pytest.raises(ValueError, match=told):
-        estimate.check(sizes(), needed, ways_out, free=8 * 10**9, disk=10**12, folder=Path("runs"))
-    estimate.check(sizes(), needed, ways_out, free=9 * 10**9, disk=10**12, folder=Path("runs"))
+        estimate.check_room(sizes(), needed, ways_out, free=8 * 10**9, disk=10**12, folder=Path("runs"))
+    estimate.check_room(sizes(), needed, ways_out, free=9 * 10**9, disk=10**12, folder=Path("runs"))
 
 
 def test_a_time_is_told_to_two_digits() -> None:
-    told = [estimate.clock(seconds) for seconds in (0.04, 9.6, 12.3, 95, 96, 222, 3000, 5800, 36_000)]
-    assert told == ["0.0 s", "9.6 s", "12 s", "95 s", "1.6 min", "3.7 min", "50 min", "1.6 h", "10 h"]
+    texts = [estimate.clock(seconds) for seconds in (0.04, 9.6, 12.3, 95, 96, 222, 3000, 5800, 36_000)]
+    assert texts == ["0.0 s", "9.6 s", "12 s", "95 s", "1.6 min", "3.7 min", "50 min", "1.6 h", "10 h"]
 
 
 def test_too_little_disk_is_told() -> None:
     with pytest.raises(ValueError, match=r"need about 1.0 GB, 0.5 GB are free in runs; .*another output_dir"):
-        estimate.check(sizes(), {"training": 1.0}, {}, free=10**9, disk=5 * 10**8, folder=Path("runs"))
+        estimate.check_room(sizes(), {"training": 1.0}, {}, free=10**9, disk=5 * 10**8, folder=Path("runs"))
 
 
 def test_a_subsample_is_advised_where_it_saves_much() -> None:
     large = sizes(n=10**6, n_iterated=10**6, distances=1000.0 * 10**6 * 21)
-    spent = estimate.seconds(large, COSTS)
+    spent = estimate.estimate_seconds(large, COSTS)
     advice = estimate._advice(large, spent, KMeans())
     assert len(advice) == 1 and "256 would iterate on 256,000 of the 1,000,000 images" in advice[0]
     share = (256_000 * 20 + 10**6) / (10**6 * 21)
     assert f"clustering {estimate.clock(share * spent.clustering)} in place" in advice[0]
     fast = dataclasses.replace(COSTS, distance_s=1e-12)
-    assert not estimate._advice(large, estimate.seconds(large, fast), KMeans())
-    assert not estimate._advice(sizes(), estimate.seconds(sizes(), COSTS), KMeans())  # 256,000 are all
+    assert not estimate._advice(large, estimate.estimate_seconds(large, fast), KMeans())
+    assert not estimate._advice(sizes(), estimate.estimate_seconds(sizes(), COSTS), KMeans())  # 256,000 are all
 
 
 def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     planned = dataclasses.replace(plan(chosen), n_test=200)
     found = sizes_of(planned)
     assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)
-    assert (found.n_fit, found.n_twice, found.buffer_bytes) == (200, 200, 0)
+    assert (found.n_fit, found.n_recomputed, found.buffer_bytes) == (200, 200, 0)
     assert found.n_reassignments == 2 + 2 + 1  # epochs 0 and 2, the untrained network twice, the end
     assert (found.n_epochs, found.steps_per_epoch, found.n_measured) == (3, 4, (200, 200))
     assert found.stored_bytes == 200 * 8 * 4
@@ -194,7 +194,7 @@ def test_measuring_leaves_the_network_and_the_random_state() -> None:
     assert all(torch.equal(value, before[name]) for name, value in planned.backbone.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state) and planned.backbone.training is mode
     assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0
-    assert found.probed == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
+    assert found.probed_dim == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
 
 
 def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

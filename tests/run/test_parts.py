@@ -52,7 +52,7 @@ def test_photographs_in_the_default_network_are_told_what_suits_them(parts: Part
         lines = replace(of, images=photographs).describe("folder", batch_size=16, n_processes=1)
         return [line for line in lines if "experiment=photographs" in line]
 
-    told = "they are 500x375 px, and view.size=32 shows little of them: experiment=photographs suits photographs"
+    told = "they are 500x375 px, the network sees view.size=32: for photographs, experiment=photographs suits better"
     assert said(parts) == [f"images     {told}"]
     assert not said(replace(parts, card={**parts.card, "image_size": 128}))
     assert not said(replace(parts, card={**parts.card, "arch": {"_target_": "deepcluster.models.resnet.resnet"}}))

@@ -122,6 +122,7 @@ def build(
     kill_after: tuple[int, int] | None = None,
     on_batch: Callable[[pl.Trainer, int], None] | None = None,
     dropout_net: Any = None,
+    optimizer: Optimizer | None = None,
     seed: int = 7,
     trainer: dict[str, Any] | None = None,
     reduction: Reduction | None = None,
@@ -158,7 +159,7 @@ def build(
         backbone,
         ClusterHead(backbone.feature_dim, clustering.capacity(N_IMAGES)),
         view=view,
-        optimizer=Optimizer(),
+        optimizer=optimizer or Optimizer(),
         seed=seed,
         card=CARD,
     )

@@ -257,9 +257,8 @@ def test_a_heads_momentum_ends_with_its_clusters(tmp_path: Path) -> None:
         buffer = trainer.optimizers[0].state[weight]["momentum_buffer"]
         remembered.append((batch_idx, buffer.clone(), weight.grad.clone()))
 
-    run = tiny.build(tmp_path, max_epochs=2, on_batch=look)
-    run.module.optimizer_settings = Optimizer(head_momentum=0.5, weight_decay=0.0)
-    run.fit()
+    optimizer = Optimizer(head_momentum=0.5, weight_decay=0.0)
+    tiny.build(tmp_path, max_epochs=2, on_batch=look, optimizer=optimizer).fit()
     assert len(remembered) == 12
     for number, (batch_idx, buffer, gradient) in enumerate(remembered):
         before = 0.5 * remembered[number - 1][1] if batch_idx > 0 else 0.0

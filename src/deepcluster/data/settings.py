@@ -123,10 +123,10 @@ class Data:
         """What the images are called by: for messages."""
         return f"data.name={self.name}" if self.name is not None else f"data.root={self.root}"
 
-    def told(self, *untold: str) -> "Data":
-        """With `HOW_READ`, and the named, as they are by default: equal settings tell the same images."""
+    def for_comparison(self, *ignored: str) -> "Data":
+        """A copy in which the fields of `HOW_READ` and of `ignored` have their defaults: equal copies, equal images."""
         plain = Data()
-        return replace(self, **{name: getattr(plain, name) for name in (*HOW_READ, *untold)})
+        return replace(self, **{name: getattr(plain, name) for name in (*HOW_READ, *ignored)})
 
     def _check_source(self) -> None:
         for sources, names in ((TABLE_SOURCES, _OF_TABLES), (("huggingface",), _OF_HUGGINGFACE)):

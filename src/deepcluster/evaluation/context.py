@@ -150,7 +150,7 @@ class EvaluationContext:
         facts = facts_of(
             self.backbone,
             card=self.card,
-            data=self.data.told("on_broken"),
+            data=self.data.for_comparison("on_broken"),
             view=self.view,
             seed=self.seed,
             dtype=str(self.dtype),

@@ -26,28 +26,28 @@ from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
 
 Reduced = tuple[FittedReduction, Tensor | None]
-LOOKED_AT = 500  # files
+N_FILES_CHECKED = 500  # of a set in files: their size and time of change go into the hash
 
 
 @dataclass(kw_only=True)
 class UntrainedFeatures:
-    """Keeps the reduced features that were computed first, for all clusterings before the network learns.
+    """Keeps the reduced features of the untrained network for all clusterings before the first training step.
 
-    Nothing is kept with several processes, nor where PCA sees a sample, which each clustering draws anew.
+    Nothing is kept with several processes, nor where PCA is fitted on a sample, which each clustering draws anew.
 
     Args:
-        decided_by: what decides the features besides network and reduction: values whose repr holds all of it.
-        folder: where jobs of a sweep share them; None: this run is alone.
-        limit_mb: the most that is kept in memory, and in the folder (all files together).
-        progress: says so when another job has computed them.
-        over: whether the last clustering before the network learns is done; then nothing is kept any more.
+        depends_on: what else changes the features, besides the network and the reduction. It is hashed by its repr.
+        folder: where jobs of a sweep share the features; None: they are not shared.
+        limit_mb: upper limit in memory, and for all files in the folder together.
+        progress: prints a line when another job has computed the features.
+        training_begins: the last clustering before the first training step is done; nothing is kept any more.
     """
 
-    decided_by: tuple[object, ...]
+    depends_on: tuple[object, ...]
     folder: Path | None = None
     limit_mb: int = 1024
     progress: Progress = field(default_factory=Progress)
-    over: bool = False
+    training_begins: bool = False
     _kept: tuple[str, Reduced] | None = None
 
     def reduced(
@@ -57,45 +57,45 @@ class UntrainedFeatures:
         n_images: int,
         compute: Callable[[], Reduced],
         *,
-        again: bool,
+        keep_features: bool,
     ) -> Reduced:
-        """What `compute` gives for this network, or gave before; do not change the tensors.
+        """The features of this network: kept ones if there are any, else from `compute`. Do not change the tensors.
 
         Args:
-            again: whether another clustering of the untrained network may follow. If not, all is forgotten.
+            keep_features: another clustering of the untrained network follows. If not, memory is freed.
         """
-        seen_whole = not reduction.needs_fit or reduction.fit_images is None or reduction.fit_images >= n_images
-        if self.over or self.limit_mb == 0 or not seen_whole or distributed.world_size() > 1:
+        fits_all = not reduction.needs_fit or reduction.fit_images is None or reduction.fit_images >= n_images
+        if self.training_begins or self.limit_mb == 0 or not fits_all or distributed.world_size() > 1:
             return compute()
         key = self._key(backbone, reduction)
-        features = self._kept[1] if self._kept is not None and self._kept[0] == key else self._read(key)
+        features = self._kept[1] if self._kept is not None and self._kept[0] == key else self._load(key)
         if features is None:
             features = compute()
-            self._write(key, features)
-        self.over = not again
+            self._save(key, features)
+        self.training_begins = not keep_features
         fits = isinstance(features[1], Tensor) and features[1].nbytes <= self.limit_mb * 2**20
-        self._kept = (key, features) if again and fits else None
+        self._kept = (key, features) if keep_features and fits else None
         return features
 
     def _key(self, backbone: Backbone, reduction: Reduction) -> str:
-        fit = {**asdict(reduction), "fit_images": None}  # all of them
-        machine = (torch.__version__, torch.get_num_threads())  # float sums in another order are other sums
-        parts = repr((*self.decided_by, fit, machine, weights_digest(backbone)))
+        fit = {**asdict(reduction), "fit_images": None}  # PCA is fitted on all images here
+        machine = (torch.__version__, torch.get_num_threads())  # sums in another order round differently
+        parts = repr((*self.depends_on, fit, machine, weights_digest(backbone)))
         return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
-    def _read(self, key: str) -> Reduced | None:
+    def _load(self, key: str) -> Reduced | None:
         if self.folder is None or not (file := self.folder / f"{key}.pt").is_file():
             return None
         try:
             stored: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             reduced = FittedReduction.from_state_dict(stored["reduction"]), stored["reduced"]
-        except Exception:  # whatever is wrong with it, it can be computed
+        except Exception:  # a damaged file of any kind: the features are computed again
             return None
         self.progress.say("features   of the untrained network: another job of this sweep has computed them")
         return reduced
 
-    def _write(self, key: str, features: Reduced) -> None:
-        """Into the folder, whole or not at all; jobs that run at once may write the same."""
+    def _save(self, key: str, features: Reduced) -> None:
+        """Write a file into the folder, whole or not at all: jobs that run at once may write the same one."""
         fitted, reduced = features
         if self.folder is None or not isinstance(reduced, Tensor):
             return
@@ -107,23 +107,24 @@ class UntrainedFeatures:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save({"reduction": fitted.state_dict(), "reduced": reduced}, part)
             os.replace(part, self.folder / f"{key}.pt")
-        except (OSError, RuntimeError):  # a full disk, for which torch raises RuntimeError; nothing depends on the file
+        except (OSError, RuntimeError):  # torch raises RuntimeError on a full disk; the run goes on without the file
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
 
 def same_images(data: Data, view: View, images: ImageSet) -> str:
-    """A hash of the images as the feature view sees them: settings and names, and pixels where they are in memory.
+    """A hash of the images as the feature view sees them: of their settings and names, and of pixels in memory.
 
-    Of images in files: what the source knows of them, and size and time of change of some hundred files. A set that
-    was made anew is noticed; a single file that is written over may not be.
+    For images in files, the hash covers the source's own fingerprint, and size and time of change of some hundred
+    files. It changes when a set is made again; it may not change when a single file is overwritten.
     """
-    digest = hashlib.blake2b(repr((asdict(data.told()), asdict(view))).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((asdict(data.for_comparison()), asdict(view))).encode(), digest_size=16)
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
     if isinstance(images, MemoryImages):
         digest.update(images.images.contiguous().numpy().data)
     elif isinstance(images, FileImages):
-        some = [images.samples[i] for i in range(0, len(images), max(1, len(images) // LOOKED_AT))]
-        digest.update(fingerprint(files=[(name, str(images.root / name)) for name in some]).encode())
+        step = max(1, len(images) // N_FILES_CHECKED)
+        checked = [images.samples[i] for i in range(0, len(images), step)]
+        digest.update(fingerprint(files=[(name, str(images.root / name)) for name in checked]).encode())
     digest.update(str(getattr(images, "fingerprint", "")).encode())
     return digest.hexdigest()

@@ -1,1 +1,1 @@
-"""One run from settings to summary.json, or one evaluation to results.json. Start at train.py and evaluate.py."""
+"""One run, from settings to summary.json; one evaluation, to results.json. Start at train.py and evaluate.py."""

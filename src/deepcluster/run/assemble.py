@@ -1,4 +1,4 @@
-"""A run put together: conductor, Trainer, module, batches and record, connected. Next: train.py fits them."""
+"""Build a run: conductor, Trainer, module, batches and record. Next: train.py fits them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -48,10 +48,10 @@ class Assembled:
 
 
 def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractContextManager[RunRecord]:
-    """metrics.csv and the chosen tracker."""
-    shown = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
-    shown["folder"] = str(folder.resolve())
-    shown["extraction"] = {**shown["extraction"], "store_dtype": parts.clusterer.store_dtype}
+    """Open metrics.csv and the chosen tracker."""
+    tracked = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
+    tracked["folder"] = str(folder.resolve())
+    tracked["extraction"] = {**tracked["extraction"], "store_dtype": parts.clusterer.store_dtype}
 
     def picture(assignment: Assignment, title: str) -> Image:
         assert isinstance(config.logger, PictureSettings)
@@ -67,7 +67,7 @@ def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractCont
 
     return recording(
         config.logger,
-        TrackedRun(folder=folder, config=shown, say=parts.progress.say),
+        TrackedRun(folder=folder, config=tracked, say=parts.progress.say),
         picture=picture,
         labels=parts.images.labels,
         classes=parts.images.classes,
@@ -83,10 +83,11 @@ def assemble(
     learned: dict[str, Any],
     follow: Callable[[Any], None] | None = None,
 ) -> Assembled:
-    """Conductor, trainer, module and batches, connected; nothing is computed and nothing written yet.
+    """Build and connect conductor, trainer, module and batches. Nothing is computed or written yet.
 
     Args:
         learned: the settings that a resumed run cannot change, by their full names; every checkpoint holds them.
+        follow: see :func:`deepcluster.run.train.train`.
     """
     n_images, batch_size = len(parts.images), config.data.batch_size
     conductor = ReassignCallback(
@@ -105,7 +106,7 @@ def assemble(
         conductor,
         WorldSizeChange(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
         EpochReport(conductor, parts.progress, record),
-        *build_callbacks(config.callbacks),  # after the report, whose numbers they may monitor; before the checkpoint
+        *build_callbacks(config.callbacks),  # they may monitor the report's numbers; the checkpoint comes last
         LastCheckpoint(
             folder,
             every_n_epochs=config.checkpoint.every_n_epochs,
@@ -164,13 +165,13 @@ def assemble(
 
 
 def build_callbacks(callbacks: dict[str, Any]) -> list[pl.Callback]:
-    """The user's callbacks, in their order.
+    """Build the user's callbacks, in their order.
 
     Args:
-        callbacks: the group: name -> `_target_` and arguments.
+        callbacks: the group `callbacks`: name -> `_target_` and arguments; None switches one off.
 
     Raises:
-        ValueError: if one does not take its arguments.
+        ValueError: if a callback refuses its arguments.
     """
     built = []
     for name, node in callbacks.items():
@@ -195,12 +196,12 @@ def build_trainer(
 
     Args:
         settings: the group `trainer`.
-        precision: as Lightning names it, in place of the group's "auto".
+        precision: one of Lightning's names; it replaces the group's "auto".
         keep_previous: see :class:`AtomicCheckpointIO`.
         bars: show progress bars.
 
     Raises:
-        ValueError: if the Trainer does not take a setting.
+        ValueError: if the Trainer refuses a setting.
     """
     try:
         trainer: pl.Trainer = build(
@@ -215,6 +216,6 @@ def build_trainer(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
-    except TypeError as error:  # which Lightning also raises for values, such as trainer.devices=abc
+    except TypeError as error:  # Lightning raises it for wrong values too, such as trainer.devices=abc
         raise ValueError(f"trainer: {error}") from error
     return trainer

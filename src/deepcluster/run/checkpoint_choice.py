@@ -1,6 +1,6 @@
-"""Which checkpoint a run is resumed from: the last one, or the one before if that is damaged or of another run.
+"""Choose the checkpoint to resume from: the last one, or the one before it if the last does not fit this run.
 
-train.py asks before it computes anything. Next: Lightning restores the chosen file.
+train.py calls this before it computes anything. Next: Lightning restores the chosen file.
 """
 
 import os
@@ -16,14 +16,14 @@ from deepcluster.weights.checkpoint import Checkpoint
 
 @dataclass(kw_only=True)
 class ThisRun:
-    """What a checkpoint must fit.
+    """The run that a checkpoint must fit.
 
     Args:
         card: the network's description.
-        settings: those that a resumed run cannot change (settings/resume.py, what_is_learned).
+        settings: those that a resumed run cannot change, from :func:`deepcluster.settings.resume.what_is_learned`.
         n_images: N.
-        capacity: the most clusters that the head has room for.
-        k_is_fixed: whether every assignment has exactly that many.
+        capacity: the largest number of clusters, which is the size of the head.
+        k_is_fixed: every assignment has exactly that many clusters.
     """
 
     card: dict[str, Any]
@@ -40,7 +40,7 @@ class ThisRun:
         """
         if stored.head is None:
             raise ValueError(
-                f"{stored.path} is no last.ckpt: like a final.ckpt it holds no state of a training that could go on"
+                f"{stored.path} holds no training state, like a final.ckpt; a run is resumed from a last.ckpt"
             )
         checkpoint.check_same_network(stored.card, self.card, stored.path)
         checkpoint.check_same_clusters(stored, self.capacity, k_is_fixed=self.k_is_fixed)
@@ -63,29 +63,30 @@ def choose_checkpoint(folder: Path, run: ThisRun, say: Callable[[str], None]) ->
     """The newest checkpoint that is whole and fits this run.
 
     Args:
-        say: is told why a newer one was refused.
+        say: prints why a newer one was refused.
 
     Raises:
-        ValueError: if there is none; why the newest was refused, and what to do.
+        ValueError: if there is none; says why the newest was refused, and what to do.
     """
-    refused: list[str] = []
+    refusals: list[str] = []
     for file in checkpoints(folder):
         try:
             stored = checkpoint.load_checkpoint(file)
             run.check(stored)
         except ValueError as error:
-            refused.append(str(error))
+            refusals.append(str(error))
             continue
-        for reason in refused:
+        for reason in refusals:
             say(f"refused    {reason}")
         return stored
-    way_out = f"; the one before it: {refused[1]}" if len(refused) > 1 else "; there is no previous.ckpt before it"
-    begin = f"delete {folder / 'checkpoints'} to begin again in this folder"
-    raise ValueError(f"{refused[0]}{way_out}. Put a good one there, or {begin}")
+    older = f"the one before it: {refusals[1]}" if len(refusals) > 1 else "there is no previous.ckpt before it"
+    raise ValueError(
+        f"{refusals[0]}; {older}. Put a good one there, or delete {folder / 'checkpoints'} to start again here"
+    )
 
 
 def put_aside(folder: Path, chosen: Path) -> None:
-    """Rename a last.ckpt that was refused: else it would become previous.ckpt in place of the chosen one."""
+    """Rename a refused last.ckpt, which the next checkpoint would otherwise rename over the chosen previous.ckpt."""
     last = folder / "checkpoints" / LAST
     if chosen != last and last.is_file():
         os.replace(last, last.with_name(f"{LAST}.refused"))

@@ -1,4 +1,4 @@
-"""How long a batch takes and how much memory, measured in a few seconds. Next: estimate.py extrapolates."""
+"""Measure seconds and memory of a few batches and of a small k-means. Next: estimate.py extrapolates."""
 
 import copy
 import time
@@ -23,27 +23,27 @@ from deepcluster.system.machine import forget_peak, peak_memory, used_memory
 from deepcluster.system.seeding import generator
 from deepcluster.training.clusterer import Clusterer
 
-LIMIT_S = 2.0  # for each of the measurements that repeat
+LIMIT_S = 2.0  # for timing batches, of extraction and of training each
 N_BATCHES = 24
-SAMPLE = 20_000  # rows of the k-means that is timed
+SAMPLE = 20_000  # most rows of the timed k-means
 MOST_CENTROIDS = 1000
-LARGEST_EIGEN = 512  # the eigenproblem that is timed; it grows with the cube
+LARGEST_EIGEN = 512  # dimensions of the timed PCA; its seconds grow with the cube of the dimension
 
 
 @dataclass(kw_only=True)
 class Costs:
-    """What was measured on a few batches.
+    """What was measured. Names with _s are seconds.
 
     Args:
         image_s: extraction of one image, reading included.
         moments_s: adding one image to PCA's moments.
         fit_s: PCA from its moments.
         apply_s: reducing one image.
-        distance_s: a distance between an image and a centroid, per dimension.
+        distance_s: one distance between an image and a centroid, per dimension.
         step_s: one training step, reading included.
         extraction_bytes: memory of an extraction batch besides the network, on a CPU.
         training_bytes: memory of a training step, on a CPU.
-        probed: numbers per image that the evaluation reads.
+        probed_dim: features per image that the evaluation reads.
     """
 
     image_s: float
@@ -54,11 +54,11 @@ class Costs:
     step_s: float
     extraction_bytes: int
     training_bytes: int
-    probed: int
+    probed_dim: int
 
 
 def measure(plan: Plan) -> Costs:
-    """Time a few batches of extraction and of training, and a small k-means; nothing of the run changes."""
+    """Time a few batches of extraction and of training, and a small k-means; the run's own state does not change."""
     clusterer, device, dim = plan.clusterer, plan.device, plan.backbone.feature_dim
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _mode_kept(plan.backbone):
         extraction_bytes, image_s = _extraction(clusterer, plan.backbone, device)
@@ -75,12 +75,12 @@ def measure(plan: Plan) -> Costs:
             step_s=step_s,
             extraction_bytes=extraction_bytes,
             training_bytes=training_bytes,
-            probed=_probed(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
+            probed_dim=_probed_dim(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
         )
 
 
 def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> tuple[int, float]:
-    """Bytes, and seconds per image."""
+    """Memory of a batch in bytes, and seconds per image."""
     batch_size = clusterer.extraction.batch_size
     source = clusterer.feature_pass(backbone, device=device)
     batches = source.stream(_spread(len(clusterer.images), batch_size))
@@ -89,14 +89,14 @@ def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device) 
     return grown[0], per_batch / min(batch_size, len(clusterer.images))
 
 
-def _probed(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> int:
-    """Numbers per image of the stage that the evaluation reads."""
+def _probed_dim(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> int:
+    """Features per image of the stage that the evaluation reads."""
     stage = clusterer.feature_pass(backbone, device=device, num_workers=0, convolutional=True)
     return next(stage.stream(torch.zeros(1, dtype=torch.int64)))[1].shape[1:].numel()
 
 
 def _training(plan: Plan) -> tuple[int, float]:
-    """Bytes and seconds of a step, on copies."""
+    """Memory in bytes and seconds of a training step, on copies of network and head."""
     if not any(parameter.requires_grad for parameter in plan.backbone.parameters()):
         return 0, 0.0
     device, dtype, view = plan.device, dtype_of(plan.precision), plan.train_view
@@ -124,7 +124,7 @@ def _training(plan: Plan) -> tuple[int, float]:
 
 
 def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device) -> float:
-    """Seconds of a batch. Not timed: the first one, and as many as the workers may have read in advance."""
+    """Seconds of a batch, without the first one and as many as the workers may have read in advance."""
     started, n_done = 0.0, -1
     for _ in batches:
         if device.type == "cuda":
@@ -139,35 +139,35 @@ def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device
 
 
 def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[float, float, float]:
-    """Seconds: an image's share in the moments, the fit, an image reduced."""
+    """Seconds of adding one image to the moments, of the fit, and of reducing one image."""
     if not reduction.needs_fit or reduction.dim is None:
         return 0.0, 0.0, 0.0
     draw = generator("estimate")
     rows = torch.randn(ROWS_PER_PRODUCT, dim, generator=draw).to(device)
-    timed = _seconds(lambda: Moments(dim, device).update(rows), device)
+    update_s = _seconds(lambda: Moments(dim, device).update(rows), device)
     small = min(dim, LARGEST_EIGEN)
     moments = Moments(small, device)
     moments.update(rows[:, :small])
-    kept = max(1, reduction.dim * small // dim)
-    fit_s = _seconds(lambda: Reduction(dim=kept, fit_images=None).fit(moments), device) * (dim / small) ** 3
+    small_dim = max(1, reduction.dim * small // dim)
+    fit_s = _seconds(lambda: Reduction(dim=small_dim, fit_images=None).fit(moments), device) * (dim / small) ** 3
     product = torch.randn(dim, reduction.dim, generator=draw).to(device)
     apply_s = _seconds(lambda: functional.normalize(rows @ product, dim=1), device)
-    return timed / len(rows), fit_s, apply_s / len(rows)
+    return update_s / len(rows), fit_s, apply_s / len(rows)
 
 
 def _distance(clustering: Clustering, n_images: int, dim: int, device: torch.device) -> float:
-    """Seconds of one number of one distance, from one iteration and one assignment of a small k-means."""
+    """Seconds of a distance per dimension, from one iteration and one assignment of a small k-means."""
     n = min(SAMPLE, n_images)
     k = max(2, min(clustering.capacity(n_images), MOST_CENTROIDS, n // 4))
     rows = functional.normalize(torch.randn(n, dim, generator=generator("estimate")), dim=1)
     small = KMeans(k=k, n_iter=1, backend=getattr(clustering, "backend", "auto"))
-    KMeans(k=2, n_iter=1, backend=small.backend).fit(rows[:100], seed=0, device=device)  # loads libraries
-    spent = _seconds(lambda: small.fit(rows, seed=0, device=device), device)
-    return spent / (small.distances(n) * dim)
+    KMeans(k=2, n_iter=1, backend=small.backend).fit(rows[:100], seed=0, device=device)  # loads libraries, untimed
+    kmeans_s = _seconds(lambda: small.fit(rows, seed=0, device=device), device)
+    return kmeans_s / (small.distances(n) * dim)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of the faster of two calls, after one that is not timed: other programs can only slow a call down."""
+    """Seconds of the faster of two calls, after an untimed one: other programs can only slow a call down."""
     taken = []
     for _ in range(3):
         started = time.perf_counter()
@@ -179,13 +179,13 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _spread(n_images: int, batch_size: int) -> Tensor:
-    """Indices of whole batches from all over the set: the first files of a folder may be smaller than the others."""
+    """Indices from all over the set, for whole batches: a folder's first files may be smaller than the others."""
     return torch.tensor(evenly_spaced(n_images, N_BATCHES * batch_size))
 
 
 @contextmanager
 def _peak() -> Iterator[list[int]]:
-    """Yields a list of one number: at the end, by how many bytes the memory had grown at its height."""
+    """Yield a list of one number: after the block it holds by how many bytes memory had grown at its peak."""
     forget_peak()
     before, grown = used_memory(), [0]
     yield grown
@@ -194,12 +194,12 @@ def _peak() -> Iterator[list[int]]:
 
 @contextmanager
 def _mode_kept(backbone: Backbone) -> Iterator[None]:
-    """At the end the network is in training or evaluation mode as before."""
+    """Restore the network's training or evaluation mode at the end."""
     mode = backbone.training
     yield
     backbone.train(mode)
 
 
 def dtype_of(precision: str) -> torch.dtype | None:
-    """The type in which Lightning computes training steps under a precision's name; None: float32."""
+    """The type of Lightning's autocast under one of its precision names; None: no autocast, float32."""
     return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)

@@ -1,6 +1,6 @@
-"""What a run will need, before it starts: memory, disk, and seconds for each phase. train.py asks.
+"""Estimate what a run will need, before it starts: memory, disk, and seconds of each phase. train.py calls it.
 
-sizes.py has the numbers of the run, costs.py measures what a batch costs; from both the whole is estimated here.
+The estimate multiplies the numbers of the run (sizes.py) by measured costs (costs.py).
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,22 @@ from deepcluster.run.costs import Costs, measure
 from deepcluster.run.sizes import Plan, Sizes, sizes
 from deepcluster.system.machine import free_disk, free_memory, size
 
-MEASURED_FROM = 20_000  # images; with fewer a run is so short that an estimate is not worth its seconds
-WORTH_TELLING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
-USUAL_SAMPLE = 256  # faiss's own choice of clustering.max_points_per_centroid
-BYTES_PER_IMAGE = 64  # labels and orders of one image while assignments are compared and epochs drawn
-SCRATCH = 2.5e8  # blocks of rows and scores
+MEASURED_FROM = 20_000  # images; a run of fewer is so short that measuring costs is not worth the seconds
+LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
+USUAL_SAMPLE = 256  # faiss's default of max_points_per_centroid
+BYTES_PER_IMAGE = 64  # labels and sort orders, while assignments are compared and epochs drawn
+SCRATCH = 2.5e8  # bytes for blocks of rows and of distances in the clustering
 
 
 @dataclass(kw_only=True)
 class Seconds:
-    """The estimate of a run's time."""
+    """The estimate of a run's time, in seconds.
+
+    Args:
+        features, reduction, clustering: of one reassignment.
+        epoch: of training.
+        total: of all reassignments and epochs.
+    """
 
     features: float
     reduction: float
@@ -29,23 +35,19 @@ class Seconds:
     epoch: float
     total: float
 
-    @property
-    def reassignment(self) -> float:
-        return self.features + self.reduction + self.clustering
 
-
-def seconds(s: Sizes, costs: Costs) -> Seconds:
-    """The time: reassignments grow with N, with PCA's sample and with the distances, epochs with their steps."""
-    features = (s.n + s.n_twice) * costs.image_s / s.n_shared
-    reduction = s.n_fit * costs.moments_s / s.n_shared + costs.fit_s + s.n * costs.apply_s / s.n_shared
+def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
+    """Seconds by phase: of a reassignment by N, PCA's sample and the distances; of an epoch by its steps."""
+    features = (s.n + s.n_recomputed) * costs.image_s / s.n_sharing
+    reduction = s.n_fit * costs.moments_s / s.n_sharing + costs.fit_s + s.n * costs.apply_s / s.n_sharing
     clustering = s.distances * s.dim * costs.distance_s
     epoch = s.steps_per_epoch * costs.step_s
     total = s.n_reassignments * (features + reduction + clustering) + s.n_epochs * epoch
     return Seconds(features=features, reduction=reduction, clustering=clustering, epoch=epoch, total=total)
 
 
-def memory(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
-    """Bytes by phase, beyond what the process holds before it; the phases follow each other, so the largest counts."""
+def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
+    """Bytes of each phase, beyond what the process holds before it. One phase follows another: the largest counts."""
     measured = 0 if costs is None else costs.extraction_bytes
     moments = 24.0 * s.feature_dim**2 if s.n_fit else 0.0  # sums in float64, the covariance and its copy
     sample = 4.0 * s.n_iterated * s.dim if s.n_iterated < s.n else 0.0
@@ -55,16 +57,18 @@ def memory(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
         "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + s.bytes_per_image * s.n + SCRATCH,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
         # k-NN normalises a copy of the training images' features
-        "evaluation": 0.0 if costs is None else 4.0 * costs.probed * (2 * n_train + n_test) + measured,
+        "evaluation": 0.0 if costs is None else 4.0 * costs.probed_dim * (2 * n_train + n_test) + measured,
     }
 
 
-def check(s: Sizes, needed: dict[str, float], ways_out: dict[str, str], *, free: int, disk: int, folder: Path) -> None:
-    """Refuse a run that the machine has no room for.
+def check_room(
+    s: Sizes, needed: dict[str, float], ways_out: dict[str, str], *, free: int, disk: int, folder: Path
+) -> None:
+    """Refuse a run for which memory or disk is too small.
 
     Args:
         needed: bytes of memory by phase.
-        ways_out: what to do where a phase needs too much.
+        ways_out: phase -> what to do if it needs too much.
         free: bytes of memory.
         disk: free bytes in `folder`.
 
@@ -84,23 +88,23 @@ def check(s: Sizes, needed: dict[str, float], ways_out: dict[str, str], *, free:
 
 
 def ways_out(plan: Plan) -> dict[str, str]:
-    """What to change where a phase needs more memory than there is."""
+    """Phase -> the settings to change if it needs more memory than is free."""
     clusterer = plan.clusterer
-    less = "set extraction.store=disk" if clusterer.storage.folder is None else "lower reduction.dim"
+    shrink = "set extraction.store=disk" if clusterer.storage.folder is None else "lower reduction.dim"
     n_points = getattr(clusterer.clustering, "max_points_per_centroid", None)
     buffer_mb = clusterer.extraction.buffer_mb
     return {
-        "extraction": f"{less}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size",
-        "clustering": less + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
+        "extraction": f"{shrink}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size",
+        "clustering": shrink + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
         "evaluation": f"lower evaluation.max_images={plan.evaluation.max_images}, or set evaluation.enabled=false",
         "training": f"lower data.batch_size={plan.batch_size}",
     }
 
 
-def lines(
+def estimate_lines(
     s: Sizes, needed: dict[str, float], spent: Seconds, clustering: Clustering, *, free: int, disk: int
 ) -> list[str]:
-    """The estimate in words."""
+    """The estimate, to print."""
     phase = max(needed, key=lambda name: needed[name])
     return [
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
@@ -113,13 +117,13 @@ def lines(
 
 
 def _advice(s: Sizes, spent: Seconds, clustering: Clustering) -> list[str]:
-    """What k-means on a subsample would save, where that is much."""
+    """What k-means on a subsample would save, if it is much."""
     n_sampled = USUAL_SAMPLE * s.k
     n_iter = getattr(clustering, "n_iter", 1) * getattr(clustering, "n_redo", 1)
     if s.n_iterated < s.n or n_sampled >= s.n or not hasattr(clustering, "max_points_per_centroid"):
         return []
     sampled = spent.clustering * (n_sampled * n_iter + s.n) / (s.n * (n_iter + 1))
-    if s.n_reassignments * (spent.clustering - sampled) < WORTH_TELLING * spent.total:
+    if s.n_reassignments * (spent.clustering - sampled) < LEAST_SAVING * spent.total:
         return []
     return [
         f"clustering.max_points_per_centroid={USUAL_SAMPLE} would iterate on {n_sampled:,} of the {s.n:,} images: "
@@ -128,7 +132,7 @@ def _advice(s: Sizes, spent: Seconds, clustering: Clustering) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them, to two digits or three."""
+    """Seconds as text, with a unit to suit: 9.6 s, 95 s, 2.5 min, 10 h."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 1.6 * length:
             value = seconds / length
@@ -137,13 +141,13 @@ def clock(seconds: float) -> str:
 
 
 def tell_needs(plan: Plan, folder: Path, *, is_asked: bool) -> None:
-    """Say what the run will need, and refuse one that this machine has no room for.
+    """Print what the run will need, and refuse one for which memory or disk is too small.
 
-    Batches are timed only where that is worth the seconds: for many images, or if the user asked for the estimate.
+    Batches are timed only for many images, or if the user asked for the estimate.
 
     Args:
         folder: the run's.
-        is_asked: whether the user asked for the estimate.
+        is_asked: the user set estimate=true.
 
     Raises:
         ValueError: if there is too little memory or disk.
@@ -151,13 +155,15 @@ def tell_needs(plan: Plan, folder: Path, *, is_asked: bool) -> None:
     needs, clusterer = sizes(plan), plan.clusterer
     is_timed = is_asked or (needs.n >= MEASURED_FROM and plan.epochs_done == 0)
     costs = measure(plan) if is_timed else None
-    needed = memory(needs, costs, on_gpu=plan.device.type == "cuda")
+    needed = memory_by_phase(needs, costs, on_gpu=plan.device.type == "cuda")
     free, disk = free_memory(), free_disk(folder)
     stored, say = clusterer.storage.describe(needs.n, needs.dim), clusterer.progress.say
     if costs is not None:
-        words = lines(needs, needed, seconds(needs, costs), clusterer.clustering, free=free, disk=disk)
+        words = estimate_lines(
+            needs, needed, estimate_seconds(needs, costs), clusterer.clustering, free=free, disk=disk
+        )
         for line in (stored, *words):
             say(f"estimate   {line}")
     elif clusterer.storage != Storage():
         say(f"clustering {stored}")
-    check(needs, needed, ways_out(plan), free=free, disk=disk, folder=folder)
+    check_room(needs, needed, ways_out(plan), free=free, disk=disk, folder=folder)

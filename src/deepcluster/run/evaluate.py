@@ -33,15 +33,15 @@ from deepcluster.weights.start import Init, RandomInit
 
 
 def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
-    """Evaluate the network of a checkpoint or another file (weights/recognise.py); results go to `folder`.
+    """Evaluate the network of a checkpoint or of another weights file (weights/recognise.py); write into `folder`.
 
     Returns:
         The content of results.json.
 
     Raises:
-        ValueError: if the file, the images or what is asked of them do not fit together.
+        ValueError: if weights, images and evaluation do not fit together.
     """
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which instructions it tried
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # hides the instruction sets it tried
     progress = Progress()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     context_of = partial(
@@ -54,14 +54,15 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         dtype=choose_precision("auto", device).extraction,
     )
     if config.ckpt is not None:
-        context = of_file(config.ckpt, config.data, config.view, context_of)
+        context = context_of_file(config.ckpt, config.data, config.view, context_of)
     else:
         assert config.arch is not None and config.data is not None
         view, init = config.view or View(), config.init or RandomInit()
-        context = of_architecture(config.arch, config.data, view, init, config.seed, device, context_of)
+        context = context_of_architecture(config.arch, config.data, view, init, config.seed, device, context_of)
     stored = context.stored
-    of_run = folder_of_run(stored.path)
-    run = TrackedRun(folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=of_run)
+    run = TrackedRun(
+        folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=folder_of_run(stored.path)
+    )
     with open_tracker(config.logger, run) as tracker:
         network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
         numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
@@ -75,20 +76,20 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN: what could not be measured is null there."""
+    """None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
-def of_file(
+def context_of_file(
     ckpt: str, data: Data | None, view: View | None, context_of: Callable[..., EvaluationContext]
 ) -> EvaluationContext:
-    """The network of a file.
+    """The evaluation of the network in a file.
 
     Args:
         ckpt: a run's folder or a file of weights.
         data: the images; None: those of the checkpoint's run.
-        view: how they are cropped, but for the size, which the network decides; None: as that run says.
-        context_of: a context, of which only network and images are missing.
+        view: how they are cropped; None: as in that run. The size is always the network's.
+        context_of: builds the context from the network and the images.
     """
     stored = read_weights_with_card(ckpt)
     card = stored.card
@@ -96,28 +97,24 @@ def of_file(
     run_data, run_view, unknown = None, View(), ""
     try:
         run_data, run_view = images_of_run(stored.path)
-    except ValueError as error:  # raised by evaluations that need images when `data` is None too
+    except ValueError as error:  # an evaluation that needs images raises it, unless `data` names them
         unknown = str(error)
-    data, view = data or run_data, copy(view or run_view)
-    view.size, view.resize = card["image_size"], card["resize"]  # unchecked: not every evaluation needs images that fit
+    # Copies without validation, as some evaluations need no images that fit the network.
+    data, view = copy(data or run_data), copy(view or run_view)
+    view.size, view.resize = card["image_size"], card["resize"]
+    if data is not None:
+        data.n_channels = card["in_channels"]
     return context_of(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
-        data_settings=None if data is None else _of_channels(data, card["in_channels"]),
+        data_settings=data,
         view=view,
         run_data=run_data,
         images_unknown=unknown,
     )
 
 
-def _of_channels(data: Data, n_channels: int) -> Data:
-    """The images with the network's channels; unchecked, as not every evaluation needs images that fit."""
-    taken = copy(data)
-    taken.n_channels = n_channels
-    return taken
-
-
-def of_architecture(
+def context_of_architecture(
     arch: dict[str, Any],
     data: Data,
     view: View,
@@ -126,7 +123,7 @@ def of_architecture(
     device: torch.device,
     context_of: Callable[..., EvaluationContext],
 ) -> EvaluationContext:
-    """Untrained networks, as train.py would start with them on these images."""
+    """The evaluation of untrained networks, initialised as train.py would on these images."""
     images = load_images(data, "train")
     assert images is not None
     mean, std = statistics(images, view, data)
@@ -149,7 +146,7 @@ def of_architecture(
 
 @contextmanager
 def open_tracker(logger: LoggerSettings, run: TrackedRun) -> Iterator[Tracker | None]:
-    """The tracker, opened; None where results.json is all. It is closed with how the evaluation ended.
+    """Open the tracker, if one is chosen; close it with the status with which the evaluation ended.
 
     Raises:
         ValueError: if the tracker cannot be reached.
@@ -171,7 +168,7 @@ def log_results(tracker: Tracker, results: dict[str, Any], *, epoch: int) -> Non
     """Log the numbers of results.json as eval/NAME.
 
     Args:
-        epoch: epochs that the evaluated network was trained; the x axis.
+        epoch: how many epochs the evaluated network was trained; the x axis.
     """
     numbers = {f"eval/{name}": float(value) for name, value in results.items() if isinstance(value, int | float)}
     tracker.attempt(lambda: tracker.log_summary(numbers, epoch))

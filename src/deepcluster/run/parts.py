@@ -1,4 +1,4 @@
-"""What a run consists of: images, network, clusterer, device. train.py builds it first and says it in a few lines."""
+"""The parts of a run: images, network, clusterer, device. train.py builds them first and prints a few lines on them."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,27 +25,27 @@ from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.processes import n_processes
 from deepcluster.weights.network import build_backbone
 
-SHOWN_BROKEN = 5  # images left out that are named; of more only the number is said
-DEFAULT_NETWORK = ".LeNet5"  # of train.yaml
-LARGE = 3  # times the size that the network sees
+SHOWN_BROKEN = 5  # broken images that are named; of more only the number is printed
+DEFAULT_NETWORK = ".LeNet5"  # in train.yaml
+LARGE = 3  # images this many times larger than the network's input get a hint
 
 
 @dataclass(kw_only=True)
 class Parts:
-    """What a run consists of, built and checked, before anything long starts.
+    """The parts of a run, built and checked before anything long starts.
 
     Args:
         images: the N training images.
         test_images: those of the source's test split, if it has one.
-        view: how the network sees a set of images without augmentation.
+        view: builds the view without augmentation, for a set of images.
         train_view: the augmentation.
         backbone: the network, on the CPU.
-        card: what builds the network again: arch, in_channels, image_size, resize, mean, std.
-        clusterer: clusters the images by what the network sees in them.
+        card: what rebuilds the network: arch, in_channels, image_size, resize, mean, std.
+        clusterer: clusters the images by the network's features.
         device: where the run computes.
         num_workers: processes that read images.
-        progress: says lines and draws bars.
-        init_report: what the group `init` did to the weights, in lines.
+        progress: prints lines and draws bars.
+        init_report: lines on what the group `init` did to the weights.
     """
 
     images: ImageSet
@@ -62,10 +62,10 @@ class Parts:
     init_report: list[str]
 
     def describe(self, source: str, batch_size: int, n_processes: int) -> list[str]:
-        """The lines at the start of a run.
+        """The lines that are printed at the start of a run.
 
         Args:
-            source: the images' name.
+            source: the value of data.source.
             batch_size: images per step and process.
         """
         return [
@@ -85,7 +85,7 @@ class Parts:
         return f"images     {source}: {len(self.images):,} to learn from, {n_test} to test, {where}"
 
     def _describe_sizes(self) -> list[str]:
-        """A hint, if network and size are the defaults, which suit small images, and the images are much larger."""
+        """A hint if the images are large, but network and size are the defaults, which suit small images."""
         side = self.card["image_size"]
         if side != View().size or not self.card["arch"]["_target_"].endswith(DEFAULT_NETWORK):
             return []
@@ -93,8 +93,8 @@ class Parts:
         if min(height, width) < LARGE * side:
             return []
         return [
-            f"images     they are {width}x{height} px, and view.size={side} shows little of them: "
-            "experiment=photographs suits photographs"
+            f"images     they are {width}x{height} px, the network sees view.size={side}: for photographs, "
+            "experiment=photographs suits better"
         ]
 
     def _describe_network(self) -> str:
@@ -131,13 +131,13 @@ def build_parts(
     reuse: bool = False,
     shared: Path | None = None,
 ) -> Parts:
-    """Load the images, build the network and check that all fits.
+    """Load the images, build the network and check that all settings fit them.
 
     Args:
         initialise: let the group `init` change the weights.
         folder: the run's, for reduced features that do not fit into memory; None: the system's temporary folder.
-        reuse: compute the untrained network's features once for its several clusterings.
-        shared: where the jobs of a sweep share these features; None: nowhere.
+        reuse: compute the untrained network's features only once for its clusterings.
+        shared: folder in which the jobs of a sweep share these features; None: they are not shared.
 
     Raises:
         ValueError: see :func:`train`.
@@ -180,8 +180,8 @@ def build_parts(
         progress=progress,
     )
     if reuse:
-        same = "" if shared is None else same_images(data, config.view, images)
-        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, same, card, device, shared))
+        images_hash = "" if shared is None else same_images(data, config.view, images)
+        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, images_hash, card, device, shared))
     return Parts(
         images=images,
         test_images=test_images,
@@ -201,7 +201,7 @@ def build_parts(
 def network_card(
     arch: dict[str, Any], view: View, in_channels: int, mean: list[float], std: list[float]
 ) -> dict[str, Any]:
-    """What builds the network again, and how it sees images; every checkpoint holds it."""
+    """What rebuilds the network, and how it sees images. Every checkpoint holds it."""
     return {
         "arch": arch,
         "in_channels": in_channels,
@@ -213,7 +213,7 @@ def network_card(
 
 
 def choose_device(trainer: dict[str, Any]) -> torch.device:
-    """The device that Lightning will train on, before there is a Trainer to ask."""
+    """The device on which Lightning will train, known before the Trainer is built."""
     accelerator = trainer.get("accelerator", "auto")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", distributed.local_rank())
@@ -226,22 +226,19 @@ def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
     if max_epochs > 0 and not any(p.requires_grad for p in backbone.parameters()):
         raise ValueError(
             f"trainer.max_epochs={max_epochs}, but this network has no weights that training could "
-            "change; set trainer.max_epochs=0 to measure it as it starts"
+            "change; set trainer.max_epochs=0 to measure it as it is"
         )
 
 
 def _untrained_features(
-    clusterer: Clusterer, images: str, card: dict[str, Any], device: torch.device, shared: Path | None
+    clusterer: Clusterer, images_hash: str, card: dict[str, Any], device: torch.device, shared: Path | None
 ) -> UntrainedFeatures:
-    """What keeps the untrained network's features for its clusterings, and for the other jobs of a sweep.
-
-    Args:
-        images: of :func:`same_images`.
-    """
+    """Keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
     extraction = clusterer.extraction
-    of_sweep = () if shared is None else (images, card, extraction.batch_size)
+    # Within one run these do not change.
+    run_facts = () if shared is None else (images_hash, card, extraction.batch_size)
     return UntrainedFeatures(
-        decided_by=(*of_sweep, str(clusterer.dtype), clusterer.store_dtype, device.type),
+        depends_on=(*run_facts, str(clusterer.dtype), clusterer.store_dtype, device.type),
         folder=shared,
         limit_mb=extraction.reuse_mb,
         progress=clusterer.progress,

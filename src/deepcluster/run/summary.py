@@ -1,10 +1,10 @@
-"""The end of a run: the content of summary.json, and the table and the advice that are printed."""
+"""The end of a run: the content of summary.json, and the printed table with commands to try next."""
 
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as Printed
+from rich.table import Table as PrintedTable
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
@@ -19,9 +19,7 @@ ROWS = [
     ("NMI with the last assignment", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
-
-
-FIGURES = (  # of one network in summary.json
+FIGURES = (  # of each network in summary.json
     "knn_accuracy",
     "linear_probe_accuracy",
     "linear_probe_lr",
@@ -50,10 +48,11 @@ def run_summary(
     """The content of summary.json.
 
     Args:
-        conductor: of the training that has ended.
-        assignment: by the trained network.
-        trained, untrained: figures of the two networks; those that were not measured become null.
-        this_process_s: seconds since the run, or its resume, has started.
+        conductor: the training's, after its end.
+        assignment: the trained network's.
+        trained, untrained: figures of the two networks; missing ones become null.
+        epochs: trained in all.
+        this_process_s: seconds since the run, or its resume, started.
     """
     seconds = {name.removesuffix("_s"): round(value, 3) for name, value in conductor.seconds.items()}
     return {
@@ -62,7 +61,7 @@ def run_summary(
         "clusters_used": int(trained["clusters_used"]),
         "k": assignment.n_outputs,
         "repaired_clusters": conductor.n_repaired,
-        "drawn": {  # how evenly the clusters were drawn, in the last epoch that had new ones
+        "drawn": {  # how evenly the images were drawn from the clusters, at the last reassignment
             name: conductor.latest.get(f"cluster/drawn_{name}") for name in ("perplexity", "largest_share")
         },
         "nmi_average": conductor.nmi_average,
@@ -77,29 +76,31 @@ def run_summary(
 def print_summary(
     summary: dict[str, Any], folder: Path, *, source: str, clustering: Clustering, max_epochs: int, is_measured: bool
 ) -> None:
-    """The table at the end of a run: each figure beside that of the untrained network, and what to do next.
+    """Print the figures of the trained beside those of the untrained network, the files, and commands to try next.
 
     Args:
-        source: the images' name.
-        max_epochs: that were asked for.
-        is_measured: whether accuracies were asked for.
+        source: the value of data.source.
+        max_epochs: the value of trainer.max_epochs.
+        is_measured: the value of evaluation.enabled.
     """
     by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
-    table = Printed(title=f"DeepCluster on {source}, {summary['epochs']} epochs, K = {summary['k']}{by}")
+    table = PrintedTable(title=f"DeepCluster on {source}, {summary['epochs']} epochs, K = {summary['k']}{by}")
     table.add_column("")
     table.add_column("untrained", justify="right")
     table.add_column("trained", justify="right", style="bold")
     for title, name, form in ROWS:
         before, after = summary["untrained"][name], summary["trained"][name]
         cells = [form.format(value) if value is not None else "-" for value in (before, after)]
-        if name == "clusters_used":  # always K where empty clusters are repaired, so their number is said too
+        if name == "clusters_used":  # repairs of empty clusters make it K: say how many there were
             cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, ("untrained", "trained"), strict=True)]
         table.add_row(title, *cells)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     seconds = summary["seconds"]
-    spent = ", ".join(f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training"))
-    console.print(f"seconds    {spent}")
+    by_phase = ", ".join(
+        f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training")
+    )
+    console.print(f"seconds    {by_phase}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
     if summary["merged_clusters"] > 0:
         room = clustering.capacity(summary["n_images"])
@@ -116,14 +117,14 @@ def print_summary(
 
 
 def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dict[str, str]:
-    """Aim -> command."""
+    """Aim -> the command for it."""
     commands = {
         "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}",
         "new images": f"python eval.py {argument('ckpt', folder)} evaluation=assign data=folder data.root=DIR",
         "your own images": "python train.py experiment=photographs data.root=DIR",
         "compare K": "python train.py -m clustering.k=25,50,100",
     }
-    if max_epochs == 0:  # the network was measured as it starts
+    if max_epochs == 0:  # the network was only measured, not trained
         del commands["train on"]
     if not clustering.k_is_fixed:
         del commands["compare K"]
@@ -139,6 +140,6 @@ def figures_table(summary: dict[str, Any]) -> Table:
 
 
 def _repaired(figures: dict[str, Any]) -> str:
-    """How many of the clusters had ended empty, if any."""
+    """How many clusters were empty and repaired, as text; empty for none."""
     n_repaired = figures.get("n_repaired") or 0
     return f" ({n_repaired:.0f} were empty)" if n_repaired else ""

@@ -1,9 +1,9 @@
 """One run, from settings to summary.json: choose, assemble, fit, finish.
 
-The walk: images and network (parts.py) -> the checkpoint to resume from, if any (checkpoint_choice.py) -> what the run
-will need (estimate.py) -> figures of the untrained network (untrained.py) -> training, whose epochs begin with a
-reassignment (training/reassign.py) -> the final clusters, figures and files (summary.py). train.py at the top of the
-repository calls `train`.
+The steps: images and network (parts.py) -> the checkpoint to resume from, if any (checkpoint_choice.py) -> estimate of
+memory, disk and time (estimate.py) -> figures of the untrained network (untrained.py) -> training, whose epochs begin
+with a reassignment (training/reassign.py) -> final clusters, figures and files (summary.py). The command of train.py
+(app/train_command.py) calls `train`.
 """
 
 import json
@@ -40,11 +40,11 @@ from deepcluster.weights.checkpoint import Checkpoint
 
 @dataclass(kw_only=True)
 class Start:
-    """From what a run starts.
+    """What a run starts from.
 
     Args:
-        stored: the checkpoint to resume from; None: the network as it was built.
-        untrained: figures of the untrained network, measured before the resume; None: to be measured.
+        stored: the checkpoint to resume from; None: the run is new.
+        untrained: figures of the untrained network, measured before the resume; None: not measured yet.
         learned: the settings that a resumed run cannot change, by their full names.
     """
 
@@ -54,7 +54,7 @@ class Start:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs trained before."""
+        """Epochs trained before the resume."""
         return 0 if self.stored is None else self.stored.epoch
 
 
@@ -68,8 +68,8 @@ def train(
     """Run DeepCluster in `folder`, from the start or from the folder's last checkpoint.
 
     Args:
-        follow: called with the processes that Lightning has started, if any; to watch over them.
-        shared: a folder where the jobs of a sweep keep what they can share; None: this run is alone.
+        follow: called with the processes that Lightning has started, to watch over them.
+        shared: folder for files that the jobs of a sweep share; None: nothing is shared.
 
     Returns:
         The content of summary.json; empty after estimate=true, and in all processes but the main one.
@@ -90,9 +90,10 @@ def train(
 
 
 def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Parts, Start]:
-    """What the run consists of, and from what it starts: the folder's newest good checkpoint, or the network as built.
+    """Build the parts, and choose the start: the folder's newest good checkpoint, or none if the run is new.
 
-    Also the figures of the untrained network, where a run that is resumed has measured them before.
+    Raises:
+        ValueError: if the folder holds another run, or its checkpoints do not fit this one.
     """
     if config.resume is None and distributed.is_main_process() and (folder / "config.yaml").is_file():
         raise ValueError(
@@ -103,7 +104,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     max_epochs, resumes = config.trainer["max_epochs"], bool(checkpoints(folder))
     figures = stored_figures(folder / UNTRAINED) if resumes else None
     measures_again = resumes and figures is None and measures_untrained(config.evaluation, max_epochs)
-    # A resumed run takes its weights from the checkpoint: the initial ones are needed only to be measured again.
+    # A resumed run takes its weights from the checkpoint; initial weights are needed only if they are measured again.
     parts = build_parts(
         config, initialise=not resumes or measures_again, folder=folder, reuse=not resumes, shared=shared
     )
@@ -133,7 +134,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
 
 
 def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: int) -> None:
-    """Say what the run will need of the machine, and refuse it where that is too much."""
+    """Print what the run will need, and refuse it if memory or disk is too small; in the main process only."""
     if not distributed.is_main_process():
         return
     devices = config.trainer["devices"]
@@ -150,7 +151,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         max_epochs=config.trainer["max_epochs"],
         epochs_done=epochs_done,
         n_test=0 if parts.test_images is None else len(parts.test_images),
-        n_shared=devices if has_gpus else 1,
+        n_sharing=devices if has_gpus else 1,
     )
     tell_needs(plan, folder, is_asked=config.estimate)
 
@@ -159,7 +160,7 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
     """Measure the untrained network, then train. From here on the folder holds a run.
 
     Returns:
-        The untrained network's figures; none where they were not asked for, and in all processes but the main one.
+        The untrained network's figures; empty if they are switched off, and in all processes but the main one.
     """
     untrained, max_epochs = start.untrained or {}, config.trainer["max_epochs"]
     if distributed.is_main_process():
@@ -180,7 +181,7 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
 def finish(
     config: TrainConfig, parts: Parts, folder: Path, run: Assembled, untrained: dict[str, float], started: float
 ) -> dict[str, Any]:
-    """The final clusters, the trained network's figures, summary.json and the other files; what to do next is printed.
+    """Cluster once more, measure the trained network, write summary.json and the other files, print a summary.
 
     Args:
         untrained: figures of the untrained network.
@@ -222,7 +223,7 @@ def finish(
 
 
 def save_final(file: Path, backbone: Backbone, card: dict[str, Any], assignment: Assignment, *, epochs: int) -> None:
-    """checkpoints/final.ckpt: the trained backbone with the clusters that belong to it, to use on new images."""
+    """Write final.ckpt: the trained backbone and the clusters found with it, to use on new images."""
     content = {
         checkpoint.CARD: card,
         "epoch": epochs - 1,
@@ -233,7 +234,7 @@ def save_final(file: Path, backbone: Backbone, card: dict[str, Any], assignment:
 
 
 def silence_libraries() -> None:
-    """Hide banners and hints of Lightning and faiss: our own lines say what matters."""
+    """Hide banners and hints of Lightning and faiss."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "faiss.loader"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

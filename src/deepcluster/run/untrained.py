@@ -1,4 +1,4 @@
-"""How a network of a run is measured, and the figures of the untrained one, with which the trained one is compared."""
+"""Measure the networks of a run; keep the untrained one's figures, with which the trained one's are compared."""
 
 import json
 from collections.abc import Callable
@@ -24,12 +24,13 @@ UNTRAINED = "untrained.json"  # in the run's folder
 
 @dataclass(kw_only=True)
 class Probes:
-    """Measures a network of the run on labelled images: k-NN and a linear probe.
+    """k-NN and a linear probe for a network of the run, on labelled images.
 
     Args:
-        split: the labelled images; None: there are none, or nothing is to be measured.
-        view: how the network sees a set of images.
-        clusterer: its settings of extraction hold here too.
+        split: the labelled images; None: nothing is measured.
+        view: builds the view without augmentation, for a set of images.
+        clusterer: batch size, workers and number type are as in its feature pass.
+        settings: the group `evaluation`.
         seed: of the run.
     """
 
@@ -40,7 +41,7 @@ class Probes:
     seed: int
 
     def measure(self, backbone: Backbone, device: torch.device) -> dict[str, float]:
-        """Accuracies of k-NN and of the linear probe; nothing without labels."""
+        """Accuracies of k-NN and of the linear probe; empty if there is no split."""
         if self.split is None:
             return {}
 
@@ -61,21 +62,22 @@ class Probes:
 
 
 def measures_untrained(evaluation: Evaluation, max_epochs: int) -> bool:
-    """Whether the untrained network is measured too; with 0 epochs the figures at the end are its figures."""
+    """Whether the untrained network is measured at the start; with 0 epochs it is measured at the end anyway."""
     return evaluation.enabled and evaluation.untrained and max_epochs > 0
 
 
 def measure_untrained(
     probes: Probes, clusterer: Clusterer, backbone: Backbone, device: torch.device, file: Path
 ) -> tuple[dict[str, float], Assignment]:
-    """Figures of the network before training, which are written to `file`, and its assignment.
+    """Measure the network before training and write its figures to `file`.
 
-    The first epoch clusters the same features with another seed, so the first NMI tells how much two clusterings
-    of an untrained network agree. In a resumed run the checkpoint's assignment takes its place.
+    Returns:
+        The figures, and the assignment with which the first epoch's is compared. Both cluster the same features with
+        different seeds, so the first NMI tells how much two clusterings of an untrained network agree.
     """
     clusterer.progress.say("measuring the untrained network")
-    baseline, _ = clusterer.assign(backbone, device=device, moment="untrained", reused=True)
-    second, _ = clusterer.assign(backbone, device=device, moment="untrained again", reused=True)
+    baseline, _ = clusterer.assign(backbone, device=device, moment="untrained", keep_features=True)
+    second, _ = clusterer.assign(backbone, device=device, moment="untrained again", keep_features=True)
     figures = describe(second, baseline, clusterer.images.labels, probes.settings.nmi_average)
     figures |= probes.measure(backbone, device)
     write_atomically(file, json.dumps(figures, indent=2).encode())
@@ -83,7 +85,7 @@ def measure_untrained(
 
 
 def stored_figures(file: Path) -> dict[str, float] | None:
-    """The figures that were written; None if the file is missing or damaged, so that they must be measured again."""
+    """The untrained network's figures in `file`; None if it is missing or damaged: they must be measured again."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -86,14 +86,14 @@ class Clusterer:
         )
 
     def assign(
-        self, backbone: Backbone, *, device: torch.device, moment: str, reused: bool = False
+        self, backbone: Backbone, *, device: torch.device, moment: str, keep_features: bool = False
     ) -> tuple[Assignment, dict[str, float]]:
         """Cluster the images by what `backbone` sees in them, on all ranks.
 
         Args:
             backbone: the network; its mode and its weights stay as they are.
             moment: names this clustering ("epoch 3"); the same seed and moment give the same assignment.
-            reused: another clustering of the same untrained network follows, so its features are kept until then.
+            keep_features: another clustering of the same untrained network follows and uses the same features.
 
         Returns:
             The assignment, the same on every rank, and the seconds by phase.
@@ -121,7 +121,9 @@ class Clusterer:
         if self.untrained is None:
             fitted, reduced = compute()
         else:
-            fitted, reduced = self.untrained.reduced(backbone, self.reduction, len(self.images), compute, again=reused)
+            fitted, reduced = self.untrained.reduced(
+                backbone, self.reduction, len(self.images), compute, keep_features=keep_features
+            )
         seconds = dict(source.seconds)
 
         def cluster() -> Assignment:
