@@ -117,7 +117,9 @@ def turn_a_bit(file: Path) -> None:
 def test_two_damaged_ones_are_told_with_the_way_out(folder: Path) -> None:
     for file in checkpoints(folder):
         file.write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"last\.ckpt is cut.*previous\.ckpt is cut.*delete .*checkpoints to start again here"):
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt is cut.*previous\.ckpt is cut.*delete .*checkpoints to start again here"
+    ):
         chosen(folder)
 
 
