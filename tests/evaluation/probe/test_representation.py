@@ -106,11 +106,7 @@ def test_probe_and_neighbours_learn_from_the_training_part_and_are_asked_of_the_
 class Sized:
     """A tensor of 100 bytes that tells where it was brought."""
 
-    def numel(self) -> int:
-        return 25
-
-    def element_size(self) -> int:
-        return 4
+    nbytes = 100
 
     def to(self, device: torch.device) -> torch.device:
         return device

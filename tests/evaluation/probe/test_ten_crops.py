@@ -20,5 +20,5 @@ def test_the_fifth_crop_is_the_centre_and_the_tenth_its_mirror() -> None:
 
 
 def test_an_image_smaller_than_a_crop_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"ten crops of 5x5 pixels do not fit into images of 8x4 .*data\.resize"):
+    with pytest.raises(ValueError, match=r"ten crops of 5x5 pixels do not fit into images of 8x4 .*view\.resize"):
         ten_crops(torch.zeros(1, 1, 8, 4), 5)
