@@ -69,9 +69,9 @@ def test_sobel_and_bottlenecks():
 
 
 def test_wrong_values_are_refused_with_the_key():
-    with pytest.raises(ValueError, match=r"arch.name=vgg16 is no ResNet.*resnet18"):
+    with pytest.raises(ValueError, match=r"arch.name=vgg16 is not a ResNet.*resnet18"):
         resnet("vgg16")
-    with pytest.raises(ValueError, match=r"arch.weights=IMAGENET1K_V1 belongs to the usual stem"):
+    with pytest.raises(ValueError, match=r"arch.weights=IMAGENET1K_V1 fit only the usual stem"):
         resnet("resnet18", 3, 32, weights="IMAGENET1K_V1")
     with pytest.raises(ValueError, match=r"arch.tap=layer5 .* of resnet18 .* it has layer1, layer2, layer3, layer4"):
         resnet("resnet18", 3, 32, tap="layer5")

@@ -44,5 +44,5 @@ def test_without_timm_the_error_says_how_to_get_it(monkeypatch):
 
 
 def test_an_unknown_name_tells_near_ones():
-    with pytest.raises(ValueError, match=r"arch.name=convnext_nano2 is no model of timm; near it: .*convnext"):
+    with pytest.raises(ValueError, match=r"arch.name=convnext_nano2 is not a model of timm; similar names: .*convnext"):
         timm_backbone("convnext_nano2")

@@ -35,9 +35,9 @@ class AlexNet(PlainNetwork):
         channels: filters of the five convolutions.
         hidden: units of fc6, the first linear layer.
         feature_dim: features D, units of fc7.
-        dropout: share of units dropped in front of each linear layer.
-        batch_norm: BatchNorm after each convolution, in place of the LRN of 2012.
-        sobel: edges in place of the image in front, as in the paper (the 2018 code's default was off).
+        dropout: share of units dropped before each linear layer.
+        batch_norm: BatchNorm after each convolution, instead of the LRN of 2012.
+        sobel: the network sees edges instead of colours, as in the paper (the 2018 code's default was off).
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class SmallAlexNet(PlainNetwork):
         channels: filters of the five convolutions (the paper's counts).
         feature_dim: features D.
         hidden: units of the first linear layer.
-        dropout: share of units dropped in front of each linear layer.
+        dropout: share of units dropped before each linear layer.
         batch_norm: BatchNorm after each convolution.
-        sobel: edges in place of the image in front, as in the paper.
+        sobel: the network sees edges instead of colours, as in the paper.
     """
 
     def __init__(

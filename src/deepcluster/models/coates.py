@@ -1,6 +1,6 @@
-"""The single-layer network of Coates, Ng and Lee 2011: patches compared with centroids. Next: head.py.
+"""The single-layer network of Coates, Ng and Lee 2011: it compares patches with centroids. Next: head.py.
 
-Nothing in it is trained by gradients: its centroids are learned once, by init=kmeans_patches.
+Gradients train nothing in it: init=kmeans_patches learns its centroids once.
 """
 
 from collections import OrderedDict
@@ -13,20 +13,22 @@ from torch.nn import functional as F
 from deepcluster.models.backbone import FEATURES, Backbone
 from deepcluster.models.patches import Whitening, normalise_contrast
 
-# Numbers of the maps (B, K, h, w) that are held at a time: 16 MB fit the processor's caches (1600 filters: 3 images).
+# Numbers of the maps (B, K, h, w) in memory at a time: 16 MB fit the processor's caches (1600 filters: 3 images).
 NUMBERS_PER_BLOCK = 2**22
-NUMBERS_PER_GPU_BLOCK = 2**28  # 1 GB: few large products
+NUMBERS_PER_GPU_BLOCK = 2**28  # 1 GB: a GPU is fastest with few large products
 
 
 class PatchCode(nn.Module):
-    """Every patch of an image, contrast-normalised and whitened, becomes its code against K centroids.
+    """Codes every patch of an image, contrast-normalised and whitened, by its distances to K centroids.
 
-    Triangle: max(0, mean of the distances to all centroids - distance to centroid k), about half of them 0.
-    Hard: 1 at the nearest centroid, 0 elsewhere. (B, C, H, W) -> (B, K, H - s + 1, W - s + 1).
+    (B, C, H, W) -> (B, K, H - s + 1, W - s + 1) for patches of s x s pixels. The code of centroid k is
 
-    All that it learned is in buffers, so that checkpoints hold it: centroids (K, d), whitening (d, d) and mean (d,)
-    of patches with d = C s s, the contrast constant, and scale and shift (C,), which bring an image as the data group
-    normalises it back to grey levels in 0..255, on which scale the constant is meant.
+    - triangle: max(0, mean of the distances to all centroids - distance to centroid k), about half of them 0;
+    - hard: 1 if centroid k is the nearest, else 0.
+
+    All that is learned is in buffers, so that checkpoints hold it: centroids (K, d), whitening (d, d) and mean (d,) of
+    patches with d = C s s numbers, and the contrast constant, which is in grey levels of 0..255. Scale and shift (C,)
+    turn normalised images back into grey levels.
     """
 
     scale: Tensor
@@ -51,13 +53,13 @@ class PatchCode(nn.Module):
     def learn(
         self, centroids: Tensor, whitening: Whitening, *, contrast: float, mean: list[float], std: list[float]
     ) -> None:
-        """Take over what was learned from patches in grey levels.
+        """Set what was learned from patches in grey levels.
 
         Args:
             centroids: (K, d), of whitened patches.
             whitening: of contrast-normalised patches.
             contrast: added to a patch's variance.
-            mean, std: per channel, in [0, 1], by which images will come normalised.
+            mean, std: of each channel, in [0, 1]: images will be normalised by them.
         """
         self.centroids.copy_(centroids)
         self.whitening.copy_(whitening.matrix)
@@ -67,7 +69,7 @@ class PatchCode(nn.Module):
         self.shift.copy_(255 * torch.tensor(mean))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Codes (B, K, h, w) of images (B, C, H, W), laid out channels last.
+        """Codes (B, K, h, w) of normalised images (B, C, H, W), in the channels_last memory format.
 
         Raises:
             ValueError: if nothing was learned yet.
@@ -76,7 +78,9 @@ class PatchCode(nn.Module):
             raise ValueError("arch=coates has learned no centroids yet; set init=kmeans_patches")
         height, width = images.shape[2] - self.patch_size + 1, images.shape[3] - self.patch_size + 1
         grey = images * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
-        patches = F.unfold(grey, self.patch_size).transpose(1, 2).flatten(0, 1)  # (B h w, d): a K-th of what follows
+        patches = (
+            F.unfold(grey, self.patch_size).transpose(1, 2).flatten(0, 1)
+        )  # (B h w, d): small beside the codes (B h w, K)
         whitened = Whitening(mean=self.mean, matrix=self.whitening).apply(
             normalise_contrast(patches, float(self.contrast))
         )
@@ -84,8 +88,8 @@ class PatchCode(nn.Module):
         return codes.view(len(images), height, width, self.n_filters).permute(0, 3, 1, 2)
 
     def _code(self, whitened: Tensor) -> Tensor:
-        """Codes (n, K) of whitened patches (n, d); in place, for they are large."""
-        # |z - c|^2 = -2 z . c + |z|^2 1 + 1 |c|^2 as one product, of z and c with two numbers more each
+        """Codes (n, K) of whitened patches (n, d); computed in place, because they are large."""
+        # |z - c|^2 = -2 z.c + |z|^2 + |c|^2 as one matrix product: z and c get two more columns each
         ones = torch.ones_like(whitened[:, :1])
         left = torch.cat([whitened, whitened.square().sum(dim=1, keepdim=True), ones], dim=1)
         c = self.centroids
@@ -95,10 +99,10 @@ class PatchCode(nn.Module):
             nearest = codes.argmin(dim=1, keepdim=True)
             codes = codes.detach()  # a one-hot code has no gradient
             return codes.zero_().scatter_(1, nearest, 1.0)
-        if codes.requires_grad:  # gradient ascent needs one; what is done in place has none
+        if codes.requires_grad:  # gradient ascent, which operations in place would not allow
             distances = codes.clamp_min(torch.finfo(codes.dtype).tiny).sqrt()
             return (distances.mean(dim=1, keepdim=True) - distances).clamp_min(0)
-        codes.clamp_min_(0).sqrt_()  # rounding can leave a distance of 0 below it
+        codes.clamp_min_(0).sqrt_()  # rounding can make a distance of 0 negative
         return codes.neg_().sub_(codes.mean(dim=1, keepdim=True)).clamp_min_(0)
 
     def extra_repr(self) -> str:
@@ -106,7 +110,7 @@ class PatchCode(nn.Module):
 
 
 class QuadrantSum(nn.Module):
-    """Sums of the maps over their four quadrants: (B, K, h, w) -> (B, K, 2, 2); the middle line belongs above, left."""
+    """Sums maps over their quadrants: (B, K, h, w) -> (B, K, 2, 2). A middle row or column counts as upper or left."""
 
     def forward(self, maps: Tensor) -> Tensor:
         top, left = (maps.shape[2] + 1) // 2, (maps.shape[3] + 1) // 2
@@ -115,17 +119,17 @@ class QuadrantSum(nn.Module):
 
 
 class Coates(Backbone):
-    """Codes of all patches, summed in quadrants: 4 K features, for a linear classifier.
+    """Codes of all patches, summed over quadrants: D = 4 K features for a linear classifier.
 
     Args:
         in_channels: channels of the images.
         image_size: height and width of the images.
         n_filters: centroids K (the papers: 1600, and 4000 for their best figure).
-        patch_size: side of the patches (the papers: 6), at every pixel.
-        hard: one-hot codes in place of triangles.
+        patch_size: side s of the patches, which are cut at every pixel (the papers: 6).
+        hard: one-hot codes instead of triangle codes.
     """
 
-    # Distances are differences of large numbers, and contrasts too: an inference copy stays in float32.
+    # Distances and contrasts are small differences of large numbers.
     needs_float32 = True
 
     def __init__(
@@ -141,7 +145,7 @@ class Coates(Backbone):
         if not 2 <= patch_size < image_size:
             raise ValueError(
                 f"arch.patch_size must be at least 2 and below view.size={image_size}, got {patch_size}; "
-                "there would be no four quadrants of patches"
+                "larger patches cannot fill four quadrants"
             )
         super().__init__(
             features=nn.Sequential(
@@ -164,12 +168,12 @@ class Coates(Backbone):
         return layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, 4 K) of normalised images (B, C, H, W); the maps of a few images exist at a time."""
+        """Features (B, 4 K) of normalised images (B, C, H, W), computed for a few images at a time."""
         pool = self.features.pool1
         assert isinstance(pool, QuadrantSum)
         with torch.autocast(images.device.type, enabled=False):  # see needs_float32
-            blocks = torch.split(self.prepare(images).float(), self._block(images))
-            return self.finish(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
+            blocks = torch.split(self.input_maps(images).float(), self._block(images))
+            return self.as_float32(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
 
     def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
         stages = {name: read for name, read in reads.items() if name != FEATURES}
@@ -181,11 +185,11 @@ class Coates(Backbone):
         return {name: tapped[name] for name in reads}
 
     def _block(self, images: Tensor) -> int:
-        """Images whose maps are held at a time."""
+        """The number of images whose maps are in memory at a time."""
         n_numbers = NUMBERS_PER_GPU_BLOCK if images.device.type == "cuda" else NUMBERS_PER_BLOCK
         return max(1, n_numbers // self.codes_per_image)
 
     def convolutional(self, images: Tensor) -> Tensor:
-        """The features, all of them: what the papers' classifier reads, also above 10,000 numbers."""
+        """The features, without a limit of 10,000 numbers: the papers' classifier reads them all."""
         features: Tensor = self(images)
         return features

@@ -1,4 +1,4 @@
-"""Which convolution of a network comes first, and what it sees: for filters that are learned from patches, or drawn."""
+"""Find the first convolution of a network and its input, to learn its filters from patches or to plot them."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ class _Reached(Exception):
 def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Tensor]:
     """The convolution that runs first: its name, itself, and its input (B, c, h, w) for images (B, C, H, W).
 
-    Found by sending the images through, whatever the order in which layers were defined; Sobel is none of them.
-    The network's mode and statistics stay as they are.
+    The images are sent through the network, so the order in which layers are defined does not matter. Sobel does not
+    count. The network's mode and statistics stay as they are.
 
     Raises:
         ValueError: if there is no convolution.
@@ -46,6 +46,6 @@ def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Ten
             module.training = training
     if not reached_first:
         raise ValueError(
-            "this network has no convolution, and no first filters to learn (init=kmeans_patches) or to draw"
+            "this network has no convolution, so there are no filters to learn (init=kmeans_patches) or to plot"
         )
     return reached_first[0]

@@ -12,9 +12,9 @@ from deepcluster.models.init import LINEAR_STD
 class ClusterHead(nn.Module):
     """ReLU, then a linear layer of which the first K rows are in use.
 
-    The 2018 code throws its last layer away at each reassignment and builds an optimizer for the new one.
-    Here the parameters stay the same objects and only their values are drawn anew, so that the optimizer and
-    DDP keep their hold on them; with momentum 0 in the head's parameter group nothing of the old head stays.
+    At each reassignment the 2018 code builds a new last layer and a new optimizer for it. Here the parameters stay the
+    same objects, which the optimizer and DDP know, and only their values are drawn again. With momentum 0 in the head's
+    parameter group nothing of the old head remains.
 
     Args:
         feature_dim: features D.
@@ -35,14 +35,14 @@ class ClusterHead(nn.Module):
         return self.linear.out_features
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, D); unused rows have no logit, so no probability and no gradient."""
+        """Logits (B, K) of features (B, D); unused rows give no logit and get no gradient."""
         return F.linear(F.relu(features), self.linear.weight[: self.n_active], self.linear.bias[: self.n_active])
 
     @torch.no_grad()
     def redraw(self, k: int, generator: torch.Generator) -> None:
-        """Draw K rows anew, weight N(0, 0.01^2) and bias 0, in place; the other rows become 0.
+        """Draw K rows again, weights N(0, 0.01^2) and bias 0, in place; the other rows become 0.
 
-        The numbers come from the generator's device and are copied, so that all ranks and devices agree.
+        They are drawn on the generator's device and copied, so that they are the same on all ranks and devices.
 
         Raises:
             ValueError: if k is above the capacity.
@@ -57,7 +57,7 @@ class ClusterHead(nn.Module):
         self.n_active = k
 
     def get_extra_state(self) -> Tensor:
-        """The number of rows in use, so that a checkpoint brings it back."""
+        """The number of rows in use, which torch stores in the state dict."""
         return torch.tensor(self.n_active)
 
     def set_extra_state(self, state: Any) -> None:

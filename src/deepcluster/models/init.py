@@ -1,4 +1,4 @@
-"""How weights start: the 2018 law for networks that we define ourselves. Next: lenet.py, alexnet.py."""
+"""Random initial weights as in the 2018 code, for the networks that we define. Next: stages.py."""
 
 import math
 
@@ -8,7 +8,7 @@ LINEAR_STD = 0.01
 
 
 def he_fan_out(network: nn.Module) -> None:
-    """Draw all weights anew from torch's global generator, as the original's `_initialize_weights`.
+    """Draw all weights from torch's global generator, as the original's `_initialize_weights`.
 
     Convolutions N(0, 2 / (kernel area x output channels)), linear layers N(0, 0.01^2), biases 0,
     BatchNorm 1 and 0.

@@ -20,7 +20,7 @@ class LeNet5(PlainNetwork):
         batch_norm: BatchNorm after each convolution.
         hidden: units of the first linear layer.
         feature_dim: features D.
-        sobel: edges in place of the image in front.
+        sobel: the network sees edges instead of colours.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LeNet5(PlainNetwork):
             image_size=image_size,
             sobel=sobel,
         )
-        # Only the convolutions: with the 2018 law for fc1, fc2 (std 0.01, made for 4096 units) features are
-        # 16 times smaller, and at the paper's lr 0.1, momentum 0.1, K = 20 the loss stays near ln K for 4
-        # epochs of 6,000 images; with torch's own law it more than halves by the third.
+        # Only the convolutions. With the 2018 initialisation of fc1, fc2 (std 0.01, made for 4096 units) features are
+        # 16 times smaller: at the paper's lr 0.1, momentum 0.1, K = 20 the loss stays near ln K for 4 epochs of 6,000
+        # images; with torch's own initialisation it more than halves by the third epoch.
         he_fan_out(self.features)

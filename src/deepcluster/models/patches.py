@@ -1,7 +1,7 @@
-"""Patches of maps, normalised and whitened, and what centroids of them mean as filters. Next: coates.py.
+"""Patches of maps: cut, normalised, whitened; and filters from their centroids. Next: coates.py.
 
-The recipe of Coates, Ng and Lee 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature Learning"),
-without its k-means, which weights/patch_filters.py takes from the clustering.
+The method of Coates, Ng and Lee 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature Learning"). Its
+k-means is called by weights/patch_filters.py.
 """
 
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROWS = 8192  # patches brought to float64 at a time
+ROWS = 8192  # patches that are converted to float64 at a time
 
 
 def cut(maps: Tensor, places: Tensor, size: int) -> Tensor:
-    """Patches (n, C x size x size) of maps (B, C, H, W) at places (n, 3): map, top, left."""
+    """Patches (n, C x size x size) of maps (B, C, H, W) at places (n, 3): image, top, left."""
     windows = maps.unfold(2, size, 1).unfold(3, size, 1)  # (B, C, H', W', size, size), a view
     image, top, left = places.unbind(dim=1)
     return windows[image, :, top, left].flatten(1)
 
 
 def normalise_contrast(patches: Tensor, contrast: float) -> Tensor:
-    """Each patch (n, d) less its own mean, divided by sqrt(its variance + contrast)."""
+    """Subtract each patch's (n, d) own mean and divide by sqrt(its variance + contrast)."""
     centred = patches - patches.mean(dim=1, keepdim=True)
     return centred / (centred.square().mean(dim=1, keepdim=True) + contrast).sqrt()
 
@@ -39,7 +39,7 @@ def mean_and_covariance(patches: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(kw_only=True)
 class Whitening:
-    """ZCA: (x - mean) @ matrix, whose covariance is the identity up to epsilon.
+    """ZCA whitening: the covariance of (x - mean) @ matrix is the identity, up to epsilon.
 
     Args:
         mean: (d,) float32.
@@ -63,32 +63,35 @@ class Whitening:
 
 
 def folded(centroids: Tensor, whitening: Whitening, *, centred: bool) -> Tensor:
-    """Linear filters (K, d) on patches as they are, that answer as centroids (K, d) do to whitened ones.
+    """Linear filters (K, d) whose answers to plain patches are those of centroids (K, d) to whitened patches.
 
-    c . (M (x - m)) = (M c) . x - const, with M symmetric. If each patch x is centred by its own mean first, that is
-    the filter M c less its own mean. What a linear filter cannot do, the division by each patch's contrast, is left
-    out, and the constant too: a convolution's bias or BatchNorm is there for it.
+    c . (M (x - m)) = (M c) . x - const, with M symmetric. If each patch x is first centred by its own mean, the filter
+    is M c minus its own mean. The division by each patch's contrast is left out, as no linear filter can do it; so is
+    the constant, which a convolution's bias or BatchNorm replaces.
+
+    Args:
+        centred: whether patches were centred by their own means.
     """
     filters = centroids @ whitening.matrix
     return filters - filters.mean(dim=1, keepdim=True) if centred else filters
 
 
 def scaled_like(filters: Tensor, others: Tensor, patches: Tensor) -> Tensor:
-    """Filters (K, d) scaled so that their answers to patches (n, d) have the standard deviation of `others`'.
+    """Scale filters (K, d) so that their answers to patches (n, d) have the standard deviation of the others'.
 
-    Each filter's answers vary equally (centroids of rare and of frequent patches differ in length), and over all
-    filters and patches the standard deviation is that of the other filters (K, d): what follows the layer meets
-    the scale that it was made for.
+    Over all filters and patches the standard deviation becomes that of the filters `others` (K, d), so the layers
+    behind get numbers of the scale that they were initialised for. It is the same for each filter; without this it
+    would differ, as centroids of rare and frequent patches differ in length.
     """
     mean, covariance = mean_and_covariance(patches)
-    spread_of_others = _moments(others, mean, covariance)[1]
-    spread, _ = _moments(filters, mean, covariance)
+    spread_of_others = _spreads(others, mean, covariance)[1]
+    spread, _ = _spreads(filters, mean, covariance)
     equal = filters / spread.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(1).to(filters.dtype)
-    return equal * float(spread_of_others / _moments(equal, mean, covariance)[1])
+    return equal * float(spread_of_others / _spreads(equal, mean, covariance)[1])
 
 
-def _moments(filters: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard deviations of the answers: each filter's (K,), and that of all answers together, float64."""
+def _spreads(filters: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations of filters' (K, d) answers to patches: each filter's (K,), and of all together; float64."""
     filters = filters.double()
     variances = ((filters @ covariance) * filters).sum(dim=1)
     means = filters @ mean

@@ -1,4 +1,4 @@
-"""Edges in place of colours: the fixed first layer of DeepCluster's networks. Next: backbone.py."""
+"""Edges instead of colours: the fixed first layer of DeepCluster's networks. Next: backbone.py."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ FILTERS = (((1, 0, -1), (2, 0, -2), (1, 0, -1)), ((1, 2, 1), (0, 0, 0), (-1, -2,
 class Sobel(nn.Module):
     """Grey value, then horizontal and vertical derivative: (B, C, H, W) -> (B, 2, H, W).
 
-    Nothing is learned: the filters are a buffer that checkpoints do not need. As in the original the image is
-    padded with zeros, so its border is an edge, and no BatchNorm follows. It works on normalised images.
+    Nothing is learned, so checkpoints do not hold the filters. As in the original, images are padded with zeros, so
+    that their border is an edge, and no BatchNorm follows. Images are normalised before.
 
     Args:
         in_channels: channels C of the images; each weighs 1/C in the grey value.
@@ -30,7 +30,7 @@ class Sobel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         grey = images.mean(dim=1, keepdim=True)
-        # Differences of neighbours suffer most from bfloat16, and one channel is cheap: full precision.
+        # float32, because differences of neighbours lose most in bfloat16, and one channel is cheap
         with torch.autocast(grey.device.type, enabled=False):
             return F.conv2d(grey.to(self.filters.dtype), self.filters, padding=1)
 

@@ -14,7 +14,7 @@ class TimmBackbone(Backbone):
 
     def stage(self, images: Tensor, name: str) -> Tensor:
         self.check_stage(name)
-        return self.finish(self._maps(images, self.stages.index(name)))
+        return self.as_float32(self._maps(images, self.stages.index(name)))
 
     def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
         tapped: dict[str, Tensor] = {}
@@ -23,7 +23,7 @@ class TimmBackbone(Backbone):
             self.check_stage(name)
         if stages:
             maps = self._intermediates(images, sorted(self.stages.index(name) for name in stages))
-            tapped = {name: reads[name](self.finish(one)) for name, one in maps.items()}
+            tapped = {name: reads[name](self.as_float32(one)) for name, one in maps.items()}
         if FEATURES in reads:
             tapped[FEATURES] = reads[FEATURES](self(images))
         return {name: tapped[name] for name in reads}
@@ -31,16 +31,20 @@ class TimmBackbone(Backbone):
     def convolutional(self, images: Tensor) -> Tensor:
         if not self.stages:
             return self(images)  # type: ignore[no-any-return]  # a model without maps: its features
-        return self.finish(pool_maps(self._maps(images, len(self.stages) - 1)).flatten(1))
+        return self.as_float32(pool_maps(self._maps(images, len(self.stages) - 1)).flatten(1))
 
     def _maps(self, images: Tensor, index: int) -> Tensor:
         return self._intermediates(images, [index])[self.stages[index]]
 
     def _intermediates(self, images: Tensor, indices: list[int]) -> dict[str, Tensor]:
-        """Maps by stage; `indices` ascend, as timm gives them in that order."""
+        """Maps by stage.
+
+        Args:
+            indices: of stages, ascending: timm returns the maps in this order.
+        """
         model: Any = self.features.model
         maps: list[Tensor] = model.forward_intermediates(
-            self.prepare(images), indices=indices, intermediates_only=True, output_fmt="NCHW"
+            self.input_maps(images), indices=indices, intermediates_only=True, output_fmt="NCHW"
         )
         return {self.stages[index]: one for index, one in zip(indices, maps, strict=True)}
 
@@ -57,12 +61,13 @@ def timm_backbone(
     Args:
         name: a model name of timm, such as convnext_atto or vit_tiny_patch16_224.
         in_channels: channels of the images.
-        image_size: height and width of the images; given to models that are built for one size.
-        sobel: edges in place of the image in front.
+        image_size: height and width of the images, for models that are built for one size.
+        sobel: the network sees edges instead of colours.
         pretrained: timm's trained weights, downloaded if needed.
 
     Raises:
         ImportError: if timm is not installed.
+        ValueError: if it has no such model.
     """
     try:
         import timm
@@ -71,7 +76,7 @@ def timm_backbone(
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:10]
-        raise ValueError(f"arch.name={name} is no model of timm; near it: {', '.join(near) or 'none'}")
+        raise ValueError(f"arch.name={name} is not a model of timm; similar names: {', '.join(near) or 'none'}")
     options: dict[str, Any] = {}
     if timm.models.get_pretrained_cfg(name).fixed_input_size:
         options["img_size"] = image_size
@@ -80,7 +85,7 @@ def timm_backbone(
     )
     has_maps = hasattr(model, "forward_intermediates") and hasattr(model, "feature_info")
     stages = [str(info["module"]) for info in model.feature_info] if has_maps else []
-    # num_features is before, head_hidden_size after a layer that some models have in front of the classifier
+    # some models have one more layer before the classifier: num_features is its input, head_hidden_size its output
     feature_dim = int(getattr(model, "head_hidden_size", model.num_features))
     return TimmBackbone(
         features=nn.Sequential(OrderedDict(model=model)),

@@ -14,8 +14,8 @@ CONVOLUTIONS = tuple(
 class VGG16(PlainNetwork):
     """DeepCluster's VGG-16 with BatchNorm (Caron et al. 2018): fc7 before its ReLU, D = 4096.
 
-    At 224x224 the five poolings leave 112, 56, 28, 14 and 7 pixels: 512x7x7 = 25,088. As in the original, and
-    unlike AlexNet, nothing is dropped in front of fc6.
+    At 224x224 the five poolings leave 112, 56, 28, 14 and 7 pixels: 512x7x7 = 25,088. As in the original there is no
+    dropout before fc6, unlike in AlexNet.
 
     Args:
         in_channels: channels of the images.
@@ -25,7 +25,7 @@ class VGG16(PlainNetwork):
         feature_dim: features D, units of fc7.
         dropout: share of fc6's units dropped.
         batch_norm: BatchNorm after each convolution.
-        sobel: edges in place of the image in front, as in the paper (the 2018 code's default was off).
+        sobel: the network sees edges instead of colours, as in the paper (the 2018 code's default was off).
     """
 
     def __init__(
