@@ -73,7 +73,7 @@ def test_wrong_values_are_refused_with_the_key():
         resnet("vgg16")
     with pytest.raises(ValueError, match=r"arch.weights=IMAGENET1K_V1 fit only the usual stem"):
         resnet("resnet18", 3, 32, weights="IMAGENET1K_V1")
-    with pytest.raises(ValueError, match=r"arch.tap=layer5 .* of resnet18 .* it has layer1, layer2, layer3, layer4"):
+    with pytest.raises(ValueError, match=r"arch.tap=layer5 .* of resnet18; it has layer1, layer2, layer3, layer4"):
         resnet("resnet18", 3, 32, tap="layer5")
 
 
