@@ -1,20 +1,21 @@
-"""Measure a trained network, or assign images to its clusters. Compose the config, do it, say where the results are."""
+"""Measure a trained network, or assign images to its clusters: Hydra composes the config, then one evaluation runs."""
 
 import hydra
 from omegaconf import DictConfig
 
-from deepcluster.app import command_line
+from deepcluster.app.command_line import start
+from deepcluster.app.hydra_setup import register
 
-command_line.register()
+register()
 
 
 @hydra.main(config_path="configs", config_name="eval", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """One evaluation of one checkpoint."""
-    from deepcluster.app.eval_command import measure  # loads torch, as in train.py
+    from deepcluster.app.eval_command import evaluate_from_command_line  # loads torch, as in train.py
 
-    measure(cfg)
+    evaluate_from_command_line(cfg)
 
 
 if __name__ == "__main__":
-    command_line.start(main)
+    start(main)

@@ -1,9 +1,10 @@
-"""For torch.hub: trained and untrained backbones, without installing the package.
+"""Backbones for torch.hub, trained or untrained, without installing the package.
 
     import torch
-    net = torch.hub.load("PATH_OF_THIS_REPOSITORY", "backbone", path="runs/mine", source="local")
+    network = torch.hub.load("PATH_OF_THIS_REPOSITORY", "backbone", path="runs/mine", source="local")
 
-A backbone takes normalised images (B, C, H, W) and gives features (B, D); `net.card` tells the normalisation.
+A backbone takes normalised images (B, C, H, W) and returns features (B, D). The card of a trained one,
+`network.card`, holds mean and standard deviation of the normalisation.
 """
 
 import sys
@@ -35,7 +36,7 @@ def alexnet(path: str | None = None, **settings: Any) -> Backbone:
     """DeepCluster's AlexNet; settings: in_channels, image_size, channels, hidden, feature_dim, dropout, sobel ...
 
     Args:
-        path: weights of this very network; None: random, by the 2018 law.
+        path: a file with weights of this network; None: random weights, drawn as in the 2018 code.
     """
     return _network("alexnet.AlexNet", path, settings)
 
@@ -49,13 +50,20 @@ def resnet50(path: str | None = None, **settings: Any) -> Backbone:
     """torchvision's ResNet-50 without its classifier; settings: in_channels, image_size, small_images, sobel ...
 
     Args:
-        path: weights of this very network, such as DeepCluster-v2's release; None: random, by torchvision's law.
+        path: a file with weights of this network, such as DeepCluster-v2's release; None: random weights, drawn as in
+            torchvision.
     """
     return _network("resnet.resnet", path, {"name": "resnet50", **settings})
 
 
 def _network(name: str, path: str | None, settings: dict[str, Any]) -> Backbone:
-    """The network of this name in deepcluster.models, in eval mode."""
+    """A network of deepcluster.models, in eval mode.
+
+    Args:
+        name: "FILE.CLASS".
+        path: a file of weights; None: random weights.
+        settings: in_channels (3), image_size (224) and the class's own.
+    """
     arch = {"_target_": f"deepcluster.models.{name}", **settings}
     card = {"arch": arch, "in_channels": arch.pop("in_channels", 3), "image_size": arch.pop("image_size", 224)}
     return build_backbone(card, weights=None if path is None else read_weights(path)).eval()

@@ -1,20 +1,22 @@
-"""Learn visual features without labels. Compose the config, do the run, say where the results are."""
+"""Learn visual features without labels: Hydra composes the config, then one run trains and measures a network."""
 
 import hydra
 from omegaconf import DictConfig
 
-from deepcluster.app import command_line
+from deepcluster.app.command_line import start
+from deepcluster.app.hydra_setup import register
 
-command_line.register()
+register()
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> float | None:
     """One run; returns the trained network's k-NN accuracy, for sweepers."""
-    from deepcluster.app.train_command import train  # loads torch: seconds that --help and a mistyped key do not wait
+    # loads torch, which takes seconds: --help and a mistyped key are answered without it
+    from deepcluster.app.train_command import train_from_command_line
 
-    return train(cfg)
+    return train_from_command_line(cfg)
 
 
 if __name__ == "__main__":
-    command_line.start(main)
+    start(main)

@@ -21,8 +21,8 @@ from support.documented import Command
 from support.tiny_sets import write_fashion_mnist, write_photographs, write_tables
 from support.typed import Typist
 
-from deepcluster.app import command_line
-from deepcluster.app.sweep.words import expand
+from deepcluster.app.hydra_setup import register
+from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
 
@@ -78,17 +78,17 @@ def entry(command: Command) -> str:
 
 @pytest.mark.parametrize("command", ENTRIES, ids=str)
 def test_each_command_composes(command: Command) -> None:
-    command_line.register()
+    register()
     words = overrides(command)
     hydra = [word for word in words if word.startswith("hydra")]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         if entry(command) == "eval.py":
-            for job in expand(words):
+            for job in expand_jobs(words):
                 compose("eval", job)
             return
-        compose("train", words if hydra else expand(words)[0], return_hydra_config=True)
+        compose("train", words if hydra else expand_jobs(words)[0], return_hydra_config=True)
         if not hydra and not any(word.startswith(("resume=", "sweep=")) for word in words):
-            for job in expand(words):
+            for job in expand_jobs(words):
                 train_config(compose("train", job))
 
 
@@ -193,7 +193,7 @@ def read_json(file: Path) -> dict[str, Any]:
 @functools.cache
 def known_keys() -> set[str]:
     """Every setting of train.py and eval.py with any option of its group: "clustering.k", "evaluation.n_seeds"."""
-    command_line.register()
+    register()
     keys = {"output_dir", "resume", "ckpt"}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for file in sorted(CONFIGS.glob("*/*.yaml")):

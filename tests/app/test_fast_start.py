@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,17 @@ def test_an_answer_that_needs_no_network_loads_none(typed: str, status: int, sai
     done, loaded = answered(tmp_path, *typed.split())
     assert done.returncode == status and said in done.stdout + done.stderr, done.stderr
     assert not HEAVY & loaded
+
+
+def test_output_that_nobody_reads_on_ends_quietly(tmp_path: Path) -> None:
+    """As in `python train.py --help | head -3`."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), "--help"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("typed", ["train.py --help", "train.py clustering.kk=5", "eval.py --cfg job"])

@@ -9,7 +9,7 @@ import pytest
 
 from deepcluster.app.command_line import start
 from deepcluster.app.eval_command import how_to_repeat
-from deepcluster.app.run_failure import told_in_one_line
+from deepcluster.app.run_failure import report_failure
 from deepcluster.app.train_command import how_to_resume
 
 
@@ -23,7 +23,7 @@ from deepcluster.app.train_command import how_to_resume
 def test_a_stop_by_hand_tells_how_this_program_goes_on(
     how: Callable[[Path], str], told: str, not_told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, told_in_one_line(tmp_path, how):
+    with pytest.raises(SystemExit) as ended, report_failure(tmp_path, how):
         raise KeyboardInterrupt
     said = capsys.readouterr().err
     assert ended.value.code == 130 and told in said and not_told not in said

@@ -22,8 +22,8 @@ from support import shards
 from support.configs import CONFIGS, NEEDS
 from support.pairs import covering_rows
 
-from deepcluster.app import command_line
-from deepcluster.app.errors import sentence, user_errors
+from deepcluster.app.errors import message_for_user, user_errors
+from deepcluster.app.hydra_setup import register
 from deepcluster.app.train_command import own_process_group
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.sources import load as sources
@@ -64,7 +64,7 @@ def matches(option: str, pattern: str) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         job = compose("train", overrides=["hydra.mode=MULTIRUN"], return_hydra_config=True)
         HydraConfig.instance().set_config(job)  # each run here is as a job of a sweep: others follow when it fails
@@ -100,7 +100,7 @@ def test_options_that_cannot_go_together_are_refused_in_a_sentence(first: str, s
     some = [next(option for option in every if matches(option, pattern)) for pattern in (first, second)]
     with pytest.raises(Exception) as refused:  # ours, Hydra's or OmegaConf's, told alike
         settings(*some, *needed(tuple(some)))
-    said = sentence(refused.value)
+    said = message_for_user(refused.value)
     assert named in said and "\n" not in said, said
 
 
@@ -111,7 +111,7 @@ def test_every_two_options_compose() -> None:
         try:
             settings(*row, *needed(row))
         except Exception as error:
-            failed.append(f"{' '.join(row)}: {type(error).__name__}: {sentence(error)}")
+            failed.append(f"{' '.join(row)}: {type(error).__name__}: {message_for_user(error)}")
     assert not failed, "\n".join(failed)
 
 
@@ -217,7 +217,7 @@ def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             least = 1 if any(option.startswith("clustering=pic") for option in row) else 2  # PIC finds K itself
             assert summary["clusters_used"] == summary["k"] >= least
         except Exception as error:
-            failed.append(f"{' '.join(row)}: {type(error).__name__}: {sentence(error)}")
+            failed.append(f"{' '.join(row)}: {type(error).__name__}: {message_for_user(error)}")
     assert not failed, f"{len(failed)} of {len(rows)} rows:\n" + "\n".join(failed)
 
 
@@ -267,7 +267,7 @@ def test_what_shows_only_with_the_data_is_refused_too(first: str, second: str, n
     chosen += () if first.startswith("arch=") else ("arch=lenet5",)
     with pytest.raises(user_errors()) as refused:
         trained(tmp_path / "run", *small(chosen, tmp_path))
-    assert named in sentence(refused.value).lower()
+    assert named in message_for_user(refused.value).lower()
 
 
 def tiny_data(option: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.features.storage import Storage
@@ -40,7 +40,7 @@ COSTS = Costs(
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 

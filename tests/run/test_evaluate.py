@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.metrics import nmi
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.parts import build_parts
@@ -22,7 +22,7 @@ NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 

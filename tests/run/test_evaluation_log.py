@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 from support.offline_run import OfflineRun
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.run.evaluate import log_results, open_tracker
 from deepcluster.settings.eval import EvalConfig, eval_config
 from deepcluster.tracking.on_tensorboard import TensorBoardTracker
@@ -23,7 +23,7 @@ RESULTS = {"ckpt": "a/b", "epochs": 3, "knn_accuracy": 0.625}
 
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.run.evaluate import evaluate
@@ -25,7 +25,7 @@ COATES = ["arch=coates", "arch.n_filters=6", "init=kmeans_patches", "init.n_patc
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.data.images import MemoryImages
 from deepcluster.run.parts import Parts, build_parts
 from deepcluster.settings.train import train_config
@@ -18,7 +18,7 @@ SMALL = ["data.limit=60", "clustering.k=5", "reduction.dim=8", "trainer.accelera
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[Parts]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield build_parts(train_config(compose("train", SMALL)))
 

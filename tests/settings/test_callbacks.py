@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.run.assemble import build_callbacks
 from deepcluster.settings.callbacks import check_callbacks
 from deepcluster.settings.resume import resumed
@@ -36,7 +36,7 @@ def my_callbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def composed(*typed: str) -> TrainConfig:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         cfg = compose("train", overrides=list(typed))
         return train_config(cfg if cfg.resume is None else resumed(cfg, list(typed)))

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
-from deepcluster.app.sweep import words as sweep_words
+from deepcluster.app.hydra_setup import register
+from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.models.backbone import Backbone
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.targets import build
@@ -102,7 +102,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 
@@ -260,7 +260,7 @@ def test_one_defect_can_be_left_out() -> None:
 
 
 def test_both_modes_are_one_sweep() -> None:
-    jobs = sweep_words.expand(["mode=correct,official", "seed=1,2,3", "experiment=deepdive_fmnist"])
+    jobs = expand_jobs(["mode=correct,official", "seed=1,2,3", "experiment=deepdive_fmnist"])
     made = [settings(*job) for job in jobs]
     assert [(m.sampler.kind, m.seed) for m in made] == [(k, s) for k in ("uniform", "official") for s in (1, 2, 3)]
     assert {m.optimizer.lr for m in made} == {0.1}

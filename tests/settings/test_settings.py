@@ -13,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from support.configs import CONFIGS, NEEDS
 
-from deepcluster.app import command_line
-from deepcluster.app.errors import sentence
-from deepcluster.app.sweep import words as sweep_words
+from deepcluster.app.errors import message_for_user
+from deepcluster.app.hydra_setup import register
+from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
@@ -38,7 +38,7 @@ TRAIN_GROUPS.remove("evaluation")  # of eval.py
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
     assert not GlobalHydra.instance().is_initialized()
@@ -57,7 +57,7 @@ def refusal(*overrides: str) -> str:
     try:
         train_config(composed(*overrides))
     except Exception as error:
-        return sentence(error)
+        return message_for_user(error)
     raise AssertionError(f"{overrides} was accepted")
 
 
@@ -91,7 +91,7 @@ def test_every_option_of_eval_composes_and_is_accepted(option: str) -> None:
 def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:  # whatever is said in one line at the end
         check_kinds(as_dataclass(composed("ckpt=run", *typed.split(), name="eval")), EVAL_OPTIONS)
-    said = sentence(refused.value)
+    said = message_for_user(refused.value)
     assert not [name for name in named if name not in said], said
 
 
@@ -117,7 +117,7 @@ ALIGNMENT = "evaluation=initial_alignment"
 def test_a_network_is_the_checkpoints_or_chosen(typed: str, named: list[str]) -> None:
     with pytest.raises(Exception) as refused:
         eval_config(composed(*typed.split(), name="eval"), typed.split())
-    said = sentence(refused.value)
+    said = message_for_user(refused.value)
     assert not [name for name in named if name not in said], said
 
 
@@ -430,12 +430,12 @@ def test_a_job_of_a_sweep_has_a_folders_name_however_much_is_typed() -> None:
 def test_a_sweep_is_checked_for_the_jobs_that_hydra_will_run(overrides: list[str]) -> None:
     loader = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
     parsed = OverridesParser.create(loader).parse_overrides(overrides)
-    assert sweep_words.expand(overrides) == BasicSweeper.split_arguments(parsed, None)[0]
+    assert expand_jobs(overrides) == BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def test_an_interval_is_refused_because_no_job_could_run_it() -> None:
     with pytest.raises(ValueError, match=r"clustering.k=interval\(1,2\)"):
-        sweep_words.expand(["clustering.k=interval(1,2)"])
+        expand_jobs(["clustering.k=interval(1,2)"])
 
 
 # Paths that can be typed -------------------------------------------------------------------------------------------
@@ -531,5 +531,5 @@ def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
     of_groups = {"trainer", "callbacks", "logger", "checkpoint", "estimate"}
     of_images = {f"data.{name}" for name in ("root", "num_workers", "persistent_workers", "on_broken", "timeout_s")}
-    of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch")}
+    of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}
     assert set(may_change(composed())) == {*of_groups, *of_images, *of_features, "data.cache_dir"}

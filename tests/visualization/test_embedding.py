@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.train import train
@@ -102,7 +102,7 @@ def test_images_of_any_channels_become_colours():
 def finished(tmp_path_factory) -> Iterator[Path]:
     """The folder of a run of no epochs on 120 images."""
     folder: Path = tmp_path_factory.mktemp("embedding") / "run"
-    command_line.register()
+    register()
     small = ["data.limit=120", "view.size=32", "arch=lenet5", "reduction.dim=8", "clustering.k=5"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         settings = compose("train", [*small, "evaluation.enabled=false", "trainer.max_epochs=0"])

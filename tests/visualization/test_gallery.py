@@ -15,7 +15,7 @@ from PIL import Image
 from support.configs import CONFIGS
 from torch import Tensor
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.train import train
 from deepcluster.settings.eval import EvalConfig
@@ -173,7 +173,7 @@ def test_a_sheet_shows_each_member_in_its_place(tmp_path):
 
 @pytest.fixture(scope="module")
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         yield
 

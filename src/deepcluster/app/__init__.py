@@ -1,1 +1,1 @@
-"""Between a person and the library: the command line, its errors, its manual, and sweeps. Start at command_line.py."""
+"""Between the user and the library: the command line, errors in one line, --help, and sweeps. Start: command_line.py."""

@@ -1,4 +1,4 @@
-"""What an error says to the person who typed the command: one line with the key, its value and the way out."""
+"""Errors for the user who typed the command: one line with the key, its value and the way out."""
 
 import difflib
 import errno
@@ -18,72 +18,69 @@ from deepcluster.system.first_failure import ProcessLost
 
 
 class JobFailed(Exception):
-    """A job of a sweep has failed, and its error was told."""
+    """A job of a sweep has failed, and its error is printed already."""
 
 
 def user_errors() -> tuple[type[Exception], ...]:
-    """What a person can set right; everything else is a fault of ours and keeps its traceback."""
-    lightning = sys.modules.get("lightning_fabric.utilities.exceptions")  # not loaded: it has raised nothing
+    """The classes of errors that a user can correct; everything else is a fault of ours and keeps its traceback."""
+    lightning = sys.modules.get("lightning_fabric.utilities.exceptions")  # if it is not loaded, it has raised nothing
     of_lightning = () if lightning is None else (lightning.MisconfigurationException,)
     return (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, ProcessLost, *of_lightning)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a file could not be written for want of room: a full disk, a quota, a limit of the file's size."""
+    """Whether a file could not be written because of a full disk, a quota or a limit of the file's size."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def refuse(error: BaseException, head: str = "") -> NoReturn:
-    """End with one line on stderr and exit status 1.
+def exit_with_error(error: BaseException, prefix: str = "") -> NoReturn:
+    """End the program with one line on stderr and exit status 1.
 
     Args:
-        head: what the line says before the error.
+        prefix: what the line says before the error.
     """
-    print(f"\nerror: {head}{sentence(error)}", file=sys.stderr)
+    print(f"\nerror: {prefix}{message_for_user(error)}", file=sys.stderr)
     raise SystemExit(1) from None
 
 
-def refuse_on_all(error: BaseException, head: str = "") -> NoReturn:
-    """The same where every process finds the error: the first tells it, all end."""
+def exit_everywhere_with_error(error: BaseException, prefix: str = "") -> NoReturn:
+    """End the program where every process has the same error: the first process prints it."""
     if not distributed.is_main_process():
-        time.sleep(3)  # torchrun ends all processes when one has ended, and the first must have spoken before
+        time.sleep(3)  # torchrun ends all processes when one has ended; the first must print before that
         raise SystemExit(1)
-    refuse(error, head)
+    exit_with_error(error, prefix)
 
 
 def write_traceback(error: BaseException, folder: Path) -> str:
-    """Keep the traceback in the folder; returns the line that says where."""
+    """Append the traceback to error.log in the folder; returns a line that names the file."""
     file = folder / "error.log"
     try:
         with file.open("a") as stream:
             traceback.print_exception(error, file=stream)
-    except OSError:  # a full disk: the line on the terminal must do
+    except OSError:  # a full disk: the terminal has the error's line
         return ""
     return f"(traceback: {file})"
 
 
-def sentence(error: BaseException) -> str:
-    """What an error says: the key and the way out, without Python's, Hydra's and OmegaConf's decoration."""
+def message_for_user(error: BaseException) -> str:
+    """The key, what is wrong and the way out, without what Python, Hydra and OmegaConf add around it."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        known = ", ".join(error.options)
-        return f"{group}={option}: configs/{group} has no such option; it has {known}" + _did_you_mean(
-            option, error.options
-        )
+        meant = _did_you_mean(option, error.options)
+        return f"{group}={option}: configs/{group} has no such option; it has {', '.join(error.options)}{meant}"
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
     if isinstance(error, OverrideParseException):
         reason = str(cause or str(error).splitlines()[0])
-        quoted = "'KEY=\"VALUE\"'"
-        advice = f"put quotes, as in {quoted}, where a value has spaces, brackets or accents"
+        advice = """put quotes, as in 'KEY="VALUE"', where a value has spaces, brackets or accents"""
         return f"{error.override} cannot be read ({reason}); {advice}"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         if isinstance(cause, Exception):
-            return sentence(cause)
-        if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # a file's, which Hydra names
+            return message_for_user(cause)
+        if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # in a file that Hydra names
             return _unknown_key_of_file(str(error).partition(":")[0], error.__context__)
         lines = [line.strip() for line in str(error).splitlines()]
         joined = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
@@ -94,7 +91,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:
-    """A key that does not exist, and the one that may have been meant."""
+    """Says that a key does not exist, and which one may have been meant."""
     key, parent = str(error.full_key), error.parent_node
     group, _, name = key.rpartition(".")
     known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, DictConfig) else []
@@ -108,10 +105,10 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
 
 
 def _unknown_key_of_file(where: str, error: OmegaConfBaseException) -> str:
-    """The same where a config file sets it; Hydra merges files before any override, so none can take it back.
+    """As `_unknown_key`, where a config file sets the key: Hydra merges files first, so no override can remove it.
 
     Args:
-        where: Hydra's "In 'GROUP/NAME'".
+        where: how Hydra names the file: "In 'GROUP/NAME'".
     """
     file = where.partition("'")[2].rstrip("'")
     group, _, name = file.rpartition("/")

@@ -6,32 +6,32 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deepcluster.app.errors import refuse_on_all
-from deepcluster.app.run_failure import is_sweep, told_in_one_line, unsaid
-from deepcluster.app.sweep.words import name_and_group
+from deepcluster.app.errors import exit_everywhere_with_error
+from deepcluster.app.run_failure import report_failure
+from deepcluster.app.sweep.overrides import name_and_group
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import eval_config
 from deepcluster.system import distributed
 from deepcluster.system.quoting import argument
 
 
-def measure(cfg: DictConfig) -> None:
-    """One run of eval.py. In a sweep a failure is raised, in a single run it is one line and exit status 1."""
+def evaluate_from_command_line(cfg: DictConfig) -> None:
+    """One run of eval.py. A failure is raised in a sweep; a single run ends with one line and exit status 1."""
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     if distributed.starter() is not None and distributed.n_started() > 1:
-        refuse_on_all(
+        exit_everywhere_with_error(
             ValueError(
                 f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py runs in one; "
                 "start it with python eval.py ..."
             )
         )
-    with told_in_one_line(folder, unsaid if is_sweep() else how_to_repeat):
+    with report_failure(folder, how_to_repeat):
         settings = eval_config(cfg, list(hydra_cfg.overrides.task))
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
         evaluate(settings, folder)
 
 
 def how_to_repeat(folder: Path) -> str:
-    """What follows "stopped": long evaluations keep what is done."""
+    """What follows the word "stopped": long evaluations keep finished parts."""
     return f"; the same command with {argument('output_dir', folder)} uses what is done there, as far as it was kept"

@@ -1,6 +1,6 @@
-"""How a run's failure or stop is told: one line with the way out; the traceback stays in the run's folder.
+"""A failed or stopped run ends with one line that says the way out; the traceback goes to the run's folder.
 
-train_command.py and eval_command.py put their work inside `told_in_one_line`.
+train_command.py and eval_command.py do their work inside `report_failure`.
 """
 
 import signal
@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster.app.errors import JobFailed, is_disk_full, sentence, user_errors, write_traceback
+from deepcluster.app.errors import JobFailed, is_disk_full, message_for_user, user_errors, write_traceback
 from deepcluster.data.loader import worker_died
 from deepcluster.system import distributed
 from deepcluster.system.first_failure import FailedElsewhere
@@ -22,27 +22,23 @@ from deepcluster.system.first_failure import FailedElsewhere
 
 def is_sweep() -> bool:
     """Whether this run is a job of a sweep."""
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def unsaid(folder: Path) -> str:
-    """How a job of a sweep goes on: sweep/end.py says it once, of the whole sweep."""
-    return ""
+    return HydraConfig.initialized() and bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 @contextmanager
-def told_in_one_line(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
-    """Tell a failure in one line and keep its traceback in the folder; after Ctrl-C or SIGTERM tell how to go on.
+def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
+    """Print one line for a failure and write its traceback to the folder; after Ctrl-C or SIGTERM say how to go on.
 
     Args:
         folder: the run's.
-        how_to_go_on: what follows the word "stopped", given the folder.
+        how_to_go_on: folder -> what follows the word "stopped" in a single run. In a sweep nothing follows:
+            sweep/end.py says once how to go on with all of it.
 
     Raises:
-        SystemExit: after a failure has been told; a fault of ours keeps its traceback.
-        JobFailed: instead, in a sweep, which goes on with its next job.
+        SystemExit: after the line is printed. A fault of ours is raised as it is.
+        JobFailed: instead of SystemExit in a sweep, which goes on with its next job.
     """
-    number = distributed.rank_at_start()
+    rank = distributed.rank_at_start()
     try:
         yield
     except FailedElsewhere as elsewhere:
@@ -50,44 +46,49 @@ def told_in_one_line(folder: Path, how_to_go_on: Callable[[Path], str]) -> Itera
             raise JobFailed(str(elsewhere)) from elsewhere
         raise SystemExit(_status_of_failure()) from None
     except Exception as raised:
-        error = _for_the_user(raised)
-        if error is None and number == 0:
+        error = _error_of_user(raised)
+        if error is None and rank == 0:
             raise
         if error is None:
             traceback.print_exc()
             raise SystemExit(_status_of_failure()) from None
         advice = write_traceback(raised, folder)
         if is_disk_full(error) and "Make room" not in str(error):
-            advice = f"make room{how_to_go_on(folder)}\n{advice}".rstrip()
+            advice = f"make room{_go_on(folder, how_to_go_on)}\n{advice}".rstrip()
         elif error is not raised:
-            advice = f"stopped{how_to_go_on(folder)}\n{advice}".rstrip()
-        print(f"\nerror: {f'process {number}: ' if number else ''}{sentence(error)}\n{advice}", file=sys.stderr)
+            advice = f"stopped{_go_on(folder, how_to_go_on)}\n{advice}".rstrip()
+        process = f"process {rank}: " if rank else ""
+        print(f"\nerror: {process}{message_for_user(error)}\n{advice}", file=sys.stderr)
         if is_sweep():  # Hydra goes on with the next job and raises this at the end
-            raise JobFailed(sentence(error)) from raised
+            raise JobFailed(message_for_user(error)) from raised
         raise SystemExit(_status_of_failure()) from None
-    except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns the one into the other
-        if number:  # the first process tells it
+    except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns KeyboardInterrupt into SystemExit
+        if rank:  # process 0 prints the line
             raise SystemExit(1) from None
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
-        print(f"\nstopped{how_to_go_on(folder)}", file=sys.stderr)
+        print(f"\nstopped{_go_on(folder, how_to_go_on)}", file=sys.stderr)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 
 
-def _for_the_user(error: Exception) -> Exception | None:
-    """The error as a person can act on it; None if the fault is ours."""
+def _go_on(folder: Path, how_to_go_on: Callable[[Path], str]) -> str:
+    return "" if is_sweep() else how_to_go_on(folder)
+
+
+def _error_of_user(error: Exception) -> Exception | None:
+    """The error as a user can act on it; None if the fault is ours."""
     if isinstance(error, user_errors()):
         return error
     return worker_died(error) if isinstance(error, RuntimeError) else None
 
 
 def _status_of_failure() -> int:
-    """1, but 0 of a process that Lightning has started.
+    """The exit status: 1, but 0 in a process that Lightning has started.
 
-    Until training/processes.py has sent its observer home, Lightning kills the first process, and with it a whole
-    sweep, within 5 s after one of its children has ended with another status. The first process learns of the failure
-    from first_failure.py and ends with 1.
+    Lightning kills the first process, and with it a whole sweep, within 5 s after one of its children has ended with
+    another status than 0, until training/processes.py has stopped Lightning's observer. The first process learns of
+    the failure from first_failure.py and ends with 1.
     """
     return 0 if distributed.has_starter() and distributed.starter() is None else 1

@@ -22,7 +22,8 @@ class Evaluator:
         kind: its name.
     """
 
-    needs_checkpoint: ClassVar[bool] = True  # else it also runs without ckpt, on untrained networks of `arch`
+    needs_checkpoint: ClassVar[bool] = True  # False: it also runs without ckpt, on untrained networks of `arch`
+    makes: ClassVar[str] = "numbers"  # the heading under which `eval.py --help` lists it: numbers, pictures or files
 
     kind: str
 

@@ -26,6 +26,8 @@ class Export(Evaluator):
         official_module: "official" names convolutions `features.module.N`, as the released files do.
     """
 
+    makes = "files"
+
     kind: str = "export"
     formats: list[str] = field(default_factory=lambda: ["safetensors"])
     official_module: bool = True

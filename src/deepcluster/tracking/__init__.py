@@ -1,1 +1,1 @@
-"""Who is told of a run besides metrics.csv: Weights & Biases, MLflow, TensorBoard; one adapter each."""
+"""What logs a run besides metrics.csv: Weights & Biases, MLflow or TensorBoard. Start at settings.py."""

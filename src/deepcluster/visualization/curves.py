@@ -24,6 +24,8 @@ class Curves(Evaluator):
         names: the runs' names in the legend, the checkpoint's first; by default the folders'.
     """
 
+    makes = "pictures"
+
     kind: str = "curves"
     others: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)

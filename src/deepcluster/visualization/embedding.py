@@ -35,6 +35,8 @@ class Embedding(Evaluator):
         thumbnails: side of the mosaic of thumbnails, in thumbnails; 0 draws none.
     """
 
+    makes = "pictures"
+
     kind: str = "embedding"
     method: str = setting("tsne", one_of=("tsne", "umap"))
     n_images: int = setting(3000, at_least=20, at_most=50_000)

@@ -24,6 +24,8 @@ class FirstFilters(Evaluator):
         zoom: pixels of the picture for one of a filter; None: so that a filter is about 56 high.
     """
 
+    makes = "pictures"
+
     kind: str = "first_filters"
     n_columns: int | None = setting(None, at_least=1)
     zoom: int | None = setting(None, at_least=1)

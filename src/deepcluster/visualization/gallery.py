@@ -36,6 +36,8 @@ class Gallery(Evaluator):
             and "nearest" demand the one or the other.
     """
 
+    makes = "pictures"
+
     kind: str = "gallery"
     order: str = setting("largest", one_of=tuple(ORDERS))
     n_clusters: int | None = setting(None, at_least=1, hint="null shows all")

@@ -37,6 +37,8 @@ class GradientAscent(Evaluator):
         singles: also write each channel's image as a PNG of its own.
     """
 
+    makes = "pictures"
+
     kind: str = "gradient_ascent"
     stage: str | None = None
     channels: list[int] | None = None

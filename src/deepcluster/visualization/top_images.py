@@ -31,6 +31,8 @@ class TopImages(Evaluator):
         tile: about how high an image is on the page, in pixels.
     """
 
+    makes = "pictures"
+
     kind: str = "top_images"
     stage: str | None = None
     channels: list[int] | None = None

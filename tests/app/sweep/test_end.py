@@ -34,9 +34,9 @@ def test_what_a_job_prints_goes_to_its_folder_also_from_processes_that_it_starts
     code = f"""
 import os, subprocess, sys
 from pathlib import Path
-from deepcluster.app.sweep.end import output_in
+from deepcluster.app.sweep.end import redirect_output
 print("before")
-with output_in(Path({str(tmp_path)!r})):
+with redirect_output(Path({str(tmp_path)!r})):
     print("job")
     print("its error", file=sys.stderr)
     subprocess.run(["echo", "its child"], check=True)

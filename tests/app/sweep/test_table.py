@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from deepcluster.app.sweep.jobs import Job, jobs_in, note, numbers_in
-from deepcluster.app.sweep.table import differing, mean_and_spread, ordered, tell, write
+from deepcluster.app.sweep.jobs import Job, jobs_in, numbers_in, write_job
+from deepcluster.app.sweep.table import differing_keys, mean_and_spread, print_results, sort_jobs, write_results
 
 
 def job(number: int, typed: str, evaluation: str | None = None, **rest: Any) -> Job:
@@ -20,7 +20,7 @@ def job(number: int, typed: str, evaluation: str | None = None, **rest: Any) -> 
 def told(jobs: list[Job], width: int = 200) -> list[str]:
     """What is printed, line by line, without its rules."""
     console = Console(file=io.StringIO(), width=width, soft_wrap=True, markup=False)
-    tell(jobs, Path("sweep"), console)
+    print_results(jobs, Path("sweep"), console)
     assert isinstance(console.file, io.StringIO)
     return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip(" ─")]
 
@@ -74,8 +74,8 @@ def test_a_table_in_a_file_is_not_folded_to_a_terminals_width() -> None:
 
 
 def test_what_differs_is_what_was_typed_with_several_values() -> None:
-    assert differing([job(0, "a=1 b=2 c=3"), job(1, "a=1 b=5 c=3")]) == ["b"]
-    assert differing([job(0, "a=1"), job(1, "a=1 b=5")]) == ["b"]
+    assert differing_keys([job(0, "a=1 b=2 c=3"), job(1, "a=1 b=5 c=3")]) == ["b"]
+    assert differing_keys([job(0, "a=1"), job(1, "a=1 b=5")]) == ["b"]
 
 
 def test_numbers_are_read_from_either_programs_file(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_jobs_are_read_from_their_folders_whichever_process_ran_them(tmp_path: P
         folder = tmp_path / f"{number}_k-{k}"
         folder.mkdir()
         (folder / "summary.json").write_text(json.dumps({"trained": {"knn_accuracy": 0.25}}))
-        note(Job(number=number, folder=str(folder), overrides={"k": k}, error=error, ended=ended))
+        write_job(Job(number=number, folder=str(folder), overrides={"k": k}, error=error, ended=ended))
     (tmp_path / "9_damaged").mkdir()
     (tmp_path / "9_damaged" / "job.json").write_text('{"number": 9')
     found = jobs_in(tmp_path)
@@ -104,7 +104,7 @@ def test_jobs_are_read_from_their_folders_whichever_process_ran_them(tmp_path: P
         (1, False, {}),
         (2, False, {}),
     ]
-    write(found, tmp_path)
+    write_results(found, tmp_path)
     with (tmp_path / "results.csv").open(newline="") as file:
         first, second, _ = csv.DictReader(file)
     assert (first["k"], first["trained/knn_accuracy"], first["error"]) == ("30", "0.25", "")
@@ -119,7 +119,7 @@ def test_jobs_are_read_from_their_folders_whichever_process_ran_them(tmp_path: P
 
 def test_jobs_stand_by_the_size_of_their_numbers_and_words_as_they_came() -> None:
     jobs = [job(i, f"sampler={s} k={k}") for i, (s, k) in enumerate([("uniform", 100), ("uniform", 20), ("all", 3)])]
-    assert [j.number for j in ordered(jobs)] == [1, 0, 2]
+    assert [j.number for j in sort_jobs(jobs)] == [1, 0, 2]
 
 
 def test_a_sweep_over_seeds_has_a_row_for_what_differs_in_nothing_else() -> None:
@@ -139,7 +139,7 @@ def test_a_seed_has_one_column_whether_it_was_typed_or_not(tmp_path: Path) -> No
     """summary.json tells each run's seed too."""
     typed = Job(number=0, folder="0", overrides={"clustering.k": "4", "seed": "2"}, numbers={"seed": 2})
     default = Job(number=1, folder="1", overrides={"clustering.k": "4"}, numbers={"seed": 1})
-    write([typed, default], tmp_path)
+    write_results([typed, default], tmp_path)
     header, first, second = (line.split(",") for line in (tmp_path / "results.csv").read_text().splitlines())
     assert header == ["job", "folder", "clustering.k", "seed", "error"]
     assert (first[3], second[3]) == ("2", "1")

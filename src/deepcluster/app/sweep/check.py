@@ -1,4 +1,4 @@
-"""What is refused before a run has a folder and a sweep its first job, and what a sweep finds in its folder.
+"""Checks all settings before a run makes its folder or a sweep its first job; says what a sweep's folder holds.
 
 Hydra calls CheckConfig (configs/train.yaml and eval.yaml, hydra.callbacks). Next: train_command.py or eval_command.py
 does each job.
@@ -13,9 +13,10 @@ from hydra import compose
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepcluster.app.errors import refuse_on_all
-from deepcluster.app.sweep.jobs import JOB_FILE, find, finished, identity, without_hydra
-from deepcluster.app.sweep.words import candidates, expand, is_search, words
+from deepcluster.app.errors import exit_everywhere_with_error
+from deepcluster.app.sweep.jobs import JOB_FILE
+from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_search, sweep_overrides
+from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, without_hydra
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.run_folder import run_folder
@@ -23,23 +24,23 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.seeding import mix
 
-BASIC = ("BasicSweeper", "BasicLauncher")  # Hydra's own, always there
+BUILT_IN = ("BasicSweeper", "BasicLauncher")  # part of Hydra
 
 
 class CheckConfig(Callback):
-    """Refuses keys and values that are not possible before there is a folder, and a sweep before its first job."""
+    """Refuses impossible keys and values before a run makes its folder or a sweep its first job."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Turn the one job's config into settings."""
+        """Check a single run."""
         try:
             _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
         except Exception as error:  # Hydra would only warn of it and go on
-            refuse_on_all(error)
+            exit_everywhere_with_error(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compose every job's config and turn it into settings; say what the sweep's folder holds of them.
+        """Check every job of a sweep; say which of them the sweep's folder holds already.
 
-        Of a search (hydra/sweeper=optuna), whose jobs nobody knows yet: each value alone, and the ends of intervals.
+        The jobs of a search (hydra/sweeper=optuna) are not known yet: each value and the ends of intervals are checked.
         """
         hydra, name = config.hydra, config.hydra.job.config_name
         job: list[str] = []
@@ -48,7 +49,7 @@ class CheckConfig(Callback):
             if distributed.starter() == "torchrun" and distributed.n_started() > 1:
                 raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
             check_plugins(hydra)
-            for job in (candidates if is_search(hydra) else expand)(words(hydra)):
+            for job in (candidate_jobs if is_search(hydra) else expand_jobs)(sweep_overrides(hydra)):
                 if any(override.startswith("resume=") for override in job):
                     raise ValueError(
                         "resume= continues one run in its folder: leave out -m. A stopped sweep goes on by its own "
@@ -63,7 +64,7 @@ class CheckConfig(Callback):
             elif name == "train":
                 check_all_differ(jobs, settings)
         except Exception as error:
-            refuse_on_all(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
+            exit_everywhere_with_error(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
         if not is_search(hydra) and name == "train":
             _say_what_is_done(Path(hydra.sweep.dir), settings)
 
@@ -72,21 +73,17 @@ def check_plugins(hydra: DictConfig) -> None:
     """Refuse a launcher or sweeper whose package is not installed.
 
     Raises:
-        ImportError: naming the extra.
+        ImportError: with the extra that installs it.
     """
     for part in ("launcher", "sweeper"):
         target = str(hydra[part]["_target_"])
-        if not target.endswith(BASIC) and importlib.util.find_spec(".".join(target.split(".")[:2])) is None:
+        if not target.endswith(BUILT_IN) and importlib.util.find_spec(".".join(target.split(".")[:2])) is None:
             chosen = hydra.runtime.choices[f"hydra/{part}"]
             raise ImportError(f"hydra/{part}={chosen} needs an extra: pip install -e '.[sweep]'")
 
 
 def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
-    """One job's settings.
-
-    Raises:
-        Exception: whatever Hydra, OmegaConf or the settings refuse.
-    """
+    """One job's settings, all checked."""
     job = without_hydra(cfg)
     if config_name != "train":
         return eval_config(job, overrides)
@@ -96,30 +93,34 @@ def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
 
 
 def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None:
-    """Refuse two jobs that must have the same result: the second would count as done, with the numbers of the first.
+    """Refuse two jobs with the same result: the second would count as done, with the numbers of the first.
 
     Args:
         jobs: the overrides of each.
         settings: of each.
 
     Raises:
-        ValueError: naming what differs, such as the logger, which changes no result.
+        ValueError: naming the overrides in which the two differ, such as the logger, which changes no result.
     """
     known: dict[str, list[str]] = {}
     for job, own in zip(jobs, settings, strict=True):
         first = known.setdefault(identity(OmegaConf.structured(own)), job)
         if first is not job:
-            two = [" ".join(word for word in one if word not in other) for one, other in ((first, job), (job, first))]
-            same = f"{two[0]} and {two[1]} have the same result" if any(two) else f"{' '.join(job)} is given twice"
+            own_words = [" ".join(w for w in one if w not in other) for one, other in ((first, job), (job, first))]
+            same = (
+                f"{own_words[0]} and {own_words[1]} have the same result"
+                if any(own_words)
+                else f"{' '.join(job)} is given twice"
+            )
             raise ValueError(
                 f"{same}, so they are one job; leave one out, or give each a sweep of its own (output_dir=FOLDER)"
             )
 
 
 def _say_what_is_done(sweep: Path, settings: list[TrainConfig]) -> None:
-    """One line about the jobs that the folder holds, if it holds any."""
-    folders = {number: folder for number, job in enumerate(settings) if (folder := find(sweep, job))}
-    n_done = sum(finished(folder, settings[number]) for number, folder in folders.items())
+    """Print one line about the jobs in the sweep's folder, if there are any."""
+    folders = {number: folder for number, job in enumerate(settings) if (folder := find_job_folder(sweep, job))}
+    n_done = sum(is_finished(folder, settings[number]) for number, folder in folders.items())
     n_others = len({file.parent for file in sweep.glob(f"*/{JOB_FILE}")} - set(folders.values()))
     if folders or n_others:
         known = f"{n_done} of {len(settings)} jobs are done there, {len(folders) - n_done} go on where they stopped"
@@ -142,22 +143,23 @@ def _check_objective(settings: list[Any]) -> None:
 
 
 def _continue_study(hydra: DictConfig, objective: str) -> None:
-    """Before the sweeper opens its study: what is left of n_trials, another seed, the stopped trials again.
+    """Prepare a search for a study that its folder may hold already, and print what it will do.
 
-    The sweeper itself resumes a study, but would draw its first trials again, count its trials anew, and forget those
-    that were being run when it was stopped.
+    The sweeper resumes a study, but it would draw the first trials again, count trials from 0, and forget those that
+    were running when it was stopped. So n_trials is lowered by the finished trials, the seed changes with their
+    number, and stopped trials are queued.
 
     Args:
-        hydra: Hydra's config, which is changed: n_trials counts those of earlier starts.
-        objective: what the jobs return.
+        hydra: Hydra's config, changed in place.
+        objective: the number that the jobs return.
 
     Raises:
-        ValueError: if the folder's study searches for something else.
+        ValueError: if the folder's study has another objective.
     """
     if "optuna" not in str(hydra.sweeper["_target_"]):
         return
     folder, sweeper = Path(hydra.sweep.dir), hydra.sweeper
-    folder.mkdir(parents=True, exist_ok=True)  # sqlite makes none
+    folder.mkdir(parents=True, exist_ok=True)  # sqlite does not make it
     n_known = 0
     if sweeper.storage is not None:
         _check_same_objective(folder, objective)
@@ -171,7 +173,7 @@ def _continue_study(hydra: DictConfig, objective: str) -> None:
 
 
 def _check_same_objective(folder: Path, objective: str) -> None:
-    """One study, one objective: the file beside it keeps its name."""
+    """Refuse a study of another objective; objective.txt beside it holds its name."""
     file = folder / "objective.txt"
     if not file.is_file():
         file.write_text(objective)
@@ -182,7 +184,7 @@ def _check_same_objective(folder: Path, objective: str) -> None:
 
 
 def _known_trials(sweeper: Any) -> int:
-    """How many trials of the study have ended; those that were stopped come first in the next draw."""
+    """The number of finished trials of the study; stopped trials are queued to run first."""
     import optuna
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -192,10 +194,10 @@ def _known_trials(sweeper: Any) -> int:
     states = optuna.trial.TrialState
     for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
         study.tell(trial.number, state=states.FAIL)
-        study.enqueue_trial(trial.params)  # the same settings: the job goes on in its folder
+        study.enqueue_trial(trial.params)  # same settings: the job continues in its folder
     return len(study.get_trials(deepcopy=False, states=(states.COMPLETE,)))
 
 
 def _direction(sweeper: Any) -> Any:
-    """maximize or minimize, which the sweeper's schema has as an enumeration."""
+    """maximize or minimize; the sweeper's schema makes it an enumeration."""
     return getattr(sweeper.direction, "name", sweeper.direction)

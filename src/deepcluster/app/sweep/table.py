@@ -1,7 +1,4 @@
-"""The results of a sweep, of train.py and eval.py: tables in the terminal, results.csv and results.json in its folder.
-
-Jobs in (jobs.py), text out; end.py calls it.
-"""
+"""A sweep's results: tables in the terminal, results.csv and results.json in its folder. end.py calls it."""
 
 import json
 import statistics
@@ -19,8 +16,8 @@ from deepcluster.run.summary import ROWS
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.tables import write_csv
 
-ABREAST = 4  # jobs side by side in a terminal
-HEADINGS = {  # of the rows of a run's summary, for narrow columns
+JOBS_PER_TABLE = 4  # columns of a table of evaluations
+HEADINGS = {  # short headings for rows of a run's summary
     "knn_accuracy": "k-NN",
     "linear_probe_accuracy": "linear probe",
     "nmi_labels": "NMI labels",
@@ -30,34 +27,34 @@ HEADINGS = {  # of the rows of a run's summary, for narrow columns
 SHOWN = [(name, form) for _, name, form in ROWS if name in HEADINGS]
 
 
-def differing(jobs: list[Job]) -> list[str]:
-    """The keys whose values are not the same in all jobs, in the order in which they were typed."""
+def differing_keys(jobs: list[Job]) -> list[str]:
+    """The keys whose values differ between jobs, in the order in which they were typed."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def ordered(jobs: list[Job]) -> list[Job]:
-    """The jobs by the values of what differs: numbers by size, others as they came first."""
+def sort_jobs(jobs: list[Job]) -> list[Job]:
+    """The jobs sorted by the values that differ: numbers by size, other values in the order of the jobs."""
 
     def rank(key: str) -> dict[str | None, float]:
         values = list(dict.fromkeys(job.overrides.get(key) for job in jobs))
         numbers = [n for value in values if (n := number(value)) is not None]
         return dict(zip(values, numbers if len(numbers) == len(values) else range(len(values)), strict=True))
 
-    ranks = {key: rank(key) for key in differing(jobs)}
+    ranks = {key: rank(key) for key in differing_keys(jobs)}
     return sorted(jobs, key=lambda job: [ranks[key][job.overrides.get(key)] for key in ranks])
 
 
 def number(value: str | None) -> float | None:
-    """A value that was typed as a number, None if it is none."""
+    """The typed value as a number; None if it is no number."""
     try:
         return None if value is None else float(value)
     except ValueError:
         return None
 
 
-def write(jobs: list[Job], folder: Path) -> None:
-    """results.csv, one row per job, and results.json, whole or not at all."""
+def write_results(jobs: list[Job], folder: Path) -> None:
+    """Write results.csv, with one row per job, and results.json; no reader meets half a file."""
     keys = list(dict.fromkeys(key for job in jobs for key in job.overrides))
     names = list(dict.fromkeys(name for job in jobs for name in job.numbers if name not in keys))
     rows = (
@@ -68,16 +65,16 @@ def write(jobs: list[Job], folder: Path) -> None:
     write_atomically(folder / "results.json", (json.dumps([asdict(job) for job in jobs], indent=2) + "\n").encode())
 
 
-def tell(jobs: list[Job], folder: Path, console: Console | None = None, *, n_jobs: int | None = None) -> None:
+def print_results(jobs: list[Job], folder: Path, console: Console | None = None, *, n_jobs: int | None = None) -> None:
     """Print the tables, the failed and stopped jobs, and where the files are.
 
     Args:
-        n_jobs: how many the sweep was to have; None: those that there are.
+        n_jobs: how many jobs the sweep should have; None: as many as `jobs`.
     """
     console = console or Console(highlight=False, soft_wrap=True, markup=False)
-    keys = differing(jobs)
+    keys = differing_keys(jobs)
     for table in tables([job for job in jobs if job.done], keys):
-        if not console.is_terminal:  # a file has room
+        if not console.is_terminal:  # a file has no width
             wide = console.options.update(max_width=10_000)
             console.width = max(console.width, Measurement.get(console, wide, table).maximum)
         console.print(table)
@@ -87,40 +84,40 @@ def tell(jobs: list[Job], folder: Path, console: Console | None = None, *, n_job
         elif not job.ended:
             console.print(f"stopped    job {job.number} ({_name(job, keys)}); {job.folder}")
     n_done, n_all = sum(job.done for job in jobs), max(n_jobs or 0, len(jobs))
-    how_many = f"{n_done} jobs" if n_done == n_all else f"{n_done} of {n_all} jobs done"
-    console.print(f"sweep      {how_many}; {folder}: results.csv, results.json")
+    done = f"{n_done} jobs" if n_done == n_all else f"{n_done} of {n_all} jobs done"
+    console.print(f"sweep      {done}; {folder}: results.csv, results.json")
 
 
 def tables(jobs: list[Job], keys: list[str]) -> list[Table]:
-    """The finished jobs' numbers: a row per run of train.py, a block per evaluation of eval.py.
+    """The finished jobs' numbers: a row for each run of train.py, tables for each evaluation of eval.py.
 
     Args:
-        jobs: those that have numbers.
-        keys: what differs between all jobs of the sweep.
+        jobs: the finished jobs.
+        keys: those that differ between all jobs of the sweep.
     """
-    made = []
+    result = []
     runs = [job for job in jobs if job.evaluation is None]
     if runs:
-        made.append(_figures("each run: trained (untrained)", keys, [[job] for job in runs]))
+        result.append(_runs("each run: trained (untrained)", keys, [[job] for job in runs]))
         groups, others = over_seeds(runs, keys), [key for key in keys if key != "seed"]
         if any(len(group) > 1 for group in groups):
-            made.append(_figures("over seeds: mean ± sd, trained (untrained)", others, groups, counted="seeds"))
+            result.append(_runs("over seeds: mean ± sd, trained (untrained)", others, groups, counted="seeds"))
     for evaluation in dict.fromkeys(job.evaluation for job in jobs if job.evaluation is not None):
         block = [job for job in jobs if job.evaluation == evaluation]
-        made += [_block(block[i : i + ABREAST], keys) for i in range(0, len(block), ABREAST)]
-    return made
+        result += [_evaluations(block[i : i + JOBS_PER_TABLE], keys) for i in range(0, len(block), JOBS_PER_TABLE)]
+    return result
 
 
 def over_seeds(jobs: Sequence[Job], keys: Sequence[str]) -> list[list[Job]]:
-    """The jobs in groups that differ in nothing but their seed."""
+    """The jobs in groups whose members differ only in their seed."""
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys if key != "seed"), []).append(job)
     return list(groups.values())
 
 
-def _figures(title: str, keys: list[str], groups: list[list[Job]], *, counted: str = "") -> Table:
-    """One row per group of runs: what differs, then mean ± standard deviation, of the untrained network in brackets.
+def _runs(title: str, keys: list[str], groups: list[list[Job]], *, counted: str = "") -> Table:
+    """One row per group of runs: the keys that differ, then mean ± standard deviation; untrained network in brackets.
 
     Args:
         groups: runs that share a row.
@@ -134,18 +131,18 @@ def _figures(title: str, keys: list[str], groups: list[list[Job]], *, counted: s
     for group in groups:
         cells = [_value(group[0], key) for key in keys] + [str(len(group))] * bool(counted)
         for name, form in SHOWN:
-            after, before = (
-                [job.numbers[f"{who}/{name}"] for job in group if f"{who}/{name}" in job.numbers]
-                for who in ("trained", "untrained")
+            trained, untrained = (
+                [job.numbers[f"{network}/{name}"] for job in group if f"{network}/{name}" in job.numbers]
+                for network in ("trained", "untrained")
             )
-            cell = mean_and_spread(after, form)
-            cells.append(f"{cell} ({form.format(statistics.mean(before))})" if before else cell)
+            cell = mean_and_spread(trained, form)
+            cells.append(f"{cell} ({form.format(statistics.mean(untrained))})" if untrained else cell)
         table.add_row(*cells)
     return table
 
 
 def mean_and_spread(values: list[float], form: str) -> str:
-    """The mean ± the standard deviation of a sample (n - 1); without the latter where all are equal, "-" for none.
+    """The mean ± the standard deviation of a sample (n - 1); the mean alone if all are equal, "-" if there are none.
 
     >>> mean_and_spread([0.25, 0.75], "{:.1%}")
     '50.0 ± 35.4%'
@@ -158,8 +155,8 @@ def mean_and_spread(values: list[float], form: str) -> str:
     return f"{mean.removesuffix('%')} ± {form.format(statistics.stdev(values))}"
 
 
-def _block(jobs: list[Job], keys: list[str]) -> Table:
-    """One evaluation: a line per number, a column per job."""
+def _evaluations(jobs: list[Job], keys: list[str]) -> Table:
+    """One evaluation: a row for each number, a column for each job."""
     table = Table(title=f"evaluation={jobs[0].evaluation}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     others = [key for key in keys if key != "evaluation"]
@@ -171,17 +168,17 @@ def _block(jobs: list[Job], keys: list[str]) -> Table:
 
 
 def _value(job: Job, key: str) -> str:
-    """What was typed for the key; where nothing was, what the run reports, as it does its seed; else nothing."""
+    """The value that was typed for the key, else the number of that name in the results (the seed), else nothing."""
     return job.overrides.get(key, str(job.numbers.get(key, "")))
 
 
 def _name(job: Job, keys: list[str]) -> str:
-    """What tells the job from others: its values of these keys."""
+    """The job's values of these keys, or its number."""
     return " ".join(f"{key}={job.overrides[key]}" for key in keys if key in job.overrides) or f"job {job.number}"
 
 
 def _spell(value: float | None) -> str:
-    """A number to read: four digits, counts in full."""
+    """A number with four digits; a count with all."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -19,6 +19,8 @@ class Assign(Evaluator):
         kind: "assign".
     """
 
+    makes = "files"
+
     kind: str = "assign"
 
     def run(self, context: EvaluationContext) -> dict[str, float]:

@@ -9,16 +9,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support.configs import CONFIGS
 
-from deepcluster.app import command_line
+from deepcluster.app.hydra_setup import register
 from deepcluster.app.sweep.check import check_all_differ
-from deepcluster.app.sweep.jobs import JOB_FILE, Job, find, finished, identity, job_folder, note
+from deepcluster.app.sweep.jobs import JOB_FILE, Job, write_job
+from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, job_folder
 from deepcluster.settings.stored import write_config
 from deepcluster.settings.train import TrainConfig, train_config
 
 
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
-    command_line.register()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
 
@@ -36,7 +37,7 @@ def a_run(sweep: Path, name: str, *typed: str, done: bool = True) -> Path:
     folder = sweep / name
     folder.mkdir(parents=True)
     write_config(settings(*typed), folder)
-    note(Job(number=0, folder=str(folder), overrides={}, ended=done))
+    write_job(Job(number=0, folder=str(folder), overrides={}, ended=done))
     if done:
         (folder / "summary.json").write_text('{"epochs": 20}')
     return folder
@@ -44,11 +45,11 @@ def a_run(sweep: Path, name: str, *typed: str, done: bool = True) -> Path:
 
 def test_a_stored_run_is_known_by_its_settings_however_they_are_typed(tmp_path: Path) -> None:
     folder = a_run(tmp_path, "0_clustering.k-30", "clustering.k=30")
-    assert find(tmp_path, settings("clustering.k=30", "seed=1", "reduction=pca_whiten")) == folder
+    assert find_job_folder(tmp_path, settings("clustering.k=30", "seed=1", "reduction=pca_whiten")) == folder
     stop = "+callbacks.stop={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:train/loss}"
     others = ("clustering.k=31", "seed=2", "trainer.max_epochs=21", "data.root=elsewhere", "evaluation.knn.k=3", stop)
     for other in others:
-        assert find(tmp_path, settings("clustering.k=30", other)) is None, other
+        assert find_job_folder(tmp_path, settings("clustering.k=30", other)) is None, other
 
 
 @pytest.mark.parametrize(
@@ -78,45 +79,46 @@ def test_a_new_job_does_not_get_a_folder_that_is_taken(tmp_path: Path) -> None:
 
 def test_a_job_that_never_became_a_run_gets_its_folder_again(tmp_path: Path) -> None:
     refused = Job(number=3, folder=str(tmp_path / "3_k"), overrides={}, error="no", settings=hashed("clustering.k=99"))
-    note(refused)
-    assert find(tmp_path, settings("clustering.k=99")) == tmp_path / "3_k"
-    assert not finished(tmp_path / "3_k", settings("clustering.k=99"))
+    write_job(refused)
+    assert find_job_folder(tmp_path, settings("clustering.k=99")) == tmp_path / "3_k"
+    assert not is_finished(tmp_path / "3_k", settings("clustering.k=99"))
 
 
 def test_a_run_that_went_on_beyond_its_end_is_not_finished_by_its_first_summary(tmp_path: Path) -> None:
     folder = a_run(tmp_path, "0", "trainer.max_epochs=20")
-    assert finished(folder, settings("trainer.max_epochs=20"))
+    assert is_finished(folder, settings("trainer.max_epochs=20"))
     longer = settings("trainer.max_epochs=40")
     write_config(longer, folder)
-    assert find(tmp_path, longer) == folder and not finished(folder, longer)
+    assert find_job_folder(tmp_path, longer) == folder and not is_finished(folder, longer)
     stable = replace(longer, reassign=replace(longer.reassign, stable_nmi=0.9, stable_ends_training=True))
-    assert finished(folder, stable)  # it may end before its last epoch
+    assert is_finished(folder, stable)  # it may end before its last epoch
 
 
 def test_a_folder_that_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
     folder = a_run(tmp_path, "0")
     (folder / "config.yaml").write_text("clustering: {kind: unheard_of}")
-    assert find(tmp_path, settings()) is None
+    assert find_job_folder(tmp_path, settings()) is None
     (folder / "config.yaml").unlink()
     (folder / JOB_FILE).write_text("{")
-    assert find(tmp_path, settings()) is None
+    assert find_job_folder(tmp_path, settings()) is None
 
 
 def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Path) -> None:
     """run.py stores what extraction.store_dtype=auto came to; the sweep's next start types auto again."""
     folder = a_run(tmp_path, "0")
     write_config(settings("extraction.store_dtype=float32"), folder)
-    assert find(tmp_path, settings()) == folder
-    assert find(tmp_path, settings("extraction.store_dtype=float32")) is None  # which the sweep may have beside it
+    assert find_job_folder(tmp_path, settings()) == folder
+    full = settings("extraction.store_dtype=float32")  # the sweep may have this job too
+    assert find_job_folder(tmp_path, full) is None
     typed = Job(number=0, folder=str(folder), overrides={}, store_dtype="float32")
-    note(typed)
-    assert find(tmp_path, settings("extraction.store_dtype=float32")) == folder and find(tmp_path, settings()) is None
+    write_job(typed)
+    assert find_job_folder(tmp_path, full) == folder and find_job_folder(tmp_path, settings()) is None
 
 
 def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
     """Each has batches of data.batch_size, so a step is of other images."""
     a_run(tmp_path, "0")
-    assert find(tmp_path, settings("trainer=ddp", "trainer.devices=2")) is None
+    assert find_job_folder(tmp_path, settings("trainer=ddp", "trainer.devices=2")) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The words of a sweep: what is left to its jobs, which jobs they make. Used by check.py and end.py."""
+"""The overrides of a sweep: what the command line and files give, and the jobs that follow. For check.py and end.py."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
-def left_to_jobs(words: list[str]) -> list[str]:
-    """The words of a sweep, with KEY=VALUE of a group that is swept as KEY=choice(VALUE), which means the same.
+def sweep_keys_of_swept_groups(words: list[str]) -> list[str]:
+    """The typed words, with KEY=VALUE of a swept group as KEY=choice(VALUE), which means the same.
 
-    Hydra composes a config before the jobs' without what is swept, and would look for the key of
-    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the evaluation that is the default.
+    Before the jobs' configs Hydra composes one without anything that is swept. There it would look for the key of
+    `evaluation=NAME1,NAME2 evaluation.KEY=VALUE` in the default evaluation.
     """
     parser = OverridesParser.create()
     try:
         parsed = {word: parser.parse_override(word) for word in words if "=" in word and word[0] != "-"}
-    except HydraException:  # Hydra tells it
+    except HydraException:  # Hydra reports it later
         return words
     swept = {override.get_key_element() for override in parsed.values() if override.is_sweep_override()}
 
-    def left(word: str) -> str:
+    def as_choice(word: str) -> str:
         key, _, value = word.partition("=")
         override = parsed.get(word)
         if override is None or not value or override.is_sweep_override() or override.is_delete():
@@ -34,21 +34,21 @@ def left_to_jobs(words: list[str]) -> list[str]:
         group, dot, _ = override.get_key_element().lstrip("+").partition(".")
         return f"{key}=choice({value})" if dot and group in swept else word
 
-    return [left(word) for word in words]
+    return [as_choice(word) for word in words]
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep: the product of all values, as Hydra's basic sweeper takes it.
+def expand_jobs(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep: every combination of values, in the order of Hydra's basic sweeper.
 
     Raises:
-        ValueError: for an interval, which only a search has (hydra/sweeper=optuna).
+        ValueError: for an interval, which only a search takes (hydra/sweeper=optuna).
     """
-    return [list(job) for job in itertools.product(*choices(overrides, intervals=False).values())]
+    return [list(job) for job in itertools.product(*values_by_key(overrides, intervals=False).values())]
 
 
-def candidates(overrides: list[str]) -> list[list[str]]:
-    """Jobs that a search may try: each value of each key, and both ends of an interval, beside the others' first."""
-    by_key = choices(overrides, intervals=True)
+def candidate_jobs(overrides: list[str]) -> list[list[str]]:
+    """Jobs that a search may try: each value of each key and both ends of intervals, with the other keys' first."""
+    by_key = values_by_key(overrides, intervals=True)
     first = {key: words[0] for key, words in by_key.items()}
     jobs = [list(first.values())]
     for key, words in by_key.items():
@@ -56,14 +56,14 @@ def candidates(overrides: list[str]) -> list[list[str]]:
     return jobs
 
 
-def choices(overrides: Sequence[str], *, intervals: bool) -> dict[str, list[str]]:
-    """KEY=VALUE for each value of each key; of a key that is given twice the later values count.
+def values_by_key(overrides: Sequence[str], *, intervals: bool) -> dict[str, list[str]]:
+    """Key -> KEY=VALUE for each of its values; where a key is given twice, the later values count.
 
     Args:
-        intervals: take an interval's two ends, instead of refusing it.
+        intervals: take both ends of an interval; False: refuse it.
 
     Raises:
-        ValueError: for an interval, if they are refused.
+        ValueError: for an interval that is refused.
     """
     hydra = GlobalHydra.instance().hydra
     by_key: dict[str, list[str]] = {}
@@ -83,23 +83,26 @@ def _values(override: Override, intervals: bool) -> list[str]:
             f"{override.input_line}: this sweeper has no intervals; list the values, as in "
             f"{override.get_key_element()}=1,2, or add hydra/sweeper=optuna"
         )
-    between = override.value()
-    assert isinstance(between, IntervalSweep)
-    return [str(between.start), str(between.end)]
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    return [str(interval.start), str(interval.end)]
 
 
-def words(hydra: DictConfig) -> list[str]:
-    """What makes the jobs: the values that a file gives (hydra.sweeper.params), then what was typed."""
+def sweep_overrides(hydra: DictConfig) -> list[str]:
+    """All overrides of a sweep: those of a file (hydra.sweeper.params), then those that were typed."""
     params = OmegaConf.select(hydra, "sweeper.params") or {}
     return [f"{key}={value}" for key, value in params.items()] + list(hydra.overrides.task)
 
 
 def name_and_group(hydra: HydraConf, folder: Path) -> tuple[str, str | None]:
-    """What a logger calls a run: by its folder; in a sweep by what tells the job from others, and the sweep's folder.
+    """The name and the group that a tracker gives a run.
 
     Args:
         hydra: Hydra's part of the run's config.
         folder: the run's.
+
+    Returns:
+        The folder's name and None; in a sweep the overrides in which its jobs differ, and the name of its folder.
     """
     if hydra.mode != RunMode.MULTIRUN:
         return folder.resolve().name, None
