@@ -25,7 +25,7 @@ from benchmarks.settings import ROOT, parse, parser, read_config
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.run.parts import Parts, build_parts
 from deepcluster.run.train import silence_libraries
-from deepcluster.system.machine import forget_peak, peak_memory, used_memory
+from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
 
 TIMES_THE_SET = (0.25, 0.5, 1, 2, 4)  # sizes N, as multiples of the data set; above 1 its images are repeated
 # Peaks differ by 5 to 10 MB from process to process, which is 200 bytes over 50,000 images; labels, image numbers
@@ -109,7 +109,7 @@ def _forget_peak() -> bool:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return forget_peak()
+    return reset_peak_memory()
 
 
 def _child(n: int, overrides: list[str]) -> dict[str, Any]:

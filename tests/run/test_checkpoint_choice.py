@@ -12,7 +12,7 @@ from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_check
 from deepcluster.run.untrained import stored_figures
 from deepcluster.settings.resume import what_is_learned
 from deepcluster.settings.train import TrainConfig
-from deepcluster.system.atomic import damage, write_atomically
+from deepcluster.system.atomic import find_damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.weights import checkpoint
 from deepcluster.weights.files import find_checkpoint
@@ -152,9 +152,9 @@ def test_every_turned_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
 
 def test_other_files_have_no_damage_to_find(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(3)}, tmp_path / "old", _use_new_zipfile_serialization=False)
-    assert damage(tmp_path / "old") is None
+    assert find_damage(tmp_path / "old") is None
     write_atomically(tmp_path / "text", b"hello")
-    assert damage(tmp_path / "text") is None
+    assert find_damage(tmp_path / "text") is None
 
 
 def test_what_is_learned_leaves_out_what_may_change() -> None:

@@ -26,7 +26,7 @@ from reference.networks_2018 import alexnet_2018
 from support.typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
 from deepcluster.clustering.history import read_assignments
-from deepcluster.system.atomic import held
+from deepcluster.system.atomic import locked
 from deepcluster.weights import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -268,7 +268,7 @@ def test_a_run_is_not_written_over(typist: Typist, whole: tuple[Path, Finished])
 
 
 def test_a_run_that_is_going_on_is_not_joined(typist: Typist, whole: tuple[Path, Finished]) -> None:
-    with held(whole[0]):
+    with locked(whole[0]):
         assert_refused(typist.train("resume=whole"), "another process is running in")
 
 

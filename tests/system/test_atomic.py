@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from deepcluster.system.atomic import held
+from deepcluster.system.atomic import locked
 
 
 def other_process_may_hold(folder: Path) -> bool:
@@ -11,7 +11,7 @@ def other_process_may_hold(folder: Path) -> bool:
     if child == 0:
         status = 2
         try:
-            with held(folder):
+            with locked(folder):
                 status = 0
         except ValueError as error:
             status = 1 if "another process is running in" in str(error) else 2
@@ -23,7 +23,7 @@ def other_process_may_hold(folder: Path) -> bool:
 
 
 def test_a_folder_is_held_by_one_process_and_free_afterwards(tmp_path: Path) -> None:
-    with held(tmp_path / "run"):
+    with locked(tmp_path / "run"):
         assert not other_process_may_hold(tmp_path / "run")
         assert other_process_may_hold(tmp_path / "another")
     assert other_process_may_hold(tmp_path / "run")
@@ -33,7 +33,7 @@ def test_a_folder_is_free_when_its_process_was_killed_but_its_workers_live(tmp_p
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        with held(tmp_path):
+        with locked(tmp_path):
             if os.fork() == 0:  # a worker, which lives on
                 os.close(writer)
                 os.read(reader, 1)

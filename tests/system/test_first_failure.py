@@ -43,10 +43,10 @@ def test_ranks_of_lightning_torchrun_and_srun(started) -> None:
     started(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_STEP_NUM_TASKS="4", SLURM_JOB_ID="77")
     assert (distributed.rank_at_start(), distributed.local_rank(), distributed.n_started()) == (3, 1, 4)
     assert distributed.starter() == "srun" and not distributed.is_main_process()
-    assert distributed.agreed("runs/2026-11-22_10-00-00") == "runs/slurm_77_0"
+    assert distributed.agreed_folder("runs/2026-11-22_10-00-00") == "runs/slurm_77_0"
     started(SLURM_PROCID="0", SLURM_JOB_ID="77", SLURM_NTASKS="4")  # a script of sbatch, without srun
     assert distributed.is_main_process() and distributed.n_started() == 1 and distributed.starter() is None
-    assert distributed.agreed("runs/x") == "runs/x"
+    assert distributed.agreed_folder("runs/x") == "runs/x"
 
 
 def test_lightning_sees_the_same_ranks_under_slurm(started, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_lightning_sees_the_same_ranks_under_slurm(started, monkeypatch: pytest.
 
 def test_the_first_to_fail_speaks_and_the_next_keeps_quiet(started, tmp_path: Path) -> None:
     started(LOCAL_RANK="0", WORLD_SIZE="2")
-    with pytest.raises(ValueError, match="broken"), FirstFailure(tmp_path).one_speaks():
+    with pytest.raises(ValueError, match="broken"), FirstFailure(tmp_path).one_reports():
         raise ValueError("broken")
-    with pytest.raises(FailedElsewhere, match="ValueError: broken"), FirstFailure(tmp_path).one_speaks():
+    with pytest.raises(FailedElsewhere, match="ValueError: broken"), FirstFailure(tmp_path).one_reports():
         raise RuntimeError("[gloo] Connection closed by peer")
 
 
@@ -75,7 +75,7 @@ def test_a_failure_of_an_earlier_run_in_the_folder_counts_no_more(started, tmp_p
     started(LOCAL_RANK="0", WORLD_SIZE="2")
     (tmp_path / ".failed").write_text("0\nold\n")
     os.utime(tmp_path / ".failed", (time.time() - 3600,) * 2)
-    with pytest.raises(ValueError, match="new"), FirstFailure(tmp_path).one_speaks():
+    with pytest.raises(ValueError, match="new"), FirstFailure(tmp_path).one_reports():
         raise ValueError("new")
 
 
@@ -83,14 +83,14 @@ def test_the_process_that_starts_the_others_forgets_an_earlier_failure_of_any_ti
     (tmp_path / ".failed").write_text("0\nold\n")
     os.utime(tmp_path / ".failed", (time.time() + 60,) * 2)  # a disk whose clock is ahead
     first = FirstFailure(tmp_path)
-    with pytest.raises(ValueError, match="new"), first.one_speaks():
+    with pytest.raises(ValueError, match="new"), first.one_reports():
         started(LOCAL_RANK="0", WORLD_SIZE="2")
         raise ValueError("new")
     assert first.reason() == "ValueError: new"
 
 
 def test_one_process_leaves_no_file(started, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="own"), FirstFailure(tmp_path).one_speaks():
+    with pytest.raises(ValueError, match="own"), FirstFailure(tmp_path).one_reports():
         raise ValueError("own")
     assert not list(tmp_path.iterdir())
 
@@ -105,13 +105,13 @@ def test_a_connection_that_broke_is_told_as_the_death_of_a_process(started, tmp_
     first._ended.set()  # the thread would be the first to tell it
     first.follow([child])
     said = r"process 1 was killed \(SIGKILL\), as when memory runs out; continue with: python train.py resume="
-    with pytest.raises(ProcessLost, match=said), first.one_speaks():
+    with pytest.raises(ProcessLost, match=said), first.one_reports():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")
 
 
 def test_a_time_out_is_told_with_its_key(started, tmp_path: Path) -> None:
     started(LOCAL_RANK="0", WORLD_SIZE="2")
-    with pytest.raises(ProcessLost, match=r"longer than trainer.timeout_minutes"), FirstFailure(tmp_path).one_speaks():
+    with pytest.raises(ProcessLost, match=r"longer than trainer.timeout_minutes"), FirstFailure(tmp_path).one_reports():
         raise RuntimeError("[gloo/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete")
 
 
@@ -120,7 +120,7 @@ def test_a_process_that_waits_for_ever_ends_when_another_has_failed(tmp_path: Pa
     code = (
         "import sys, time; from pathlib import Path; from deepcluster.system import first_failure as f;"
         "f.PATIENCE_S = 0.5; first = f.FirstFailure(Path(sys.argv[1]));\n"
-        "with first.one_speaks():\n    print('waiting', flush=True); time.sleep(100)"
+        "with first.one_reports():\n    print('waiting', flush=True); time.sleep(100)"
     )
     env = dict(os.environ, LOCAL_RANK="0", WORLD_SIZE="2")
     waiting = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True)

@@ -26,7 +26,7 @@ from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
-from deepcluster.system.atomic import held
+from deepcluster.system.atomic import locked
 from deepcluster.system.first_failure import FirstFailure
 from deepcluster.system.quoting import argument
 
@@ -46,9 +46,9 @@ def train_from_command_line(cfg: DictConfig) -> float | None:
     with (
         report_failure(folder, how_to_resume),
         # No second run may write to the folder meanwhile. Of several processes only the first writes and locks it.
-        held(folder) if distributed.is_main_process() else nullcontext(),
+        locked(folder) if distributed.is_main_process() else nullcontext(),
         own_process_group(overrides, folder),
-        first_failure.one_speaks(),
+        first_failure.one_reports(),
     ):
         settings = new_or_resumed_config(cfg, overrides)
         shared_folder = None

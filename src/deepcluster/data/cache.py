@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from deepcluster.data.settings import TABLE_SOURCES, Data
-from deepcluster.system.atomic import damage
+from deepcluster.system.atomic import find_damage
 
 _LEFT_OVER_S = 3600.0  # a part that is being written was changed a moment ago
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def read(settings: Data, name: str, key: str, *, of_root_only: bool = False) -> 
     if path is None or not path.is_file():
         return None
     try:
-        if (why := damage(path)) is not None:
+        if (why := find_damage(path)) is not None:
             raise ValueError(why)
         entry: dict[str, Any] = torch.load(path, mmap=True, weights_only=True)
     except Exception as error:  # a damaged entry only costs its time: it is made again

@@ -21,7 +21,7 @@ from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.system.seeding import mix
-from deepcluster.system.threads import hung, in_threads, n_cores
+from deepcluster.system.threads import hung_message, in_threads, n_cores
 
 
 class Batch(NamedTuple):
@@ -274,7 +274,7 @@ def _batches(loader: _Loader, images: ImageSet) -> Iterator[Batch]:
             assert isinstance(reader, _Reader)
             if reader.timeout_s is not None and "timed out" in str(error):
                 waited_for = reader.named(range(loader.num_workers))()
-                raise TimeoutError(hung(waited_for, reader.timeout_s)) from error
+                raise TimeoutError(hung_message(waited_for, reader.timeout_s)) from error
             raise
         except (ValueError, OSError) as error:
             if (told := _as_in_the_worker(error)) is None:

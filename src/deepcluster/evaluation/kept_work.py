@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from deepcluster.features.digest import weights_digest
-from deepcluster.system.atomic import damage, save_atomically
+from deepcluster.system.atomic import find_damage, save_atomically
 
 UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError)  # of torch.load
 
@@ -81,7 +81,7 @@ class KeptWork:
         try:
             stored = torch.load(file, map_location=on or "cpu", weights_only=True, mmap=mmap)
             facts, content = stored["facts"], stored["content"]
-            damaged = not mmap and damage(file) is not None
+            damaged = not mmap and find_damage(file) is not None
         except UNREADABLE:
             damaged = True
         if damaged:

@@ -22,7 +22,7 @@ from deepcluster.features.inference import inference_copy
 from deepcluster.features.storage import Storage
 from deepcluster.models.backbone import Backbone
 from deepcluster.system import collectives, distributed
-from deepcluster.system.machine import free_memory, size
+from deepcluster.system.machine import free_memory, in_gb
 from deepcluster.system.seeding import generator
 
 Progress = Callable[[int], None]
@@ -125,8 +125,8 @@ def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = No
             n_bytes, free = 4 * len(indices) * features.shape[1:].numel(), free_memory()
             if n_bytes > free:
                 raise ValueError(
-                    f"{len(indices):,} images x {features.shape[1:].numel():,} float32 features are {size(n_bytes)}, "
-                    f"{size(free)} are free; measure fewer with evaluation.max_images or data.limit, or another stage"
+                    f"{len(indices):,} images x {features.shape[1:].numel():,} float32 features are {in_gb(n_bytes)}, "
+                    f"{in_gb(free)} are free; measure fewer with evaluation.max_images or data.limit, or another stage"
                 )
             collected = torch.empty(len(indices), *features.shape[1:])
         collected[n_done : n_done + len(batch)] = features

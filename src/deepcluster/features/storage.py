@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster.system.machine import free_disk, free_memory, size
+from deepcluster.system.machine import free_disk, free_memory, in_gb
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 SHARE = 0.5  # of the free memory that reduced features may take: the clustering and the training need theirs
@@ -40,7 +40,7 @@ class Storage:
         """One line for the start of a run."""
         where = "in memory" if self.folder is None else f"in a file mapped from {self.folder}"
         kind = str(self.dtype).removeprefix("torch.")
-        return f"{n:,} x {dim} reduced features in {kind}, {size(self.n_bytes(n, dim))}, {where}"
+        return f"{n:,} x {dim} reduced features in {kind}, {in_gb(self.n_bytes(n, dim))}, {where}"
 
     def allocate(self, n: int, dim: int) -> Tensor:
         """An (n, dim) tensor to fill.
@@ -63,7 +63,7 @@ class Storage:
             mapped = torch.from_file(str(file), shared=True, size=n * dim, dtype=self.dtype)
         except OSError as error:
             message = (
-                f"{error.strerror} for {size(n_bytes)} of reduced features; free some, or set extraction.scratch=DIR"
+                f"{error.strerror} for {in_gb(n_bytes)} of reduced features; free some, or set extraction.scratch=DIR"
             )
             raise OSError(error.errno, message, str(self.folder)) from error
         finally:
@@ -119,10 +119,10 @@ def choose_storage(
     if store == "memory":
         least = Storage(dtype=DTYPES[dtype_names[-1]])
         limit = (
-            f"half of the {size(free)} that are free" if memory_gb is None else f"extraction.memory_gb={memory_gb:g}"
+            f"half of the {in_gb(free)} that are free" if memory_gb is None else f"extraction.memory_gb={memory_gb:g}"
         )
         raise ValueError(
-            f"extraction.store=memory: {n:,} x {dim} reduced features take {size(least.n_bytes(n, dim))} at least, "
+            f"extraction.store=memory: {n:,} x {dim} reduced features take {in_gb(least.n_bytes(n, dim))} at least, "
             f"more than {limit}; set extraction.store=disk, or lower reduction.dim"
             + ("" if memory_gb is None else ", or raise extraction.memory_gb")
         )
@@ -131,7 +131,7 @@ def choose_storage(
     there = free_disk(folder)
     if storage.n_bytes(n, dim) > there:
         raise ValueError(
-            f"{storage.describe(n, dim)}, where {size(there)} are free; free some, name another folder with "
+            f"{storage.describe(n, dim)}, where {in_gb(there)} are free; free some, name another folder with "
             "extraction.scratch=DIR, or lower reduction.dim"
         )
     return storage

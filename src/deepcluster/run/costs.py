@@ -19,7 +19,7 @@ from deepcluster.data.loader import random_batches
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.head import ClusterHead
 from deepcluster.run.sizes import Plan
-from deepcluster.system.machine import forget_peak, peak_memory, used_memory
+from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
 from deepcluster.system.seeding import generator
 from deepcluster.training.clusterer import Clusterer
 
@@ -186,7 +186,7 @@ def _spread(n_images: int, batch_size: int) -> Tensor:
 @contextmanager
 def _peak() -> Iterator[list[int]]:
     """Yield a list of one number: after the block it holds by how many bytes memory had grown at its peak."""
-    forget_peak()
+    reset_peak_memory()
     before, grown = used_memory(), [0]
     yield grown
     grown[0] = max(0, peak_memory() - before)

@@ -10,7 +10,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.features.storage import Storage
 from deepcluster.run.costs import Costs, measure
 from deepcluster.run.sizes import Plan, Sizes, sizes
-from deepcluster.system.machine import free_disk, free_memory, size
+from deepcluster.system.machine import free_disk, free_memory, in_gb
 
 MEASURED_FROM = 20_000  # images; a run of fewer is so short that measuring costs is not worth the seconds
 LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
@@ -78,11 +78,11 @@ def check_room(
     phase = max(needed, key=lambda name: needed[name])
     if needed[phase] > free:
         raise ValueError(
-            f"{phase} needs about {size(needed[phase])} of memory, {size(free)} are free; {ways_out[phase]}"
+            f"{phase} needs about {in_gb(needed[phase])} of memory, {in_gb(free)} are free; {ways_out[phase]}"
         )
     if s.disk_bytes > disk:
         raise ValueError(
-            f"checkpoints and assignments need about {size(s.disk_bytes)}, {size(disk)} are free in {folder}; "
+            f"checkpoints and assignments need about {in_gb(s.disk_bytes)}, {in_gb(disk)} are free in {folder}; "
             "free some, or choose another output_dir"
         )
 
@@ -110,8 +110,8 @@ def estimate_lines(
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
         f"an epoch of training {clock(spent.epoch)}",
         f"{s.n_reassignments} reassignments and {s.n_epochs} epochs: {clock(spent.total)}, besides the evaluation",
-        f"memory {size(needed[phase])} more than now (most in {phase}), {size(free)} free; "
-        f"disk {size(s.disk_bytes)}, {size(disk)} free",
+        f"memory {in_gb(needed[phase])} more than now (most in {phase}), {in_gb(free)} free; "
+        f"disk {in_gb(s.disk_bytes)}, {in_gb(disk)} free",
         *_advice(s, spent, clustering),
     ]
 

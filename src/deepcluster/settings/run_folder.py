@@ -29,7 +29,7 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
             "or choose another folder"
         )
-    return output_dir or distributed.agreed(default)
+    return output_dir or distributed.agreed_folder(default)
 
 
 def file_name(text: str) -> str:

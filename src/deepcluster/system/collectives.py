@@ -1,4 +1,4 @@
-"""Tensors of G processes: summed, gathered, made equal. In a single process they come back as they are."""
+"""Sum, gather and broadcast tensors over G processes. A single process gets its own tensors back."""
 
 import torch
 import torch.distributed as dist
@@ -18,7 +18,7 @@ def sum_over_ranks(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def gather_interleaved(rows: Tensor, n_rows: int) -> Tensor | None:
-    """Collect (n_local, P) rows that were dealt out as ``[rank::G]`` into (n_rows, P) on rank 0, else None."""
+    """Gather rows (n_local, P), which each rank has of ``[rank::G]``, as (n_rows, P) on rank 0; others get None."""
     size = distributed.world_size()
     if size == 1:
         return rows
@@ -33,7 +33,7 @@ def gather_interleaved(rows: Tensor, n_rows: int) -> Tensor | None:
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give every rank rank 0's buffers: BatchNorm's running statistics differ between ranks while training."""
+    """Copy rank 0's buffers to every rank: while training, BatchNorm's running statistics differ between ranks."""
     if distributed.world_size() == 1:
         return
     with torch.no_grad():
@@ -44,7 +44,7 @@ def broadcast_buffers(module: nn.Module) -> None:
 
 
 def _wire_device() -> torch.device:
-    """The device from which the process group's backend sends tensors."""
+    """The device of the tensors that the process group's backend sends."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

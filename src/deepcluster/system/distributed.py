@@ -1,7 +1,7 @@
 """Which of G processes this is, and how they share results and failures. Next: collectives.py, for tensors.
 
-Every function also works in a single process, where it does nothing or returns its argument, so callers have one
-path. torch is not imported here: without it there is no process group.
+Every function also works in a single process, so callers need no second path. torch is not imported here: where it is
+not imported, there is no process group.
 """
 
 import os
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class OtherProcessFailed(RuntimeError):
-    """Work that several processes do together has failed on another one; its message says why."""
+    """Another process has failed in work that several do together; the message says why."""
 
 
 def process_group() -> ModuleType | None:
-    """torch.distributed, if its process group has been made; else None."""
+    """torch.distributed if there is a process group, else None."""
     dist = sys.modules.get("torch.distributed")
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
@@ -39,27 +39,33 @@ def world_size() -> int:
 
 
 def rank_at_start() -> int:
-    """This process's number as its starter (Lightning, torchrun, srun) gave it, before there is a process group."""
+    """This process's number by the environment variables of Lightning, torchrun or srun.
+
+    It is known before there is a process group.
+    """
     if _by_srun():
         return int(os.environ["SLURM_PROCID"])
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     node, local = _number("NODE_RANK", "GROUP_RANK"), _number("LOCAL_RANK")
-    return node * (n_started() if node else 1) + local  # on another node: only that it is not the first is sure
+    return node * (n_started() if node else 1) + local  # on a later node not the exact number, but never 0
 
 
 def local_rank() -> int:
-    """This process's number on its machine, which is also its GPU's."""
+    """This process's number on its machine, which is also the number of its GPU."""
     return _number("SLURM_LOCALID") if _by_srun() else _number("LOCAL_RANK")
 
 
 def n_started() -> int:
-    """The number of processes G as their starter gave it; 1 before Lightning has started the others."""
+    """The number of processes G by the environment variables; 1 before Lightning has started the others."""
     return int(os.environ["SLURM_STEP_NUM_TASKS"]) if _by_srun() else _number("WORLD_SIZE") or world_size()
 
 
 def starter() -> str | None:
-    """What has started all processes: "torchrun" or "srun"; None if Lightning does it later, or there is only one."""
+    """The launcher that started all processes: "torchrun" or "srun".
+
+    None if Lightning starts the others later, or there is only one process.
+    """
     if _by_srun():
         return "srun"
     return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else None
@@ -71,17 +77,20 @@ def has_starter() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes files and prints; also right before there is a process group."""
+    """Whether this process writes files and prints; known before there is a process group, too."""
     return (rank_at_start() if process_group() is None else rank()) == 0
 
 
-def agreed(name: str) -> str:
-    """The same folder name on all processes that torchrun or srun has started.
+def agreed_folder(name: str) -> str:
+    """One folder name for all processes that torchrun or srun has started.
 
-    The name holds the time, the processes start at different seconds, and there is no process group yet.
+    The name holds the time, which differs between processes, and there is no process group yet.
 
     Args:
-        name: what this process would call the folder.
+        name: this process's name for the folder.
+
+    Returns:
+        With torchrun the first process's name, with srun a name of the job's number, else the given name.
     """
     if starter() == "srun" and n_started() > 1:
         job = f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', '0')}"
@@ -100,22 +109,25 @@ def agreed(name: str) -> str:
 
 
 def _by_srun() -> bool:
-    # Not SLURM_NTASKS: sbatch sets it too, for a script that runs once. srun's own tasks are numbered.
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning has it
+    # Not SLURM_NTASKS: sbatch sets it too, for a script that runs only once. srun numbers its tasks.
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as in Lightning
     return "SLURM_STEP_NUM_TASKS" in os.environ and "SLURM_PROCID" in os.environ and not interactive
 
 
 def _number(*names: str) -> int:
-    """The first of these environment variables that is set, else 0."""
+    """The value of the first of these environment variables that is set; 0 if none is."""
     return next((int(os.environ[name]) for name in names if os.environ.get(name)), 0)
 
 
 @contextmanager
 def shared_failure(what: str) -> Iterator[None]:
-    """Run local work between two collective operations; if it fails on one rank, every rank raises.
+    """Run local work between two collective operations; if it fails on one rank, it raises on every rank.
 
-    Without this the others would wait in the next collective until its time-out, 30 minutes by default.
-    The failing rank raises its own error, the others an OtherProcessFailed that names the rank and the error.
+    Otherwise the other ranks would wait in the next collective until its time-out, 30 minutes by default. The failing
+    rank raises its own error, the others an OtherProcessFailed with the rank and its error.
+
+    Args:
+        what: the work, for the message of the others.
     """
     error: Exception | None = None
     try:
@@ -134,7 +146,7 @@ def shared_failure(what: str) -> Iterator[None]:
 
 
 def on_rank_zero(what: str, work: Callable[[], T]) -> T:
-    """Do the work on rank 0 and give its result to every rank; a failure is raised on every rank."""
+    """Do the work on rank 0 and return its result on every rank; a failure raises on every rank."""
     result: list[Any] = [None]
     with shared_failure(what):
         if rank() == 0:

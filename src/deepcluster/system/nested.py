@@ -1,10 +1,10 @@
-"""Nested dictionaries on one level: settings, figures."""
+"""Nested dictionaries as flat ones, for settings and figures."""
 
 from typing import Any
 
 
 def flat(node: dict[Any, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
-    """Each value by the names that lead to it; an empty dictionary is a value.
+    """Each value by the joined names that lead to it; an empty dictionary counts as a value.
 
     >>> flat({"clustering": {"k": 5}, "seed": 1})
     {'clustering.k': 5, 'seed': 1}

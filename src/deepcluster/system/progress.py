@@ -1,4 +1,4 @@
-"""Progress bars and lines for the person who watches; silent bars where nobody does (a file, a pipe)."""
+"""Progress bars and lines on a terminal; into a file or pipe only lines."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ class Progress:
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """A bar for one phase; yields ``advance(n)``. It vanishes at the end: the epoch's line tells the result."""
+        """A bar for one phase, which vanishes at its end; yields ``advance(n)``."""
         shown = self.bars and distributed.is_main_process()
         with tqdm(total=total, desc=title, unit=unit, leave=False, disable=not shown, dynamic_ncols=True) as bar:
             yield bar.update
@@ -26,6 +26,6 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above any bar."""
         if distributed.is_main_process():
-            encoding = sys.stdout.encoding or "utf-8"  # a file name may hold what the terminal cannot show
+            encoding = sys.stdout.encoding or "utf-8"  # file names may hold characters that the terminal cannot show
             tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()

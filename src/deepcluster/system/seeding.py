@@ -1,4 +1,4 @@
-"""Seeds from visible parts: (seed, "crops", epoch, batch) -> one number. Used by data, training and run."""
+"""One seed from several visible parts, such as (seed, "crops", epoch, batch)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def mix(*parts: int | str) -> int:
     """Mix parts into one seed of 63 bits; equal parts give equal seeds on every machine and process.
 
-    A hash, not a sum: (seed 1, epoch 2) and (seed 2, epoch 1) must not share their random numbers.
+    It is a hash, because with a sum (seed 1, epoch 2) and (seed 2, epoch 1) would get the same random numbers.
     """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -26,10 +26,10 @@ def generator(*parts: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 
 def seed_device(device: torch.device, seed: int) -> None:
-    """torch.manual_seed for what is drawn on the CPU and on one device.
+    """torch.manual_seed for the CPU and one device only.
 
-    torch's own asks every kind of device and notes the call stack where CUDA has not started, which takes up to a
-    millisecond: too much for each step of a small network.
+    torch.manual_seed seeds every kind of device and records the call stack while CUDA is not initialised. That takes up
+    to a millisecond, which is too much for each step of a small network.
     """
     import torch
 

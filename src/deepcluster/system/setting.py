@@ -1,4 +1,4 @@
-"""A setting with its limits: what it may be and whether a resumed run may change it stand where its default stands.
+"""Settings with limits: a dataclass field tells its default, its limits, and whether a resumed run may change it.
 
     @dataclass(kw_only=True)
     class Schedule:
@@ -7,7 +7,7 @@
         def __post_init__(self) -> None:
             check(self, "reassign")
 
-refuses `reassign.every=0` with "reassign.every must be at least 1, got 0; 1 reassigns at every epoch".
+refuses `reassign.every=0` by "reassign.every must be at least 1, got 0; 1 reassigns at every epoch".
 """
 
 import copy
@@ -17,7 +17,7 @@ from dataclasses import Field, field, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MAY_CHANGE = "may change"  # in a field's metadata: on resume, as it changes nothing that is learned
+MAY_CHANGE = "may change"  # key in a field's metadata: whether a resumed run may change it
 
 
 def setting(
@@ -31,14 +31,14 @@ def setting(
     hint: str = "",
     may_change: bool = False,
 ) -> T:
-    """A dataclass field with limits that :func:`check` holds its value against; None is always let through.
+    """A dataclass field with limits, which :func:`check` applies. None is always allowed.
 
     Args:
         default: a list or dictionary is copied for each object.
-        at_least, above, at_most, below: limits of a number; of a list, of each of its numbers.
-        one_of: the only values.
-        hint: what the refusal says last: the way out.
-        may_change: a resumed run may change it, as it decides how something is computed and not what.
+        at_least, above, at_most, below: limits of a number, or of each number of a list.
+        one_of: the allowed values.
+        hint: the way out, at the end of the message.
+        may_change: a resumed run may change it, because it does not change what is learned.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
@@ -49,11 +49,11 @@ def setting(
 
 
 def check(settings: Any, group: str) -> None:
-    """Refuse values beyond their limits.
+    """Refuse values outside their limits.
 
     Args:
-        settings: an object of a dataclass.
-        group: where it stands in the config, as people type it: "clustering", "evaluation.knn".
+        settings: a dataclass object.
+        group: its place in the config: "clustering", "evaluation.knn".
 
     Raises:
         ValueError: naming the key, the limit, the value and the way out.
@@ -72,7 +72,7 @@ def check(settings: Any, group: str) -> None:
 
 
 def _unmet(setting_field: "Field[Any]", value: Any) -> str:
-    """The requirement that the value does not meet; empty if it meets all."""
+    """The requirement that the value does not meet; empty if it meets all of them."""
     limits = setting_field.metadata
     one_of = limits.get("one_of", ())
     if one_of and value not in one_of:

@@ -1,4 +1,4 @@
-"""Tables: as CSV files, and as lines for a terminal."""
+"""Tables as CSV files and as aligned lines for a terminal."""
 
 import csv
 import io
@@ -9,9 +9,11 @@ from deepcluster.system.atomic import opened_atomically
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table row by row; the file is there whole or not at all. None is an empty cell.
+    """Write a CSV file row by row, completely or not at all. None becomes an empty cell.
 
-    A file name need not be UTF-8: its bytes come back as they are. `rows` may be a generator longer than memory.
+    Args:
+        rows: may be a generator of more rows than fit in memory. Cells may hold file names that are not UTF-8; their
+            bytes are written as they are.
 
     Raises:
         OSError: if it cannot be written; names the file.
@@ -21,24 +23,24 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
         writer = csv.writer(text, lineterminator="\n")
         quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
-        for row in rows:  # csv.writer does not quote a lone \r, and readers would end the line there
+        for row in rows:  # csv.writer does not quote \r, which readers take for the line's end
             (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
         text.flush()
         text.detach()  # opened_atomically closes the file
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
-    """Write mappings as a CSV file; what a record lacks is an empty cell.
+    """Write mappings as rows of a CSV file; a key that a record lacks becomes an empty cell.
 
     Args:
-        columns: those that come first; the others follow in the order in which the records name them.
+        columns: the first columns; other keys follow in the order in which they occur.
     """
     names = list(dict.fromkeys([*columns, *(name for record in records for name in record)]))
     write_csv(path, names, ([record.get(name) for name in names] for record in records))
 
 
 def aligned(rows: Sequence[Sequence[str]], *, n_left: int = 1) -> list[str]:
-    """Cells as lines of text with equally wide columns: the first `n_left` begin, all others end at one place."""
+    """Rows of cells as lines of text: the first `n_left` columns are aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

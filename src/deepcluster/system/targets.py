@@ -1,4 +1,4 @@
-"""What a `_target_` of a config names: checked against its signature before anything starts, then built."""
+"""Check the `_target_` of a config group and its arguments before anything starts, and build what it names."""
 
 import difflib
 import importlib
@@ -8,24 +8,24 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-# Where the thing that a group names may come from, and the class that it must be or give. A config may be part of a
-# stranger's checkpoint, and Hydra's own block-list lets builtins.open and torch.load through. A prefix
-# alone is not enough: a module also holds what it imports, as pytorch_lightning.core.saving.pl_load does.
+# Group -> the prefix that its `_target_` must have, and the class that it must be or return. A config may come from a
+# stranger's checkpoint, and Hydra's own block-list lets builtins.open and torch.load through. The prefix alone is not
+# enough, because a module also holds what it imports, such as pytorch_lightning.core.saving.pl_load.
 ALLOWED = {
     "arch": ("deepcluster.models.", "deepcluster.models.backbone.Backbone"),
     "trainer": ("pytorch_lightning.", "pytorch_lightning.trainer.Trainer"),
-    "callbacks": ("", "pytorch_lightning.callbacks.Callback"),  # from anywhere: settings/callbacks.py asks who named it
+    "callbacks": ("", "pytorch_lightning.callbacks.Callback"),  # any: settings/callbacks.py checks who named it
 }
 OWN = "_target_"  # the only key of a group that may begin with an underscore
 
 
 def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> None:
-    """Refuse a `_target_` from elsewhere or of another kind, one that does not exist, and arguments it does not take.
+    """Refuse a `_target_` that is not allowed or does not exist, and arguments that it does not take.
 
     Args:
         node: the config of one group, with `_target_`.
         key: the group's name.
-        supplied: arguments that the code will add.
+        supplied: names of arguments that the code will add.
 
     Raises:
         ValueError: naming the key, its value, and what would be right.
@@ -61,10 +61,10 @@ def check_target(node: dict[str, Any], key: str, supplied: tuple[str, ...]) -> N
 
 
 def locate(target: Any, key: str) -> Any:
-    """Import what a `_target_` names: a class of the group's kind, or a function that is annotated to give one.
+    """Import what a `_target_` names: a class of the group's kind, or a function that is annotated to return one.
 
     Raises:
-        ValueError: if it lies elsewhere, there is no such thing, or it is something else.
+        ValueError: if it has another prefix, does not exist, or is something else.
     """
     prefix, kind_name = ALLOWED[key.partition(".")[0]]
     if not isinstance(target, str) or not target.startswith(prefix):
@@ -74,8 +74,10 @@ def locate(target: Any, key: str) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
     kind: type = _imported(kind_name)
-    if not _gives(named, kind, prefix):
-        raise ValueError(f"{key}._target_={target} is not allowed; name a {kind.__name__}, or what gives one")
+    if not _is_or_returns(named, kind, prefix):
+        raise ValueError(
+            f"{key}._target_={target} is not allowed; name a {kind.__name__}, or a function that returns one"
+        )
     return named
 
 
@@ -84,8 +86,8 @@ def _imported(name: str) -> Any:
     return getattr(importlib.import_module(module), last)
 
 
-def _gives(named: Any, kind: type, prefix: str) -> bool:
-    """Whether it is a class of this kind, or a function of the allowed place that says it gives one."""
+def _is_or_returns(named: Any, kind: type, prefix: str) -> bool:
+    """Whether it is a class of this kind, or a function with the allowed prefix that is annotated to return one."""
     if isinstance(named, type):
         return issubclass(named, kind)
     if not inspect.isfunction(named) or not named.__module__.startswith(prefix):
@@ -95,7 +97,7 @@ def _gives(named: Any, kind: type, prefix: str) -> bool:
 
 
 def _refuse_nested(node: dict[str, Any], key: str) -> None:
-    """Nothing within a group is built from a `_target_`, so one that stands there is a mistake or an attack."""
+    """Refuse a `_target_` inside a group's arguments: nothing there is built, so it is a mistake or an attack."""
     for name, value in node.items():
         if str(name).startswith("_") and name != OWN:
             raise ValueError(f"{key}.{name} is not allowed; a group names one {OWN} and its arguments")
@@ -108,13 +110,13 @@ def _refuse_nested(node: dict[str, Any], key: str) -> None:
 
 
 def build(node: dict[str, Any], key: str, **supplied: Any) -> Any:
-    """Call what the group's `_target_` names with the group's values and those that the code supplies."""
+    """Call what the group's `_target_` names, with the group's values and those that the code supplies."""
     values = {name: value for name, value in node.items() if not name.startswith("_")}
     return locate(node.get(OWN), key)(**{**values, **supplied})
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value from YAML is of the annotated type; annotations that YAML cannot express fit anything."""
+    """Whether a value from YAML has the annotated type; for types that YAML does not have, always True."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
@@ -129,7 +131,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _spell(annotation: Any) -> str:
-    """A type as a person writes it: int, list of int, bool or null."""
+    """A type in words: int, a list of int, bool or null."""
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return " or ".join(_spell(argument) for argument in arguments)

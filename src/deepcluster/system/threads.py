@@ -1,7 +1,8 @@
-"""Work on many images in threads: decoders release Python's lock. A read that never ends is noticed and named."""
+"""Read many images in threads, as decoders release Python's lock. A read that never ends raises with its name."""
 
 import itertools
 import logging
+import math
 import os
 import queue
 import threading
@@ -11,23 +12,23 @@ from typing import TypeVar
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 30.0
-_LOOK_EVERY_S = 0.5  # for what takes too long
+_CHECK_EVERY_S = 0.5  # whether an item takes too long
 _STOP_S = 5.0  # how long a failure waits for the other threads
 
 T = TypeVar("T")
 R = TypeVar("R")
-CORES = "DEEPCLUSTER_CORES"  # environment variable, also for the processes that this one starts
+CORES = "DEEPCLUSTER_CORES"  # environment variable, which child processes inherit
 
 
 def n_cores() -> int:
-    """Cores that this process may use: the system's limit, or its share beside other jobs of a sweep."""
+    """The number of cores that this process may use: by the system, or its share beside other jobs of a sweep."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, int(os.environ.get(CORES) or allowed))
 
 
 def keep_to_cores(n: int) -> None:
-    """Keep this process, its threads and its data workers to n cores: its share beside other jobs of a sweep."""
-    import torch  # here: app/, which starts jobs, loads it no sooner than it must
+    """Limit this process, its threads and its data workers to n cores: its share beside other jobs of a sweep."""
+    import torch  # here, because the command line imports this file and torch is slow to import
     from threadpoolctl import threadpool_limits
 
     os.environ[CORES] = str(n)
@@ -43,7 +44,11 @@ def for_each(
     timeout_s: float | None = None,
     name: Callable[[int], str] = str,
 ) -> None:
-    """Call work(0) .. work(n - 1) in threads, in any order; the first exception ends it.
+    """Call work(0) .. work(n - 1) in threads, in any order; stop at the first exception.
+
+    Args:
+        what: the work, for a line in the log every 30 seconds.
+        timeout_s, name: see :func:`in_threads`.
 
     Raises:
         TimeoutError: see :func:`in_threads`.
@@ -70,33 +75,33 @@ def in_threads(
     name: Callable[[T], str],
     report: Callable[[int], None] = lambda n_done: None,
 ) -> list[R]:
-    """work(item) of all items, in their order; the first exception ends it.
+    """The results of work(item) for all items, in their order; stop at the first exception.
 
-    The threads do not keep the process alive: one that hangs in a read of a dead disk is left behind.
+    The threads are daemons: one that hangs in a read of a dead disk does not keep the process alive.
 
     Args:
-        timeout_s: the longest that one item may take; None waits for ever.
-        name: what an item is, for the error.
-        report: called now and then with the number of items that are done.
+        timeout_s: the longest time that one item may take; None waits for ever.
+        name: an item's name, for the error message.
+        report: called every half second with about the number of items that are done.
 
     Raises:
         TimeoutError: if an item takes longer; names it.
     """
     results: list[R | None] = [None] * len(items)
-    numbers, stopped = itertools.count(), threading.Event()  # next() of a count is one step for threads
+    numbers, stopped = itertools.count(), threading.Event()  # next() of a count is safe in threads
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    at: dict[int, tuple[int, float]] = {}  # thread -> the item it is at, since when
+    in_work: dict[int, tuple[int, float]] = {}  # thread -> the item that it works on, and since when
 
     def run(thread: int) -> None:
         try:
             while (i := next(numbers)) < len(items) and not stopped.is_set():
-                at[thread] = (i, time.monotonic())
+                in_work[thread] = (i, time.monotonic())
                 results[i] = work(items[i])
             ended.put(None)
         except BaseException as error:
             ended.put(error)
         finally:
-            at.pop(thread, None)
+            in_work.pop(thread, None)
 
     n_threads = min(n_threads, len(items))
     threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(n_threads)]
@@ -106,16 +111,19 @@ def in_threads(
     try:
         while n_ended < n_threads:
             try:
-                error = ended.get(timeout=_LOOK_EVERY_S)
+                error = ended.get(timeout=_CHECK_EVERY_S)
             except queue.Empty:
-                report(max((i for i, _ in list(at.values())), default=0))
-                _refuse_hung(list(at.values()), items, timeout_s, name)
+                current = list(in_work.values())
+                report(max((i for i, _ in current), default=0))
+                i, since = min(current, key=lambda item: item[1], default=(0, math.inf))
+                if timeout_s is not None and time.monotonic() - since > timeout_s:
+                    raise TimeoutError(hung_message(name(items[i]), timeout_s)) from None
                 continue
             if error is not None:
                 raise error
             n_ended += 1
     except TimeoutError:
-        stopped.set()  # and wait for none: they may hang on the same disk
+        stopped.set()  # without waiting for the threads: they may hang on the same disk
         raise
     except BaseException:
         stopped.set()
@@ -123,22 +131,12 @@ def in_threads(
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         raise
-    return results  # type: ignore[return-value]  # all are there
+    return results  # type: ignore[return-value]  # none is missing
 
 
-def _refuse_hung(
-    at: list[tuple[int, float]], items: Sequence[T], timeout_s: float | None, name: Callable[[T], str]
-) -> None:
-    if timeout_s is None or not at:
-        return
-    i, since = min(at, key=lambda item: item[1])
-    if time.monotonic() - since > timeout_s:
-        raise TimeoutError(hung(name(items[i]), timeout_s))
-
-
-def hung(name: str, timeout_s: float) -> str:
-    """What is said of a read that does not end."""
+def hung_message(name: str, timeout_s: float) -> str:
+    """The message for a read that does not end."""
     return (
-        f"{name} cannot be read: no answer within data.timeout_s={timeout_s:g} seconds. Look at the disk or network "
-        "that holds it, then start again, or go on with resume=RUN; data.timeout_s=SECONDS waits longer, null for ever"
+        f"{name} cannot be read: no answer within data.timeout_s={timeout_s:g} seconds. Check the disk or network that "
+        "holds it, then start again or continue with resume=RUN; data.timeout_s=SECONDS waits longer, null for ever"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.atomic import damage
+from deepcluster.system.atomic import find_damage
 from deepcluster.weights import numpy_scalars
 from deepcluster.weights.files import find_checkpoint
 
@@ -70,7 +70,7 @@ def read_torch_file(file: Path) -> Any:
     Raises:
         ValueError: if the file is damaged or holds more than that.
     """
-    if (why := damage(file)) is not None:
+    if (why := find_damage(file)) is not None:
         raise ValueError(f"{file} is cut short or damaged ({why})")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
