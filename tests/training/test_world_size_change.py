@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import tiny
 
-from deepcluster.training.world_size_change import count_again
+from deepcluster.training.world_size_change import convert_counts
 
 
 def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_a_cosine_stands_at_the_same_share_of_its_way() -> None:
         "lr_schedulers": [scheduler],
         "optimizer_states": [optimizer],
     }
-    count_again(checkpoint, 6, steps_ratio=0.5)
+    convert_counts(checkpoint, 6, steps_ratio=0.5)
     assert counts == {"ready": 6, "started": 6, "processed": 6, "completed": 5}
     assert (scheduler["T_max"], scheduler["last_epoch"], scheduler["_step_count"]) == (100, 25, 26)
     share = (1 + math.cos(math.pi / 4)) / 2

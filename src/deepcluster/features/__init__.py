@@ -1,1 +1,1 @@
-"""What is clustered: images through a network to reduced features (N, P). Start at extraction.py."""
+"""From images through a network to the reduced features (N, P) that are clustered. Start at extraction.py."""

@@ -1,4 +1,4 @@
-"""A hash of a network: whether what was computed with it before was computed with these weights."""
+"""A hash of a network, to tell whether stored results were computed with these weights."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def weights_digest(network: nn.Module) -> str:
-    """A hash of a network's weights and of what it is made of; 32 hexadecimal digits."""
+    """A hash of a network's weights and layers: 32 hexadecimal digits."""
     digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
     for name, value in sorted(network.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -1,7 +1,7 @@
-"""Extract and reduce: images -> features (N, D) in a stream -> reduced features (N, P). Next: clustering.
+"""Extract and reduce: images -> a stream of features (N, D) -> reduced features (N, P). Next: clustering.
 
-The (N, D) matrix never exists (docs/design.md, contract 9). PCA is fitted on streamed moments; raw features of the
-images it is fitted on are kept in a buffer of fixed size meanwhile, so that they need not be computed twice.
+The (N, D) matrix never exists (docs/design.md, contract 9). PCA is fitted on moments of the stream. Meanwhile a buffer
+of fixed size keeps raw features, so that they need not be computed twice.
 """
 
 import time
@@ -30,15 +30,15 @@ Progress = Callable[[int], None]
 
 @dataclass(kw_only=True)
 class FeaturePass:
-    """One way of looking at a set of images through a network; each call of `stream` is one forward pass.
+    """A network and the images to pass through it; each call of `stream` is one forward pass.
 
     Args:
         network: any module of (B, C, H, W) float32 images; its output rows are the features.
         images: the N images.
         view: the deterministic view (resize, centre crop, normalise).
         device: where the network and the view compute.
-        dtype: the type in which the network computes, and in which raw features are buffered, without loss.
-        seconds: grows by the time spent, under "features".
+        dtype: number type in which the network computes; buffered raw features keep it, so they lose no digits.
+        seconds: `stream` adds the time it takes to "features_s", reduction to "reduction_s".
     """
 
     network: Callable[[Tensor], Tensor]
@@ -55,7 +55,7 @@ class FeaturePass:
         """Yield (indices (B,), features (B, ...)) of these images, in their order.
 
         Raises:
-            ValueError: if a feature is not finite; names the image.
+            ValueError: naming the image, if a feature is not finite.
         """
         started = time.perf_counter()
         for batch in feature_batches(
@@ -90,9 +90,9 @@ def feature_pass(
     """The pass through a frozen copy of the backbone (BatchNorm folded, `dtype`, channels_last).
 
     Args:
-        convolutional: look at the last convolutional stage, flattened, instead of the features: what probes use.
-        taps: look at several stages at once (:meth:`Backbone.taps`). A row then holds what is read at each, flattened,
-            in this order.
+        convolutional: the rows are the flattened last convolutional stage, which probes read, not the features.
+        taps: stage -> what to read from its maps, see :meth:`Backbone.taps`. A row then holds the flattened values of
+            all stages, in this order.
     """
     network = inference_copy(backbone, dtype=dtype, channels_last=True).to(device)
     forward: Callable[[Tensor], Tensor] = network.convolutional if convolutional else network
@@ -114,10 +114,10 @@ def feature_pass(
 
 
 def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = None) -> Tensor:
-    """Features of these images as one (len(indices), M) float32 matrix: for probes, which need it whole.
+    """Features of these images as one (len(indices), M) float32 matrix, for probes, which need the whole.
 
     Raises:
-        ValueError: after the first batch, if there is no memory for all.
+        ValueError: after the first batch, if memory is too small for all.
     """
     collected, n_done = torch.empty(0), 0
     for batch, features in source.stream(indices):
@@ -147,25 +147,30 @@ def reduced_features(
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> tuple[FittedReduction, Tensor | None]:
-    """Features of all N images, reduced: the fitted reduction, and (N, P) on rank 0 (None on the others).
+    """Extract and reduce the features of all N images.
 
     Each of the G processes computes the images ``[rank::G]``; the moments are summed over the processes.
-    With ``reduction.fit_images`` below N, PCA sees a random sample drawn from `seed`, the same on every rank.
+    With ``reduction.fit_images`` below N, PCA is fitted on a random sample, the same on every rank for one `seed`.
 
     Args:
         source: the pass over all images.
-        buffer_mb: raw features kept until PCA is fitted; what does not fit there is computed twice.
+        feature_dim: D.
+        buffer_mb: size of the buffer for raw features; what does not fit is computed twice.
         gather: collect all rows on rank 0. False: every rank keeps its own rows ``[rank::G]``.
-        progress: called with the number of images that are done, again and again.
+        progress: called after each batch with its number of images.
         storage: how the reduced features are kept; None: float32 in memory.
 
+    Returns:
+        The fitted reduction, and the reduced features: with `gather` (N, P) on rank 0 and None on the others, else each
+        rank's own rows.
+
     Raises:
-        ValueError: if the sizes do not allow the reduction, or a feature is not finite.
+        ValueError: if there are too few images or features for the reduction, or a feature is not finite.
     """
     n_images, n_ranks = len(source.images), distributed.world_size()
     reduction.check(n_images, feature_dim)
     mine = torch.arange(distributed.rank(), n_images, n_ranks)
-    kept: list[tuple[Tensor, Tensor]] = []
+    buffered: list[tuple[Tensor, Tensor]] = []
     done = torch.zeros(n_images, dtype=torch.bool)
     moments = Moments(feature_dim, device=source.device)
     if reduction.needs_fit:
@@ -174,12 +179,12 @@ def reduced_features(
             for indices, features in source.stream(_pca_sample(mine, n_images, reduction.fit_images, seed)):
                 with timed(source.seconds, "reduction_s"):
                     moments.update(features.float())
-                stored = features.to(source.dtype)
-                room -= stored.numel() * stored.element_size()
+                raw = features.to(source.dtype)
+                room -= raw.nbytes
                 if room >= 0:
-                    kept.append((indices, stored.cpu()))
+                    buffered.append((indices, raw.cpu()))
                     done[indices] = True
-                    if progress is not None:  # an image that is not kept counts when it is computed again
+                    if progress is not None:  # an image outside the buffer counts when it is computed again
                         progress(len(indices))
         if n_ranks > 1:
             moments = Moments.from_sums(collectives.sum_over_ranks(moments.as_sums()))
@@ -188,24 +193,24 @@ def reduced_features(
         storage = storage or Storage()
         reduced = storage.allocate(len(mine), reduction.output_dim(feature_dim))
 
-        def put(indices: Tensor, features: Tensor) -> None:
+        def reduce_into_place(indices: Tensor, features: Tensor) -> None:
             rows = fitted.apply(features.to(source.device).float())
             storage.check(rows)
             reduced[indices // n_ranks] = rows.to(reduced.dtype).cpu()
 
-        while kept:  # popped, so that the buffer shrinks while the result grows
-            put(*kept.pop())
+        while buffered:  # popped, so that the buffer shrinks while the result grows
+            reduce_into_place(*buffered.pop())
     with distributed.shared_failure("feature extraction"):
         for indices, features in source.stream(mine[~done[mine]]):
             with timed(source.seconds, "reduction_s"):
-                put(indices, features)
+                reduce_into_place(indices, features)
             if progress is not None:
                 progress(len(indices))
     return fitted, collectives.gather_interleaved(reduced, n_images) if gather else reduced
 
 
 def _pca_sample(mine: Tensor, n_images: int, fit_images: int | None, seed: int) -> Tensor:
-    """Those of this rank's images that PCA is fitted on, in ascending order."""
+    """The images of this rank on which PCA is fitted, in ascending order."""
     if fit_images is None or fit_images >= n_images:
         return mine
     chosen = torch.zeros(n_images, dtype=torch.bool)

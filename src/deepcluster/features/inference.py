@@ -1,4 +1,4 @@
-"""A fast copy of a backbone for extraction and probes, which do not train. Next: extraction.py."""
+"""A fast copy of a backbone for extraction and probes, which do not train it. Next: extraction.py."""
 
 import copy
 import itertools
@@ -9,20 +9,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepcluster.models.backbone import Backbone
 
-# Blocks that run convN and then bnN, whatever the order in which they were defined.
+# Modules whose blocks run bnN right after convN, in whatever order the two are defined.
 PAIRED = ("torchvision.models.resnet", "timm.models.resnet")
 
 
 def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, channels_last: bool = False) -> Backbone:
-    """Deep copy in eval mode with BatchNorm folded into the convolutions; the original stays as it is.
+    """A deep copy in eval mode with BatchNorm folded into the convolutions; the original is not changed.
 
     Args:
-        dtype: float32, or bfloat16 where the hardware multiplies it faster. Sobel stays float32 (see there), and
-            so does a backbone that needs_float32.
+        dtype: float32, or bfloat16 where the hardware computes faster in it. Sobel stays float32 (models/sobel.py), and
+            so does a backbone whose `needs_float32` is set.
         channels_last: layout of images and weights in memory.
 
     Returns:
-        A backbone that takes float32 images and answers in float32, without gradients.
+        A backbone with float32 inputs and outputs, and without gradients.
+
+    Raises:
+        ValueError: if dtype is another type.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"an inference copy computes in float32 or bfloat16, got {dtype}")
@@ -32,7 +35,7 @@ def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, ch
     fold_batch_norm(fast)
     for part in (fast.features, fast.neck):
         part.to(dtype)
-        # BatchNorm that could not be folded keeps float32 statistics: torch mixes the two types there.
+        # BatchNorm that could not be folded keeps float32 weights: torch computes it on bfloat16 inputs.
         for module in part.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.float()
@@ -44,9 +47,9 @@ def inference_copy(backbone: Backbone, *, dtype: torch.dtype = torch.float32, ch
 
 
 def fold_batch_norm(network: nn.Module) -> int:
-    """Fold BatchNorm into the convolution in front of it, in place, and return how many were folded.
+    """Fold BatchNorm into the convolution in front of it, in place; return how many were folded.
 
-    Only where the order of execution is sure: neighbours in a Sequential, and the blocks of ResNets.
+    Only where the order of execution is known: neighbours in a Sequential, and the blocks of ResNets.
     """
     n_folded = 0
     for parent in network.modules():
@@ -62,6 +65,7 @@ def fold_batch_norm(network: nn.Module) -> int:
 
 
 def _pairs(parent: nn.Module) -> list[tuple[str, str]]:
+    """Names of children (first, second) of which the second runs right after the first."""
     names = [name for name, _ in parent.named_children()]
     if isinstance(parent, nn.Sequential):
         return list(itertools.pairwise(names))

@@ -1,4 +1,4 @@
-"""Which number format the machine is fast in, decided by facts of the processor."""
+"""Choose the number type in which this machine computes fast, from what its processor supports."""
 
 import platform
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Precision:
     """A choice of precision.
 
     Args:
-        trainer: Lightning's name of it ("bf16-mixed", "32-true").
-        extraction: dtype of the frozen copy that extracts features.
-        reason: why, for the person who reads the log.
+        trainer: Lightning's name for it ("bf16-mixed", "32-true").
+        extraction: number type of the frozen copy that extracts features.
+        reason: why it was chosen; printed at the start of a run.
     """
 
     trainer: str
@@ -24,13 +24,13 @@ class Precision:
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:
-    """The precision for `requested` ("auto" or one of Lightning's names) on a device.
+    """The precision on a device, as requested: "auto" or one of Lightning's names.
 
     bf16 is faster where the processor computes in it (docs/speed.md) and slower than fp32 where it is emulated.
     """
     if requested != "auto":
         extraction = torch.bfloat16 if requested.startswith("bf16") else torch.float32
-        return Precision(trainer=requested, extraction=extraction, reason="as asked for")
+        return Precision(trainer=requested, extraction=extraction, reason="set by trainer.precision")
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
             return Precision(trainer="bf16-mixed", extraction=torch.bfloat16, reason="the GPU computes in bf16")
@@ -48,10 +48,10 @@ def choose_precision(requested: str, device: torch.device) -> Precision:
 
 
 def set_matmul_precision(device: torch.device) -> None:
-    """Let float32 products run on the fast units where that keeps their meaning for training.
+    """Allow faster float32 products where they are exact enough for training.
 
-    On a GPU that is TF32. On AMD with AVX-512 it chooses oneDNN over MKL, twice as fast and as exact. Elsewhere
-    nothing changes. The clustering sets its own precision (system/processor.py).
+    On a GPU this is TF32. On AMD with AVX-512 it makes torch use oneDNN instead of MKL, which is twice as fast and as
+    exact. Elsewhere nothing changes. The clustering sets its own precision (system/processor.py).
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")

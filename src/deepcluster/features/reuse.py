@@ -1,6 +1,6 @@
-"""Reduced features of the untrained network, computed once: its figures and the first epoch cluster the same ones.
+"""Compute the untrained network's reduced features once, for its figures and for the first epoch's clustering.
 
-Jobs of a sweep that differ only in what comes after (K, learning rate, ...) share them through files.
+Jobs of a sweep that differ only in later steps (K, learning rate, ...) share these features through files.
 """
 
 import contextlib

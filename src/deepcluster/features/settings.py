@@ -1,4 +1,4 @@
-"""Settings of the feature pass. Next: extraction.py. They are read without torch."""
+"""The group `extraction`. Next: extraction.py. Imports nothing heavy: the config is composed from this file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Extraction:
     """How features are computed and kept.
 
     Args:
-        batch_size: images per forward pass (memory and speed only, never the result's meaning).
-        buffer_mb: raw features kept in memory until PCA is fitted. What does not fit is computed twice.
+        batch_size: images per forward pass; changes memory and speed, and results by rounding only.
+        buffer_mb: memory for raw features until PCA is fitted. What does not fit is computed twice.
         store: where the reduced features are kept while they are clustered: "memory", "disk" (a mapped file, which
-            is deleted afterwards), or "auto": in memory where they fit, else on disk.
-        store_dtype: "float32", "float16" (half the room), or "auto": float16 only where float32 does not fit and
-            rows have length 1 (reduction.l2). What was chosen stands in the run's config.yaml, so that a resumed run
+            is deleted afterwards), or "auto": in memory if they fit, else on disk.
+        store_dtype: "float32", "float16" (half the size), or "auto": float16 only if float32 does not fit and
+            rows have length 1 (reduction.l2). The choice is written to the run's config.yaml, so that a resumed run
             keeps it.
         memory_gb: memory (1e9 bytes) that reduced features may take; null: half of what is free.
         scratch: folder for the mapped file, on a fast disk; null: the run's.
-        reuse_mb: reduced features of the untrained network kept for the first clusterings (in memory) and for other
-            jobs of the same sweep (in its folder), each at most; 0 keeps none. Only where all images fit PCA.
+        reuse_mb: upper limit for keeping the untrained network's reduced features, in memory for the first clusterings
+            and in the sweep's folder for its other jobs; 0 keeps none. Only if PCA is fitted on all images.
     """
 
     batch_size: int = setting(256, at_least=1)
@@ -45,7 +45,7 @@ class Extraction:
         """How n rows of `dim` reduced features will be kept; the file goes into `folder` if scratch is null.
 
         Raises:
-            ValueError: if there is no room for them, or no folder `scratch`.
+            ValueError: if they do not fit, or the folder `scratch` does not exist.
         """
         from deepcluster.features.storage import choose_storage
 

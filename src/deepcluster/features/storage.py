@@ -1,6 +1,6 @@
 """Where the reduced features (N, P) of one reassignment are kept: memory or a mapped file, float32 or float16.
 
-extraction.py fills what is made here, the clustering reads it in blocks.
+extraction.py fills the tensor that is allocated here, the clustering reads it in blocks.
 """
 
 import os
@@ -14,8 +14,8 @@ from torch import Tensor
 from deepcluster.system.machine import free_disk, free_memory, in_gb
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
-SHARE = 0.5  # of the free memory that reduced features may take: the clustering and the training need theirs
-LARGEST_HALF = 65_504.0  # float16
+SHARE = 0.5  # of the free memory that reduced features may take; clustering and training need the rest
+LARGEST_FLOAT16 = 65_504.0
 SUFFIX = ".features"
 
 
@@ -24,20 +24,20 @@ class Storage:
     """How reduced features are kept.
 
     Args:
-        dtype: float32, or float16, in half the room. For whitened rows of length 1 that changes the clusters far less
-            than another seed: NMI with float32's clusters .80 to .996, of two seeds .31 to .76 (docs/scaling.md).
-        folder: where a mapped file is made; None: they are in memory.
+        dtype: float32, or float16, which is half as large. For whitened rows of length 1 it changes the clusters far
+            less than another seed: NMI with float32's clusters .80 to .996, of two seeds .31 to .76 (docs/scaling.md).
+        folder: where a mapped file is made; None: in memory.
     """
 
     dtype: torch.dtype = torch.float32
     folder: Path | None = None
 
     def n_bytes(self, n: int, dim: int) -> int:
-        """Room for n rows of `dim` numbers."""
+        """Size of n rows of `dim` numbers."""
         return n * dim * self.dtype.itemsize
 
     def describe(self, n: int, dim: int) -> str:
-        """One line for the start of a run."""
+        """The line that is printed at the start of a run."""
         where = "in memory" if self.folder is None else f"in a file mapped from {self.folder}"
         kind = str(self.dtype).removeprefix("torch.")
         return f"{n:,} x {dim} reduced features in {kind}, {in_gb(self.n_bytes(n, dim))}, {where}"
@@ -45,12 +45,12 @@ class Storage:
     def allocate(self, n: int, dim: int) -> Tensor:
         """An (n, dim) tensor to fill.
 
-        A mapped file's name is removed at once, where the system allows it: the disk has its room back as soon as the
-        tensor is gone, also after a kill. Elsewhere, what a kill leaves is removed at the next start.
+        The mapped file is unlinked at once where the system allows it, so that its space is free as soon as the tensor
+        is gone, also after a kill. Elsewhere a file that a kill leaves is removed at the next start.
 
         Raises:
-            OSError: if the disk has no room. Its room is taken now: writing to a mapped file on a full disk would
-                end the process.
+            OSError: if the disk is too full. The space is reserved here, because writing to a mapped file on a full
+                disk would kill the process.
         """
         if self.folder is None or n == 0:
             return torch.empty(n, dim, dtype=self.dtype)
@@ -71,14 +71,14 @@ class Storage:
         return mapped.view(n, dim)
 
     def check(self, features: Tensor) -> None:
-        """Refuse reduced features that float16 cannot hold.
+        """Refuse reduced features that are too large for float16.
 
         Raises:
-            ValueError: naming the way out.
+            ValueError: with the way out.
         """
-        if self.dtype == torch.float16 and float(features.abs().max()) > LARGEST_HALF:
+        if self.dtype == torch.float16 and float(features.abs().max()) > LARGEST_FLOAT16:
             raise ValueError(
-                f"extraction.store_dtype=float16 holds numbers up to {LARGEST_HALF:,.0f}, a reduced feature is "
+                f"extraction.store_dtype=float16 holds numbers up to {LARGEST_FLOAT16:,.0f}, a reduced feature is "
                 f"{float(features.abs().max()):,.0f}; set extraction.store_dtype=float32, or reduction.l2=true"
             )
 
@@ -99,12 +99,12 @@ def choose_storage(
         store: auto, memory or disk.
         store_dtype: auto, float32 or float16.
         n, dim: N images, P numbers each.
-        unit_length: rows have length 1, so that float16 serves; others are not made float16 unasked.
-        memory_gb: room for them in memory; None: half of what is free.
+        unit_length: rows have length 1, for which float16 is exact enough; "auto" never chooses it for others.
+        memory_gb: memory (1e9 bytes) that they may take; None: half of what is free.
         folder: for the file.
 
     Raises:
-        ValueError: if neither memory nor disk has the room; names the keys and the way out.
+        ValueError: if they fit neither in memory nor on disk; names the keys and the way out.
     """
     free = free_memory()
     room = SHARE * free if memory_gb is None else memory_gb * 1e9
@@ -126,28 +126,28 @@ def choose_storage(
             f"more than {limit}; set extraction.store=disk, or lower reduction.dim"
             + ("" if memory_gb is None else ", or raise extraction.memory_gb")
         )
-    # store=disk keeps float32; what goes to disk only for lack of memory is read faster in half the room.
+    # store=disk keeps float32. What goes to disk only for lack of memory takes the smallest type allowed, which is read faster.
     storage = Storage(dtype=DTYPES[dtype_names[0 if store == "disk" else -1]], folder=folder)
-    there = free_disk(folder)
-    if storage.n_bytes(n, dim) > there:
+    free_there = free_disk(folder)
+    if storage.n_bytes(n, dim) > free_there:
         raise ValueError(
-            f"{storage.describe(n, dim)}, where {in_gb(there)} are free; free some, name another folder with "
+            f"{storage.describe(n, dim)}, where {in_gb(free_there)} are free; free some, name another folder with "
             "extraction.scratch=DIR, or lower reduction.dim"
         )
     return storage
 
 
 def remove_left_over(folder: Path) -> None:
-    """Remove files that ended processes of this machine left here."""
+    """Remove files that dead processes of this machine left here."""
     host = socket.gethostname()
     for file in folder.glob(f".{host}-*{SUFFIX}"):
         pid = file.name.removeprefix(f".{host}-").removesuffix(SUFFIX)
-        if pid.isdigit() and not _lives(int(pid)):
+        if pid.isdigit() and not _is_running(int(pid)):
             _unlink(file)
 
 
 def _reserve(file: Path, n_bytes: int) -> None:
-    """Make the file and take its room on the disk."""
+    """Create the file and reserve its space on the disk."""
     with file.open("wb") as stream:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, n_bytes)
@@ -160,11 +160,11 @@ def _reserve(file: Path, n_bytes: int) -> None:
 def _unlink(file: Path) -> None:
     try:
         file.unlink(missing_ok=True)
-    except OSError:  # a system that does not let go of mapped files: remove_left_over does it next time
+    except OSError:  # this system cannot unlink a mapped file: remove_left_over does it next time
         return
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

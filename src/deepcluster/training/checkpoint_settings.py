@@ -11,9 +11,9 @@ class Checkpointing:
 
     Args:
         every_n_epochs: epochs between two checkpoints; the last epoch always has one.
-        every_n_steps: also within an epoch, for epochs of hours; null: never within an epoch.
-        keep_previous: keep the checkpoint before it as checkpoints/previous.ckpt, from which a run is resumed if the
-            last one is damaged; it takes as much disk again.
+        every_n_steps: steps between two checkpoints within an epoch, for epochs of hours; null: none within an epoch.
+        keep_previous: keep the checkpoint before the last as checkpoints/previous.ckpt. A run is resumed from it if
+            the last one is damaged. It doubles the disk space.
     """
 
     every_n_epochs: int = setting(1, at_least=1, may_change=True)

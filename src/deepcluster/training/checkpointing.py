@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save.
 
         Raises:
-            OSError: if the disk is full; the checkpoint before is intact, and the message says how to go on.
+            OSError: if the disk is full. The checkpoint before stays intact; the message says how to continue.
         """
         buffer, file = io.BytesIO(), Path(path)
         torch.save(checkpoint, buffer)
@@ -41,12 +41,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             write_atomically(file, buffer.getbuffer(), previous=previous)
         except OSError as error:
             size_mb = buffer.getbuffer().nbytes / 2**20
-            kept = "the checkpoint before it is intact" if file.exists() else "there is none before it"
+            older = "the checkpoint before it is intact" if file.exists() else "there is none before it"
             raise OSError(
                 error.errno,
                 f"the checkpoint ({size_mb:.1f} MB) could not be written: {(error.strerror or '').split(';')[0]}; "
-                f"{kept}. "
-                f"Make room and continue with resume={file.parent.parent}",
+                f"{older}. Make room and continue with resume={file.parent.parent}",
                 str(file),
             ) from error
 
@@ -56,13 +55,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps ``checkpoints/last.ckpt`` up to date: at every n-th epoch's end, at the training's end, and every n steps.
+    """Writes ``checkpoints/last.ckpt`` at every n-th epoch's end, at the end of training, and every n steps.
 
     Args:
         folder: the run's folder.
-        every_n_epochs: epochs between checkpoints.
-        every_n_steps: also within an epoch, for long epochs; None: at the ends of epochs only.
-        entries: put into every checkpoint, plain values.
+        every_n_epochs, every_n_steps: see :class:`~deepcluster.training.checkpoint_settings.Checkpointing`.
+        entries: plain values that every checkpoint holds too.
     """
 
     def __init__(
@@ -86,7 +84,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # The last batch is left to the epoch's end, which follows at once.
+        # After the last batch the end of the epoch saves.
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
         if due and batch_idx + 1 < trainer.num_training_batches:
             trainer.save_checkpoint(self.path)

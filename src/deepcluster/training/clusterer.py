@@ -1,4 +1,4 @@
-"""Images and a network in, Assignment out: features, reduction, clustering on all processes. Next: reassign.py."""
+"""From images and a network to an Assignment: features, reduction, clustering, on all processes. Next: reassign.py."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -25,21 +25,21 @@ from deepcluster.system.seeding import mix
 
 @dataclass(kw_only=True)
 class Clusterer:
-    """Images and a network in, Assignment out: the unsupervised half of DeepCluster.
+    """From images and a network to an Assignment: the unsupervised half of DeepCluster.
 
     Args:
         images: the N training images.
-        view: how the network sees them here: no augmentation.
+        view: how the network sees them: without augmentation.
         extraction: how features are computed.
         reduction: PCA, whitening, L2.
         clustering: k-means, PIC, ...
-        seed: of the run; mixed with the name of the moment (an epoch), so that each clustering starts anew as in the
-            original.
-        dtype: in which features are computed.
+        seed: of the run; mixed with the moment, so that each clustering starts from its own seed as in the original.
+        dtype: number type in which features are computed.
         num_workers: processes that read images.
-        storage: where the reduced features are kept; rank 0's counts.
-        untrained: keeps the untrained network's reduced features for the clusterings before it learns; None: each
-            clustering computes its own.
+        storage: where the reduced features are kept; all ranks use rank 0's.
+        progress: draws bars.
+        untrained: keeps the untrained network's reduced features for all clusterings before the first training step;
+            None: each clustering computes its own.
     """
 
     images: ImageSet
@@ -58,12 +58,12 @@ class Clusterer:
     def store_dtype(self) -> str:
         """The number type of the stored features: "float32" or "float16".
 
-        It is chosen at a run's first start. A resumed run keeps it: it stands in config.yaml and in every checkpoint.
+        It is chosen when a run starts. A resumed run keeps it: config.yaml and every checkpoint hold it.
         """
         return str(self.storage.dtype).removeprefix("torch.")
 
     def shares(self, backbone: Backbone) -> tuple[bool, str]:
-        """Whether several processes cluster together, each with its share of the features, and why."""
+        """Whether each of several processes clusters its share of the features; and the reason, as text."""
         return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
 
     def feature_pass(
@@ -72,7 +72,7 @@ class Clusterer:
         """The pass of the images through the network, see :func:`deepcluster.features.extraction.feature_pass`.
 
         Args:
-            num_workers: None: as many as the clusterer has.
+            num_workers: processes that read images; None: the clusterer's.
         """
         return feature_pass(
             backbone,
@@ -88,10 +88,10 @@ class Clusterer:
     def assign(
         self, backbone: Backbone, *, device: torch.device, moment: str, keep_features: bool = False
     ) -> tuple[Assignment, dict[str, float]]:
-        """Cluster the images by what `backbone` sees in them, on all ranks.
+        """Cluster the images by the features of `backbone`, on all ranks.
 
         Args:
-            backbone: the network; its mode and its weights stay as they are.
+            backbone: the network; its mode and weights are not changed.
             moment: names this clustering ("epoch 3"); the same seed and moment give the same assignment.
             keep_features: another clustering of the same untrained network follows and uses the same features.
 
@@ -99,7 +99,8 @@ class Clusterer:
             The assignment, the same on every rank, and the seconds by phase.
 
         Raises:
-            ValueError: on one rank if its part fails; RuntimeError on the others.
+            ValueError: on a rank whose part fails.
+            RuntimeError: on the other ranks.
         """
         collectives.broadcast_buffers(backbone)
         shares = distributed.world_size() > 1 and self.shares(backbone)[0]
@@ -127,7 +128,7 @@ class Clusterer:
         seconds = dict(source.seconds)
 
         def cluster() -> Assignment:
-            assert reduced is not None  # rank 0 has gathered them, or every rank has kept its own
+            assert reduced is not None  # rank 0 has all rows, or every rank has its own
             return self._cluster(reduced, shares=shares, device=device, moment=moment)
 
         with timed(seconds, "clustering_s"):
@@ -154,7 +155,7 @@ class Clusterer:
 
 
 def process_ranks() -> Ranks:
-    """The process group, as algorithms of `clustering` take it."""
+    """The process group in the form that the algorithms of `clustering` take."""
     return Ranks(
         rank=distributed.rank(),
         size=distributed.world_size(),

@@ -1,4 +1,4 @@
-"""The training images for Lightning: one loader per process, whose epochs begin with a reassignment."""
+"""The training images for Lightning: one loader per process. Each of its epochs begins with a reassignment."""
 
 from typing import Protocol
 
@@ -8,23 +8,27 @@ from deepcluster.data.loader import EpochLoader
 
 
 class LoaderOfProcess(Protocol):
-    """An EpochLoader without its process."""
+    """Builds the loader of a process."""
 
     def __call__(self, *, rank: int, world_size: int) -> EpochLoader:
         """The loader of process number `rank` of `world_size`."""
 
 
 class TrainingImages(pl.LightningDataModule):
-    """Builds the loader once the process knows its rank."""
+    """Builds the loader when Lightning knows the process's rank.
 
-    def __init__(self, loader: LoaderOfProcess) -> None:
+    Args:
+        build_loader: called with `rank` and `world_size`.
+    """
+
+    def __init__(self, build_loader: LoaderOfProcess) -> None:
         super().__init__()
-        self._build = loader
+        self._build_loader = build_loader
         self._loader: EpochLoader | None = None
 
     def train_dataloader(self) -> EpochLoader:
         assert self.trainer is not None
-        self._loader = self._build(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
+        self._loader = self._build_loader(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
         return self._loader
 
     def teardown(self, stage: str) -> None:

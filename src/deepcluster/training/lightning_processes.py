@@ -1,4 +1,4 @@
-"""How Lightning starts the processes of a run and how long they wait for each other. processes.py counts them."""
+"""How Lightning starts a run's processes, and how long they wait for each other. processes.py counts them."""
 
 import subprocess
 import threading
@@ -13,24 +13,24 @@ from deepcluster.training.processes import TIMEOUT_KEY, TIMEOUT_MINUTES, n_proce
 
 
 def trainer_arguments(trainer: dict[str, Any]) -> dict[str, Any]:
-    """The values of the group `trainer` as Lightning's Trainer takes them: the time limit is the strategy's."""
+    """The arguments of Lightning's Trainer from the group `trainer`; our time limit becomes the strategy's."""
     values = {name: value for name, value in trainer.items() if name != TIMEOUT_KEY}
     name = values.get("strategy", "auto")
     if name != "auto" or n_processes(trainer) > 1:
         timeout = timedelta(minutes=trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES))
-        # As Lightning's own default for "ddp" and "auto"; looking for unused parameters costs a walk at every step.
+        # Lightning's own default for "ddp" and "auto". Looking for unused parameters costs time at every step.
         values["strategy"] = DDPStrategy(timeout=timeout, find_unused_parameters=name.endswith("parameters_true"))
     return values
 
 
 class FollowChildren(pl.Callback):
-    """Hands over the processes that Lightning has started, so that the death of one is noticed.
+    """Passes the processes that Lightning has started to `follow`, which watches them in Lightning's place.
 
-    Lightning itself looks every 5 s; if one has died it kills this process too, without a message, and with it all
-    remaining jobs of a sweep. Here `follow` watches them instead.
+    Lightning checks them every 5 s. If one has died, it kills this process too, without a message, and all remaining
+    jobs of a sweep with it.
 
     Args:
-        follow: is given the processes.
+        follow: called with the processes.
     """
 
     def __init__(self, follow: Callable[[Sequence["subprocess.Popen[bytes]"]], None]) -> None:
@@ -41,4 +41,4 @@ class FollowChildren(pl.Callback):
         threads: list[Any] = threading.enumerate()
         for thread in threads:
             if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
-                thread._child_processes = []  # it ends when none is left
+                thread._child_processes = []  # Lightning's thread ends when it has none to watch

@@ -1,6 +1,6 @@
 """The supervised step on pseudo-labels: batch (image, index) -> pseudo_labels[index] -> cross-entropy.
 
-The only part that Lightning trains. Who decides the labels stands in reassign.py.
+The only part that Lightning trains. reassign.py decides the labels.
 """
 
 import math
@@ -20,7 +20,7 @@ from deepcluster.system.seeding import mix, seed_device
 from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.train_metrics import TrainMetrics
 
-CHECK_EVERY_N_STEPS = 50  # looking at the loss makes a GPU wait, so not at every step
+CHECK_EVERY_N_STEPS = 50  # reading the loss makes a GPU wait, so it is not read at every step
 
 
 class DeepClusterModule(pl.LightningModule):
@@ -28,6 +28,12 @@ class DeepClusterModule(pl.LightningModule):
 
     `pseudo_labels` (N,) int64 is a plain attribute: workers hold no copy that could go stale, and DDP does not
     re-send it at every step as it would a buffer (docs/design.md, contract 1).
+
+    Args:
+        view: the augmentation.
+        optimizer: its settings.
+        seed: of the run.
+        card: what rebuilds the network; every checkpoint holds it for eval.py.
     """
 
     def __init__(
@@ -46,10 +52,10 @@ class DeepClusterModule(pl.LightningModule):
         self.view = view
         self.optimizer_settings = optimizer
         self.seed = seed
-        self.card = card  # what eval.py needs to build the network again; goes into every checkpoint
-        self.pseudo_labels: Tensor | None = None  # by take_labels
+        self.card = card
+        self.pseudo_labels: Tensor | None = None  # set by take_labels
         self.train_metrics = TrainMetrics()
-        self._metrics_epoch = -1  # the epoch that the metrics are of
+        self._metrics_epoch = -1  # the epoch whose batches train_metrics has counted
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Crop, flip and normalise on the training device, each image with its own draws."""
@@ -63,7 +69,7 @@ class DeepClusterModule(pl.LightningModule):
             ValueError: if the loss is not finite.
         """
         assert self.pseudo_labels is not None, "no assignment has been delivered"
-        # Dropout's noise depends on where we are and not on what ran before, so that a resumed run draws the same.
+        # Dropout's noise depends on epoch, batch and rank only, so that a resumed run draws the same.
         seed_device(self.device, mix(self.seed, "dropout", self.current_epoch, batch_idx, self.global_rank))
         targets = self.pseudo_labels[batch.indices]
         logits = self.head(self.backbone(batch.images))
@@ -89,7 +95,7 @@ class DeepClusterModule(pl.LightningModule):
         return means
 
     def _forget_epoch_before(self) -> None:
-        if self._metrics_epoch != self.current_epoch:  # not in a hook: Lightning skips those after some resumes
+        if self._metrics_epoch != self.current_epoch:  # no hook does this: Lightning skips hooks after some resumes
             self.train_metrics.reset()
             self._metrics_epoch = self.current_epoch
 
@@ -101,19 +107,19 @@ class DeepClusterModule(pl.LightningModule):
             )
 
     def follow(self, assignment: Assignment, generator: torch.Generator) -> None:
-        """Draw the head anew for new clusters, and forget the optimizer's state, which is of the old ones."""
+        """Draw new weights of the head for new clusters, and drop the optimizer's state for the old ones."""
         self.head.redraw(assignment.n_outputs, generator)
         for parameter in self.head.parameters():
             self.trainer.optimizers[0].state.pop(parameter, None)
 
     def take_labels(self, labels: Tensor) -> None:
-        """Learn these pseudo-labels (N,) from the next step on."""
+        """Train on these pseudo-labels (N,) from the next step on."""
         self.pseudo_labels = labels.to(self.device)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of :func:`sgd`, and its schedule for Lightning."""
         settings = self.optimizer_settings
-        # Under mixed precision Lightning clips no gradients of a fused optimizer.
+        # Lightning cannot clip gradients of a fused optimizer under mixed precision.
         fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
         optimizer = sgd(self.backbone, self.head, settings, fused=fused)
         if settings.schedule == "constant":
@@ -124,20 +130,20 @@ class DeepClusterModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["deepcluster"] = self.card
-        with self.train_metrics.sync_context():  # every process comes here, the first one writes
+        with self.train_metrics.sync_context():  # on all processes; the first one writes the file
             checkpoint["epoch_sums"] = {"sums": self.train_metrics.sums.cpu(), "epoch": self._metrics_epoch}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._metrics_epoch = checkpoint["epoch_sums"]["epoch"]
-        sums = checkpoint["epoch_sums"]["sums"]  # of all processes, however many there were
+        sums = checkpoint["epoch_sums"]["sums"]  # over all processes of the run before
         self.train_metrics.add(sums if self.global_rank == 0 else torch.zeros_like(sums))
 
 
 def sgd(backbone: Backbone, head: ClusterHead, settings: Optimizer, *, fused: bool) -> torch.optim.SGD:
     """One SGD with two parameter groups; equals the 2018 code's two optimizers (docs/design.md, contract 5)."""
-    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [
-        {"params": trained, "momentum": settings.momentum},
+        {"params": trainable, "momentum": settings.momentum},
         {"params": list(head.parameters()), "momentum": settings.head_momentum},
     ]
     return torch.optim.SGD(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)

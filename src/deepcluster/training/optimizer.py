@@ -7,13 +7,13 @@ from deepcluster.system.setting import check, setting
 
 @dataclass(kw_only=True)
 class Optimizer:
-    """SGD as in the 2018 code: the backbone with momentum, the head without (its optimizer was new each epoch).
+    """SGD as in the 2018 code: the backbone with momentum, the head without, as its optimizer was new each epoch.
 
     Args:
         lr: learning rate (original: 0.05, constant).
         momentum: of the backbone (original: 0.9).
-        head_momentum: of the head, whose momentum is forgotten at each reassignment (original: 0).
-        weight_decay: of both (original: 1e-5).
+        head_momentum: of the head; each reassignment resets its momentum buffer (original: 0).
+        weight_decay: of backbone and head (original: 1e-5).
         schedule: "constant" as in the original, or "cosine" from lr to 0 over trainer.max_epochs.
     """
 

@@ -1,6 +1,6 @@
-"""How many processes a run has, and what is refused before they start. lightning_processes.py starts them.
+"""Count a run's processes, and refuse settings before they start. lightning_processes.py starts them.
 
-Imports nothing heavy at its top: the config is checked with this file.
+Imports nothing heavy at its top, because checking a config imports this file.
 """
 
 import math
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-TIMEOUT_KEY = "timeout_minutes"  # ours, among Lightning's arguments in the group `trainer`
-# The other processes wait this long while the first one clusters alone or measures the untrained network: PyTorch's
-# 30 minutes are too few for ImageNet. A process that fails or dies is noticed at once (system/first_failure.py); the
-# limit is for one that hangs.
+TIMEOUT_KEY = "timeout_minutes"  # our key in the group `trainer`; the others are Lightning's arguments
+# How long the other processes wait while the first one clusters alone or measures the untrained network. PyTorch's
+# 30 minutes are too short for ImageNet. The limit only ends a run of which a process hangs: one that fails or dies is
+# noticed at once (system/first_failure.py).
 TIMEOUT_MINUTES = 240.0
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
 def check_processes(trainer: dict[str, Any]) -> None:
-    """Refuse an impossible time limit, and strategies that would lose the assignment.
+    """Refuse an impossible time limit, and strategies under which a process would lack weights or pseudo-labels.
 
     Raises:
         ValueError: naming the key.
@@ -37,33 +37,33 @@ def check_processes(trainer: dict[str, Any]) -> None:
 
 
 def check_start(trainer: dict[str, Any], device: "torch.device", *, folder_is_named: bool) -> None:
-    """Refuse a group `trainer` that does not fit the machine, torchrun or srun; before anything long starts.
+    """Refuse a group `trainer` that does not fit the machine, torchrun or srun, before anything long starts.
 
     Args:
-        folder_is_named: whether the user has named the run's folder; else its name is the time.
+        folder_is_named: the user has named the run's folder. Otherwise it is named after the time.
 
     Raises:
         ValueError: naming the key and the way out.
     """
     from deepcluster.system import distributed
 
-    n, started, by = n_processes(trainer), distributed.n_started(), distributed.starter()
-    if by is not None and started != n:
+    n, n_started, starter = n_processes(trainer), distributed.n_started(), distributed.starter()
+    if starter is not None and n_started != n:
         nodes = trainer.get("num_nodes", 1)
         raise ValueError(
-            f"{by} has started {started} process{'es' if started > 1 else ''}, but trainer.devices="
-            f"{trainer['devices']} and trainer.num_nodes={nodes} make {n}; set trainer.devices={started // nodes}"
-            + (", or start without it: trainer=ddp starts the processes itself" if started > 1 else "")
+            f"{starter} has started {n_started} process{'es' if n_started > 1 else ''}, but trainer.devices="
+            f"{trainer['devices']} and trainer.num_nodes={nodes} make {n}; set trainer.devices={n_started // nodes}"
+            + (f", or start without {starter}: trainer=ddp starts the processes itself" if n_started > 1 else "")
         )
-    if by is None and trainer.get("num_nodes", 1) > 1 and not folder_is_named:
+    if starter is None and trainer.get("num_nodes", 1) > 1 and not folder_is_named:
         raise ValueError(
-            f"trainer.num_nodes={trainer['num_nodes']} needs output_dir=FOLDER, the same on every node: they start at "
-            "different seconds and would name it by the time"
+            f"trainer.num_nodes={trainer['num_nodes']} needs output_dir=FOLDER, the same on every node: otherwise each "
+            "node would name a folder after its own time"
         )
     if trainer.get("sync_batchnorm") and n > 1 and device.type != "cuda":
         raise ValueError(
-            f"trainer.sync_batchnorm=true works on GPUs only, the device is a {device.type}; leave it out: each "
-            "process then normalises by its own batch, and the features of all by process 0's statistics"
+            f"trainer.sync_batchnorm=true works on GPUs only, the device is a {device.type}; leave it out. Each "
+            "process then normalises by its own batch, and all features are computed with process 0's statistics"
         )
 
 

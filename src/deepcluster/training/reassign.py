@@ -1,6 +1,6 @@
-"""The conductor: at the start of an epoch extract, reduce, cluster, compare and deliver (docs/design.md, contract 4).
+"""The conductor: at an epoch's start it has the images clustered and delivers labels (docs/design.md, contract 4).
 
-The only part that knows all others. schedule.py decides when; module.py learns from what is delivered here.
+The only part that knows all others. schedule.py decides when; module.py learns the labels that are delivered here.
 """
 
 import time
@@ -25,21 +25,21 @@ from deepcluster.training.schedule import Schedule
 
 
 class ReassignCallback(pl.Callback):
-    """Gives the module new pseudo-labels when the schedule says so, and the loader its epoch's indices.
+    """Gives the module new pseudo-labels when the schedule says so, and the loader the indices of each epoch.
 
     `begin_epoch` may be called any number of times in an epoch; only the first call reassigns. The epoch's hook calls
     it, and so does the loader before it draws its first index, because Lightning skips the hook after some resumes
     (docs/design.md, contract 2).
 
     Args:
-        clusterer: images and a network in, Assignment out.
-        schedule: when.
-        sampler: which images an epoch draws.
-        labels: (N,) true labels for the log only, -1 where there is none, or None.
-        folder: where each assignment is written, or None.
+        clusterer: clusters the images by a network's features.
+        schedule: decides which epochs begin with a reassignment.
+        sampler: decides which images an epoch draws.
+        labels: (N,) true labels, for the logged numbers only; -1 for an image without one; None without labels.
+        folder: where each assignment is written; None: nowhere.
         seed: of the run.
-        nmi_average: of NMI, see clustering/metrics.py.
-        record: takes the numbers of each reassignment.
+        nmi_average: how NMI is normalised, see clustering/metrics.py.
+        record: logs the numbers of each reassignment.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class ReassignCallback(pl.Callback):
         self.seed = seed
         self.nmi_average = nmi_average
         self.record = record or RunRecord()
-        self.assignment: Assignment | None = None  # in force; before the first reassignment see compare_with
-        self.version = -1  # the epoch whose reassignment is in force
+        self.assignment: Assignment | None = None  # the current one; before the first reassignment see compare_with
+        self.version = -1  # the epoch of the last reassignment
         self.nmi_previous: list[float] = []
         self.n_repaired = 0
         self.n_merged = 0
@@ -89,7 +89,7 @@ class ReassignCallback(pl.Callback):
         self._stop_if_stable(trainer)
 
     def compare_with(self, assignment: Assignment) -> None:
-        """Take an assignment of the untrained network, with which the first reassignment is compared."""
+        """Set the untrained network's assignment, with which the first reassignment is compared."""
         self.assignment = assignment
 
     def begin_epoch(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
@@ -112,13 +112,17 @@ class ReassignCallback(pl.Callback):
         return epoch, self.indices(epoch)
 
     def indices(self, epoch: int) -> Tensor:
-        """The images that epoch number `epoch` draws, under the assignment in force."""
+        """The images that epoch number `epoch` draws under the current assignment, (n,)."""
         assert self.assignment is not None
         draw = generator(self.seed, "sampler", epoch)
         return self.sampler.indices(self.assignment.labels, self.assignment.k, self.n_images_per_epoch, draw)
 
     def final(self, backbone: Backbone, *, device: torch.device) -> tuple[Assignment, dict[str, float]]:
-        """Cluster once more with the finished network, so that weights and clusters belong together."""
+        """Cluster once more with the trained network, so that the final clusters belong to the final weights.
+
+        Returns:
+            The assignment, and its numbers from :func:`deepcluster.clustering.describe.describe`.
+        """
         previous = self.assignment
         assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
         numbers = describe(assignment, previous, self.labels, self.nmi_average)
@@ -144,7 +148,7 @@ class ReassignCallback(pl.Callback):
 
     def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
         folder = self.folder
-        if folder is not None:  # a full disk on rank 0 is raised on all: else the others would wait for rank 0
+        if folder is not None:  # an error on rank 0 is raised on all ranks, as the others would wait for rank 0
             distributed.on_rank_zero(
                 "writing the assignment", lambda: write_assignment(folder, name, epoch, assignment)
             )
@@ -160,7 +164,7 @@ class ReassignCallback(pl.Callback):
             self._training_since = None
 
     def _take(self, assignment: Assignment, seconds: dict[str, float]) -> None:
-        """Put an assignment in force, and count what it took."""
+        """Make an assignment the current one; add up its seconds, repairs and merges."""
         self.assignment = assignment
         self.n_repaired += assignment.n_repaired
         self.n_merged += assignment.n_merged
@@ -168,7 +172,7 @@ class ReassignCallback(pl.Callback):
             self.seconds[name] += value
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs; tensors and plain containers only (contract 7)."""
+        """All that a resumed run needs, as tensors and plain containers (docs/design.md, contract 7)."""
         elapsed = 0.0 if self._training_since is None else time.perf_counter() - self._training_since
         return {
             "assignment": None if self.assignment is None else self.assignment.state_dict(),
@@ -197,6 +201,6 @@ class ReassignCallback(pl.Callback):
         self.version = state_dict["version"]
         self.nmi_previous = list(state_dict["nmi_previous"])
         self.n_repaired = state_dict["n_repaired"]
-        self.n_merged = state_dict.get("n_merged", 0)  # of runs begun before clusters were merged
+        self.n_merged = state_dict.get("n_merged", 0)  # absent in checkpoints from before merging existed
         self.seconds = dict(state_dict["seconds"])
         self.latest = dict(state_dict["latest"])

@@ -1,6 +1,6 @@
-"""All that is told of a run while it goes on: to metrics.csv, which must succeed, and to a tracker, which may fail.
+"""Log a run: to metrics.csv, where a failure ends the run, and to a tracker, where it does not.
 
-reassign.py and report.py call it in every epoch, run/train.py at the end. Only the main process tells anybody.
+reassign.py and report.py call it in every epoch, run/train.py at the end. Only the main process logs.
 """
 
 import csv
@@ -24,7 +24,7 @@ from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
 from deepcluster.tracking.tracker import Row, Table, Tracker
 
-# Values whose best epoch is logged at the end, from metrics.csv: a resumed run knows all its epochs there.
+# The best value over all epochs is logged at the end. metrics.csv has all epochs, also those before a resume.
 BEST = {
     "train/loss": min,
     "train/accuracy": max,
@@ -32,15 +32,15 @@ BEST = {
     "cluster/nmi_previous": max,
     "cluster/moved_share": min,
 }
-TRAINING_S = "time/training_s"  # of an epoch's end, as train/...; the other times are of its start
-MOST_ROWS = 10_000  # of the table of clusters: Weights & Biases shows no more
+TRAINING_S = "time/training_s"  # logged at an epoch's end, like train/...; the other times at its start
+MOST_ROWS = 10_000  # of the table of clusters; Weights & Biases shows no more
 
 
 class MetricsCSV(CSVLogger):
     """metrics.csv: one row per epoch, readable while the run goes on and continued by a resumed run.
 
-    Of what is logged twice for an epoch the later value stays, so a callback's number of each step is the epoch's
-    last one here. Lightning's own CSVLogger deletes the file of the run that it continues, and has a row per step.
+    A value that is logged again in an epoch replaces the earlier one, so what a callback logs at each step appears
+    with its last value. Lightning's own CSVLogger has a row per step, and deletes the file of a run that it resumes.
 
     Args:
         folder: the run's; rows that its metrics.csv already holds are kept.
@@ -57,7 +57,7 @@ class MetricsCSV(CSVLogger):
                 self.rows = {int(row["epoch"]): dict(row) for row in csv.DictReader(file)}
 
     def begin_epoch(self, epoch: int) -> None:
-        """Numbers that are logged without an epoch belong to this one."""
+        """Set the epoch for numbers that are logged without one."""
         self.epoch = epoch
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
@@ -69,7 +69,7 @@ class MetricsCSV(CSVLogger):
         self._is_written = False
 
     def save(self) -> None:
-        """Write the whole file, if it has changed; a reader or a kill never meets half of it."""
+        """Write the whole file, if it has changed; it is replaced in one step, so it is never half written."""
         if not self._is_written:
             write_records(self.path, [row for _, row in sorted(self.rows.items())])
             self._is_written = True
@@ -78,11 +78,11 @@ class MetricsCSV(CSVLogger):
         self.save()
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Nothing: config.yaml has the run's."""
+        """Do nothing: config.yaml holds the settings."""
 
     @property
     def experiment(self) -> Any:
-        """Itself: Lightning's writer would delete metrics.csv as it opens it."""
+        """This object: Lightning's own writer would delete metrics.csv when it opens it."""
         return self
 
 
@@ -91,16 +91,16 @@ def _is_number(value: Any) -> bool:
 
 
 class RunRecord:
-    """What a run tells of itself.
+    """Logs a run to metrics.csv and to a tracker.
 
     Args:
-        metrics: metrics.csv; None in a process that tells nothing.
+        metrics: metrics.csv; None in a process that does not log.
         folder: the run's.
-        settings: what the user wants of the tracker.
-        tracker: it, opened; None where metrics.csv is all.
-        picture: an assignment and a title -> some of its clusters, as a picture.
-        labels: (N,) true labels for the table of clusters, -1 where there is none, or None.
-        classes: their names, or None.
+        settings: the group `logger`.
+        tracker: the open tracker; None with logger=csv.
+        picture: draws some clusters of an assignment, under a title.
+        labels: (N,) true labels for the table of clusters, -1 for an image without one; None without labels.
+        classes: names of the labels, or None.
     """
 
     def __init__(
@@ -121,30 +121,31 @@ class RunRecord:
         self.picture = picture
         self.labels = labels
         self.classes = classes
-        self.waiting: list[Row] = []  # what the tracker could not take; it is offered again with the next row
-        self._last_step = -1
+        self._pending: list[Row] = []  # rows that the tracker failed to log; tried again with the next row
+        self._last_step = -1  # of the last row that the tracker holds
         if tracker is not None:
-            given = remembered(self.folder, self.settings.kind).get("step", -1)
-            self._last_step = given if tracker.last_step is None else tracker.last_step
-        self._is_complete = False  # whether the tracker holds the rows of the processes before this one
+            stored_step = remembered(self.folder, self.settings.kind).get("step", -1)
+            self._last_step = stored_step if tracker.last_step is None else tracker.last_step
+        self._has_earlier_rows = False  # the tracker holds, or has pending, all rows from before this process
 
     @property
     def loggers(self) -> list[Logger]:
-        """For Lightning's Trainer; the tracker is `trainer.logger`, if there is one."""
+        """The loggers for Lightning's Trainer; the tracker, if there is one, comes first and is `trainer.logger`."""
         if self.metrics is None:
-            return [DummyLogger()]  # some callbacks refuse to work without any
+            return [DummyLogger()]  # some callbacks refuse to work without a logger
         return [self.metrics] if self.tracker is None else [self.tracker, self.metrics]
 
     def epoch_began(self, epoch: int) -> None:
-        """An epoch begins, or goes on after a resume."""
+        """Say which epoch begins, or continues after a resume."""
         if self.metrics is not None:
             self.metrics.begin_epoch(epoch)
 
     def reassigned(self, epoch: int, numbers: dict[str, float], assignment: Assignment, n_reassignments: int) -> None:
-        """New clusters at the start of an epoch.
+        """Log a reassignment at the start of an epoch.
 
         Args:
-            n_reassignments: so far, with this one.
+            numbers: part/name -> value.
+            n_reassignments: how many there were so far, including this one.
         """
         self._write(epoch, numbers)
         step = 3 * epoch + 1
@@ -157,30 +158,30 @@ class RunRecord:
                 step=step,
                 numbers=numbers,
                 sizes=assignment.sizes(),
-                picture=self._drawn(assignment, f"epoch {epoch}") if draws else None,
+                picture=self._draw(assignment, f"epoch {epoch}") if draws else None,
             )
         )
         if self.settings.keeps(last=False):
-            self._keep("assignment", f"epoch_{epoch:05d}")
+            self._log_assignment_files(f"epoch_{epoch:05d}")
 
     def epoch_ended(self, epoch: int, numbers: dict[str, float]) -> None:
-        """An epoch's training is done."""
+        """Log the numbers of an epoch's training."""
         self._write(epoch, numbers)
         self._log(Row(epoch=epoch, step=3 * epoch + 2, numbers=numbers))
 
     def ended(self, epochs: int, assignment: Assignment, figures: dict[str, float], table: Table) -> None:
-        """The run is done, and its files are written.
+        """Log the end of the run, whose files are written already.
 
         Args:
-            epochs: trained.
-            assignment: by the finished network.
+            epochs: how many were trained.
+            assignment: the trained network's.
             figures: of the trained and the untrained network.
-            table: the same, to read.
+            table: the same figures as a table.
         """
         tracker = self.tracker
         if tracker is None:
             return
-        step = 3 * epochs  # not the next epoch's first: the run may be trained on
+        step = 3 * epochs  # below the next epoch's first step, 3 * epochs + 1: training may be continued
         if step > self._last_step:
             draws = self.settings.draws(1)
             self._log(
@@ -188,19 +189,19 @@ class RunRecord:
                     epoch=epochs,
                     step=step,
                     sizes=assignment.sizes(),
-                    picture=self._drawn(assignment, f"after {epochs} epochs") if draws else None,
-                    tables={"figures": table, "clusters": self._clusters(assignment)},
+                    picture=self._draw(assignment, f"after {epochs} epochs") if draws else None,
+                    tables={"figures": table, "clusters": self._clusters_table(assignment)},
                 )
             )
         tracker.attempt(lambda: tracker.log_summary({**figures, **self._best()}, epochs))
         if self.settings.keeps(last=True):
-            self._keep("assignment", "final", self.folder / "clusters.csv")
+            self._log_assignment_files("final", self.folder / "clusters.csv")
         if self.settings.keeps_checkpoint():
             path = self.folder / "checkpoints" / "final.ckpt"
             tracker.attempt(lambda: tracker.log_files("model", "final", [path]))
 
     def close(self, status: str) -> None:
-        """End: "finished", "failed" or "stopped"."""
+        """Close the tracker with a status: "finished", "failed" or "stopped"."""
         if self.tracker is not None:
             tracker, self.tracker = self.tracker, None
             tracker.attempt(lambda: tracker.close(status))
@@ -214,26 +215,26 @@ class RunRecord:
         tracker = self.tracker
         if tracker is None or row.step <= self._last_step:
             return
-        if not self._is_complete:
-            self.waiting += self._lost(row.step)
-            self._is_complete = True
-        self.waiting.append(row)
+        if not self._has_earlier_rows:
+            self._pending += self._missing_rows(row.step)
+            self._has_earlier_rows = True
+        self._pending.append(row)
 
         def log() -> None:
-            while self.waiting:
-                tracker.log_row(self.waiting[0])
-                self._last_step = self.waiting.pop(0).step
+            while self._pending:
+                tracker.log_row(self._pending[0])
+                self._last_step = self._pending.pop(0).step
             remember(self.folder, self.settings.kind, step=self._last_step)
 
         if not tracker.attempt(log):
-            for waiting in self.waiting:
-                waiting.picture = None  # they would fill the memory
+            for pending in self._pending:
+                pending.picture = None  # many pictures would fill the memory
 
-    def _lost(self, until: int) -> list[Row]:
-        """Rows of metrics.csv that the tracker does not hold: a kill, or it was chosen after the run had begun.
+    def _missing_rows(self, until: int) -> list[Row]:
+        """Rows of metrics.csv that the tracker lacks, after a kill or because it was chosen after the run had begun.
 
         Args:
-            until: the step of the first row that comes anyway.
+            until: only rows of steps below this one.
         """
         assert self.metrics is not None
         rows = []
@@ -248,17 +249,19 @@ class RunRecord:
                     rows.append(Row(epoch=epoch, step=step, numbers=part))
         return rows
 
-    def _keep(self, kind: str, name: str, *more: Path) -> None:
+    def _log_assignment_files(self, name: str, *more: Path) -> None:
         tracker, folder = self.tracker, self.folder / FOLDER
         assert tracker is not None
-        tracker.attempt(lambda: tracker.log_files(kind, name, [folder / SAMPLES, folder / f"{name}.npz", *more]))
+        files = [folder / SAMPLES, folder / f"{name}.npz", *more]
+        tracker.attempt(lambda: tracker.log_files("assignment", name, files))
 
-    def _drawn(self, assignment: Assignment, title: str) -> Image | None:
-        drawn: list[Image] = []
+    def _draw(self, assignment: Assignment, title: str) -> Image | None:
+        """The picture; None if drawing fails."""
+        pictures: list[Image] = []
         if self.picture is not None and self.tracker is not None:
             picture = self.picture
-            self.tracker.attempt(lambda: drawn.append(picture(assignment, title)))
-        return drawn[0] if drawn else None
+            self.tracker.attempt(lambda: pictures.append(picture(assignment, title)))
+        return pictures[0] if pictures else None
 
     def _best(self) -> dict[str, float]:
         """The best value of some metrics over all epochs."""
@@ -270,8 +273,8 @@ class RunRecord:
                 best[f"best/{name}"] = choose(values)
         return best
 
-    def _clusters(self, assignment: Assignment) -> Table:
-        """A line per cluster, the largest first: its size and, with labels, its commonest class."""
+    def _clusters_table(self, assignment: Assignment) -> Table:
+        """A row per cluster, the largest first: its size and, with labels, its commonest class."""
         sizes = assignment.sizes()
         order = torch.argsort(sizes, descending=True, stable=True)[:MOST_ROWS]
         columns, n_images = ["cluster", "images", "share"], len(assignment.labels)
@@ -283,8 +286,8 @@ class RunRecord:
             majority, shares = label_shares(self.labels, assignment.labels, assignment.k)
             for row, c in zip(rows, order.tolist(), strict=True):
                 label = int(majority[c])
-                named = None if label < 0 else self.classes[label] if self.classes else str(label)
-                row += [named, None if label < 0 else float(shares[c])]
+                name = None if label < 0 else self.classes[label] if self.classes else str(label)
+                row += [name, None if label < 0 else float(shares[c])]
         return Table(columns=columns, rows=rows)
 
 
@@ -297,7 +300,7 @@ def recording(
     labels: Tensor | None,
     classes: list[str] | None,
 ) -> Iterator[RunRecord]:
-    """A run's record, with its tracker opened; closed with how the run ended.
+    """Open a run's record and tracker; close the tracker with the status with which the run ended.
 
     Raises:
         ValueError: if the tracker cannot be reached.
@@ -317,7 +320,7 @@ def recording(
     try:
         yield record
         status = "finished"
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+    except (KeyboardInterrupt, SystemExit):  # Lightning may turn the first into the second
         status = "stopped"
         raise
     finally:

@@ -1,4 +1,4 @@
-"""What is told at the end of each epoch, and the bar within it. Next: checkpointing.py writes the run's state."""
+"""Report each epoch: one line and one row at its end, a bar within it. Next: checkpointing.py saves the state."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from deepcluster.training.record import RunRecord
 
 
 class EpochReport(pl.Callback):
-    """At the end of each epoch: the epoch's numbers to the record and one line to the terminal.
+    """Logs the numbers of each epoch at its end, and prints them in one line.
 
-    Written before the checkpoint of the epoch, so that a run killed just after it misses no line.
+    It runs before the checkpoint of the epoch is written, so that a run killed just after that lacks no row.
     """
 
     def __init__(self, reassign: ReassignCallback, progress: Progress, record: RunRecord) -> None:
@@ -33,14 +33,14 @@ class EpochReport(pl.Callback):
         numbers = pl_module.epoch_metrics(over_ranks=True)
         numbers["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         numbers["time/training_s"] = self.reassign.epoch_training_s
-        pl_module.log_dict({**self.reassign.latest, **numbers}, logger=False)  # for callbacks that monitor a value
+        pl_module.log_dict({**self.reassign.latest, **numbers}, logger=False)  # callbacks may monitor these values
         self.record.epoch_ended(trainer.current_epoch, numbers)
         reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
         self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))
 
 
 def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) -> str:
-    """One epoch in one line: loss, clusters, agreement, seconds."""
+    """An epoch as one line: loss, clusters, agreement, seconds."""
     parts = [f"epoch {epoch + 1:>3}/{max_epochs}"]
     for title, name, form in [
         ("loss", "train/loss", "{:.3f}"),
@@ -64,7 +64,7 @@ REFRESH_EVERY_N_STEPS = 10
 
 
 class TrainingBar(TQDMProgressBar):
-    """Lightning's bar with the module's running loss; it vanishes at the end of the epoch like the others."""
+    """Lightning's progress bar with the epoch's mean loss and accuracy so far; it disappears at the epoch's end."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=REFRESH_EVERY_N_STEPS, leave=False)

@@ -1,4 +1,4 @@
-"""When to reassign: a pure decision per epoch. reassign.py asks it and acts."""
+"""Decide which epochs begin with a reassignment. reassign.py asks and does it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ class Schedule:
 
     Args:
         epochs: length of a training epoch in multiples of the data set: an epoch draws ``int(epochs * N)``
-            images. The 2018 code's ``--reassign`` (0.5: cluster twice per data-set pass; 3: every third).
-        every: reassign at every so many epochs; in between the labels stay and new images are drawn.
+            images. The 2018 code's ``--reassign`` (0.5: cluster twice per pass over the data; 3: at every third pass).
+        every: epochs from one reassignment to the next; in between, labels stay and new images are drawn.
         halt_after: stop reassigning after this many reassignments and train on with the last labels
-            (Deep Dive: "halting"); 1 clusters once; null never halts.
+            (Deep Dive: "halting"); 1 clusters once; null never stops.
         stable_nmi: stop reassigning once NMI with the last assignment was at least this for
-            `stable_patience` reassignments in a row; null never does.
+            `stable_patience` reassignments in a row; null never stops.
         stable_patience: see `stable_nmi`.
-        stable_ends_training: when stable, the epoch with these labels is the last of the training.
+        stable_ends_training: once the clusters are stable, training ends with the current epoch.
     """
 
     epochs: float = setting(1.0, above=0, hint="1.0 is one pass over the images")
@@ -43,10 +43,10 @@ class Schedule:
 
         Args:
             epoch: the epoch that is about to start.
-            nmi_previous: NMI with the assignment before, one for each reassignment done so far.
+            nmi_previous: NMI with the previous assignment, one value for each reassignment so far.
         """
         if not nmi_previous:
-            return True  # without any labels there is nothing to train on
+            return True  # training needs labels
         if self.halt_after is not None and len(nmi_previous) >= self.halt_after:
             return False
         return epoch % self.every == 0 and not self.stable(nmi_previous)
@@ -54,7 +54,7 @@ class Schedule:
     def stable(self, nmi_previous: Sequence[float]) -> bool:
         """Whether the last `stable_patience` reassignments all agreed with the ones before them.
 
-        The first value is left out: it compares with the untrained network, before anything was learned.
+        The first value is left out, as it compares two assignments of the untrained network.
         """
         if self.stable_nmi is None:
             return False

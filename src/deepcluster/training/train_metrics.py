@@ -1,4 +1,4 @@
-"""How well the network predicts the pseudo-labels: mean loss and accuracy over the images of an epoch."""
+"""Mean loss and accuracy on the pseudo-labels, over the images of an epoch."""
 
 import torch
 from torch import Tensor
@@ -8,8 +8,8 @@ from torchmetrics import Metric
 class TrainMetrics(Metric):
     """Sums in float64 over a process's images; `sync_context` of torchmetrics adds the other processes' sums.
 
-    MeanMetric and MulticlassAccuracy of torchmetrics hold the same in float32 and four states, which costs a step
-    60 microseconds more (LeNet's whole step is a few milliseconds) and the seventh digit of an accuracy.
+    MeanMetric and MulticlassAccuracy of torchmetrics would compute the same in float32 with four states. They take
+    60 microseconds more per step (LeNet's whole step takes a few milliseconds) and lose the seventh digit.
     """
 
     full_state_update = False
@@ -20,7 +20,7 @@ class TrainMetrics(Metric):
         self.add_state("sums", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")  # loss, correct, images
 
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch.
+        """Add a batch.
 
         Args:
             loss: its mean loss, ().
@@ -32,11 +32,11 @@ class TrainMetrics(Metric):
         self.sums += torch.stack([loss * n_images, correct, n_images])
 
     def add(self, sums: Tensor) -> None:
-        """Count what a checkpoint says was counted before."""
+        """Add the sums (3,) from a checkpoint."""
         self.sums += sums.to(self.sums.device)
-        self._update_count += 1  # as Metric does around update
+        self._update_count += 1  # as Metric does at each update
 
     def compute(self) -> dict[str, float]:
-        """The means by name."""
+        """Means over the images, by metric name."""
         loss, correct, n_images = self.sums.tolist()
         return {"train/loss": loss / n_images, "train/accuracy": correct / n_images}

@@ -1,8 +1,8 @@
-"""A run is resumed with another number of processes: the same images are seen, none twice.
+"""Resume a run with another number of processes: the epoch continues at its next image, none is seen twice.
 
-With the same number a resume is exact (docs/design.md, contract 7). With another one a step takes more or fewer images,
-so the weights come out otherwise; the epoch goes on at the image where it stood. Lightning counts batches: here its
-counts are changed to batches of the new size.
+With the same number of processes a resume is exact (docs/design.md, contract 7). With another number a step takes more
+or fewer images, so the weights become different. Lightning counts batches: here its counts are converted to batches of
+the new size.
 """
 
 import math
@@ -15,11 +15,12 @@ from deepcluster.system.progress import Progress
 
 
 class WorldSizeChange(pl.Callback):
-    """Rewrites a checkpoint, while it is read, for the present number of processes.
+    """Converts a checkpoint to the present number of processes while it is loaded.
 
     Args:
         n_per_epoch: images drawn per epoch over all processes.
         batch_size: of each process.
+        progress: prints a line about the change.
     """
 
     def __init__(self, *, n_per_epoch: int, batch_size: int, progress: Progress) -> None:
@@ -37,7 +38,7 @@ class WorldSizeChange(pl.Callback):
         state = moved(before, self.n_per_epoch, self.batch_size, trainer.world_size)
         checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = [state]
         steps = [max(1, math.ceil(s["n_batches"] / trainer.accumulate_grad_batches)) for s in (before, state)]
-        count_again(checkpoint, state["batches_done"], steps_ratio=steps[1] / steps[0])
+        convert_counts(checkpoint, state["batches_done"], steps_ratio=steps[1] / steps[0])
         total = trainer.world_size * self.batch_size
         where = f", within epoch {state['epoch'] + 1} after {state['images_before']:,} of {self.n_per_epoch:,} images"
         self.progress.say(
@@ -46,16 +47,16 @@ class WorldSizeChange(pl.Callback):
         )
 
 
-def count_again(checkpoint: dict[str, Any], batches_done: int, *, steps_ratio: float) -> None:
-    """Set Lightning's counts within the epoch, and a cosine's steps, to batches of another size; in place.
+def convert_counts(checkpoint: dict[str, Any], batches_done: int, *, steps_ratio: float) -> None:
+    """Convert Lightning's counts within the epoch, and a cosine schedule, to batches of another size; in place.
 
     Args:
-        batches_done: of the epoch, in the new counting.
-        steps_ratio: new steps per epoch / old ones.
+        batches_done: how many batches of the new size the epoch has done.
+        steps_ratio: new steps per epoch / old steps per epoch.
     """
     counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
     shift = batches_done - counts["ready"]
-    for name in counts:  # what is started and not completed stays so
+    for name in counts:  # batches that are started but not completed stay so
         counts[name] += shift
     optimizers = checkpoint.get("optimizer_states", [])
     for scheduler, optimizer in zip(checkpoint.get("lr_schedulers", []), optimizers, strict=False):
