@@ -126,7 +126,7 @@ def choose_storage(
             f"more than {limit}; set extraction.store=disk, or lower reduction.dim"
             + ("" if memory_gb is None else ", or raise extraction.memory_gb")
         )
-    # store=disk keeps float32. What goes to disk only for lack of memory takes the smallest type allowed, which is read faster.
+    # store=disk keeps float32. What goes to disk for lack of memory takes the smallest type allowed: it is read faster.
     storage = Storage(dtype=DTYPES[dtype_names[0 if store == "disk" else -1]], folder=folder)
     free_there = free_disk(folder)
     if storage.n_bytes(n, dim) > free_there:
