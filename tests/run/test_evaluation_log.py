@@ -15,7 +15,7 @@ from deepcluster.app.hydra_setup import register
 from deepcluster.run.evaluate import log_results, open_tracker
 from deepcluster.settings.eval import EvalConfig, eval_config
 from deepcluster.tracking.on_tensorboard import TensorBoardTracker
-from deepcluster.tracking.tracked_run import MEMORY, TrackedRun, remember
+from deepcluster.tracking.tracked_run import LOGGED_FILE, TrackedRun, update_logged
 from deepcluster.tracking.tracker import Tracker
 
 RESULTS = {"ckpt": "a/b", "epochs": 3, "knn_accuracy": 0.625}
@@ -77,7 +77,7 @@ def test_wandb_has_a_run_of_its_own_for_a_file_of_weights(tmp_path: Path, capsys
     run = OfflineRun(folder)
     assert (run.summary["eval/knn_accuracy"], run.summary["eval/epochs"]) == (0.625, 3.0)
     assert run.run.job_type == "eval" and run.config["ckpt"] == "run" and run.config["evaluation"]["kind"]
-    assert run.run.run_id == json.loads((tmp_path / MEMORY).read_text())["wandb"]["id"]
+    assert run.run.run_id == json.loads((tmp_path / LOGGED_FILE).read_text())["wandb"]["id"]
     assert "wandb sync" in capsys.readouterr().out
     log("wandb", tmp_path, None)  # the same folder again is the same run
     assert {OfflineRun(found).run.run_id for found in offline_folders(tmp_path)} == {run.run.run_id}
@@ -85,9 +85,9 @@ def test_wandb_has_a_run_of_its_own_for_a_file_of_weights(tmp_path: Path, capsys
 
 def test_wandb_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> None:
     of_run, folder = tmp_path / "run", tmp_path / "evaluated"
-    remember(of_run, "wandb", id="abc123", project="mine", entity=None, step=9)
+    update_logged(of_run, "wandb", id="abc123", project="mine", entity=None, step=9)
     log("wandb", folder, of_run)
-    assert not offline_folders(of_run) and not (folder / MEMORY).exists()
+    assert not offline_folders(of_run) and not (folder / LOGGED_FILE).exists()
     run = OfflineRun(offline_folders(folder)[0])
     assert (run.run.run_id, run.run.project, run.run.resume) == ("abc123", "mine", True)
     assert run.summary["eval/knn_accuracy"] == 0.625
@@ -96,7 +96,7 @@ def test_wandb_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> Non
 
 
 def test_an_evaluation_that_fails_does_not_make_its_run_a_failed_one(tmp_path: Path) -> None:
-    remember(tmp_path / "run", "wandb", id="abc123", project="mine", entity=None)
+    update_logged(tmp_path / "run", "wandb", id="abc123", project="mine", entity=None)
     for name, of_run in (("other", tmp_path / "run"), ("own", None)):
         with (
             pytest.raises(ValueError),
@@ -114,7 +114,7 @@ def test_mlflow_continues_the_run_that_was_trained_with_it(tmp_path: Path) -> No
     assert tracker is not None
     tracker.close("finished")
     log("mlflow", tmp_path / "elsewhere" / "evaluated", tmp_path / "run")
-    stored = json.loads((tmp_path / "run" / MEMORY).read_text())["mlflow"]
+    stored = json.loads((tmp_path / "run" / LOGGED_FILE).read_text())["mlflow"]
     client = mlflow.MlflowClient(stored["uri"])
     (event,) = client.get_metric_history(stored["id"], "eval/knn_accuracy")
     assert (event.step, event.value) == (3, 0.625)

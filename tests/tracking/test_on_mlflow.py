@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from deepcluster.tracking.settings import MLflowSettings
-from deepcluster.tracking.tracked_run import TrackedRun, remembered
+from deepcluster.tracking.tracked_run import TrackedRun, read_logged
 from deepcluster.tracking.tracker import Row, Table, Tracker
 
 mlflow = pytest.importorskip("mlflow")
@@ -39,7 +39,7 @@ def test_what_is_written_can_be_read_back_over_a_resume(tmp_path: Path) -> None:
     tracker.log_row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES, picture=picture))
     tracker.close("stopped")
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
-    run_id = remembered(folder, "mlflow")["id"]
+    run_id = read_logged(folder, "mlflow")["id"]
     assert client.get_run(run_id).info.status == "KILLED"
 
     config["trainer"]["max_epochs"] = 2

@@ -16,7 +16,7 @@ from support.offline_run import OfflineRun
 from wandb.sdk.mailbox.mailbox_handle import HandleAbandonedError
 
 from deepcluster.tracking.settings import WandbSettings
-from deepcluster.tracking.tracked_run import TrackedRun, remembered
+from deepcluster.tracking.tracked_run import TrackedRun, read_logged
 from deepcluster.tracking.tracker import Row, Table, Tracker
 
 CONFIG = {"clustering": {"kind": "kmeans", "k": 5}, "tags": [1, 2], "seed": 1}
@@ -100,7 +100,7 @@ def test_the_same_folder_is_the_same_run(tmp_path: Path) -> None:
         tracker.log_row(Row(epoch=0, step=step, numbers={"x": 1.0}))
         tracker.close("stopped")
     first, second = segments(tmp_path)
-    assert first.run.run_id == second.run.run_id == remembered(tmp_path, "wandb")["id"]
+    assert first.run.run_id == second.run.run_id == read_logged(tmp_path, "wandb")["id"]
     assert second.run.resume, "what joins the two at wandb sync"
     assert [[row["_step"] for row in run.history] for run in (first, second)] == [[1], [2]]
     assert second.of("exit")[0].exit_code == 130

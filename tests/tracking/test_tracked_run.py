@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from deepcluster.system.nested import flat
-from deepcluster.tracking.tracked_run import MEMORY, remember, remembered
+from deepcluster.tracking.tracked_run import LOGGED_FILE, read_logged, update_logged
 from deepcluster.tracking.tracker import size_histogram
 
 
 def test_each_logger_remembers_its_own(tmp_path: Path) -> None:
-    assert remembered(tmp_path, "wandb") == {}
-    remember(tmp_path, "wandb", id="a", step=1)
-    remember(tmp_path, "mlflow", id="b")
-    remember(tmp_path, "wandb", step=4)
-    assert remembered(tmp_path, "wandb") == {"id": "a", "step": 4} and remembered(tmp_path, "mlflow") == {"id": "b"}
-    assert json.loads((tmp_path / MEMORY).read_text()).keys() == {"wandb", "mlflow"}
+    assert read_logged(tmp_path, "wandb") == {}
+    update_logged(tmp_path, "wandb", id="a", step=1)
+    update_logged(tmp_path, "mlflow", id="b")
+    update_logged(tmp_path, "wandb", step=4)
+    assert read_logged(tmp_path, "wandb") == {"id": "a", "step": 4} and read_logged(tmp_path, "mlflow") == {"id": "b"}
+    assert json.loads((tmp_path / LOGGED_FILE).read_text()).keys() == {"wandb", "mlflow"}
 
 
 def test_a_histogram_by_hand() -> None:

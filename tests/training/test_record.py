@@ -264,7 +264,7 @@ def test_a_loop_tells_its_record_what_metrics_csv_holds(tmp_path: Path) -> None:
 
 
 def test_the_plain_logger_draws_and_keeps_nothing() -> None:
-    assert not LoggerSettings().draws(1) and not LoggerSettings().keeps(last=True)
+    assert not LoggerSettings().draws_picture(1) and not LoggerSettings().keeps_assignment(last=True)
     assert not LoggerSettings().keeps_checkpoint()
 
 

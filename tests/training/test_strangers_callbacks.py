@@ -12,7 +12,7 @@ from support.offline_run import OfflineRun
 
 from deepcluster.system.progress import Progress
 from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
-from deepcluster.tracking.tracked_run import TrackedRun, remembered
+from deepcluster.tracking.tracked_run import TrackedRun, read_logged
 from deepcluster.training.record import MetricsCSV, RunRecord
 from deepcluster.training.report import EpochReport
 
@@ -123,7 +123,7 @@ def test_tensorboard_has_a_curve_by_steps_beside_the_runs_by_epochs(tmp_path: Pa
 def test_mlflow_has_both_and_is_finished_by_the_run_itself(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     run(tmp_path / "run", MLflowSettings(), max_epochs=2)
-    stored = remembered(tmp_path / "run", "mlflow")
+    stored = read_logged(tmp_path / "run", "mlflow")
     client = mlflow.MlflowClient(stored["uri"])
     assert len(client.get_metric_history(stored["id"], "mine/by_self")) == 2 * N_BATCHES
     assert [event.step for event in client.get_metric_history(stored["id"], "train/loss")] == [0, 1]

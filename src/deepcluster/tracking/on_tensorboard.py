@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's folder; a resumed run adds its own, whose steps follow."""
+"""TensorBoard: event files in the run's folder. A resumed run adds files whose steps follow."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,11 @@ COMPARED = ("final/knn_accuracy", "final/linear_probe_accuracy", "final/nmi_labe
 
 
 class TensorBoardTracker(Tracker, TensorBoardLogger):
-    """One folder of event files, FOLDER/tensorboard. It keeps no other files: they lie beside it."""
+    """Event files in tensorboard/ of the run's folder.
+
+    Args:
+        run: the run that is logged.
+    """
 
     kind = "tensorboard"
 
@@ -43,10 +47,10 @@ class TensorBoardTracker(Tracker, TensorBoardLogger):
             writer.add_image("clusters", pixels, row.epoch, dataformats="HWC")
         for name, table in row.tables.items():
             writer.add_text(f"table/{name}", _as_markdown(table), row.epoch)
-        writer.flush()  # a kill would lose the two minutes that it buffers
+        writer.flush()  # TensorBoard buffers two minutes, which a kill would lose
 
     def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
-        """Nothing."""
+        """Nothing: TensorBoard keeps no files, and these lie beside its own."""
 
     def log_summary(self, numbers: dict[str, float], epoch: int) -> None:
         for name, value in numbers.items():

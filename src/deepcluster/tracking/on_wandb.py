@@ -1,6 +1,6 @@
-"""Weights & Biases: online with a key, offline without; a resumed run and its evaluations continue the same run.
+"""Weights & Biases: online with a key, else offline. A resumed run and its evaluations continue the same W&B run.
 
-wandb is imported inside functions: once it is, the end of any forked process removes its folder for pictures.
+wandb is imported inside functions: after the import, the end of any forked process removes wandb's folder of pictures.
 """
 
 import os
@@ -12,11 +12,11 @@ from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 
-from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
+from deepcluster.tracking.tracked_run import TrackedRun, read_logged, update_logged
 from deepcluster.tracking.tracker import Row, Table, Tracker, size_histogram
 from deepcluster.tracking.wandb_file import ROW_STEP, last_steps
 
-FINISH_TIMEOUT_S = 600  # an unreachable server must not hold a finished run, or a sweep; `wandb sync` sends the rest
+FINISH_TIMEOUT_S = 600  # a finished run must not wait longer for an unreachable server; `wandb sync` sends the rest
 OFFLINE = ("offline", "dryrun")  # modes that write into the run's folder only
 EXIT_CODES = {"finished": 0, "failed": 1, "stopped": 130}  # 130: as shells have it for Ctrl-C
 
@@ -25,10 +25,10 @@ class WandbTracker(Tracker, WandbLogger):
     """One run of Weights & Biases.
 
     Args:
-        run: whose tracker it is.
+        run: the run that is logged.
         opened: wandb's run.
-        is_own: False for an evaluation that adds to the run of a training, whose state stays as it is.
-        last_step: of the last row on the server or, offline, on disk; None if that is unknown.
+        is_own: whether `close` sets its exit code; False for an evaluation that adds to the run of a training.
+        last_step: the step of the last row on the server or, offline, on disk; None if it is unknown.
     """
 
     kind = "wandb"
@@ -46,16 +46,16 @@ class WandbTracker(Tracker, WandbLogger):
         if row.picture is not None:
             content["clusters"] = wandb.Image(row.picture, caption=f"epoch {row.epoch}")
         content |= {f"table/{name}": _table(table) for name, table in row.tables.items()}
-        # W&B drops a row whose step is not above the last one's, and callbacks' rows have taken steps of their own.
+        # W&B drops a row whose step is not above the last one's, and rows of callbacks take steps too.
         step = max(row.step, self.experiment.step)
-        self.experiment.log(content, step=step, commit=True)  # at once: an open row would wait for the next epoch's
+        self.experiment.log(content, step=step, commit=True)  # else W&B writes the row when the next one begins
 
     def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
         import wandb
 
         artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", type=kind, metadata={"moment": name})
         for path in paths:
-            # Not "mutable", which copies: the run writes these files once, or anew with the same content.
+            # Not "mutable", which copies the file: a run never changes the content of these files.
             artifact.add_file(str(path.resolve()), name=path.name, policy="immutable")
         self.experiment.log_artifact(artifact, aliases=["latest", name])
 
@@ -67,7 +67,7 @@ class WandbTracker(Tracker, WandbLogger):
 
         try:
             self.experiment.finish(exit_code=EXIT_CODES[status] if self.is_own else 0)
-        except Exception:  # its process has died: the next job of a sweep needs a new one
+        except Exception:  # wandb's process has died; the next job of a sweep needs a new one
             with suppress(Exception):
                 wandb.teardown()
             raise
@@ -83,37 +83,37 @@ def open_wandb(
     group: str | None,
     tags: list[str],
 ) -> WandbTracker:
-    """Begin a run of W&B, or go on with the one that the folder's run, or the evaluated run, was tracked as.
+    """Begin a W&B run, or continue that of the same folder or, for an evaluation, of the evaluated run.
 
     Args:
-        run: whose tracker it is.
-        mode: wandb's.
-        project, entity, name, group, tags: of a new run, as WandbSettings has them.
+        run: the run that is logged.
+        mode: wandb's mode: "online", "offline", "disabled" ...
+        project, entity, name, group, tags: of a new run, see WandbSettings.
 
     Raises:
         ValueError: if W&B cannot be reached.
     """
     import wandb
 
-    trained = {} if run.of_run is None else remembered(run.of_run, "wandb")
+    trained = {} if run.of_run is None else read_logged(run.of_run, "wandb")
     offline = mode in OFFLINE
-    stored = trained or remembered(run.folder, "wandb") or {"id": uuid.uuid4().hex[:12]}
+    stored = trained or read_logged(run.folder, "wandb") or {"id": uuid.uuid4().hex[:12]}
     project, entity = stored.get("project", project), stored.get("entity", entity)
-    if not trained:  # before it begins: a kill in between must not make two runs of one
-        remember(run.folder, "wandb", id=stored["id"], project=project, entity=entity)
-    described: dict[str, Any] = {}  # a training's run keeps what it says of itself
+    if not trained:  # before the run begins, so that one that is killed early has the same id when it is resumed
+        update_logged(run.folder, "wandb", id=stored["id"], project=project, entity=entity)
+    described: dict[str, Any] = {}  # an evaluation leaves the description of a training's run as it is
     if not trained:
         described = {"config": run.config, "job_type": run.job, "name": name, "group": group, "tags": list(tags)}
     run.folder.mkdir(parents=True, exist_ok=True)
-    last_row, last_step = last_steps(run.folder, stored["id"])  # before this process adds its own
+    last_row, last_step = last_steps(run.folder, stored["id"])  # before this process adds rows
     try:
         opened = wandb.init(
             project=project,
             entity=entity,
             id=stored["id"],
-            resume="allow",  # offline too: `wandb sync` then joins the segments
+            resume="allow",  # offline too: `wandb sync` then joins the parts
             dir=str(run.folder),
-            mode=mode,  # type: ignore[arg-type]  # wandb refuses what is none of its modes
+            mode=mode,  # type: ignore[arg-type]  # wandb checks it
             allow_val_change=True,  # a resumed run may train on
             settings=wandb.Settings(console="off", silent=offline, finish_timeout=FINISH_TIMEOUT_S),
             **described,
@@ -128,7 +128,7 @@ def open_wandb(
     if trained:
         run.say(f"wandb      continues run {stored['id']} of {run.of_run}")
     if offline:
-        if last_step >= 0:  # an offline run does not know its earlier segments' steps
+        if last_step >= 0:  # an offline run does not know the steps of its earlier parts
             opened.log({}, step=last_step + 1, commit=False)
         why = "" if os.environ.get("WANDB_API_KEY") else " (no WANDB_API_KEY)"
         run.say(f"wandb      offline{why}; later: wandb sync {run.folder}/wandb/offline-run-*")

@@ -1,6 +1,6 @@
-"""The group `logger`: what each of its options can be told. Light: a tracker's package is imported when a run begins.
+"""The group `logger`: the settings of each option. A tracker's package is imported only when a run begins.
 
-`open` gives the tracker itself: on_wandb.py, on_mlflow.py, on_tensorboard.py.
+Next: `open` makes the tracker itself: on_wandb.py, on_mlflow.py, on_tensorboard.py.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ class LoggerSettings:
     kind: str = "csv"
 
     def check(self) -> None:
-        """Refuse, before anything starts, what cannot work.
+        """Check, before anything starts, that the tracker can be used.
 
         Raises:
-            ValueError, ImportError: if the tracker cannot be used.
+            ValueError, ImportError: if a key or a package is missing.
         """
 
     def named(self, name: str, group: str | None) -> Self:
-        """These settings with a name for the run, and for the group it belongs to, where they leave them open.
+        """These settings with a name for the run and for its group, where the user has set none.
 
         Args:
-            name: its folder's name; in a sweep the job's overrides.
+            name: the name of the run's folder; in a sweep the job's overrides.
             group: the name of the sweep's folder; None for a single run.
         """
         return self
 
     def open(self, run: TrackedRun) -> Tracker | None:
-        """The tracker: of a new run, or of the one that the folder's run was tracked as before; None with logger=csv.
+        """The tracker, or None with logger=csv. A run that was tracked before is continued there.
 
         Raises:
             ValueError: if the tracker cannot be reached.
         """
         return None
 
-    def draws(self, n_reassignments: int) -> bool:
+    def draws_picture(self, n_reassignments: int) -> bool:
         """Whether the n-th reassignment, counted from 1, gets a picture."""
         return False
 
-    def keeps(self, *, last: bool) -> bool:
-        """Whether an assignment's files are kept; `last`: whether it is the run's final one."""
+    def keeps_assignment(self, *, last: bool) -> bool:
+        """Whether the tracker keeps the files of an assignment; `last`: it is the run's final one."""
         return False
 
     def keeps_checkpoint(self) -> bool:
-        """Whether checkpoints/final.ckpt is kept."""
+        """Whether the tracker keeps checkpoints/final.ckpt."""
         return False
 
 
@@ -72,8 +72,8 @@ class PictureSettings(LoggerSettings):
 
     Args:
         pictures_every: reassignments from one picture of clusters to the next; 0: no pictures.
-        n_clusters: clusters on a picture, from the largest to the smallest.
-        n_members: random images of each cluster.
+        n_clusters: clusters in a picture, spread from the largest to the smallest.
+        n_members: random images of each of these clusters.
     """
 
     pictures_every: int = setting(1, at_least=0, hint="0 for none")
@@ -83,7 +83,7 @@ class PictureSettings(LoggerSettings):
     def __post_init__(self) -> None:
         check(self, "logger")
 
-    def draws(self, n_reassignments: int) -> bool:
+    def draws_picture(self, n_reassignments: int) -> bool:
         return self.pictures_every > 0 and (n_reassignments - 1) % self.pictures_every == 0
 
 
@@ -111,12 +111,12 @@ class RunsSettings(PictureSettings):
     """A tracker that compares many runs and keeps files.
 
     Args:
-        project: under which its runs are found.
-        name: of the run; null: its folder's name, in a sweep the job's overrides.
-        group: of runs that belong together; null: in a sweep the name of its folder.
-        tags: words to find it by.
-        assignments: whose files are kept: "last", "all" (each reassignment's) or "none".
-        checkpoint: keep checkpoints/final.ckpt too.
+        project: where the tracker lists the run.
+        name: the run's name; null: its folder's name, in a sweep the job's overrides.
+        group: a name for runs that belong together; null: in a sweep the name of its folder.
+        tags: words to find the run by.
+        assignments: which assignments the tracker keeps as files: "last", "all" (of each reassignment) or "none".
+        checkpoint: the tracker keeps checkpoints/final.ckpt too.
     """
 
     project: str = "deepcluster"
@@ -134,7 +134,7 @@ class RunsSettings(PictureSettings):
     def named(self, name: str, group: str | None) -> Self:
         return replace(self, name=self.name or name, group=self.group or group)
 
-    def keeps(self, *, last: bool) -> bool:
+    def keeps_assignment(self, *, last: bool) -> bool:
         return self.assignments == "all" or (last and self.assignments == "last")
 
     def keeps_checkpoint(self) -> bool:
@@ -147,8 +147,8 @@ class MLflowSettings(RunsSettings):
 
     Args:
         kind: "mlflow".
-        tracking_uri: of a server (http://HOST:5000) or a database (sqlite:///FILE); null: MLFLOW_TRACKING_URI, and
-            without it mlflow.db beside the run's folder, which all runs there share, the jobs of a sweep too.
+        tracking_uri: a server (http://HOST:5000) or a database (sqlite:///FILE); null: MLFLOW_TRACKING_URI if it is
+            set, else mlflow.db beside the run's folder, shared by all runs there and by all jobs of a sweep.
     """
 
     kind: str = "mlflow"
@@ -177,8 +177,8 @@ class WandbSettings(RunsSettings):
 
     Args:
         kind: "wandb".
-        entity: user or team; null: the key's own.
-        offline: write into the run's folder, for `wandb sync` later; null: offline, unless WANDB_API_KEY or
+        entity: user or team; null: the default of the API key.
+        offline: write into the run's folder, for `wandb sync` later; null: offline, unless WANDB_API_KEY is set or
             WANDB_MODE asks for online.
     """
 
@@ -190,12 +190,12 @@ class WandbSettings(RunsSettings):
         require("wandb", "wandb")
         if self.mode() not in ("offline", "dryrun", "disabled") and not _has_wandb_key():
             raise ValueError(
-                "logger=wandb is to be online (logger.offline=false or WANDB_MODE), but there is no key: put "
+                "logger=wandb should be online (logger.offline=false or WANDB_MODE), but there is no key: put "
                 "WANDB_API_KEY=... into .env, or call `wandb login`, or leave it offline"
             )
 
     def mode(self) -> str:
-        """wandb's mode: as `offline` says, else as WANDB_MODE says, else online with a key and offline without."""
+        """wandb's mode: from `offline`, else from WANDB_MODE, else online with WANDB_API_KEY and offline without."""
         if self.offline is not None:
             return "offline" if self.offline else "online"
         return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
@@ -215,10 +215,10 @@ class WandbSettings(RunsSettings):
 
 
 def require(kind: str, *modules: str) -> None:
-    """Say which extra a tracker needs.
+    """Check that a tracker's modules are installed.
 
     Raises:
-        ImportError: if one of the modules is not installed.
+        ImportError: with the extra that installs them.
     """
     for module in modules:
         try:
@@ -228,7 +228,7 @@ def require(kind: str, *modules: str) -> None:
 
 
 def _has_wandb_key() -> bool:
-    """Whether there is a key in the environment, or in the file that `wandb login` writes."""
+    """Whether there is a key in the environment or in the netrc file that `wandb login` writes."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc

@@ -1,4 +1,4 @@
-"""The run that a tracker is opened for, and what is kept of it in logged.json: its id and the last row it was given."""
+"""The run that a tracker logs, and logged.json in its folder: the tracker's id of the run and the last row it took."""
 
 import json
 from collections.abc import Callable
@@ -8,19 +8,19 @@ from typing import Any
 
 from deepcluster.system.atomic import write_atomically
 
-MEMORY = "logged.json"  # in the run's folder
+LOGGED_FILE = "logged.json"
 
 
 @dataclass(kw_only=True)
 class TrackedRun:
-    """The run, or the evaluation, that a tracker is opened for.
+    """The run, or the evaluation, that a tracker logs.
 
     Args:
-        folder: of the run or of the evaluation; the tracker writes there.
+        folder: of the run or of the evaluation; the tracker writes its files there.
         config: all settings, nested.
         say: prints a line for the user.
         job: "train" or "eval".
-        of_run: for an evaluation, the folder of the run whose network it evaluates, if there is one.
+        of_run: of an evaluation, the folder of the run whose network is evaluated, if there is one.
     """
 
     folder: Path
@@ -30,16 +30,16 @@ class TrackedRun:
     of_run: Path | None = None
 
 
-def remembered(folder: Path, kind: str) -> dict[str, Any]:
-    """What was kept for this kind of tracker in a run's folder; {} if nothing."""
-    file = folder / MEMORY
+def read_logged(folder: Path, kind: str) -> dict[str, Any]:
+    """The values in a run's logged.json for this kind of tracker; {} if there are none."""
+    file = folder / LOGGED_FILE
     content: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
     return content.get(kind, {})
 
 
-def remember(folder: Path, kind: str, **values: Any) -> None:
-    """Keep values for :func:`remembered`, beside those that are there."""
-    file = folder / MEMORY
+def update_logged(folder: Path, kind: str, **values: Any) -> None:
+    """Add values for this kind of tracker to a run's logged.json."""
+    file = folder / LOGGED_FILE
     content = json.loads(file.read_text()) if file.is_file() else {}
     content[kind] = {**content.get(kind, {}), **values}
     write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())

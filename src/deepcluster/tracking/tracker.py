@@ -1,6 +1,6 @@
-"""A tracker: one of Lightning's loggers that also takes whole rows, pictures and files, and never ends a run.
+"""A tracker: a logger of Lightning's that also takes rows of a run, pictures and files; its errors never end a run.
 
-Next: settings.py, how it is chosen; on_wandb.py, on_mlflow.py, on_tensorboard.py, one tracker each.
+Next: on_wandb.py, on_mlflow.py, on_tensorboard.py, one tracker each; settings.py chooses one.
 """
 
 import math
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from deepcluster.tracking.tracked_run import TrackedRun
 
-MOST_BINS = 50
+MAX_BINS = 50  # of a histogram
 
 
 @dataclass(kw_only=True)
 class Table:
-    """A table to read.
+    """A table.
 
     Args:
         columns: their titles.
-        rows: as many values each as there are columns.
+        rows: lists of values, one for each column.
     """
 
     columns: list[str]
@@ -35,15 +35,15 @@ class Table:
 
 @dataclass(kw_only=True)
 class Row:
-    """What a run tells at one moment; a tracker takes all of it or nothing.
+    """What a run logs at one moment; a tracker takes all of it or nothing.
 
     Args:
-        epoch: the x axis: epochs count from 0, as in metrics.csv; the finished network has the next one.
-        step: grows from row to row and is the same for the same moment, also in a resumed run.
+        epoch: the x axis. Epochs count from 0, as in metrics.csv; the finished network has the number after the last.
+        step: a number that grows from row to row; a resumed run gives a moment the same number.
         numbers: part/name -> value.
         sizes: (K,) images in each cluster.
         picture: members of some clusters.
-        tables: by name.
+        tables: name -> table.
     """
 
     epoch: int
@@ -55,15 +55,16 @@ class Row:
 
 
 class Tracker(Logger):
-    """Stands before one of Lightning's loggers in a class's bases; open for one run, in the main process only.
+    """The first base class of a tracker, before a logger of Lightning's. It logs one run, in the main process only.
 
-    The `log_...` methods of this class raise what goes wrong; the run's record calls them through :meth:`attempt`.
-    What a callback or `self.log` tells the same logger by Lightning's methods cannot fail the run either.
+    The `log_...` methods below raise errors; training/record.py calls them through :meth:`attempt`, which prints them.
+    Lightning's own methods, which callbacks and `self.log` call, go through :meth:`attempt` themselves.
 
     Args:
-        run: whose tracker it is.
-        last_step: of the last row that the tracker holds, -1 for none; None: all that it was given.
-        lightning: what Lightning's logger is made with.
+        run: the run that is logged.
+        last_step: the step of the last row that the tracker holds, -1 if there is none; None: it holds all rows that it
+            was given.
+        lightning: arguments of Lightning's logger.
     """
 
     kind: str
@@ -72,9 +73,10 @@ class Tracker(Logger):
         super().__init__(**lightning)
         self.folder = run.folder
         self.say = run.say
-        self.comfort = "results.json has the numbers"
-        if run.job == "train":
-            self.comfort = "the run goes on, metrics.csv has its numbers"
+        is_training = run.job == "train"
+        self._numbers_are_in = (
+            "the run goes on, metrics.csv has its numbers" if is_training else "results.json has the numbers"
+        )
         self.last_step = last_step
         self.is_failing = False
 
@@ -84,33 +86,39 @@ class Tracker(Logger):
 
     @abstractmethod
     def log_files(self, kind: str, name: str, paths: list[Path]) -> None:
-        """Keep files of the run's folder that belong together.
+        """Keep a group of files from the run's folder.
 
         Args:
             kind: "assignment" or "model".
-            name: tells those of one kind apart: "epoch_00003", "final".
+            name: of the group among those of its kind: "epoch_00003", "final".
         """
 
     @abstractmethod
     def log_summary(self, numbers: dict[str, float], epoch: int) -> None:
-        """Log what stands for the network after `epoch` epochs of training."""
+        """Log numbers that describe the network after `epoch` epochs of training."""
 
     @abstractmethod
     def close(self, status: str) -> None:
-        """End: "finished", "failed", or "stopped" by a person or the machine's scheduler."""
+        """End the run there.
+
+        Args:
+            status: "finished", "failed", or "stopped" by the user or a scheduler.
+        """
 
     def attempt(self, work: Callable[[], None]) -> bool:
-        """Do what may fail: no training ends because a server, its disk or a picture failed. Say it once.
+        """Do work that may fail: no training ends because of a server, its disk or a picture.
+
+        The first of several failures in a row is printed, and the first success after them.
 
         Returns:
-            Whether it was done.
+            Whether the work was done.
         """
         try:
             work()
         except Exception as error:
             if not self.is_failing:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                self.say(f"{self.kind:10} failed ({reason}); {self.comfort}")
+                self.say(f"{self.kind:10} failed ({reason}); {self._numbers_are_in}")
             self.is_failing = True
             return False
         if self.is_failing:
@@ -119,12 +127,12 @@ class Tracker(Logger):
         return True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """What callbacks and `self.log` tell."""
-        log = super().log_metrics  # type: ignore[safe-super]  # of the Lightning logger that follows
+        """Log the numbers of callbacks and `self.log`."""
+        log = super().log_metrics  # type: ignore[safe-super]  # of the logger of Lightning's that follows
         self.attempt(lambda: log(dict(metrics), step))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """What callbacks tell; the run's own config was logged when the tracker was opened."""
+        """Log settings of callbacks; the run's own config was logged when the tracker was opened."""
         log = super().log_hyperparams  # type: ignore[safe-super]
         self.attempt(lambda: log(params, *args, **kwargs))
 
@@ -132,20 +140,27 @@ class Tracker(Logger):
         """Nothing: each row is written as it is logged, and Lightning's hparams.yaml would repeat config.yaml."""
 
     def finalize(self, status: str = "success") -> None:
-        """Nothing: training has ended, and the finished network's figures are still to come. See :meth:`close`."""
+        """Nothing: Lightning calls it after training, before the network is measured. See `close`."""
 
     @property
     def save_dir(self) -> str:
-        """Below which Lightning's ModelCheckpoint writes, too."""
+        """The run's folder; Lightning's ModelCheckpoint writes below it."""
         return str(self.folder)
 
 
 def size_histogram(sizes: Tensor) -> tuple[list[int], list[float]]:
-    """How many clusters have which size: counts (b,), which sum to K, and the edges of the bins (b + 1,)."""
+    """A histogram of cluster sizes.
+
+    Args:
+        sizes: (K,) images in each cluster.
+
+    Returns:
+        Counts of b bins, which sum to K, and their b + 1 edges.
+    """
     values = sizes.cpu().numpy()
     low, high = int(values.min()), int(values.max())
-    n_bins = min(MOST_BINS, math.ceil(2 * math.sqrt(len(values))))
-    width = -(-(high - low + 1) // n_bins)  # a whole number, so that each bin takes in as many sizes
+    n_bins = min(MAX_BINS, math.ceil(2 * math.sqrt(len(values))))
+    width = -(-(high - low + 1) // n_bins)  # a whole number, so that all bins hold equally many sizes
     edges = np.arange(low, high + 1 + width, width) - 0.5
     counts, _ = np.histogram(values, edges)
     return counts.tolist(), edges.tolist()

@@ -1,8 +1,8 @@
-"""Which rows an offline run of Weights & Biases has on disk: a kill takes the last seconds with it.
+"""Reads which rows an offline run of Weights & Biases has on disk: a kill loses those of its last seconds.
 
-W&B's own process writes the file and confirms nothing, so a note of ours would also count rows that the kill took:
-only the file tells which of them metrics.csv must refill. It is LevelDB's log format with a protobuf in each record;
-wandb has no public reader of it, and since 0.31 no reader in Python at all.
+A resumed run logs the lost rows again, from metrics.csv. Only the file says which ones they are: wandb's own process
+writes it and confirms nothing. The file is in LevelDB's log format with a protobuf in each record; wandb has no public
+reader of it, and since 0.31 no reader in Python at all.
 """
 
 import contextlib
@@ -11,26 +11,27 @@ import struct
 from pathlib import Path
 from typing import Any
 
-HEADER, BLOCK = 7, 2**15  # bytes: of the file and of each part; what no part crosses
-WHOLE, LAST = 1, 4
-ROW_STEP = "_row_step"  # a value of each row: its step in tracker.py's counting, which callbacks' rows do not shift
+HEADER = 7  # bytes, at the start of the file and of each part of a record
+BLOCK = 2**15  # bytes; no part crosses the border of a block
+WHOLE, LAST = 1, 4  # kinds of parts: a whole record, the last part of one
+ROW_STEP = "_row_step"  # a value in each row: Row.step of tracker.py; W&B's own steps also count rows of callbacks
 
 
 def records(path: Path) -> list[Any]:
     """All whole records of a .wandb file, as wandb's protobuf messages."""
     from wandb.proto import wandb_internal_pb2
 
-    data, at, content, messages = path.read_bytes(), HEADER, b"", []
-    while at + HEADER <= len(data):
-        left = BLOCK - at % BLOCK
-        if left < HEADER:
-            at += left
+    data, offset, content, messages = path.read_bytes(), HEADER, b"", []
+    while offset + HEADER <= len(data):
+        left_in_block = BLOCK - offset % BLOCK
+        if left_in_block < HEADER:
+            offset += left_in_block
             continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
-        if kind == 0 or at + HEADER + length > len(data):
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + HEADER])
+        if kind == 0 or offset + HEADER + length > len(data):
             break
-        content += data[at + HEADER : at + HEADER + length]
-        at += HEADER + length
+        content += data[offset + HEADER : offset + HEADER + length]
+        offset += HEADER + length
         if kind in (WHOLE, LAST):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(content)
@@ -40,13 +41,13 @@ def records(path: Path) -> list[Any]:
 
 
 def last_steps(folder: Path, run_id: str) -> tuple[int | None, int]:
-    """The ROW_STEP of the last row on disk, and W&B's own last step; -1 if no row is there.
+    """The ROW_STEP of the last row on disk, and W&B's own last step; -1 if there is no row.
 
-    The first is None where it is unknown: there are no files, rows from before ROW_STEP, or files of a format that
-    cannot be read.
+    The ROW_STEP is None where it is unknown: there are no files, their rows have none (an older version wrote them), or
+    their format cannot be read.
 
     Args:
-        folder: in which wandb/offline-run-* are.
+        folder: the run's, with wandb/offline-run-*.
     """
     files = list(folder.glob(f"wandb/offline-run-*/run-{run_id}.wandb"))
     with contextlib.suppress(Exception):  # another version's format

@@ -21,7 +21,7 @@ from deepcluster.clustering.metrics import label_shares
 from deepcluster.system import distributed
 from deepcluster.system.tables import write_records
 from deepcluster.tracking.settings import LoggerSettings
-from deepcluster.tracking.tracked_run import TrackedRun, remember, remembered
+from deepcluster.tracking.tracked_run import TrackedRun, read_logged, update_logged
 from deepcluster.tracking.tracker import Row, Table, Tracker
 
 # The best value over all epochs is logged at the end. metrics.csv has all epochs, also those before a resume.
@@ -124,7 +124,7 @@ class RunRecord:
         self._pending: list[Row] = []  # rows that the tracker failed to log; tried again with the next row
         self._last_step = -1  # of the last row that the tracker holds
         if tracker is not None:
-            stored_step = remembered(self.folder, self.settings.kind).get("step", -1)
+            stored_step = read_logged(self.folder, self.settings.kind).get("step", -1)
             self._last_step = stored_step if tracker.last_step is None else tracker.last_step
         self._has_earlier_rows = False  # the tracker holds, or has pending, all rows from before this process
 
@@ -151,7 +151,7 @@ class RunRecord:
         step = 3 * epoch + 1
         if self.tracker is None or step <= self._last_step:
             return
-        draws = self.settings.draws(n_reassignments)
+        draws = self.settings.draws_picture(n_reassignments)
         self._log(
             Row(
                 epoch=epoch,
@@ -161,7 +161,7 @@ class RunRecord:
                 picture=self._draw(assignment, f"epoch {epoch}") if draws else None,
             )
         )
-        if self.settings.keeps(last=False):
+        if self.settings.keeps_assignment(last=False):
             self._log_assignment_files(f"epoch_{epoch:05d}")
 
     def epoch_ended(self, epoch: int, numbers: dict[str, float]) -> None:
@@ -183,7 +183,7 @@ class RunRecord:
             return
         step = 3 * epochs  # below the next epoch's first step, 3 * epochs + 1: training may be continued
         if step > self._last_step:
-            draws = self.settings.draws(1)
+            draws = self.settings.draws_picture(1)
             self._log(
                 Row(
                     epoch=epochs,
@@ -194,7 +194,7 @@ class RunRecord:
                 )
             )
         tracker.attempt(lambda: tracker.log_summary({**figures, **self._best()}, epochs))
-        if self.settings.keeps(last=True):
+        if self.settings.keeps_assignment(last=True):
             self._log_assignment_files("final", self.folder / "clusters.csv")
         if self.settings.keeps_checkpoint():
             path = self.folder / "checkpoints" / "final.ckpt"
@@ -224,7 +224,7 @@ class RunRecord:
             while self._pending:
                 tracker.log_row(self._pending[0])
                 self._last_step = self._pending.pop(0).step
-            remember(self.folder, self.settings.kind, step=self._last_step)
+            update_logged(self.folder, self.settings.kind, step=self._last_step)
 
         if not tracker.attempt(log):
             for pending in self._pending:

@@ -90,7 +90,7 @@ def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
 
 
 @pytest.mark.parametrize(("launcher", "good"), [("joblib", ["4", "5"]), ("submitit_local", ["4"])])
-def test_jobs_in_world_size_change_are_told_and_one_that_fails_takes_none_with_it(
+def test_jobs_in_other_processes_are_reported_and_one_that_fails_takes_none_with_it(
     launcher: str, good: list[str], typist: Typist, whole: Path
 ) -> None:
     """Each process imports everything: few jobs."""
@@ -107,7 +107,7 @@ def test_jobs_in_world_size_change_are_told_and_one_that_fails_takes_none_with_i
     assert "epoch   1/2" not in done.out  # their lines are not mixed
 
 
-def test_jobs_in_world_size_change_are_not_repeated(typist: Typist, whole: Path) -> None:
+def test_jobs_in_other_processes_are_not_repeated(typist: Typist, whole: Path) -> None:
     folder = shutil.copytree(whole, typist.folder / "in_others")
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
     again = ["-m", *TINY, "hydra/launcher=joblib", "output_dir=in_others", "clustering.k=5,4"]
@@ -117,7 +117,7 @@ def test_jobs_in_world_size_change_are_not_repeated(typist: Typist, whole: Path)
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
-def test_a_mistake_is_refused_before_world_size_change_start(launcher: str, typist: Typist) -> None:
+def test_a_mistake_is_refused_before_other_processes_start(launcher: str, typist: Typist) -> None:
     done = typist.train("-m", *TINY, f"hydra/launcher={launcher}", "clustering.k=4,1", "output_dir=refused")
     assert done.status == 1 and "clustering.k must be at least 2" in done.err and "no job was started" in done.err
     assert not (typist.folder / "refused").exists()
