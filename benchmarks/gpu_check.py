@@ -33,8 +33,8 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
+from deepcluster.evaluation.probe.knn_and_probe import measure_features
 from deepcluster.evaluation.probe.labelled_split import labelled_split
-from deepcluster.evaluation.probe.measure import measure
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
 from deepcluster.features.extraction import FeaturePass, collect, feature_pass, reduced_features
 from deepcluster.models.alexnet import SmallAlexNet
@@ -158,7 +158,8 @@ def measured(device: torch.device) -> str:
     assert split is not None
     probe = LinearProbe(epochs=3)
     cpu, there = (
-        measure(split, partial(_of, where=where), knn=Knn(), linear_probe=probe, seed=1) for where in (CPU, device)
+        measure_features(split, partial(_of, where=where), knn=Knn(), linear_probe=probe, seed=1)
+        for where in (CPU, device)
     )
     worst = max(abs(there[name] - cpu[name]) for name in ("knn_accuracy", "linear_probe_accuracy"))
     assert worst <= 0.02, f"{there} on the device, {cpu} on the CPU"

@@ -26,9 +26,9 @@ def test_a_piece_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_piece_of_other_facts_is_refused_with_the_first_that_differs(tmp_path: Path) -> None:
     kept(tmp_path, lr="0.1").write("a", 1)
-    with pytest.raises(ValueError, match=r"a\.state was .* its lr is 0\.1, this one's is 0\.2; choose another"):
+    with pytest.raises(ValueError, match=r"a\.state was .* its lr is 0\.1, now it is 0\.2; choose another"):
         kept(tmp_path, lr="0.2").read("a")
-    with pytest.raises(ValueError, match=r"its lr is 0\.1, this one's is absent"):
+    with pytest.raises(ValueError, match=r"its lr is 0\.1, now it is absent"):
         kept(tmp_path).read("a")
     assert replace(kept(tmp_path), refuse=False).read("a") is None
 

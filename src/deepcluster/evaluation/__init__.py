@@ -1,1 +1,1 @@
-"""Numbers that tell how good features are: a linear probe and nearest neighbours, on tensors."""
+"""How good features and clusters are: probes, VOC 2007, retrieval, clusters. Every evaluation is an Evaluator."""

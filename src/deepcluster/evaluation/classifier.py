@@ -1,4 +1,4 @@
-"""A trained probe as a file: the stage it reads, how maps are pooled, and the line that tells the classes."""
+"""A trained linear probe and its file: the stage it reads, how the maps are pooled, weight and bias."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,15 @@ FORMAT = "deepcluster linear probe"
 
 @dataclass(kw_only=True)
 class StageClassifier:
-    """logits = weight x features + bias, of the pooled maps of one stage.
+    """A linear classifier of one stage: logits = weight x features + bias, where features are its pooled maps.
 
     Args:
-        stage: whose maps are read.
-        weight: (C, M); a standardisation is folded in.
+        stage: the stage whose maps are read.
+        weight: (C, M). If the probe standardised the features, that is part of weight and bias.
         bias: (C,).
-        classes: the C names, or None.
+        classes: the C names, or None if they are unknown.
         resize: length of an image's short side before the centre crop of the network's size.
-        accuracy: on the test images, when it was saved.
+        accuracy: on the test images, after training.
     """
 
     stage: Stage
@@ -37,13 +37,13 @@ class StageClassifier:
 
     @torch.no_grad()
     def __call__(self, backbone: Backbone, images: Tensor) -> Tensor:
-        """Logits (B, C) of normalised images (B, channels, H, W); `backbone`: that of the training, in eval mode."""
+        """Logits (B, C) of normalised images (B, channels, H, W); `backbone`: the one it was trained on."""
         name = self.stage.name
         features = backbone.taps(images, {name: self.stage.pooling})[name].flatten(1)
         return F.linear(features.float(), self.weight.to(features.device), self.bias.to(features.device))
 
     def save(self, folder: Path) -> None:
-        """Write linear_probe_STAGE.pt; tensors and plain values only."""
+        """Write linear_probe_STAGE.pt. It holds tensors and plain values only."""
         content = {
             "format": FORMAT,
             "stage": self.stage.name,
@@ -59,15 +59,15 @@ class StageClassifier:
 
 
 def load_classifier(file: str | Path) -> StageClassifier:
-    """Read what evaluation=linear_probe saved, such as linear_probe_conv3.pt.
+    """Read a classifier that evaluation=linear_probe saved, such as linear_probe_conv3.pt.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged or something else.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is damaged or holds something else.
     """
     content = checkpoint.read_torch_file(Path(file))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{file} is no classifier that evaluation=linear_probe saved")
+        raise ValueError(f"{file} is not a classifier saved by evaluation=linear_probe; give a linear_probe_STAGE.pt")
     pooling = Pooling.from_state(content["pooling"])
     return StageClassifier(
         stage=Stage(name=content["stage"], pooling=pooling, shape=tuple(content["shape"])),

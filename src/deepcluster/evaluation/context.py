@@ -1,4 +1,4 @@
-"""What every evaluation of eval.py is given: a network, images, a folder. run/evaluate.py builds it."""
+"""What eval.py hands to every evaluation: a network, images, a folder. run/evaluate.py builds it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,8 +23,8 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.weights.recognise import Weights
 
 
-class Teller(Protocol):
-    """Who shows progress; system/progress.py is one."""
+class ProgressDisplay(Protocol):
+    """Shows progress to the user; Progress of system/progress.py is the one that eval.py uses."""
 
     def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         """A progress bar of `total` units; yields ``advance(n)``."""
@@ -35,11 +35,11 @@ class Teller(Protocol):
 
 @dataclass(kw_only=True)
 class Untrained:
-    """Networks before any training: what an evaluation without a checkpoint measures.
+    """The untrained networks that an evaluation without a checkpoint measures.
 
     Args:
-        draw: seed -> the network with which `train.py seed=SEED` starts, in eval mode.
-        init: how its weights start: the settings of the group `init`.
+        draw: gives, for a seed, the network with which `train.py seed=SEED` starts, in eval mode.
+        init: settings of the group `init`: how the weights are initialised.
     """
 
     draw: Callable[[int], Backbone]
@@ -48,24 +48,24 @@ class Untrained:
 
 @dataclass(kw_only=True)
 class EvaluationContext:
-    """A network to evaluate, the images to do it with, and where results go. Images are read when first asked for.
+    """A network to evaluate, the images for it, and where results go. Images are read when first used.
 
     Args:
         backbone: in eval mode.
-        stored: the file that it came from, with its clusters if it holds any.
-        data_settings: which images; None if they are unknown.
-        view: how they are cropped: as the network wants them.
-        extraction: how features are computed.
-        folder: for files that the evaluation writes.
-        seed: of all that it draws.
-        progress: shows the user what is being done.
+        stored: content of the checkpoint that the network came from, with its clusters if it holds any.
+        data_settings: which images to use; None if they are unknown.
+        extraction: batch size of the feature passes.
+        folder: where the evaluation writes its files.
+        seed: seed of everything that the evaluation draws.
+        progress: shows progress to the user.
         device: where to compute.
-        dtype: of the convolutions of a feature pass.
-        untrained: without a checkpoint, the networks that can be drawn; `backbone` is then one before its init, and
-            `stored` holds nothing but the card.
-        run_data: the images that the file's run learned from; None if they are unknown.
-        images_unknown: why `data_settings` is None, and what to do.
-        loaded_images: the training images, where they have been read before.
+        dtype: type in which the convolutions of a feature pass compute.
+        untrained: the networks to draw if there is no checkpoint; then `backbone` is one whose weights are not
+            initialised, and `stored` holds only the card.
+        view: how images are cropped, fitting the network.
+        run_data: the images that the checkpoint's run learned from; None if they are unknown.
+        images_unknown: the error message if `data_settings` is None: why, and what to do.
+        loaded_images: the training images, if they have been read already.
     """
 
     backbone: Backbone
@@ -74,13 +74,13 @@ class EvaluationContext:
     extraction: Extraction
     folder: Path
     seed: int
-    progress: Teller
+    progress: ProgressDisplay
     device: torch.device
     dtype: torch.dtype = torch.float32
     untrained: Untrained | None = None
     view: View = field(default_factory=View)
     run_data: Data | None = None
-    images_unknown: str = "the images are unknown: say data=... as well"
+    images_unknown: str = "the images are unknown: add data=..."
     loaded_images: ImageSet | None = None
 
     @property
@@ -91,10 +91,10 @@ class EvaluationContext:
 
     @property
     def data(self) -> Data:
-        """The images' settings.
+        """Settings of the images.
 
         Raises:
-            ValueError: if they are not known.
+            ValueError: if they are unknown.
         """
         if self.data_settings is None:
             raise ValueError(self.images_unknown)
@@ -102,7 +102,7 @@ class EvaluationContext:
 
     @cached_property
     def train_images(self) -> ImageSet:
-        """The images to learn from, or the only ones."""
+        """The training images, or all images of a source without test images."""
         if self.loaded_images is not None:
             return self.loaded_images
         images = load(self.data, "train")
@@ -111,10 +111,10 @@ class EvaluationContext:
 
     @cached_property
     def test_images(self) -> ImageSet | None:
-        """The images to test on, if the source has such."""
+        """The test images, if the source has any."""
         return load(self.data, "test")
 
-    def source(
+    def feature_pass(
         self,
         images: ImageSet,
         *,
@@ -122,15 +122,16 @@ class EvaluationContext:
         backbone: Backbone | None = None,
         taps: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> FeaturePass:
-        """The pass over images in the feature view.
+        """A forward pass over the images in the feature view.
 
         Args:
-            convolutional: through the last convolutional stage, flattened, which probes read; else the features.
+            convolutional: give the maps of the last convolutional stage, flattened, which probes read; else the
+                features.
             backbone: another network of the same architecture; None: the one to evaluate.
-            taps: through these stages, see :func:`feature_pass`.
+            taps: give the maps of these stages, see :func:`~deepcluster.features.extraction.feature_pass`.
 
         Raises:
-            ValueError: if the network takes other channels.
+            ValueError: if the number of channels is not the network's.
         """
         self.check_channels(images)
         return feature_pass(
@@ -146,7 +147,7 @@ class EvaluationContext:
         )
 
     def kept_work(self, settings: Any) -> KeptWork:
-        """Pieces in this folder that the weights, the images, the seed and these settings (a dataclass) decide."""
+        """Finished work in this folder, valid for these weights, images, seed and settings (a dataclass)."""
         facts = facts_of(
             self.backbone,
             card=self.card,
@@ -159,10 +160,10 @@ class EvaluationContext:
         return KeptWork(folder=self.folder, facts=facts, say=self.progress.say)
 
     def check_channels(self, images: ImageSet) -> None:
-        """Refuse images of other channels than the network's.
+        """Refuse images whose number of channels is not the network's.
 
         Raises:
-            ValueError: naming both.
+            ValueError: naming both numbers.
         """
         if images.n_channels != self.card["in_channels"]:
             raise ValueError(

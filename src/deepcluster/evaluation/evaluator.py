@@ -1,6 +1,6 @@
-"""What every evaluation of eval.py is: settings, and `run(context) -> numbers`. Next: context.py.
+"""The class of all evaluations of eval.py: settings, and `run(context) -> numbers`. Next: context.py.
 
-Files that hold evaluators import nothing that computes, so that `eval.py --help` answers at once; `run` imports it.
+Files with evaluators import torch and the like only inside `run`, so that `eval.py --help` answers at once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Evaluator:
-    """One evaluation. settings/options.py's EVAL_OPTIONS names them all. Limits of settings are checked here.
+    """One evaluation; EVAL_OPTIONS of settings/options.py lists them all. Here the limits of settings are checked.
 
     Args:
-        kind: its name.
+        kind: name of the evaluation.
     """
 
     needs_checkpoint: ClassVar[bool] = True  # False: it also runs without ckpt, on untrained networks of `arch`
@@ -31,12 +31,12 @@ class Evaluator:
         check(self, "evaluation")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Measure or draw: print the result, leave files in the context's folder.
+        """Measure or draw; prints the result and writes files into the context's folder.
 
         Returns:
             The numbers for results.json.
 
         Raises:
-            ValueError: if network, images and settings do not fit together, before anything long starts.
+            ValueError: if network, images and settings do not fit together; raised before anything long starts.
         """
         raise NotImplementedError

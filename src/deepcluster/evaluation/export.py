@@ -19,11 +19,11 @@ class Export(Evaluator):
 
     Args:
         kind: "export".
-        formats: which files. "safetensors": backbone.safetensors and backbone.json, its description; "torchvision":
+        formats: which files. "safetensors": backbone.safetensors and its description backbone.json; "torchvision":
             backbone_torchvision.pth, a state dict in torchvision's names if it is a ResNet, else in ours;
-            "official": deepcluster.pth.tar, for the tools of the 2018 code (AlexNet and VGG-16 as they build them);
+            "official": deepcluster.pth.tar, for the tools of the 2018 code (only its AlexNet and VGG-16);
             "onnx": backbone.onnx, from uint8 pixels to features.
-        official_module: "official" names convolutions `features.module.N`, as the released files do.
+        official_module: in "official", name the convolutions `features.module.N`, as the released files do.
     """
 
     makes = "files"
@@ -41,11 +41,11 @@ class Export(Evaluator):
         """Write the files.
 
         Returns:
-            feature_dim, the size of each file in bytes, and how far ONNX's features are from torch's.
+            feature_dim, the size of each file in bytes, and the largest difference of ONNX's features from torch's.
 
         Raises:
             ImportError: if a format needs an extra that is missing.
-            ValueError: if the network cannot be written in a format; before the first file is written.
+            ValueError: if the network cannot be written in a format; raised before the first file is written.
         """
         from deepcluster.evaluation.export_files import exported_files
 

@@ -1,4 +1,4 @@
-"""The files of evaluation=export, each in the format of another program."""
+"""Writes the files of evaluation=export, each in the format of another program."""
 
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from deepcluster.weights.recognise import Weights
 
 @dataclass(kw_only=True)
 class ExportedFile:
-    """A file that was written: its format, a note for the user, numbers for results.json."""
+    """A written file: its format, a note for the user, numbers for results.json."""
 
     format: str
     path: Path
@@ -29,10 +29,10 @@ def exported_files(context: EvaluationContext, formats: Set[str], *, official_mo
 
     Raises:
         ImportError: if a format needs an extra that is missing.
-        ValueError: if the network cannot be written in a format; before the first file is written.
+        ValueError: if the network cannot be written in a format; raised before the first file is written.
     """
     backbone, card = context.backbone, context.card
-    # what may be refused comes before the first file
+    # formats that may refuse the network come first, so that no file is written in vain
     arch = released.check_readable_2018(backbone, card) if "official" in formats else ""
     graph, difference = onnx_file.to_onnx(backbone, card) if "onnx" in formats else (b"", 0.0)
     files = []
@@ -47,13 +47,13 @@ def exported_files(context: EvaluationContext, formats: Set[str], *, official_mo
     if "onnx" in formats:
         path = context.folder / "backbone.onnx"
         write_atomically(path, graph)
-        note = f"uint8 pixels in; off torch by {difference:.0e}"
+        note = f"input: uint8 pixels; largest difference from torch {difference:.0e}"
         files.append(ExportedFile(format="onnx", path=path, note=note, numbers={"onnx_largest_difference": difference}))
     return files
 
 
 def _torchvision(context: EvaluationContext) -> ExportedFile:
-    """A state dict in torchvision's names if it has such a network, else in ours; the note says how to load it."""
+    """Write a state dict, in torchvision's names if torchvision has such a network; the note says how to load it."""
     backbone, arch = context.backbone, context.card["arch"]
     state, path = backbone.state_dict(), context.folder / "backbone_torchvision.pth"
     layout = layouts.torchvision_layout(backbone)
@@ -72,16 +72,20 @@ def _torchvision(context: EvaluationContext) -> ExportedFile:
 
 
 def _official(context: EvaluationContext, arch: str, *, module: bool) -> ExportedFile:
-    """A checkpoint as the 2018 code writes them, with the head if there is one."""
+    """Write a checkpoint like those of the 2018 code, with the head if there is one."""
     path, head = context.folder / "deepcluster.pth.tar", _head(context.stored)
     content = released.content_2018(context.backbone, arch, epoch=context.stored.epoch, head=head, module=module)
     write_atomically(path, released.bytes_2018(content))
-    rows = "top_layer is a row of zeros, as there is no head here" if head is None else f"{len(head[1])} clusters"
+    rows = (
+        "top_layer is a row of zeros, because the checkpoint has no head"
+        if head is None
+        else f"{len(head[1])} clusters"
+    )
     return ExportedFile(format="official", path=path, note=f"arch={arch}, {rows}")
 
 
 def _head(stored: Weights) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The head's rows; final.ckpt holds none, the last.ckpt of the same epoch beside it does."""
+    """Weight and bias of the head. final.ckpt has none: take it from last.ckpt beside it, if of the same epoch."""
     last = stored.path.with_name("last.ckpt")
     if stored.head is None and stored.path.name == "final.ckpt" and last.is_file():
         other = load_checkpoint(last)

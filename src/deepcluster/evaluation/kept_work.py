@@ -1,7 +1,7 @@
-"""Finished pieces of an evaluation, kept in its folder: the same call later goes on from them.
+"""Saves finished pieces of an evaluation in its folder, so that a repeated call continues after them.
 
-A piece is one file NAME.state. It holds the result and the facts that decide it (weights, images, settings, seed).
-The file is there whole or not at all. A damaged one is computed again; one of other facts is refused.
+A piece is one file NAME.state, written atomically. It holds the result and the facts that decide it (weights, images,
+settings, seed). A damaged piece is computed again; a piece with other facts is refused.
 """
 
 from __future__ import annotations
@@ -19,11 +19,19 @@ from torch import nn
 from deepcluster.features.digest import weights_digest
 from deepcluster.system.atomic import find_damage, save_atomically
 
-UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError)  # of torch.load
+UNREADABLE = (
+    pickle.UnpicklingError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+)  # raised by torch.load
 
 
 def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:
-    """What decides a result, as text by dotted name: the network's weights, and all values of the groups.
+    """Everything that decides a result, as dotted name -> text: the network's weights and all values of the groups.
 
     Args:
         groups: dataclasses, dictionaries or single values, such as seed=1, data=Data(...).
@@ -32,7 +40,7 @@ def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:
 
 
 def digest_of(facts: Mapping[str, str]) -> str:
-    """The facts as the name of a folder, for pieces that stay beside those of other facts."""
+    """A short hash of the facts. As a folder's name it keeps pieces with different facts apart."""
     return hashlib.blake2b(repr(sorted(facts.items())).encode(), digest_size=4).hexdigest()
 
 
@@ -48,13 +56,13 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 @dataclass(kw_only=True)
 class KeptWork:
-    """Pieces in one folder that the same facts decide.
+    """Finished pieces in one folder that depend on the same facts.
 
     Args:
-        folder: of the evaluation, or one in it.
-        facts: from :func:`facts_of`; if empty, the pieces' names must tell all that decides them.
+        folder: the evaluation's folder or one below it.
+        facts: from :func:`facts_of`. If empty, a piece's name must contain everything that decides it.
         say: prints that a damaged piece is computed again.
-        refuse: refuse pieces of other facts; else they are computed again and written over.
+        refuse: refuse pieces with other facts; False: compute them again and overwrite them.
     """
 
     folder: Path
@@ -66,14 +74,14 @@ class KeptWork:
         return self.folder / f"{name}.state"
 
     def read(self, name: str, *, on: torch.device | None = None, mmap: bool = False) -> Any:
-        """A piece as it was written, or None where it must be computed.
+        """The content of a piece, or None if it must be computed.
 
         Args:
-            on: the device for its tensors; None: the CPU.
-            mmap: read tensors from the disk when they are used; their damage is not noticed then.
+            on: device for its tensors; None: the CPU.
+            mmap: read tensors from disk only when they are used; damage is then not noticed.
 
         Raises:
-            ValueError: if the piece is of other facts; names the first that differs.
+            ValueError: if the piece has other facts; names the first that differs.
         """
         file = self.file(name)
         if not file.is_file():
@@ -92,11 +100,11 @@ class KeptWork:
                 return None
             key = differing[0]
             raise ValueError(
-                f"{file} was begun by another call: its {key} is {facts.get(key, 'absent')}, this one's is "
-                f"{self.facts.get(key, 'absent')}; choose another output_dir, or repeat the call that began it"
+                f"{file} was written by a call with other settings: its {key} is {facts.get(key, 'absent')}, now it is "
+                f"{self.facts.get(key, 'absent')}; choose another output_dir, or repeat the earlier call"
             )
         return content
 
     def write(self, name: str, content: Any) -> None:
-        """Keep a piece: tensors, numbers, strings, and lists and dictionaries of them."""
+        """Save a piece: tensors, numbers, strings, and lists and dictionaries of them."""
         save_atomically(self.file(name), {"facts": dict(self.facts), "content": content})

@@ -1,4 +1,4 @@
-"""A training on labels that goes on where it was stopped. For the 2018 probe, fine-tuning and VOC 2007."""
+"""The training loop on labels, which continues where it was stopped. For the 2018 probe, fine-tuning and VOC 2007."""
 
 import math
 from collections.abc import Callable, Generator, Iterator
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import Batch, EpochLoader
 from deepcluster.data.views import TrainView
-from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.context import ProgressDisplay
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.system.seeding import generator, mix
 
 
 class TrainingBatches:
-    """The batches of a training: each epoch shows all its images in its own order, in crops of its own.
+    """The batches of a training. Each epoch shows all images in a new order and in new crops.
 
-    Batch t is a function of the seed and t alone, so a training may begin at any of them.
+    Batch t depends only on the seed and t, so a training can start at any batch.
 
     Args:
-        images, indices: the set, and which of its images are learned from.
-        view: how they are cropped.
+        images, indices: the set, and the images (n,) of it to learn from.
+        view: how images are cropped.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainingBatches:
         return self.epoch, self.indices[shuffled]
 
     def start_at(self, step: int) -> Generator[Batch]:
-        """The batches from `step` on, without end."""
+        """The batches from `step` on; never ends."""
         self.epoch, within = divmod(step, self.n_per_epoch)
         self.loader.load_state_dict({"epoch": self.epoch, "batches_done": within})
         while True:
@@ -65,23 +65,26 @@ class TrainingBatches:
 class Supervised:
     """One training on labels.
 
-    Batches, crops and dropout are functions of the seed and the step, and the state after each part is kept, so a
-    training that was stopped and goes on gives the same weights as one that was not, bit for bit on a CPU.
+    The state is saved after each part: an epoch, or `state_every` steps. Batches, crops and dropout depend only on
+    the seed and the step. So a training that was stopped and continued ends with the same weights as one that was not
+    stopped, bit for bit on a CPU.
 
     Args:
-        network: only its state_dict is saved; its train() is called before each part.
-        optimizer: of its parameters; each group's "initial_lr" is set to its rate at the start.
-        rate: from a group's initial rate and the step, from 0, to its rate.
-        loss: of normalised images (B, C, H, W) with their indices (B,), mean over the images.
+        network: its state_dict is saved; its train() is called before each part.
+        optimizer: of the network's parameters.
+        rate: gives a group's learning rate from its initial rate and the step, counted from 0.
+        loss: gives the mean loss of normalised images (B, C, H, W) with their indices (B,).
         batches: what is learned from, and the seed.
-        n_steps: steps in all.
-        state_every: steps of a part; None: a part is an epoch, and steps are not counted for the user but epochs.
-        row: called after a part with its number of epochs or steps and its mean loss; gives a row of the history.
-        max_grad_norm: gradients are cut to this length; None: as they are.
-        kept, name: where the state is kept.
+        n_steps: number of steps in all.
+        row: called after each part with the epochs or steps done so far and the part's mean loss; gives a row of the
+            history.
+        kept_work, name: where the state is saved, and under which name.
         title: for the progress bar and messages.
-        advice: what to lower if the training diverges.
-        length_key: the setting that says how long is trained.
+        state_every: steps in a part; progress is then counted in iterations. None: a part is an epoch, and progress
+            is counted in epochs.
+        max_grad_norm: gradients are clipped to this norm; None: not clipped.
+        advice: the settings to lower if the training diverges, for the message.
+        length_key: the setting of the length of the training, for the message.
     """
 
     network: nn.Module
@@ -92,10 +95,10 @@ class Supervised:
     n_steps: int
     row: Callable[[int, float], dict[str, float]]
     device: torch.device
-    kept: KeptWork
+    kept_work: KeptWork
     name: str
     title: str
-    progress: Teller
+    progress: ProgressDisplay
     state_every: int | None = None
     max_grad_norm: float | None = None
     advice: str = "evaluation.lr"
@@ -105,28 +108,27 @@ class Supervised:
         """Train to the last step.
 
         Returns:
-            A row for each part, see `row`.
+            The history: the rows of all parts.
 
         Raises:
-            ValueError: if the loss is not finite, or the kept state is another training's.
+            ValueError: if the loss is not finite, or the saved state belongs to another training.
         """
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         done, history = self._restore()
         n_part = self.state_every or self.batches.n_per_epoch
-        started = self.batches.start_at(done)
-        with closing(self.batches), closing(started) as batches, _own_random_numbers(self.device):
+        with closing(self.batches), closing(self.batches.start_at(done)) as batches, _own_random_numbers(self.device):
             while done < self.n_steps:
                 end = min(self.n_steps, (done // n_part + 1) * n_part)
                 loss = self._train(islice(batches, end - done), done, end)
                 history.append(self.row(self._count(end), loss))
                 done = end
                 state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-                self.kept.write(self.name, {**state, "history": history, "steps": done})
+                self.kept_work.write(self.name, {**state, "history": history, "steps": done})
         return history
 
     def _train(self, batches: Iterator[Batch], start: int, end: int) -> float:
-        """The steps of one part; their mean loss over the images.
+        """Train one part, the steps from `start` to `end`; returns the mean loss over its images.
 
         Raises:
             ValueError: if it is not finite.
@@ -138,7 +140,8 @@ class Supervised:
             for step, batch in enumerate(batches, start):
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.rate(group["initial_lr"], step)
-                torch.manual_seed(mix(self.batches.seed, "dropout", *self._place(step)))
+                place = divmod(step, self.batches.n_per_epoch) if self.state_every is None else (step,)
+                torch.manual_seed(mix(self.batches.seed, "dropout", *place))
                 images = self.batches.view(batch.images.to(self.device, non_blocking=True), batch.draws)
                 loss = self.loss(images, batch.indices)
                 self.optimizer.zero_grad()
@@ -153,7 +156,7 @@ class Supervised:
         mean = float(total) / n_images
         if not math.isfinite(mean):
             raise ValueError(
-                f"{self.title}: the loss is {mean} in {self._unit} {self._count(end):,}: training has diverged; "
+                f"{self.title}: the loss is {mean} in {self._unit} {self._count(end):,}: the training has diverged; "
                 f"lower {self.advice}"
             )
         return mean
@@ -163,35 +166,31 @@ class Supervised:
         return "epoch" if self.state_every is None else "iteration"
 
     def _count(self, step: int) -> int:
-        """Epochs or iterations after so many steps."""
+        """Steps as the user counts them: in epochs or iterations."""
         return step // self.batches.n_per_epoch if self.state_every is None else step
 
-    def _place(self, step: int) -> tuple[int, ...]:
-        """What dropout's seed is drawn from: epoch and batch, or the iteration."""
-        return divmod(step, self.batches.n_per_epoch) if self.state_every is None else (step,)
-
     def _restore(self) -> tuple[int, list[dict[str, float]]]:
-        """Steps and history of a training that was stopped, its state taken over; 0 and nothing for a new one."""
-        state: dict[str, Any] | None = self.kept.read(self.name, on=self.device)
+        """Load the state of a stopped training; returns its steps and history, 0 and [] for a new training."""
+        state: dict[str, Any] | None = self.kept_work.read(self.name, on=self.device)
         if state is None:
             return 0, []
         done = int(state["steps"])
         if done > self.n_steps:
             raise ValueError(
-                f"{self.kept.file(self.name)} has {self._count(done):,} {self._unit}s behind it, "
+                f"{self.kept_work.file(self.name)} has trained {self._count(done):,} {self._unit}s already, "
                 f"{self.length_key}={self._count(self.n_steps):,} is less; raise it or choose another output_dir"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if done < self.n_steps:
             self.progress.say(
-                f"{self.title}: going on after {self._unit} {self._count(done):,} of {self._count(self.n_steps):,}"
+                f"{self.title}: continuing after {self._unit} {self._count(done):,} of {self._count(self.n_steps):,}"
             )
         return done, state["history"]
 
 
 @contextmanager
 def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Seeds that the training sets do not reach the rest of the program."""
+    """Restores the random state afterwards, so that the training's seeds do not affect the rest of the program."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

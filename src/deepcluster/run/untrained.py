@@ -11,8 +11,8 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
+from deepcluster.evaluation.probe.knn_and_probe import measure_features
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
-from deepcluster.evaluation.probe.measure import measure
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.extraction import FeaturePass, feature_pass
 from deepcluster.models.backbone import Backbone
@@ -58,7 +58,7 @@ class Probes:
             )
 
         knn, linear_probe = self.settings.knn, self.settings.linear_probe
-        return measure(self.split, source, knn=knn, linear_probe=linear_probe, seed=self.seed)
+        return measure_features(self.split, source, knn=knn, linear_probe=linear_probe, seed=self.seed)
 
 
 def measures_untrained(evaluation: Evaluation, max_epochs: int) -> bool:

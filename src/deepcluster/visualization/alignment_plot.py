@@ -16,11 +16,11 @@ class DrawnInitialAlignment(InitialAlignment):
     """:class:`InitialAlignment` and its picture, initial_alignment.png (needs the extra viz; else it is left out)."""
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Measure and draw; see :func:`~deepcluster.evaluation.clusters.untrained_clusters.measure`."""
-        from deepcluster.evaluation.clusters.untrained_clusters import measure
+        """Measure as evaluation=initial_alignment does, and draw."""
+        from deepcluster.evaluation.clusters.untrained_clusters import measure_untrained_clusters
         from deepcluster.visualization.alignment_chart import draw
 
-        rows, numbers = measure(self, context)
+        rows, numbers = measure_untrained_clusters(self, context)
         if rows[0]["nmi"] is not None:
             file = context.folder / "initial_alignment.png"
             network = context.stored.path.name.rpartition(".")[2]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters.nearest_centroid import origin
+from deepcluster.evaluation.clusters.clustered_images import clusters_origin
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.visualization.charts import UNKNOWN, colours, figure, save
 from deepcluster.visualization.sample_space import Sample
@@ -47,7 +47,7 @@ def write_pictures(
     files = []
     if sample.clusters is not None:
         assert context.stored.assignment is not None
-        by = f"coloured by cluster ({context.stored.assignment.k:,}, {origin(sample.own)})"
+        by = f"coloured by cluster ({context.stored.assignment.k:,}, {clusters_origin(sample.own)})"
         files.append(context.folder / "embedding_clusters.png")
         by_cluster(points, sample.clusters.numpy(), f"{title}, {by}", files[-1])
     if sample.labels is not None:

@@ -64,8 +64,8 @@ class Gallery(Evaluator):
         Raises:
             ValueError: if the file holds no clusters, there are no test images, or an order by purity has no labels.
         """
+        from deepcluster.evaluation.clusters.clustered_images import cluster_images, clusters_origin, stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import write_clusters
-        from deepcluster.evaluation.clusters.nearest_centroid import clustered, origin, stored_assignment
         from deepcluster.visualization import gallery_members, gallery_pages
         from deepcluster.visualization.sample_space import images_of_split
 
@@ -79,7 +79,7 @@ class Gallery(Evaluator):
                 f"evaluation.order={self.order} needs labels, data={context.data.source} has none; "
                 "there are largest, smallest, compact, loose, number"
             )
-        found = clustered(context, images, self.clusters)
+        found = cluster_images(context, images, self.clusters)
         write_clusters(context.folder / "clusters.csv", images, found.clusters)
         members = gallery_members.choose_members(
             found.clusters, found.distances, labels, k=found.k, n_members=self.n_members, seed=context.seed
@@ -98,7 +98,9 @@ class Gallery(Evaluator):
         )
         older = gallery_pages.older(context)
         part = "" if self.n_clusters is None else f", the {len(shown):,} first by evaluation.order={self.order}"
-        whose = f"{origin(found.own)}; K = {found.k:,}, {len(members):,} used{older}{part}"
+        whose = f"{clusters_origin(found.own)}; K = {found.k:,}, {len(members):,} used{older}{part}"
         pages.write(self.formats, order=self.order, clusters_per_page=self.clusters_per_page, whose=whose)
-        context.progress.say(f"{len(images):,} images in {len(members):,} clusters ({origin(found.own)}){older}")
+        context.progress.say(
+            f"{len(images):,} images in {len(members):,} clusters ({clusters_origin(found.own)}){older}"
+        )
         return {"n_images": len(images), **gallery_members.figures(found, members, labels)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.metrics import size_statistics
-from deepcluster.evaluation.clusters.nearest_centroid import ClusteredImages
+from deepcluster.evaluation.clusters.clustered_images import ClusteredImages
 from deepcluster.system.seeding import generator
 from deepcluster.visualization.gallery_orders import ORDERS
 

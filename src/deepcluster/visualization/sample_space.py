@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters.nearest_centroid import own_labels
+from deepcluster.evaluation.clusters.clustered_images import own_labels
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.extraction import collect
 from deepcluster.system.seeding import generator
@@ -55,12 +55,12 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     Args:
         n: images, all if there are fewer.
         dim: directions of the PCA, as many as there are if there are fewer.
-        clusters: see :func:`~deepcluster.evaluation.clusters.nearest_centroid.own_labels`.
+        clusters: see :func:`~deepcluster.evaluation.clusters.clustered_images.own_labels`.
     """
     assignment = context.stored.assignment
     own = None if assignment is None else own_labels(context, images, clusters)
     chosen = torch.randperm(len(images), generator=generator(context.seed, "embedding"))[:n].sort().values
-    source = context.source(images, convolutional=False)
+    source = context.feature_pass(images, convolutional=False)
     with context.progress.bar("features", len(chosen), "img") as advance:
         features = collect(source, chosen, advance)
     blocks = torch.split(features, source.batch_size)

@@ -35,7 +35,7 @@ def thumbnails(
     Raises:
         BrokenImage: if an image cannot be decoded and is not to be skipped.
     """
-    num_workers = 0 if isinstance(images, MemoryImages) else context.source(images).num_workers
+    num_workers = 0 if isinstance(images, MemoryImages) else context.feature_pass(images).num_workers
     yield from small_pictures(images, indices, size, card=context.card, num_workers=num_workers, advance=advance)
 
 

@@ -66,7 +66,7 @@ class TopImages(Evaluator):
         size = int(context.card["image_size"])
         stages = choose_stages(context.backbone, self.stage, channels=self.channels, first=self.first, size=size)
         images = context.train_images
-        source = context.source(images)  # refuses images of other channels
+        source = context.feature_pass(images)  # refuses images of other channels
         rows: list[list[object]] = []
         results: dict[str, float] = {"n_images": len(images)}
         for stage in stages:

@@ -104,7 +104,7 @@ def test_without_clusters_in_the_file_features_are_reduced_anew(tmp_path: Path) 
     fresh = KMeans(k=4).fit(reduced, seed=mix(1, "cluster_quality", 0)).labels
     assert found["fresh_train_nmi"] == pytest.approx(normalized_mutual_info_score(TRAIN.labels, fresh))
     assert "own_train_nmi" not in found
-    assert any("by PCA to 84" in line for line in bare.progress.lines)  # type: ignore[attr-defined]
+    assert any("PCA to 84 dimensions" in line for line in bare.progress.lines)  # type: ignore[attr-defined]
 
 
 def test_labels_are_needed_and_asked_for_first(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.clusters import alignment_table
 from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
 from deepcluster.evaluation.clusters.label_free import predictability, reduce_pixels, silhouette
-from deepcluster.evaluation.clusters.untrained_clusters import measure
+from deepcluster.evaluation.clusters.untrained_clusters import measure_untrained_clusters
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.seeding import mix
@@ -44,7 +44,7 @@ class Drawn:
 
 
 def numbers(settings: InitialAlignment, given: EvaluationContext) -> dict[str, float]:
-    return measure(settings, given)[1]
+    return measure_untrained_clusters(settings, given)[1]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -95,10 +95,10 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(tmp_path: Path) -> No
 
 def test_seeds_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     numbers(InitialAlignment(k=[3], n_seeds=1), context(tmp_path, IMAGES, draw=Drawn()))
-    with pytest.raises(ValueError, match=r"its evaluation.k is \[3\], this one's is \[4\]; choose another output_dir"):
+    with pytest.raises(ValueError, match=r"its evaluation.k is \[3\], now it is \[4\]; choose another output_dir"):
         numbers(InitialAlignment(k=[4], l2=False, n_seeds=1), context(tmp_path, IMAGES, draw=Drawn()))
     other = dataclasses.replace(IMAGES, samples=[f"other/{i}" for i in range(150)])
-    with pytest.raises(ValueError, match=r"its images is .* this one's is"):
+    with pytest.raises(ValueError, match=r"its images is .* now it is"):
         numbers(InitialAlignment(k=[3], n_seeds=1), context(tmp_path, other, draw=Drawn()))
 
 
@@ -118,7 +118,7 @@ def test_without_labels_only_what_needs_none_is_told(tmp_path: Path) -> None:
         found = numbers(InitialAlignment(**SETTINGS), bare)
         assert not any(name.startswith(("nmi", "spearman", "best")) for name in found)
         assert found["agreement_k3_no_pca"] > 0 and found["predictability_k3_pca5"] > 0
-        assert isinstance(bare.progress, Said) and "there are no labels" in bare.progress.lines[0]
+        assert isinstance(bare.progress, Said) and "no labels of at least two classes" in bare.progress.lines[0]
 
 
 def test_unlabelled_images_are_clustered_but_not_compared(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_unlabelled_images_neither_vote_nor_are_tested(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluation.k=121 needs .* there are 120; lower it"):
         KnnSweep(k=[1, 121]).run(context(tmp_path, TRAIN, TEST))
-    with pytest.raises(ValueError, match="labelled training images of two classes, there are 0 labelled"):
+    with pytest.raises(ValueError, match="labelled training images of two classes are needed, there are 0 labelled"):
         KnnSweep().run(context(tmp_path, dataclasses.replace(TRAIN, labels=None), TEST))
     for wrong in ({"k": []}, {"k": [0]}, {"vote": "all"}, {"layer": "conv9"}, {"temperature": 0.0}, {"max_images": 50}):
         with pytest.raises(ValueError, match=rf"evaluation.{next(iter(wrong))}"):

@@ -12,9 +12,9 @@ from torch import nn
 from deepcluster.data.settings import Data
 from deepcluster.evaluation import supervised
 from deepcluster.evaluation.classifier import load_classifier
+from deepcluster.evaluation.probe.probe_views import ten_crops
 from deepcluster.evaluation.probe.recipes import OriginalProbe
 from deepcluster.evaluation.probe.stage_probe import StageProbe
-from deepcluster.evaluation.probe.ten_crops import ten_crops
 from deepcluster.system.seeding import generator, mix
 
 # without room and flips every epoch sees the same images
@@ -72,7 +72,7 @@ def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: py
     torch.manual_seed(99)  # the global state has no say
     settings = StageProbe(protocol="original", original=moving(), stages="all", n_seeds=2)
     assert settings.run(context) == whole
-    assert "probe: going on after epoch 2 of 4" in context.progress.lines
+    assert "probe: continuing after epoch 2 of 4" in context.progress.lines
     for name in ("conv1", "conv2"):
         ours, theirs = (load_classifier(tmp_path / f / f"linear_probe_{name}.pt") for f in ("parts", "whole"))
         assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
@@ -89,7 +89,7 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
     assert run(tmp_path / "one", moving(), n_seeds=2) == two
     with pytest.raises(
         ValueError,
-        match=r"linear_probe_original_0\.state was begun .* evaluation\.original\.epochs is 4",
+        match=r"linear_probe_original_0\.state was written .* evaluation\.original\.epochs is 4",
     ):
         run(tmp_path / "one", OriginalProbe(epochs=5, batch_size=20))
     assert (tmp_path / "one/linear_probe_original_0.state").stat().st_mtime_ns == first

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
+from deepcluster.evaluation.probe import knn_and_probe
 from deepcluster.evaluation.probe import labelled_split as splits
-from deepcluster.evaluation.probe import measure as measuring
 from deepcluster.evaluation.probe.knn import knn_accuracy
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.linear_probe import fit_probe
@@ -87,10 +87,10 @@ def test_probe_and_neighbours_learn_from_the_training_part_and_are_asked_of_the_
         seeds.append(seed)
         return fit_probe(*arguments, seed=seed)
 
-    monkeypatch.setattr(measuring, "fit_probe", fit)
-    monkeypatch.setattr(measuring, "collect", lambda feature_pass, indices: feature_pass.features[indices])
+    monkeypatch.setattr(knn_and_probe, "fit_probe", fit)
+    monkeypatch.setattr(knn_and_probe, "collect", lambda feature_pass, indices: feature_pass.features[indices])
     knn, recipe = Knn(k=5), LinearProbe(epochs=3, learning_rates=[0.01, 0.1])
-    found = measuring.measure(split, source, knn=knn, linear_probe=recipe, seed=4)
+    found = knn_and_probe.measure_features(split, source, knn=knn, linear_probe=recipe, seed=4)
     assert train.labels is not None and test.labels is not None
     learned = features[100][10:90], train.labels[10:90]
     asked = features[60][1::2], test.labels[1::2]
@@ -120,19 +120,19 @@ def test_features_go_to_a_gpu_with_room_and_its_products_are_float32(
     gpu, tensors = torch.device("cuda"), [Sized(), Sized()]
     torch.set_float32_matmul_precision("medium")
     try:
-        with measuring._on_gpu(gpu, *tensors) as found:  # type: ignore[arg-type]  # stand-ins
+        with knn_and_probe._on_gpu_if_room(gpu, *tensors) as found:  # type: ignore[arg-type]  # stand-ins
             assert list(found) == ([gpu, gpu] if fits else tensors)
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
-    with measuring._on_gpu(torch.device("cpu"), *tensors) as found:  # type: ignore[arg-type]
+    with knn_and_probe._on_gpu_if_room(torch.device("cpu"), *tensors) as found:  # type: ignore[arg-type]
         assert list(found) == tensors
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gets_the_tensors() -> None:
-    with measuring._on_gpu(torch.device("cuda"), torch.arange(3.0), torch.arange(2)) as found:
+    with knn_and_probe._on_gpu_if_room(torch.device("cuda"), torch.arange(3.0), torch.arange(2)) as found:
         assert [tensor.device.type for tensor in found] == ["cuda", "cuda"]
         assert [tensor.tolist() for tensor in found] == [[0, 1, 2], [0, 1]]

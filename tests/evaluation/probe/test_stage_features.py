@@ -20,14 +20,14 @@ def test_kept_features_are_the_stages_to_eleven_bits_whatever_their_scale(tmp_pa
     indices = torch.tensor([5, 0, 60, 33, *range(10, 40)])
     taps = {stage.name: stage.pooling for stage in stages}
     scales: list[float] = []
-    kept = collect_stages(context.source(context.train_images, taps=taps), indices, stages, scales)
+    kept = collect_stages(context.feature_pass(context.train_images, taps=taps), indices, stages, scales)
     pixels = (context.train_images.images[indices].float() / 255 - 0.5) / 0.25
     with torch.no_grad():
         wanted = [context.backbone(pixels), stages[1].pooling(context.backbone.stage(pixels, "conv1")).flatten(1)]
     for matrix, scale, features in zip(kept, scales, wanted, strict=True):
         assert matrix.dtype == torch.float16 and matrix.shape == features.shape
         assert float((matrix.float() * scale - features).abs().max()) < 2**-10 * float(features.abs().max())
-    again = collect_stages(context.source(context.test_images, taps=taps), torch.arange(4), stages, list(scales))
+    again = collect_stages(context.feature_pass(context.test_images, taps=taps), torch.arange(4), stages, list(scales))
     assert all(torch.isfinite(matrix).all() for matrix in again)
 
 

@@ -75,14 +75,14 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         load_classifier(file)
     torch.save({"weight": torch.zeros(1)}, file)
-    with pytest.raises(ValueError, match="no classifier that evaluation=linear_probe saved"):
+    with pytest.raises(ValueError, match="not a classifier saved by evaluation=linear_probe"):
         load_classifier(file)
 
 
 def test_stages_that_are_done_are_not_probed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = StageProbe(stages=["conv2"], linear_probe=QUICK).run(tiny_context.context(tmp_path))
     again = tiny_context.context(tmp_path)
-    monkeypatch.setattr(type(again), "source", lambda *_, **__: pytest.fail("features computed again"))
+    monkeypatch.setattr(type(again), "feature_pass", lambda *_, **__: pytest.fail("features computed again"))
     assert StageProbe(stages=["conv2"], linear_probe=QUICK).run(again) == first
     monkeypatch.undo()
     for settings, context in (
@@ -107,7 +107,7 @@ def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
 def test_a_set_that_cannot_be_probed_is_refused(tmp_path: Path) -> None:
     context = tiny_context.context(tmp_path)
     context.train_images.labels = None
-    with pytest.raises(ValueError, match=r"cannot be measured: .* two classes, there are 0 labelled"):
+    with pytest.raises(ValueError, match=r"cannot be measured: .* two classes are needed, there are 0 labelled"):
         StageProbe().run(context)
     colour = tiny_context.context(tmp_path)
     colour.train_images = MemoryImages(

@@ -74,7 +74,7 @@ def test_two_epochs_a_stop_and_two_more_are_four(tmp_path: Path, monkeypatch: py
     torch.manual_seed(77)
     context = context_with_dropout(tmp_path / "parts")
     assert settings.run(context) == whole
-    assert "from scratch: going on after epoch 2 of 4" in context.progress.lines
+    assert "from scratch: continuing after epoch 2 of 4" in context.progress.lines
     for name in ("transfer_0.state", "scratch_0.state"):
         ours, theirs = (kept(tmp_path / f / name)["network"] for f in ("parts", "whole"))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

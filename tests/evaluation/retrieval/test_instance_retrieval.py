@@ -19,7 +19,7 @@ from reference.pictures import picture
 from torch import Tensor
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.retrieval.answer_page import COLOURS, FRAME, answer_page, chosen
+from deepcluster.evaluation.retrieval.answer_page import COLOURS, FRAME, answer_page, evenly_chosen
 from deepcluster.evaluation.retrieval.descriptors import describe, learn_whitening, region_features
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.retrieval.region_features import Item, RegionFeatures
@@ -277,11 +277,11 @@ def test_pca_of_other_images_and_the_default_size(context: EvaluationContext, ro
     numbers = search(context, root, **settings).numbers
     assert isinstance(context.progress, Said)
     said = "\n".join(context.progress.lines)
-    assert "larger side [146]" in said and "learned on 3 images" in said and "no PCA" not in said  # 32 * 1024 / 224
+    assert "larger side [146]" in said and "fitted on 3 images" in said and "no PCA" not in said  # 32 * 1024 / 224
     assert numbers["recall_at_1_a"] == 1.0
     (tmp_path / "others/deep/3.png").write_bytes(b"no picture")  # 0, 1 and 3 are taken
     search(context, root, **settings)
-    assert "learned on 2 images (1 others cannot be decoded)" in "\n".join(context.progress.lines)
+    assert "fitted on 2 images (1 others cannot be decoded)" in "\n".join(context.progress.lines)
     assert search(context, root, **settings, pca="none").numbers["n_queries"] == 12
 
 
@@ -320,7 +320,7 @@ def test_the_page_frames_right_and_wrong_answers(context: EvaluationContext, roo
     with Image.open(context.folder / "answers.png") as page:
         size = page.size
     found = search(context, root)
-    rows = chosen(found, 3)
+    rows = evenly_chosen(found, 3)
     precisions = [row.average_precision for row in rows]
     assert precisions == sorted(precisions, reverse=True) and precisions[0] == 1.0
     assert precisions[-1] == min(a.average_precision for a in found.answers)

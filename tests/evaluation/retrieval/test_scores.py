@@ -11,8 +11,8 @@ from deepcluster.evaluation.retrieval.revisited import REVISITED
 from deepcluster.evaluation.retrieval.scores import (
     answers,
     average_precision,
-    found_at,
-    key,
+    has_positive,
+    key_suffix,
     places_of,
     precision_at,
     scores,
@@ -58,7 +58,7 @@ def test_precision_at_k_stops_at_the_last_positive() -> None:
     assert precision_at([0, 4], 10) == pytest.approx(2 / 5)
     assert precision_at([0, 4], 1) == 1.0 and precision_at([1, 4], 1) == 0.0
     assert precision_at([2, 30], 10) == pytest.approx(1 / 10)
-    assert found_at([4, 9], 5) and not found_at([4, 9], 4)
+    assert has_positive([4, 9], 5) and not has_positive([4, 9], 4)
 
 
 def revisited(*lists: tuple[set[int], set[int], set[int]]) -> RetrievalSet:
@@ -106,7 +106,7 @@ def test_folders_of_the_plain_layout_are_also_reported_alone() -> None:
     numbers = scores(found, answers(found, torch.tensor([[0, 1], [1, 0]])))
     assert numbers["Canon 5"]["map"] == 1.0 and numbers["Droid"]["map"] == 0.25 and numbers[""]["map"] == 0.625
     assert numbers["Droid"]["recall_at_1"] == 0.0 and numbers["Droid"]["recall_at_5"] == 1.0
-    assert key("Canon 5") == "_canon_5" and key("") == ""
+    assert key_suffix("Canon 5") == "_canon_5" and key_suffix("") == ""
 
 
 def test_expansion_by_hand_and_off() -> None:

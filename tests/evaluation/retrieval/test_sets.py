@@ -46,7 +46,7 @@ def test_plain_queries_find_their_namesakes(make_folder: Make) -> None:
     [
         ({"queries": ["c"]}, r"evaluation.queries: .* has no folder c; it has a, reference"),
         ({"layout": "plain", "reference": "db"}, "evaluation.reference: .* has no folder db"),
-        ({"layout": "auto", "reference": "db"}, "in no layout that is known here"),
+        ({"layout": "auto", "reference": "db"}, "in no known layout"),
         ({"layout": "oxford"}, r"has no \*_query.txt"),
         ({"layout": "revisited"}, r"must hold one gnd_\*.pkl .* it has none"),
     ],
@@ -137,7 +137,7 @@ def test_the_revisited_protocol_sorts_easy_hard_and_junk(make_folder: Make, form
     [
         (gnd(easy=np.array([3])), "easy must hold indices from 0 to 2"),
         ({"imlist": []}, "no 'qimlist'"),
-        ([1, 2], "no ground truth of the revisited protocol"),
+        ([1, 2], "not a ground truth of the revisited protocol"),
         ({**gnd(), "imlist": ["i0", "i1", "i7"]}, "lacks 1 of the 4 images .* first i7"),
     ],
 )

@@ -194,9 +194,9 @@ def test_a_resnets_features_are_read_as_they_come():
 def test_the_state_of_another_training_is_refused(tmp_path, voc):
     tuned(tmp_path / "run", network(), FAST, voc=voc)
     for change, message in (
-        ({"lr": 0.1}, r"its evaluation\.training\.lr is 0\.05, this one's is 0\.1; choose another output_dir"),
+        ({"lr": 0.1}, r"its evaluation\.training\.lr is 0\.05, now it is 0\.1; choose another output_dir"),
         ({"mode": "all"}, "mode is 'fc6_8'"),
-        ({"n_iterations": 3}, r"has 9 iterations behind it, .*n_iterations=3 is less"),
+        ({"n_iterations": 3}, r"has trained 9 iterations already, .*n_iterations=3 is less"),
     ):
         with pytest.raises(ValueError, match=message):
             tuned(tmp_path / "run", network(), replace(FAST, **change), voc=voc)

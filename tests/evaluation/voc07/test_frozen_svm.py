@@ -117,7 +117,7 @@ def test_red_is_found_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert len(lines) == 1 + 2 * (3 + 3 + 1) and lines[0].startswith("shots,sample,class,cost,ap_11_point")
     red = [float(line.split(",")[5]) for line in lines if line.startswith("all,0,red")]
     assert red[0] > 0.95
-    assert any("left out evaluation.shots 96" in line for line in first.progress.lines)
+    assert any("evaluation.shots 96 left out" in line for line in first.progress.lines)
     areas = [float(line.split(",")[5]) for line in lines if line.startswith("4,")]
     means = [(areas[i] + areas[i + 1]) / 2 for i in (0, 2, 4)]
     assert results["map_area_shots_4_mean"] == pytest.approx(np.mean(means), abs=1e-6)
@@ -137,7 +137,7 @@ def test_red_is_found_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     )
     assert asked.run(context(tmp_path / "out")) == results and len(learned) == 6
     asked.svm.few_cost = 3.0
-    with pytest.raises(ValueError, match=r"its evaluation\.svm\.few_cost is 1\.0, this one's is 3\.0"):
+    with pytest.raises(ValueError, match=r"its evaluation\.svm\.few_cost is 1\.0, now it is 3\.0"):
         asked.run(context(tmp_path / "out"))
 
 
@@ -157,7 +157,10 @@ def test_stages_are_read_and_unknown_ones_refused(tmp_path):
 
 def test_classes_that_no_line_can_part_are_refused_before_features_are_computed(tmp_path):
     lists = red_and_train(tmp_path) / "ImageSets/Main"
-    for code, message in (("-1", "no image of train shows a cat"), (" 1", "no image of train is without a cat")):
+    for code, message in (
+        ("-1", "no image of train shows the class cat"),
+        (" 1", "no image of train is without the class cat"),
+    ):
         for split, first in (("train", 0), ("val", 1000)):
             lines = [f"{first + i:06} {code}\n" for i in range(24)]
             (lists / f"cat_{split}.txt").write_text("".join(lines))
@@ -165,7 +168,9 @@ def test_classes_that_no_line_can_part_are_refused_before_features_are_computed(
             Voc07Svm(root=str(tmp_path)).run(context(tmp_path / "out"))
     for name in ("cat_train", "cat_val"):
         (lists / f"{name}.txt").unlink()
-    with pytest.raises(ValueError, match=r"evaluation\.shots=\[96\]: train has 8 images of red; lower it or add null"):
+    with pytest.raises(
+        ValueError, match=r"shots=\[96\]: train has only 8 images of red; lower it or add null"
+    ):
         Voc07Svm(root=str(tmp_path), shots=[96]).run(context(tmp_path / "out"))
 
 

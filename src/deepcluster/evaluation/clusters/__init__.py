@@ -1,1 +1,1 @@
-"""How good clusters are, and which cluster an image belongs to."""
+"""How good clusters are, and to which cluster an image belongs."""

@@ -1,4 +1,4 @@
-"""A row for each seed, K and dimension -> one for each K and dimension, and how well each score ranks these."""
+"""Sums up initial_alignment: rows by seed, K and dimension -> rows by K and dimension, and rank correlations."""
 
 import math
 import statistics
@@ -12,49 +12,49 @@ from deepcluster.system.tables import aligned
 SCORES = ("agreement", "silhouette", "predictability", "predictability_gain")
 TITLES = dict(zip(SCORES, ("agreement", "silhouette", "predictable", "gain"), strict=True))
 QUANTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
-FEWEST_PAIRS = 3  # a rank correlation of two is always 1 or -1
+FEWEST_PAIRS = 3  # the rank correlation of two pairs is always 1 or -1
 
 Row = dict[str, Any]
 
 
 def pair_key(k: int, dim: int | None) -> str:
-    """For the keys of results.json: k5_pca40, k5_no_pca."""
+    """K and dimension in keys of results.json: k5_pca40, k5_no_pca."""
     return f"k{k}_{'no_pca' if dim is None else f'pca{dim}'}"
 
 
 def pair_in_words(k: int, dim: int | None) -> str:
-    """For people: K = 5, PCA 40."""
+    """K and dimension for the terminal: K = 5, PCA 40."""
     return f"K = {k}, " + ("no PCA" if dim is None else f"PCA {dim}")
 
 
 def summarise(rows: list[Row], agreement: dict[tuple[int, int | None], float | None]) -> list[Row]:
-    """For each K and dimension: quartiles of NMI over the seeds, agreement of the seeds, medians of the other scores.
+    """One row for each K and dimension: quartiles of NMI over seeds, agreement of the seeds, medians of other scores.
 
     Args:
-        rows: one for each seed and pair: seed, k, dim, nmi (None without labels), and `SCORES` but agreement.
-        agreement: by (k, dim); None where there is one seed.
+        rows: one for each seed and pair, with seed, k, dim, nmi (None without labels), and `SCORES` without agreement.
+        agreement: by (k, dim); None if there is only one seed.
     """
     table = []
-    for (k, dim), agreed in agreement.items():
-        own = [row for row in rows if (row["k"], row["dim"]) == (k, dim)]
-        line: Row = {"k": k, "dim": dim, "n_seeds": len(own)}
-        nmis = [row["nmi"] for row in own if row["nmi"] is not None]
+    for (k, dim), agreement_of_seeds in agreement.items():
+        of_pair = [row for row in rows if (row["k"], row["dim"]) == (k, dim)]
+        line: Row = {"k": k, "dim": dim, "n_seeds": len(of_pair)}
+        nmis = [row["nmi"] for row in of_pair if row["nmi"] is not None]
         for name, share in QUANTILES.items():
             line[f"nmi_{name}"] = float(np.quantile(nmis, share)) if nmis else None
-        line["agreement"] = agreed
+        line["agreement"] = agreement_of_seeds
         for score in SCORES[1:]:
-            values = [row[score] for row in own if row[score] is not None]
+            values = [row[score] for row in of_pair if row[score] is not None]
             line[score] = statistics.median(values) if values else None
         table.append(line)
     return table
 
 
 def rank_correlations(table: list[Row]) -> dict[str, float]:
-    """Spearman's correlation of each label-free score with the median NMI, over the pairs of K and dimension.
+    """Spearman's rank correlation of each label-free score with the median NMI, over the pairs of K and dimension.
 
     Returns:
-        score -> correlation, for scores that every pair has and that are not the same for all; none if there are fewer
-        than three pairs.
+        score -> correlation. A score is left out if a pair lacks it or if all pairs have the same value; all are left
+        out if there are fewer than three pairs.
     """
     correlations = {}
     truth = [line["nmi_median"] for line in table]
@@ -70,7 +70,7 @@ def rank_correlations(table: list[Row]) -> dict[str, float]:
 
 
 def table_lines(table: list[Row], correlations: dict[str, float]) -> list[str]:
-    """The table for a terminal, without the scores that no pair has."""
+    """The table for the terminal; scores that no pair has get no column."""
     shown = [score for score in SCORES if any(line[score] is not None for line in table)]
     rows = [["", "NMI median (quartiles)", *(TITLES[score] for score in shown)]]
     for line in table:

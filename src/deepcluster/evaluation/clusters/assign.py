@@ -1,4 +1,4 @@
-"""The cluster of each image by a trained network and its last centroids: evaluation=assign writes clusters.csv."""
+"""evaluation=assign: writes clusters.csv, the cluster of each image by a trained network and its last centroids."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Assign(Evaluator):
         """Write clusters.csv.
 
         Returns:
-            n_images, clusters_used and, where there are labels, their agreement with the clusters.
+            n_images, clusters_used and, if there are labels, their agreement with the clusters (metrics.label_metrics).
 
         Raises:
-            ValueError: if the file holds no clusters.
+            ValueError: if the checkpoint holds no clusters.
         """
         import torch
 
         from deepcluster.clustering.metrics import label_metrics
+        from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import write_clusters
-        from deepcluster.evaluation.clusters.nearest_centroid import stored_assignment
 
         assignment, images = stored_assignment(context), context.train_images
         clusters = torch.empty(len(images), dtype=torch.int64)
-        source = context.source(images, convolutional=False)
+        feature_pass = context.feature_pass(images, convolutional=False)
         with context.progress.bar("assign", len(images), "img") as advance:
-            for indices, features in source.stream(torch.arange(len(images))):
+            for indices, features in feature_pass.stream(torch.arange(len(images))):
                 clusters[indices] = assignment.apply(features.float().cpu())
                 advance(len(indices))
         file = context.folder / "clusters.csv"

@@ -1,7 +1,4 @@
-"""How well do clusters fit the labels, on images that were clustered and on others? evaluation=cluster_quality.
-
-label_fit.py computes it.
-"""
+"""evaluation=cluster_quality: how well clusters fit the labels, on clustered and on new images. Next: label_fit.py."""
 
 from __future__ import annotations
 
@@ -18,24 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ClusterQuality(Evaluator):
-    """NMI, AMI, ARI, purity, one-to-one and many-to-one accuracy, of the run's clusters and of a fresh k-means.
+    """NMI, AMI, ARI, purity, one-to-one and many-to-one accuracy of the run's clusters and of a fresh k-means.
 
-    The run's own clusters ("own"): on the images that it learned from, those that the checkpoint holds; on all others
-    the nearest of its centroids. With clustering=pic the two rules differ, because PIC's clusters are not the cells
-    around centroids: test figures are then those of the second rule. `own_train_nearest_share` is the share of the
-    training images to which both rules give the same cluster. It is also below 1 for last.ckpt, whose network has
-    learned since its clusters were made.
+    The run's own clusters ("own"): the images that the run learned from have the cluster that the checkpoint holds.
+    All others get the cluster of the nearest centroid. With clustering=pic these two rules differ, because PIC's
+    clusters are not the cells around their centroids. `own_train_nearest_share` is the share of the training images
+    to which both rules give the same cluster. It is also below 1 for last.ckpt, because its network was trained
+    further after its clusters were made.
 
-    The fresh ones ("fresh"): k-means of the training images, with features reduced as in the run (if the file tells
-    how), test images to their nearest centroid; mean and standard deviation over seeds.
+    The fresh clusters ("fresh"): k-means of the training images, on features reduced as in the run (if the checkpoint
+    says how). Test images get the cluster of the nearest centroid. Results are mean and standard deviation over seeds.
 
     Args:
         kind: "cluster_quality".
-        k: clusters of the fresh k-means; null: as many as the labels have classes.
+        k: number of clusters of the fresh k-means; null: the number of classes.
         n_seeds: runs of the fresh k-means; 0: none.
-        n_iter: its iterations.
-        reduction: how features are reduced when the file holds no clusters; `dim` is lowered to what there is.
-        nmi_average: mean of the two entropies by which NMI is divided; AMI's is always the arithmetic one.
+        n_iter: iterations of the fresh k-means.
+        reduction: how features are reduced if the checkpoint holds no clusters; a `dim` above the number of features
+            or images is lowered.
+        nmi_average: which mean of the two entropies NMI is divided by; AMI always takes the arithmetic one.
     """
 
     kind: str = "cluster_quality"
@@ -49,13 +47,14 @@ class ClusterQuality(Evaluator):
         """Measure.
 
         Returns:
-            n_train and n_test, the images with a label; for each of own_train, own_test, fresh_train, fresh_test what
-            :func:`~deepcluster.evaluation.clusters.label_fit.label_fit` gives (own_train_nmi ...): of the fresh ones
-            the mean over seeds, and with several seeds `_std`, the standard deviation; own_train_nearest_share,
-            fresh_k. What cannot be had (no clusters in the file, no labelled test images) is left out.
+            n_train and n_test, the numbers of images with a label; own_train_nearest_share; fresh_k; and for each of
+            own_train, own_test, fresh_train and fresh_test what
+            :func:`~deepcluster.evaluation.clusters.label_fit.label_fit` gives (own_train_nmi ...). The fresh ones are
+            means over seeds, with the standard deviation as `_std` if there are several. Without clusters in the
+            checkpoint or labelled test images, their numbers are left out.
 
         Raises:
-            ValueError: if there are no labels of two classes, or fewer images than clusters.
+            ValueError: if the labels do not have two classes, or there are fewer images than clusters.
         """
         from deepcluster.evaluation.clusters import label_fit
 
@@ -63,8 +62,8 @@ class ClusterQuality(Evaluator):
         n_classes = label_fit.n_classes(train)
         if n_classes < 2:
             raise ValueError(
-                f"data={context.data.source} has no labels of two classes, with which clusters could be compared; "
-                "evaluation=assign needs none"
+                f"data={context.data.source} has no labels of two classes to compare clusters with; "
+                "evaluation=assign needs no labels"
             )
         k = self.k or n_classes
         if self.n_seeds > 0 and k > len(train):
@@ -77,6 +76,6 @@ class ClusterQuality(Evaluator):
             results |= label_fit.fresh_clusters(
                 context, splits, k=k, n_iter=self.n_iter, n_seeds=self.n_seeds, nmi_average=self.nmi_average
             )
-        for line in label_fit.lines(results):
+        for line in label_fit.table_lines(results):
             context.progress.say(line)
         return results

@@ -1,8 +1,8 @@
 """The cluster of each image and how far it lies from the centroid, in one pass over the images.
 
-For the images that the run learned from, the clusters are the run's own last assignment; for others, those of the
-nearest centroids. With k-means the two rules agree. Power iteration clustering's centroids are means of its clusters,
-and the nearest one is often that of another cluster.
+Images that the run learned from have the cluster of the run's last assignment; others get the cluster of the nearest
+centroid. With k-means the two rules agree. The centroids of power iteration clustering are the means of its clusters,
+and an image's nearest centroid is often that of another cluster.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ClusteredImages:
         clusters: (N,) int64.
         distances: (N,) float32, Euclidean, in the reduced space, to the centroid of the image's cluster.
         k: number of clusters K; some may hold none of these images.
-        own: the clusters are the run's own, not the nearest centroids.
+        own: True: clusters of the run's last assignment; False: of the nearest centroids.
         nearest_share: share of the images whose cluster is that of the nearest centroid.
     """
 
@@ -41,7 +41,7 @@ def stored_assignment(context: EvaluationContext) -> Assignment:
     """The checkpoint's last assignment.
 
     Raises:
-        ValueError: if the file holds none.
+        ValueError: if it holds none.
     """
     if context.stored.assignment is None:
         raise ValueError(
@@ -52,50 +52,50 @@ def stored_assignment(context: EvaluationContext) -> Assignment:
 
 
 def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> Tensor | None:
-    """The run's own cluster (N,) of each image, or None where the nearest centroid decides.
+    """The clusters (N,) of the run's last assignment, or None if the nearest centroid decides.
 
     Args:
-        choice: "own" demands the run's own, "nearest" never takes them, "auto" takes them if `images` are those that
-            the run learned from: the same source and root, and the same identities in the same order.
+        choice: "own": always the run's assignment; "nearest": always None; "auto": the run's assignment if `images` are
+            those that the run learned from, with the same source, root and names in the same order.
 
     Raises:
-        ValueError: if they are demanded and cannot be had.
+        ValueError: if choice is "own" and these are not the run's images.
     """
     assignment = stored_assignment(context)
     if choice == "nearest":
         return None
     folder = context.stored.path.parent.parent
-    the_runs = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
-    if the_runs and choice == "auto":
-        the_runs = context.run_data is not None and _same_place(context.run_data, context.data)
-    if the_runs:
+    are_of_run = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
+    if are_of_run and choice == "auto":
+        are_of_run = context.run_data is not None and _same_place(context.run_data, context.data)
+    if are_of_run:
         return assignment.labels
     if choice == "own":
         raise ValueError(
             f"evaluation.clusters=own: these {len(images):,} images are not those that the run in {folder} clustered "
-            f"({len(assignment.labels):,}); leave data and evaluation.split out, or set evaluation.clusters=nearest"
+            f"({len(assignment.labels):,}); leave out data and evaluation.split, or set evaluation.clusters=nearest"
         )
     return None
 
 
 def _same_place(a: Data, b: Data) -> bool:
-    """Whether two sources lie in one place; names do not tell: many sets call their images train/0, train/1, ..."""
+    """Same source and root? The images' names are not enough: many sets call them train/0, train/1, ..."""
     roots = [None if data.root is None else Path(data.root).expanduser().resolve() for data in (a, b)]
     return a.source == b.source and roots[0] == roots[1]
 
 
-def clustered(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> ClusteredImages:
-    """Cluster and distance of all images.
+def cluster_images(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> ClusteredImages:
+    """Cluster of each image, and its distance from the centroid.
 
     Raises:
-        ValueError: see :func:`own_labels`; if the network takes other channels, or a feature is not finite.
+        ValueError: see :func:`own_labels`; also if the network takes other channels, or a feature is not finite.
     """
     assignment, labels = stored_assignment(context), own_labels(context, images, choice)
     clusters = torch.empty(len(images), dtype=torch.int64) if labels is None else labels.clone()
     distances, n_nearest = torch.empty(len(images)), 0
-    source = context.source(images, convolutional=False)
+    feature_pass = context.feature_pass(images, convolutional=False)
     with context.progress.bar("features", len(images), "img") as advance:
-        for indices, features in source.stream(torch.arange(len(images))):
+        for indices, features in feature_pass.stream(torch.arange(len(images))):
             x = features.float().cpu()
             if assignment.reduction is not None:
                 x = assignment.reduction.apply(x)
@@ -114,6 +114,6 @@ def clustered(context: EvaluationContext, images: ImageSet, choice: str = "auto"
     )
 
 
-def origin(own: bool) -> str:
-    """Where the clusters come from, in words."""
+def clusters_origin(own: bool) -> str:
+    """In words: where the clusters come from."""
     return "the run's own last assignment" if own else "nearest centroid"

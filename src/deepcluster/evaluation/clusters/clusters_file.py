@@ -1,4 +1,4 @@
-"""clusters.csv: one line for each image with its identity, its cluster and, where known, its label."""
+"""Writes clusters.csv: one line for each image with its name, its cluster and, if known, its label."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ from torch import Tensor
 from deepcluster.data.images import ImageSet
 from deepcluster.system.tables import write_csv
 
-ROWS_AT_ONCE = 65_536  # of a tensor turned into Python's numbers
+ROWS_AT_ONCE = 65_536  # turned from tensors into Python numbers at a time
 
 
 def write_clusters(path: Path, images: ImageSet, clusters: Tensor) -> None:
-    """Write the clusters (N,) of N images; the column of labels is there if the images have labels."""
+    """Write the clusters (N,) of N images; there is a column of labels if the images have labels."""
     assert len(images.samples) == len(clusters)
     columns = ["sample", "cluster", *([] if images.labels is None else ["label"])]
     write_csv(path, columns, _rows(images, clusters))

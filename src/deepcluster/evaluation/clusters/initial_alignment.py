@@ -1,7 +1,7 @@
-"""How well do clusters of an untrained network's features fit the labels? To choose K and PCA before any training.
+"""evaluation=initial_alignment: how well clusters of an untrained network's features fit the labels.
 
-"A Deep Dive into Deep Cluster" calls the NMI of the two initial alignment and chooses by its median over 100 networks.
-These are the settings; untrained_clusters.py measures.
+It helps to choose K and PCA before training. "A Deep Dive into Deep Cluster" calls the NMI of clusters and labels
+initial alignment, and chooses by its median over 100 networks. Here are the settings. Next: untrained_clusters.py.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from deepcluster.system.setting import setting
 
 @dataclass(kw_only=True)
 class InitialAlignment(Evaluator):
-    """NMI of labels and clusters of untrained networks' features, over seeds, for every K and dimension.
+    """NMI between labels and clusters of untrained networks' features, over seeds, for every K and dimension.
 
-    Called without ckpt: arch, init, data and view say which networks on which images. Network, PCA and k-means of a
-    seed are those of the clustering with which `train.py seed=SEED` compares its first epoch.
+    It is called without ckpt: arch, init, data and view name the networks and the images. For each seed, network, PCA
+    and k-means are those of the untrained clustering with which `train.py seed=SEED` compares its first epoch.
 
     Args:
         kind: "initial_alignment".
         k: numbers of clusters.
-        dim: dimensions after PCA; null: no PCA.
-        n_seeds: networks: of the seeds seed, seed + 1, ...
-        whiten: give every kept direction unit variance; without PCA nothing is whitened.
-        l2: divide every row by its length, afterwards.
-        layer: what is clustered: "features", as in training, or "last_stage", the last maps, flattened.
+        dim: numbers of dimensions after PCA; null: no PCA.
+        n_seeds: number of networks; their seeds are seed, seed + 1, ...
+        whiten: scale every PCA direction to unit variance; without PCA nothing is whitened.
+        l2: afterwards divide every row by its length.
+        layer: what is clustered: "features", as in training, or "last_stage", the maps of the last stage, flattened.
         n_iter: iterations of k-means.
-        max_images: at most so many images, drawn by the seed; null: all. Features of all of them are in memory.
-        nmi_average: mean of the two entropies by which NMI is divided.
+        max_images: use at most this many images, drawn by the seed; null: all. All their features are held in memory.
+        nmi_average: which mean of the two entropies NMI is divided by.
         label_free: also compute silhouette, predictability and agreement.
-        silhouette_images: images of the sample for the silhouette; its time grows with the square.
-        predictor_images: images from whose pixels pseudo-labels are predicted: half to learn, half to test.
-        predictor_dim: principal components of the pixels that are used.
+        silhouette_images: number of images for the silhouette; time grows with its square.
+        predictor_images: number of images from whose pixels the clusters are predicted: half to train on, half to test.
+        predictor_dim: number of principal components of the pixels to use.
     """
 
     needs_checkpoint: ClassVar[bool] = False
@@ -62,5 +62,5 @@ class InitialAlignment(Evaluator):
 
     @property
     def pairs(self) -> list[tuple[int, int | None]]:
-        """All (k, dim) that are measured."""
+        """All (k, dim) to measure."""
         return [(k, dim) for dim in self.dim for k in self.k]

@@ -1,4 +1,4 @@
-"""Figures of how well clusters fit labels: of a run's own clusters, and of a fresh k-means of its features."""
+"""Measures how well clusters fit labels: a run's own clusters, and those of a fresh k-means of its features."""
 
 import dataclasses
 import statistics
@@ -15,7 +15,7 @@ from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.clusters.nearest_centroid import own_labels
+from deepcluster.evaluation.clusters.clustered_images import own_labels
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.extraction import collect
 from deepcluster.system.seeding import mix
@@ -34,7 +34,7 @@ COLUMNS = {
 
 @dataclass(kw_only=True)
 class Split:
-    """Training or test images: reduced features (N, P) and labels (N,), -1 where there is none."""
+    """Training or test images: reduced features (N, P) and labels (N,), -1 for no label."""
 
     name: str
     x: Tensor
@@ -42,15 +42,16 @@ class Split:
 
 
 def n_classes(images: ImageSet) -> int:
-    """How many different labels the images have."""
+    """Number of different labels of the images."""
     return 0 if images.labels is None else len(torch.unique(images.labels[images.labels >= 0]))
 
 
 def labelled_splits(context: EvaluationContext, reduction: Reduction) -> list[Split]:
-    """The training images and, if they have labels, the test images, with features reduced as the run did.
+    """The training images and, if they have labels, the test images, with features reduced as in the run.
 
     Args:
-        reduction: fitted to the training images when the checkpoint holds none; its `dim` is lowered to what there is.
+        reduction: fitted to the training images if the checkpoint holds none; a `dim` above the number of features or
+            images is lowered.
     """
     train, test = context.train_images, context.test_images
     assert train.labels is not None
@@ -64,13 +65,15 @@ def labelled_splits(context: EvaluationContext, reduction: Reduction) -> list[Sp
 def _reduced_train(
     context: EvaluationContext, train: ImageSet, reduction: Reduction
 ) -> tuple[FittedReduction | None, Tensor]:
-    """The training images as the run clustered them, and what reduces others likewise (None: nothing does)."""
+    """The fitted reduction of the run (None: none) and the training images' reduced features (N, P)."""
     assignment = context.stored.assignment
     if assignment is not None:
         return assignment.reduction, _reduced(context, train, assignment.reduction)
     features = _reduced(context, train, None)
     dim = reduction.dim and min(reduction.dim, *features.shape)
-    context.progress.say(f"features are reduced anew, {'without PCA' if dim is None else f'by PCA to {dim}'}")
+    context.progress.say(
+        f"a new reduction is fitted to the features: {'no PCA' if dim is None else f'PCA to {dim} dimensions'}"
+    )
     settings = dataclasses.replace(reduction, dim=dim, fit_images=None)
     moments = Moments(features.shape[1])
     if settings.needs_fit:
@@ -80,19 +83,19 @@ def _reduced_train(
 
 
 def _reduced(context: EvaluationContext, images: ImageSet, reduction: FittedReduction | None) -> Tensor:
-    source = context.source(images, convolutional=False)
+    feature_pass = context.feature_pass(images, convolutional=False)
     if reduction is not None:
-        network = source.network
-        source = dataclasses.replace(source, network=lambda batch: reduction.apply(network(batch)))
+        network = feature_pass.network
+        feature_pass = dataclasses.replace(feature_pass, network=lambda batch: reduction.apply(network(batch)))
     with context.progress.bar("features", len(images), "img") as advance:
-        return collect(source, torch.arange(len(images)), advance)
+        return collect(feature_pass, torch.arange(len(images)), advance)
 
 
 def own_clusters(context: EvaluationContext, splits: Sequence[Split], nmi_average: str) -> dict[str, float]:
-    """The figures of the clusters that the checkpoint holds, as own_train_nmi ...; nothing if it holds none."""
+    """How well the checkpoint's clusters fit, as own_train_nmi ...; nothing if it holds none."""
     assignment = context.stored.assignment
     if assignment is None:
-        context.progress.say(f"{context.stored.path} holds no clusters: only those of a fresh k-means are measured")
+        context.progress.say(f"{context.stored.path} holds no clusters: only a fresh k-means is measured")
         return {}
     clusters = [nearest_centroid(split.x, assignment.centroids) for split in splits]
     results: dict[str, float] = {}
@@ -102,7 +105,7 @@ def own_clusters(context: EvaluationContext, splits: Sequence[Split], nmi_averag
         clusters[0] = own
     else:
         context.progress.say(
-            "these are not the images that the run learned from: each belongs to its nearest centroid's cluster"
+            "these are not the images that the run learned from: each gets the cluster of its nearest centroid"
         )
     return results | _fit_of_splits("own", splits, clusters, assignment.k, nmi_average)
 
@@ -110,7 +113,7 @@ def own_clusters(context: EvaluationContext, splits: Sequence[Split], nmi_averag
 def fresh_clusters(
     context: EvaluationContext, splits: Sequence[Split], *, k: int, n_iter: int, n_seeds: int, nmi_average: str
 ) -> dict[str, float]:
-    """Mean figures of k-means of the first split, as fresh_train_nmi ..., and with several seeds their `_std`."""
+    """How well k-means of the first split fits, as fresh_train_nmi ...: mean over seeds and, if several, `_std`."""
     kmeans = KMeans(k=k, n_iter=n_iter)
     by_seed = []
     with context.progress.bar("fresh k-means", n_seeds, "seed") as advance:
@@ -122,7 +125,7 @@ def fresh_clusters(
             advance(1)
     results: dict[str, float] = {}
     for name in by_seed[0]:
-        values = [one[name] for one in by_seed]
+        values = [results_of_seed[name] for results_of_seed in by_seed]
         results[name] = statistics.fmean(values)
         if len(values) > 1:
             results[f"{name}_std"] = statistics.stdev(values)
@@ -132,12 +135,12 @@ def fresh_clusters(
 def _fit_of_splits(
     whose: str, splits: Sequence[Split], clusters: Sequence[Tensor], k: int, nmi_average: str
 ) -> dict[str, float]:
-    """The figures of all splits; a cluster's class is the commonest of its training images."""
+    """:func:`label_fit` of all splits; a cluster's class is the commonest class of its training images."""
     classes = metrics.majority_classes(splits[0].labels, clusters[0], k)
     return {
         f"{whose}_{split.name}_{name}": value
-        for split, of_split in zip(splits, clusters, strict=True)
-        for name, value in label_fit(split.labels, of_split, classes, nmi_average).items()
+        for split, split_clusters in zip(splits, clusters, strict=True)
+        for name, value in label_fit(split.labels, split_clusters, classes, nmi_average).items()
     }
 
 
@@ -148,10 +151,10 @@ def label_fit(labels: Tensor, clusters: Tensor, classes: Tensor, nmi_average: st
         classes: (K,), the class of each cluster, from training images (metrics.majority_classes).
 
     Returns:
-        nmi, ami (absent above 1e6 clusters x classes), ari; purity, by the majorities of these images;
-        one_to_one_accuracy, of the best matching on these images (Hungarian; if K is not the number of classes, some
-        clusters or classes have no partner, and their images count as wrong); many_to_one_accuracy, by `classes`,
-        which on the training images equals purity; clusters_used, those with a labelled image.
+        nmi; ami (absent above 1e6 clusters x classes); ari; purity, with each cluster's majority class among these
+        images; one_to_one_accuracy, of the best matching of clusters and classes on these images (Hungarian; if K is
+        not the number of classes, some have no partner, and their images count as wrong); many_to_one_accuracy, with
+        `classes`, on the training images equal to purity; clusters_used, the number of clusters with a labelled image.
     """
     known = labels >= 0
     labels, clusters = labels[known], clusters[known]
@@ -162,8 +165,8 @@ def label_fit(labels: Tensor, clusters: Tensor, classes: Tensor, nmi_average: st
     }
 
 
-def lines(results: dict[str, float]) -> list[str]:
-    """The results as a table for a terminal."""
+def table_lines(results: dict[str, float]) -> list[str]:
+    """The results as a table for the terminal."""
     rows = [["", *COLUMNS.values()]]
     for group in ("own_train", "own_test", "fresh_train", "fresh_test"):
         if f"{group}_nmi" in results:
@@ -173,8 +176,8 @@ def lines(results: dict[str, float]) -> list[str]:
         return aligned(rows)
     return [
         *aligned(rows),
-        f"{1 - share:.1%} of the training images are in another of the run's clusters than that of their nearest "
-        "centroid, by which test images are assigned",
+        f"{1 - share:.1%} of the training images are not in the cluster of their nearest centroid, but test images are "
+        "assigned to their nearest centroid",
     ]
 
 

@@ -1,6 +1,6 @@
-"""How good is a clustering? Scores that need no labels, to choose K by. Next: untrained_clusters.py.
+"""Scores of a clustering that need no labels, to choose K by: silhouette and predictability.
 
-A third score, the agreement of clusterings from different seeds, is mean_pairwise_nmi of clustering/metrics.py.
+A third one, the agreement of clusterings from different seeds, is mean_pairwise_nmi of clustering/metrics.py.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import LinearProbe
 
-# Enough for 128 whitened components: more epochs or other rates change the accuracy by less than seeds do.
+# Enough for 128 whitened components: more epochs or other rates change the accuracy less than another seed does.
 PREDICTOR = LinearProbe(epochs=10, learning_rates=[0.03])
 
 
@@ -30,8 +30,8 @@ def silhouette(between: NDArray[np.float64], clusters: Tensor) -> float | None:
     """Mean silhouette (Rousseeuw 1987) of a sample, in [-1, 1]: is an image nearer to its own cluster than to others?
 
     Args:
-        between: from :func:`distances`, in the space that was clustered: one matrix serves every K.
-        clusters: (n,), of the same images.
+        between: from :func:`distances`, of the features that were clustered; one matrix serves every K.
+        clusters: (n,) of the same images.
 
     Returns:
         None if the sample has fewer than two clusters, or no two images of one cluster.
@@ -44,12 +44,12 @@ def silhouette(between: NDArray[np.float64], clusters: Tensor) -> float | None:
 
 @dataclass(kw_only=True)
 class Pixels:
-    """The reduced pixels of a sample of images, in two halves, from which pseudo-labels are predicted.
+    """The reduced pixels of n sampled images, from which clusters are predicted.
 
     Args:
-        indices: (n,) of the images in their set.
-        learned: (n // 2, M), of the first half.
-        tested: (n - n // 2, M), of the second half.
+        indices: (n,), the images' places in their set.
+        learned: (n // 2, M), the first half, to train on.
+        tested: (n - n // 2, M), the second half, to test on.
     """
 
     indices: Tensor
@@ -68,12 +68,12 @@ def reduce_pixels(indices: Tensor, pixels: Tensor, dim: int) -> Pixels:
 
 
 def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[float, float]:
-    """How well softmax regression on pixels, trained on one half of a sample, predicts the clusters of the other.
+    """How well softmax regression on pixels, trained on half of a sample, predicts the clusters of the other half.
 
-    On pixels, not on the features that were clustered: k-means cells are convex polytopes, which a linear model of the
-    clustered features can always tell apart, so its accuracy would only show the size of the sample. Pixels are the
-    same for all networks, K and dimensions, so that the score can be compared across them: it tells whether the
-    clusters are a simple function of the image or an accident of one random network.
+    Why pixels and not the clustered features: k-means cells are convex polytopes. A linear model of the clustered
+    features can always separate them, so its accuracy would only depend on the sample size. Pixels are the same for
+    all networks, K and dimensions, so the scores are comparable: they say whether the clusters are a simple function
+    of the image or an accident of one random network.
 
     Args:
         pixels: from :func:`reduce_pixels`.
@@ -81,8 +81,8 @@ def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[floa
         seed: of the order of the batches.
 
     Returns:
-        The accuracy, and its gain over always predicting the commonest cluster: (accuracy - share) / (1 - share), with
-        which K itself has less influence; 0 if all images are in one cluster.
+        The accuracy, and its gain over always predicting the commonest cluster: (accuracy - share) / (1 - share), which
+        depends less on K; 0 if all images are in one cluster.
     """
     of_sample = clusters[pixels.indices]
     learned, tested = of_sample[: len(pixels.learned)], of_sample[len(pixels.learned) :]

@@ -1,7 +1,7 @@
-"""Clusters of untrained networks' features, one network after the other, with scores with and without labels.
+"""Measures clusters of untrained networks' features, one network after the other, with and without labels.
 
-What is measured is set in initial_alignment.py; label_free.py has the scores that need no labels. A finished network
-is kept in the evaluation's folder, and a second call goes on with the next. Next: alignment_table.py sums up.
+initial_alignment.py holds the settings, label_free.py the scores that need no labels. The results of each network are
+saved in the evaluation's folder, so a repeated call continues with the next network. Next: alignment_table.py.
 """
 
 import dataclasses
@@ -33,19 +33,21 @@ from deepcluster.models.backbone import Backbone, pool_maps
 from deepcluster.system.seeding import generator, mix
 from deepcluster.system.tables import write_records
 
-MAX_PIXELS = 3072  # values of an image that are looked at: 32 x 32 colours; larger images are averaged
-MAY_CHANGE = ("n_seeds",)  # between two calls with one output_dir
+MAX_PIXELS = 3072  # pixel values used of an image: 32 x 32 in 3 colours; larger images are averaged down
+MAY_CHANGE = ("n_seeds",)  # settings that may differ between two calls with the same output_dir
 
 
-def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[list[Row], dict[str, float]]:
+def measure_untrained_clusters(
+    settings: InitialAlignment, context: EvaluationContext
+) -> tuple[list[Row], dict[str, float]]:
     """Measure every seed that is not in the folder yet, then sum up.
 
-    Files: initial_alignment.csv (every seed), initial_alignment_table.csv (every K and dimension).
+    Writes initial_alignment.csv (every seed), initial_alignment_table.csv (every K and dimension).
 
     Returns:
         The rows of initial_alignment.csv, and the numbers: nmi_median_..., nmi_q1_..., nmi_q3_..., agreement_...,
         silhouette_..., predictability_... of every K and dimension (k5_pca40, k5_no_pca), spearman_... of each score
-        with the median NMI, best_k and best_dim (0: no PCA), those of the highest median.
+        with the median NMI; best_k and best_dim (0: no PCA) of the highest median NMI.
 
     Raises:
         ValueError: if sizes do not fit, a checkpoint was given, or the folder holds results of other settings.
@@ -56,10 +58,12 @@ def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[lis
         )
     networks = _Networks(settings, context)
     if networks.labels is None:
-        context.progress.say("there are no labels of two classes: no NMI, only the scores that need none")
-    kept = KeptWork(folder=context.folder / "seeds", facts=networks.facts(), say=context.progress.say)
+        context.progress.say(
+            "the images have no labels of at least two classes: only the scores without labels are measured"
+        )
+    kept_work = KeptWork(folder=context.folder / "seeds", facts=networks.facts(), say=context.progress.say)
     seeds = [context.seed + number for number in range(settings.n_seeds)]
-    measured = {seed: kept.read(f"seed_{seed}") for seed in seeds}
+    measured = {seed: kept_work.read(f"seed_{seed}") for seed in seeds}
     missing = [seed for seed in seeds if measured[seed] is None]
     if len(missing) < len(seeds):
         context.progress.say(f"{len(seeds) - len(missing)} of {len(seeds)} seeds are in {context.folder} already")
@@ -67,8 +71,8 @@ def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[lis
     with context.progress.bar("initial alignment", len(seeds), "seed") as advance:
         advance(len(seeds) - len(missing))
         for seed in missing:
-            measured[seed] = networks.measure(context.untrained.draw(seed), seed, pixels)
-            kept.write(f"seed_{seed}", measured[seed])
+            measured[seed] = networks.measure_network(context.untrained.draw(seed), seed, pixels)
+            kept_work.write(f"seed_{seed}", measured[seed])
             advance(1)
     rows = [row for seed in seeds for row in measured[seed]["rows"]]
     write_records(context.folder / "initial_alignment.csv", rows)
@@ -82,18 +86,18 @@ def measure(settings: InitialAlignment, context: EvaluationContext) -> tuple[lis
 
 
 class Measured(TypedDict):
-    """One network: a row for each pair of K and dimension, and the clusters (pairs, N)."""
+    """Results of one network: a row for each pair of K and dimension, and the clusters (pairs, N)."""
 
     rows: list[Row]
     clusters: Tensor
 
 
 class _Networks:
-    """What all networks are measured on.
+    """Measures one network after the other on the same images.
 
     Args:
-        settings: which K and dimensions, which scores.
-        context: the untrained networks, the images and the seed that draws among them.
+        settings: which K, dimensions and scores.
+        context: the untrained networks, the images, and the seed that draws a sample of them.
 
     Raises:
         ValueError: if K or a dimension is too large for the images or the features.
@@ -115,59 +119,55 @@ class _Networks:
 
     def _features(self, backbone: Backbone, indices: Tensor) -> Tensor:
         convolutional = self.settings.layer == "last_stage"
-        return collect(self.context.source(self.images, convolutional=convolutional, backbone=backbone), indices)
+        return collect(self.context.feature_pass(self.images, convolutional=convolutional, backbone=backbone), indices)
 
     def facts(self) -> dict[str, str]:
-        """All that decides a network's results except its seed."""
+        """Everything that decides a network's results except its seed."""
         context, settings = self.context, self.settings
         assert context.untrained is not None
-        own = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
+        deciding = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
         samples = blake2b("\n".join(map(str, self.images.samples)).encode("utf-8", "surrogateescape"), digest_size=8)
         by_seed = len(self.indices) < len(self.images) or settings.label_free
         facts = {
-            **{f"evaluation.{name}": value for name, value in own.items()},
+            **{f"evaluation.{name}": value for name, value in deciding.items()},
             "init": context.untrained.init,
             **context.card,
             "images": f"{len(self.indices)} of {len(self.images)}, {samples.hexdigest()}",
             "precision": str(context.dtype),
-            "seed": context.seed if by_seed else None,  # of the samples of images
+            "seed": context.seed if by_seed else None,  # draws the samples of images
         }
         return {name: repr(value) for name, value in facts.items()}
 
     def pixels(self) -> Pixels:
-        """The pixels from which clusters are predicted."""
+        """The reduced pixels from which clusters are predicted."""
         n_images = self.settings.predictor_images
         sample = _draw_images(len(self.indices), n_images, mix(self.context.seed, "predictor"), shuffled=True)
-        source = dataclasses.replace(
-            self.context.source(self.images), network=lambda batch: pool_maps(batch, MAX_PIXELS).flatten(1)
+        feature_pass = dataclasses.replace(
+            self.context.feature_pass(self.images), network=lambda batch: pool_maps(batch, MAX_PIXELS).flatten(1)
         )
-        return reduce_pixels(sample, collect(source, self.indices[sample]), self.settings.predictor_dim)
+        return reduce_pixels(sample, collect(feature_pass, self.indices[sample]), self.settings.predictor_dim)
 
-    def measure(self, backbone: Backbone, seed: int, pixels: Pixels | None) -> Measured:
-        """One network: its features once, then every dimension and K.
-
-        Returns:
-            A row for each pair of K and dimension, and the clusters.
-        """
+    def measure_network(self, backbone: Backbone, seed: int, pixels: Pixels | None) -> Measured:
+        """Compute the features of a network once, then cluster and score them for every dimension and K."""
         settings, n_images = self.settings, len(self.indices)
         features = self._features(backbone, self.indices)
         moments = Moments(features.shape[1])
         if any(dim is not None for dim in settings.dim):
             moments.update(features)
-        near = _draw_images(n_images, settings.silhouette_images, mix(self.context.seed, "silhouette"))
+        sample = _draw_images(n_images, settings.silhouette_images, mix(self.context.seed, "silhouette"))
         rows: list[Row] = []
         clusters = torch.empty(len(settings.pairs), n_images, dtype=_dtype_of(max(settings.k)))
         for dim in settings.dim:
             reduction = Reduction(dim=dim, whiten=settings.whiten, l2=settings.l2, fit_images=None).fit(moments)
             reduced = torch.cat([reduction.apply(part) for part in torch.split(features, 8192)])
-            between = distances(reduced[near]) if settings.label_free else None
+            between = distances(reduced[sample]) if settings.label_free else None
             for k in settings.k:
-                # train.py's seed of the same clustering (training/reassign.py, moment "untrained")
+                # the seed that train.py uses for its untrained clustering (run/untrained.py)
                 fitted = KMeans(k=k, n_iter=settings.n_iter).fit(
                     reduced, seed=mix(seed, "untrained", "k-means"), device=self.context.device
                 )
                 row: Row = {"seed": seed, "k": k, "dim": dim, "nmi": self._nmi(fitted.labels)}
-                row["silhouette"] = None if between is None else silhouette(between, fitted.labels[near])
+                row["silhouette"] = None if between is None else silhouette(between, fitted.labels[sample])
                 row["predictability"], row["predictability_gain"] = (
                     (None, None)
                     if pixels is None
@@ -185,7 +185,7 @@ class _Networks:
 
 
 def _dtype_of(largest: int) -> torch.dtype:
-    """The smallest type that holds the clusters' numbers: they are kept for every seed."""
+    """The smallest integer type for cluster numbers up to `largest`, as the clusters of all seeds are saved."""
     return torch.int16 if largest < 2**15 else torch.int32
 
 
@@ -197,7 +197,7 @@ def _labels_of_two_classes(images: ImageSet, indices: Tensor) -> Tensor | None:
 
 
 def _draw_images(n_all: int, n: int | None, seed: int, *, shuffled: bool = False) -> Tensor:
-    """n of n_all indices drawn by the seed, ascending unless shuffled; all if there are no more."""
+    """n of n_all indices, drawn by the seed, ascending unless shuffled; all of them if n is None or larger."""
     order = torch.randperm(n_all, generator=generator(seed, "initial alignment"))[:n]
     return order if shuffled else order.sort().values
 
@@ -205,7 +205,7 @@ def _draw_images(n_all: int, n: int | None, seed: int, *, shuffled: bool = False
 def _sum_up(
     context: EvaluationContext, rows: list[Row], agreement: dict[tuple[int, int | None], float | None]
 ) -> dict[str, float]:
-    """The table as a file and on the terminal, and its numbers."""
+    """Write the table to its file and the terminal; returns its numbers for results.json."""
     table = summarise(rows, agreement)
     write_records(context.folder / "initial_alignment_table.csv", table)
     correlations = rank_correlations(table)

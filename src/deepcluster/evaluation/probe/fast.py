@@ -1,4 +1,4 @@
-"""The fast probe: features of every stage in one pass, then lines at several learning rates. Next: stage_probe.py."""
+"""The fast probe: features of all stages in one pass, then softmax regressions. Next: linear_probe.py."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,37 +27,37 @@ def probe_fast(
     *,
     n_seeds: int,
     memory_gb: float,
-    kept: KeptWork,
+    kept_work: KeptWork,
 ) -> list[StageResult]:
-    """Train and test a line on each stage, and save the first seed's; stages that are done are not done again.
+    """Train and test a linear probe on each stage; skips finished stages. Saves the classifiers of the first seed.
 
     Args:
-        split: images to learn from and to test on.
-        n_seeds: how often; the seed draws the part that is held out and the order of the batches.
-        memory_gb: for features; stages that do not fit together cost one pass over the images each.
-        kept: results by stage.
+        split: images to train and to test on.
+        n_seeds: repetitions; the seed draws the held-out part and the order of the batches.
+        memory_gb: GB (1e9 bytes) for features; stages that do not fit together need more passes over the images.
+        kept_work: saved results of finished stages.
 
     Returns:
-        One result per stage and seed.
+        One result for each stage and seed.
 
     Raises:
-        ValueError: if one stage does not fit into memory.
+        ValueError: if a single stage does not fit into memory.
     """
     groups = grouped(stages, len(split.train_indices) + len(split.test_indices), memory_gb)
-    done = {name: [StageResult(**row) for row in rows] for name, rows in (kept.read(NAME) or {}).items()}
+    done = {name: [StageResult(**row) for row in rows] for name, rows in (kept_work.read(NAME) or {}).items()}
     if done:
-        context.progress.say(f"done before: {', '.join(done)}")
+        context.progress.say(f"stages finished by an earlier call: {', '.join(done)}")
     for group in groups:
         missing = [stage for stage in group if stage.name not in done]
         for stage, features in _features(context, split, missing):
             done[stage.name] = _probe_stage(context, split, stage, features, settings, n_seeds)
-            kept.write(NAME, {name: [asdict(result) for result in results] for name, results in done.items()})
+            kept_work.write(NAME, {name: [asdict(result) for result in results] for name, results in done.items()})
     return [result for stage in stages for result in done[stage.name]]
 
 
 @dataclass(kw_only=True)
 class _StageFeatures:
-    """float16 (n, M) of the training and of the test images; times `scale` they are the features."""
+    """float16 (n, M) of training and test images; multiplied by `scale` they are the features."""
 
     train_x: Tensor
     test_x: Tensor
@@ -67,7 +67,7 @@ class _StageFeatures:
 def _features(
     context: EvaluationContext, split: LabelledSplit, stages: list[Stage]
 ) -> Iterator[tuple[Stage, _StageFeatures]]:
-    """Each stage with its features, all from one pass; features that were handed over are not held here any more."""
+    """Yield each stage with its features, all from one pass; yielded features are no longer held here."""
     if not stages:
         return
     taps = {stage.name: stage.pooling for stage in stages}
@@ -79,8 +79,8 @@ def _features(
     matrices = []
     for title, images, indices in sets:
         with context.progress.bar(title, len(indices), "img") as advance:
-            source = context.source(images, taps=taps)
-            matrices.append(collect_stages(source, indices, stages, scales, advance))
+            feature_pass = context.feature_pass(images, taps=taps)
+            matrices.append(collect_stages(feature_pass, indices, stages, scales, advance))
     for stage, scale in zip(stages, scales, strict=True):
         train_x, test_x = (matrix.pop(0).to(context.device) for matrix in matrices)
         yield stage, _StageFeatures(train_x=train_x, test_x=test_x, scale=scale)

@@ -1,4 +1,4 @@
-"""k-NN and linear-probe accuracy of features, before and after a training. Settings: representation.py."""
+"""k-NN and linear-probe accuracy of features. Settings: representation.py. Next: knn.py, linear_probe.py."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ from deepcluster.system.processor import float32_products, has_room
 from deepcluster.system.seeding import mix
 
 
-def measure(
+def measure_features(
     split: LabelledSplit,
-    source: Callable[[ImageSet], FeaturePass],
+    feature_pass: Callable[[ImageSet], FeaturePass],
     *,
     knn: Knn,
     linear_probe: LinearProbe,
@@ -27,15 +27,20 @@ def measure(
     """k-NN and linear-probe accuracy on the test images of `split`.
 
     Args:
-        source: gives the pass over a set of images through the stage to probe.
-        seed: of the probe's held-out part and order.
+        feature_pass: gives, for a set of images, the forward pass through the stage to probe.
+        seed: draws the probe's held-out part and its order of batches.
 
     Returns:
-        knn_accuracy, linear_probe_accuracy in [0, 1], and linear_probe_lr, the rate that was chosen.
+        knn_accuracy and linear_probe_accuracy, in [0, 1], and linear_probe_lr, the chosen learning rate.
     """
-    train_pass, test_pass = source(split.train), source(split.test)
+    train_pass, test_pass = feature_pass(split.train), feature_pass(split.test)
     train_x, test_x = collect(train_pass, split.train_indices), collect(test_pass, split.test_indices)
-    with _on_gpu(train_pass.device, train_x, split.train_y, test_x, split.test_y) as (train_x, train_y, test_x, test_y):
+    with _on_gpu_if_room(train_pass.device, train_x, split.train_y, test_x, split.test_y) as (
+        train_x,
+        train_y,
+        test_x,
+        test_y,
+    ):
         neighbours = knn_accuracy(train_x, train_y, test_x, test_y, knn)
         probe = fit_probe(train_x, train_y, test_x, test_y, linear_probe, seed=mix(seed, "probe"))
     return {
@@ -46,8 +51,8 @@ def measure(
 
 
 @contextmanager
-def _on_gpu(device: torch.device, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors on the GPU, where `device` is one with room for them and for a copy, and its products in float32."""
+def _on_gpu_if_room(device: torch.device, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Move the tensors to `device` if it is a GPU with three times their memory free; matmuls there are in float32."""
     if device.type != "cuda":  # other accelerators lack the float64 of the features' moments
         yield tensors
         return

@@ -1,4 +1,4 @@
-"""k-NN accuracy for several k on the whole set: evaluation=knn. The votes are counted in knn.py."""
+"""evaluation=knn: k-NN accuracy for several k on the whole set. Next: knn.py, which counts the votes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class KnnSweep(Evaluator):
-    """Vote of the k nearest training images by cosine, for several k.
+    """Classify each test image by the vote of its k nearest training images, by cosine, for several k.
 
-    Without a labelled test set a share of the training images is held out and tested on.
+    Without a labelled test set, a share of the training images is held out as test images.
 
     Args:
         kind: "knn".
-        k: numbers of neighbours. The best of them on the test set is no fair figure: name one beforehand (20 or 200).
+        k: numbers of neighbours. Do not report the best of them on the test set; choose one beforehand (20 or 200).
         vote: "weighted": each neighbour weighs exp(cosine / temperature); "majority": each weighs 1.
-        temperature: of the weighted vote; 0.07 is Wu et al. 2018's (NPID).
-        layer: "last_stage": the last convolutional stage, after its pooling, flattened, as in training's table and the
+        temperature: of the weighted vote; 0.07 is from Wu et al. 2018 (NPID).
+        layer: "last_stage": the last convolutional stage after its pooling, flattened, as in training's table and the
             Deep Dive paper; "features": what is clustered.
-        max_images: at most so many training images, drawn by the seed; null: all.
-        test_share: where there is no labelled test set, this share of the labelled images is held out.
+        max_images: use at most this many training images, drawn by the seed; null: all.
+        test_share: share of the labelled images that is held out if no test set has labels.
     """
 
     kind: str = "knn"
@@ -38,7 +38,7 @@ class KnnSweep(Evaluator):
     test_share: float = setting(0.2, above=0, below=1)
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if not self.k:
             raise ValueError("evaluation.k must name at least one number of neighbours, got []")
         if self.max_images is not None and self.max_images < max(10, *self.k):
@@ -51,11 +51,11 @@ class KnnSweep(Evaluator):
         """Measure.
 
         Returns:
-            n_train and n_test, the images; knn_accuracy_k20 ... (of the majority vote knn_majority_accuracy_k20 ...):
-            the share of the test images that the vote gets right, in [0, 1].
+            n_train and n_test, numbers of images; knn_accuracy_k20 ... (for the majority vote
+            knn_majority_accuracy_k20 ...), the share of test images classified correctly, in [0, 1].
 
         Raises:
-            ValueError: if there are no labels of two classes, or fewer labelled training images than k.
+            ValueError: if the labels do not have two classes, or there are fewer labelled training images than k.
         """
         from deepcluster.evaluation.probe.knn import knn_accuracies
         from deepcluster.evaluation.probe.labelled_split import split_to_probe
@@ -68,7 +68,8 @@ class KnnSweep(Evaluator):
                 f"evaluation.k={max(self.k)} needs that many labelled training images, there are {n_train}; lower it"
             )
         train_pass, test_pass = (
-            context.source(images, convolutional=self.layer == "last_stage") for images in (split.train, split.test)
+            context.feature_pass(images, convolutional=self.layer == "last_stage")
+            for images in (split.train, split.test)
         )
         with context.progress.bar("features", n_train + n_test, "img") as advance:
             train_x = collect(train_pass, split.train_indices, advance)

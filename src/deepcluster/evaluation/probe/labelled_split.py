@@ -1,4 +1,4 @@
-"""Which labelled images are learned from and which are tested on. Next: measure.py, fast.py, original.py."""
+"""Which labelled images to train on and which to test on. Next: knn_and_probe.py, fast.py, original.py."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.system.seeding import generator
 
-FEWEST = 10  # labelled training images
+FEWEST = 10  # labelled training images that a split needs
 
 
 @dataclass(kw_only=True)
 class LabelledSplit:
-    """Which images a probe learns from and which it is tested on: a set and the indices into it, each."""
+    """The images to train on (N,) and to test on (n,): each a set and the indices into it."""
 
     train: ImageSet
     train_indices: Tensor
@@ -43,15 +43,15 @@ def labelled_split(
     seed: int,
     n_least: int = FEWEST,
 ) -> LabelledSplit | None:
-    """The labelled images; None when there are too few to measure with, or only one class.
+    """Split the labelled images; None if there are too few of them or only one class.
 
-    Without a labelled test set a share of the training images is held out. The network has seen those, though
-    never their labels.
+    Without a labelled test set, a share of the training images is held out. The network has seen those images, but
+    not their labels.
 
     Args:
-        max_images: at most so many training images, drawn by the seed; None: all.
-        test_share: the share of the labelled images that is held out where no test set has labels.
-        n_least: labelled training images that are needed; at least 10 always are.
+        max_images: use at most this many training images, drawn by the seed; None: all.
+        test_share: share of the labelled images that is held out if no test set has labels.
+        n_least: smallest number of labelled training images; values below 10 count as 10.
     """
     if train.labels is None:
         return None
@@ -69,10 +69,10 @@ def labelled_split(
 
 
 def split_to_probe(context: EvaluationContext, *, max_images: int | None, test_share: float) -> LabelledSplit:
-    """The labelled images of an evaluation, see :func:`labelled_split`.
+    """The split of an evaluation's images, see :func:`labelled_split`.
 
     Raises:
-        ValueError: if there are too few, or the network takes other channels.
+        ValueError: if there is none, or the network takes other channels.
     """
     train = context.train_images
     context.check_channels(train)
@@ -80,7 +80,33 @@ def split_to_probe(context: EvaluationContext, *, max_images: int | None, test_s
     if split is None:
         n_labelled = 0 if train.labels is None else int((train.labels >= 0).sum())
         raise ValueError(
-            f"data={context.data.source} cannot be measured: that needs a test image and at least {FEWEST} labelled "
-            f"training images of two classes, there are {n_labelled} labelled; evaluation=assign needs none"
+            f"data={context.data.source} cannot be measured: a test image and at least {FEWEST} labelled "
+            f"training images of two classes are needed, there are {n_labelled} labelled; evaluation=assign needs "
+            "no labels"
         )
     return split
+
+
+def draw_labelled(labels: Tensor, indices: Tensor, share: float, *, seed: int) -> Tensor:
+    """A share of the labelled images: share x N / C of each class, at least one, or all if a class has fewer.
+
+    With the same seed, a smaller share is a subset of a larger one. With share = 1 all images are taken.
+
+    Args:
+        labels: (N,), labels of the images.
+        indices: (N,), the images' places in their set.
+        share: in (0, 1].
+
+    Returns:
+        The drawn images' places in their set, ascending.
+    """
+    if share >= 1:
+        return indices
+    classes = torch.unique(labels)
+    n_each = max(1, round(share * len(indices) / len(classes)))
+    drawn = []
+    for number in classes.tolist():
+        members = indices[labels == number]
+        order = torch.randperm(len(members), generator=generator(seed, "labels", number))
+        drawn.append(members[order[:n_each]])
+    return torch.cat(drawn).sort().values

@@ -1,4 +1,4 @@
-"""How much a straight line can read from features: a linear probe. Its settings: recipes.py. Next: knn.py."""
+"""The linear probe; its rate is chosen on held-out images. Settings: recipes.py. Next: softmax_regression.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class ProbeResult:
     """A trained probe and its accuracy.
 
     Args:
-        accuracy: share of the test images that are right, at `learning_rate`.
+        accuracy: share of the test images classified correctly.
         learning_rate: the chosen rate.
         held_out_accuracies: one per rate, on the held-out part; empty if there was only one rate.
-        weight: (C, M), of the trained line: logits = weight x features + bias, nothing else.
+        weight: (C, M), for features as they are: logits = weight x features + bias.
         bias: (C,).
     """
 
@@ -38,9 +38,9 @@ def fit_probe(
     seed: int,
     advance: Callable[[int], object] = lambda n: None,
 ) -> ProbeResult:
-    """Train on (N, M) features with labels (N,), test on others; runs on the features' device.
+    """Train on features (N, M) with labels (N,), test on (n, M) and (n,); runs on the features' device.
 
-    `advance` is called with 1 after each epoch, of which there are 2 x settings.epochs if there is a choice of rates.
+    `advance` is called with 1 after each epoch: settings.epochs times, twice as often if there are several rates.
 
     Raises:
         ValueError: if features and labels do not fit together, or an image has no label.
@@ -56,15 +56,15 @@ def fit_probe(
         n_held_out = max(1, round(settings.held_out * len(train_x)))
         if n_held_out == len(train_x):
             raise ValueError(f"a probe needs at least 2 labelled training images, there are {len(train_x)}")
-        held, kept = order[:n_held_out], order[n_held_out:]
-        lines = SoftmaxRegressions(train_x, train_y, kept, n_classes, rates, settings, generator, advance)
-        held_out_accuracies = lines.accuracies(train_x[held], train_y[held])
+        held_out, rest = order[:n_held_out], order[n_held_out:]
+        regressions = SoftmaxRegressions(train_x, train_y, rest, n_classes, rates, settings, generator, advance)
+        held_out_accuracies = regressions.accuracies(train_x[held_out], train_y[held_out])
         rates = [rates[held_out_accuracies.index(max(held_out_accuracies))]]
     everything = torch.arange(len(train_x), device=train_x.device)
-    line = SoftmaxRegressions(train_x, train_y, everything, n_classes, rates, settings, generator, advance)
-    weight, bias = line.folded(0)
+    regression = SoftmaxRegressions(train_x, train_y, everything, n_classes, rates, settings, generator, advance)
+    weight, bias = regression.folded(0)
     return ProbeResult(
-        accuracy=line.accuracies(test_x, test_y)[0],
+        accuracy=regression.accuracies(test_x, test_y)[0],
         learning_rate=rates[0],
         held_out_accuracies=held_out_accuracies,
         weight=weight,
@@ -73,10 +73,10 @@ def fit_probe(
 
 
 def check_labelled(x: Tensor, y: Tensor, part: str) -> None:
-    """Features (N, M) and labels (N,) from 0, one for each image.
+    """Check that features are (N, M) and labels (N,), none of them negative.
 
     Raises:
-        ValueError: if that does not hold; `part` tells which set.
+        ValueError: if not; `part` names the set.
     """
     if x.ndim != 2 or y.shape != x.shape[:1] or len(x) == 0:
         raise ValueError(f"{part} features {tuple(x.shape)} and labels {tuple(y.shape)} do not fit together")

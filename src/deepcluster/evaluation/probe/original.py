@@ -1,6 +1,6 @@
-"""The 2018 linear probe: crops and flips, SGD on raw features, all stages in one loop. Next: stage_probe.py.
+"""The 2018 linear probe: crops and flips, SGD on raw features, all stages in one loop. Next: supervised.py.
 
-original: eval_linear.py. There one stage is trained at a time and the trained classifier is thrown away.
+original: eval_linear.py. It trains one stage at a time and does not save the classifier.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,9 +30,10 @@ MOMENTUM = 0.9  # original: eval_linear.py
 
 
 class StageHeads(nn.Module):
-    """One linear layer for each stage of a frozen backbone; only the layers are parameters, and saved.
+    """One linear layer for each stage of a frozen backbone; only the layers are parameters and are saved.
 
-    They start by torch's own law, each from its stage's name and the seed, whatever other stages are probed.
+    Layers are initialised as torch does. The random numbers depend on the seed and the stage's name, not on which other
+    stages are probed.
     """
 
     def __init__(self, frozen: Backbone, stages: Sequence[Stage], n_classes: int, *, seed: int) -> None:
@@ -60,19 +61,19 @@ def probe_original(
     settings: OriginalProbe,
     *,
     n_seeds: int,
-    kept: KeptWork,
+    kept_work: KeptWork,
 ) -> list[StageResult]:
-    """Train and test one linear layer per stage, all in one loop; goes on where it was stopped.
+    """Train and test one linear layer per stage, all in one loop; continues where it was stopped.
 
-    Writes linear_probe_epochs.csv: loss and test accuracies epoch by epoch.
+    Writes linear_probe_epochs.csv, loss and test accuracies of each epoch, and the classifiers of the first seed.
 
     Args:
-        split: images to learn from and to test on.
-        n_seeds: how often; the seed draws the layers' start, the order and the crops.
-        kept: state of each seed's training.
+        split: images to train and to test on.
+        n_seeds: repetitions; the seed draws initial weights, order and crops.
+        kept_work: saved state of each seed's training.
 
     Returns:
-        One result per stage and seed.
+        One result for each stage and seed.
 
     Raises:
         ValueError: if crops do not fit into the images, or the loss is not finite.
@@ -82,7 +83,7 @@ def probe_original(
     results: list[StageResult] = []
     rows: list[dict[str, float]] = []
     for number in range(n_seeds):
-        heads, history = _train(context, split, frozen, stages, settings, side, number, kept)
+        heads, history = _train(context, split, frozen, stages, settings, side, number, kept_work)
         rows += [{"seed": number, **row, "epoch": int(row["epoch"])} for row in history]
         for stage, layer in zip(stages, heads.layers, strict=True):
             curve = [row[f"accuracy_{stage.name}"] for row in history if f"accuracy_{stage.name}" in row]
@@ -118,9 +119,9 @@ def _train(
     settings: OriginalProbe,
     side: int,
     number: int,
-    kept: KeptWork,
+    kept_work: KeptWork,
 ) -> tuple[StageHeads, list[dict[str, float]]]:
-    """One seed's training: the layers and their history."""
+    """Train with one seed; returns the layers and the training's history."""
     card, device = context.card, context.device
     seed = mix(context.seed, "original probe", number)
     title = "probe" if number == 0 else f"probe, seed {number + 1}"
@@ -155,7 +156,7 @@ def _train(
         n_steps=settings.epochs * batches.n_per_epoch,
         row=row,
         device=device,
-        kept=kept,
+        kept_work=kept_work,
         name=f"linear_probe_original_{number}",
         title=title,
         progress=context.progress,
@@ -173,7 +174,7 @@ def _test(
     ten_crops: bool,
     advance: Callable[[int], object],
 ) -> dict[str, float]:
-    """accuracy_STAGE on the central crop, or ten crops, of images whose short side is brought to `side`."""
+    """accuracy_STAGE on the central crop, or on ten crops, of images whose short side is resized to `side` pixels."""
     card = context.card
     view = (TenCropView if ten_crops else FeatureView)(
         card["image_size"], side, card["mean"], card["std"], on_files=not isinstance(split.test, MemoryImages)

@@ -1,6 +1,6 @@
-"""How good are the features? What a run measures at its start and end, and evaluation=representation. Work: measure.py.
+"""k-NN and linear-probe accuracy: what a run measures at its start and end, and evaluation=representation.
 
-run/train.py asks it of the untrained and of the trained network, eval.py of any.
+Here are the settings. Next: knn_and_probe.py.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ NMI_AVERAGES = ("arithmetic", "geometric")  # clustering/metrics.py has their fo
 
 @dataclass(kw_only=True)
 class Evaluation:
-    """What is measured at the start and at the end of a run. Labels are used here and in the log, nowhere else.
+    """What a run measures at its start and end. Labels are used for this and in the log, nowhere else.
 
     Args:
-        enabled: measure at all; without labels nothing can be measured and nothing is.
-        untrained: also measure the untrained network, to compare with.
-        max_images: at most so many training images for probe and neighbours, drawn at random.
-        test_share: where there is no test set, this share of the labelled images is held out from the probe.
-        nmi_average: by which mean of the two entropies NMI divides, wherever it is logged: "arithmetic", or
+        enabled: measure; without labels nothing is measured either way.
+        untrained: also measure the untrained network, for comparison.
+        max_images: use at most this many training images, drawn at random.
+        test_share: share of the labelled images that is held out if no test set has labels.
+        nmi_average: which mean of the two entropies NMI is divided by, wherever it is logged: "arithmetic", or
             "geometric" as in 2018.
-        knn: the neighbours' settings.
-        linear_probe: the probe's settings.
+        knn: settings of the k-NN vote.
+        linear_probe: settings of the linear probe.
     """
 
     enabled: bool = True
@@ -47,7 +47,7 @@ class Evaluation:
 
 @dataclass(kw_only=True)
 class Representation(Evaluation, Evaluator):
-    """The same of a stored network: evaluation=representation of eval.py.
+    """The same measurement of a stored network: evaluation=representation of eval.py.
 
     Args:
         kind: "representation".
@@ -59,13 +59,13 @@ class Representation(Evaluation, Evaluator):
         """Measure.
 
         Returns:
-            n_images and what :func:`measure` gives.
+            n_images and what :func:`~deepcluster.evaluation.probe.knn_and_probe.measure_features` gives.
 
         Raises:
-            ValueError: if there are no labels.
+            ValueError: if there are too few labelled images, or only one class.
         """
-        from deepcluster.evaluation.probe.labelled_split import labelled_split
-        from deepcluster.evaluation.probe.measure import measure
+        from deepcluster.evaluation.probe.knn_and_probe import measure_features
+        from deepcluster.evaluation.probe.labelled_split import FEWEST, labelled_split
 
         train = context.train_images
         split = labelled_split(
@@ -78,10 +78,13 @@ class Representation(Evaluation, Evaluator):
         )
         if split is None:
             raise ValueError(
-                f"data={context.data.source} cannot be measured: that needs labels of two classes and "
-                f"evaluation.knn.k={self.knn.k} labelled training images; evaluation=assign needs none"
+                f"data={context.data.source} cannot be measured: labels of two classes and at least "
+                f"{max(FEWEST, self.knn.k)} labelled training images are needed (evaluation.knn.k={self.knn.k}); "
+                "evaluation=assign needs no labels"
             )
-        numbers = measure(split, context.source, knn=self.knn, linear_probe=self.linear_probe, seed=context.seed)
+        numbers = measure_features(
+            split, context.feature_pass, knn=self.knn, linear_probe=self.linear_probe, seed=context.seed
+        )
         for name in ("knn_accuracy", "linear_probe_accuracy"):
             context.progress.say(f"{name:24} {numbers[name]:.1%}")
         return {"n_images": len(train), **numbers}

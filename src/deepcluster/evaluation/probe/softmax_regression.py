@@ -1,4 +1,4 @@
-"""Softmax regressions on standardised features, several learning rates at once. Used by linear_probe.py."""
+"""Softmax regression on standardised features, for several learning rates at once. Used by linear_probe.py."""
 
 from collections.abc import Callable
 
@@ -8,25 +8,26 @@ from torch import Tensor
 from deepcluster.evaluation.probe.recipes import LinearProbe
 
 MOMENTUM = 0.9
-ROWS = 4096  # images brought to float32 at a time: features may be stored in 16 bits
-# A feature whose deviation is below this share of the largest one is rounding noise: standardised, it would count as
-# much as the others, so it becomes 0.
+ROWS = 4096  # images converted to float32 at a time, as features may be stored in 16 bits
+# A feature whose standard deviation is below this share of the largest one is rounding noise. Standardised, it would
+# count as much as the others, so it is set to 0.
 NOISE = 1e-6
 
 
 class SoftmaxRegressions:
-    """L softmax regressions, one per learning rate, that see the same batches and share two matmuls a step.
+    """L softmax regressions, one per learning rate. They see the same batches and share two matmuls per step.
 
-    The gradient is written out: (softmax - one hot) of the logits, times the features. All start from 0.
+    They are trained on construction. The gradient is computed by hand: features times (softmax of the logits - one
+    hot). All weights start at 0.
 
     Args:
         x: features (N, M) of any float type.
         y: labels (N,).
-        rows: the images to train on, as indices into x.
-        n_classes: classes C.
+        rows: indices into x of the images to train on.
+        n_classes: number of classes C.
         rates: the L learning rates.
         settings: epochs, batch size, weight decay.
-        generator: of the batches' order.
+        generator: draws the order of the batches.
         advance: called with 1 after each epoch.
     """
 
@@ -51,7 +52,7 @@ class SoftmaxRegressions:
         rate = torch.tensor(rates, device=x.device).repeat_interleave(n_classes)
         n_steps = settings.epochs * -(-len(rows) // settings.batch_size)
         progress = torch.arange(n_steps, device=x.device) / n_steps
-        # The same memory at each step: to allocate 10 MB costs more than what is computed in it.
+        # Each step uses the same memory: allocating 10 MB takes longer than the computation in it.
         picked = torch.empty(settings.batch_size, x.shape[1], dtype=x.dtype, device=x.device)
         standardised = torch.empty(picked.shape, device=x.device)
         step = 0
@@ -67,23 +68,23 @@ class SoftmaxRegressions:
                 gradient = (inputs.T @ error).add_(self.weight, alpha=settings.weight_decay)
                 weight_momentum.mul_(MOMENTUM).add_(gradient)
                 bias_momentum.mul_(MOMENTUM).add_(error.sum(0))
-                now = rate * (0.5 + 0.5 * torch.cos(torch.pi * progress[step]))
-                self.weight.sub_(weight_momentum * now)
-                self.bias.sub_(bias_momentum * now)
+                rate_now = rate * (0.5 + 0.5 * torch.cos(torch.pi * progress[step]))
+                self.weight.sub_(weight_momentum * rate_now)
+                self.bias.sub_(bias_momentum * rate_now)
                 step += 1
             advance(1)
 
     @torch.no_grad()
     def accuracies(self, x: Tensor, y: Tensor) -> list[float]:
-        """Share of right answers of each line."""
-        right = torch.zeros(self.n_rates, dtype=torch.int64, device=x.device)
+        """Share of images (n, M) with labels (n,) that each regression classifies correctly."""
+        n_right = torch.zeros(self.n_rates, dtype=torch.int64, device=x.device)
         for x_rows, y_rows in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
             answers = self._logits(self._standardised(x_rows)).argmax(dim=2)
-            right += (answers == y_rows[:, None]).sum(0)
-        return [int(n) / len(x) for n in right]
+            n_right += (answers == y_rows[:, None]).sum(0)
+        return [int(n) / len(x) for n in n_right]
 
     def folded(self, number: int) -> tuple[Tensor, Tensor]:
-        """Line `number` for features as they are: weight (C, M) and bias (C,), standardisation folded in."""
+        """Weight (C, M) and bias (C,) of regression `number` for features that are not standardised."""
         columns = slice(number * self.n_classes, (number + 1) * self.n_classes)
         weight = self.weight[:, columns].double() * self.scale.double()[:, None]
         bias = self.bias[columns].double() - self.mean.double() @ weight
@@ -97,7 +98,7 @@ class SoftmaxRegressions:
 
 
 def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation of each feature over some rows; 0 for features that do not vary."""
+    """Mean and 1 / standard deviation (M,) of each feature over the rows; 0 for features that do not vary."""
     total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     for part in torch.split(rows, ROWS):
         total += x[part].double().sum(0)
@@ -105,6 +106,6 @@ def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.zeros_like(total)
     for part in torch.split(rows, ROWS):
         squares += (x[part].double() - mean).square().sum(0)
-    spread = (squares / len(rows)).sqrt()
-    varies = spread > NOISE * spread.max()
-    return mean.float(), torch.where(varies, 1 / spread, 0.0).float()
+    deviation = (squares / len(rows)).sqrt()
+    varies = deviation > NOISE * deviation.max()
+    return mean.float(), torch.where(varies, 1 / deviation, 0.0).float()

@@ -1,4 +1,4 @@
-"""Results of the probes of stages, one per stage and seed: as numbers, as a table and as a file."""
+"""Results of the linear probes, one for each stage and seed: as numbers, as a table and as a CSV file."""
 
 import statistics
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ class StageResult:
     """Accuracy of the probe of one stage with one seed.
 
     Args:
-        stage: its name.
-        seed: the number of the repetition, from 0.
-        accuracy: share of the test images that are right, after the last epoch.
-        learning_rate: of the fast probe the chosen one.
-        held_out_accuracy: fast: of that rate, on the part of the training images that it was not trained on.
-        best_test_epoch_accuracy: original: the best of all epochs on the test images, which the 2018 code reports.
+        stage: name of the stage.
+        seed: number of the repetition, from 0.
+        accuracy: share of the test images classified correctly, after the last epoch.
+        learning_rate: for the fast probe the chosen rate.
+        held_out_accuracy: fast probe: accuracy with this rate on the held-out training images.
+        best_test_epoch_accuracy: original probe: accuracy of the best epoch on the test images, as in the 2018 code.
     """
 
     stage: str
@@ -35,8 +35,8 @@ class StageResult:
     best_test_epoch_accuracy: float | None = None
 
 
-def numbers(stages: Sequence[Stage], results: Sequence[StageResult]) -> dict[str, float]:
-    """Keys and values for results.json, see :meth:`StageProbe.run`."""
+def result_numbers(stages: Sequence[Stage], results: Sequence[StageResult]) -> dict[str, float]:
+    """The numbers for results.json, see :meth:`StageProbe.run`."""
     values: dict[str, float] = {}
     for stage in stages:
         of_stage = [result for result in results if result.stage == stage.name]
@@ -50,9 +50,9 @@ def numbers(stages: Sequence[Stage], results: Sequence[StageResult]) -> dict[str
     return values
 
 
-def table(stages: Sequence[Stage], results: Sequence[StageResult]) -> list[str]:
-    """Lines of a table: stage, what is read, accuracy, and the best test epoch or the chosen rates."""
-    values = numbers(stages, results)
+def table_lines(stages: Sequence[Stage], results: Sequence[StageResult]) -> list[str]:
+    """Lines of a table: stage, numbers read, accuracy, and the best test epoch or the chosen learning rates."""
+    values = result_numbers(stages, results)
     original = any(result.best_test_epoch_accuracy is not None for result in results)
     rows = [["stage", "numbers read", "accuracy", "best test epoch" if original else "learning rate"]]
     for stage in stages:
@@ -69,7 +69,7 @@ def table(stages: Sequence[Stage], results: Sequence[StageResult]) -> list[str]:
 
 
 def write_results(file: Path, stages: Sequence[Stage], results: Sequence[StageResult], protocol: str) -> None:
-    """A CSV file with one line per stage and seed; what a protocol does not have stays empty."""
+    """Write a CSV file with one line for each stage and seed; cells that a protocol does not have stay empty."""
     by_name = {stage.name: stage for stage in stages}
     rows = [
         [

@@ -13,8 +13,8 @@ from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import FEATURES, Backbone
 
 ALL = "all"
-# original: eval_linear.py, RegLog: height of AlexNet's maps at 224 px -> kernel, stride, padding of the average.
-# 96x10x10 = 9600, 256x6x6 = 9216, 384x5x5 = 9600 (conv3, conv4), 256x6x6 = 9216 numbers.
+# original: eval_linear.py, RegLog: height of AlexNet's maps at 224 px, then kernel, stride, padding of the average.
+# The result: 96x10x10 = 9600, 256x6x6 = 9216, 384x5x5 = 9600 (conv3, conv4), 256x6x6 = 9216 numbers.
 ORIGINAL = {
     "conv1": (55, 6, 6, 3),
     "conv2": (27, 4, 4, 0),
@@ -26,18 +26,18 @@ ORIGINAL = {
 
 @dataclass(kw_only=True, frozen=True)
 class Pooling:
-    """How maps (B, c, h, w) are averaged: by windows or to a grid; without either they stay as they are.
+    """How maps (B, c, h, w) are averaged: by windows or to a grid; with neither they stay unchanged.
 
     Args:
-        window: kernel, stride and padding; the zeros of the padding count in the averages (original: AvgPool2d).
-        grid: height and width of the result, by adaptive averages.
+        window: kernel, stride and padding; padded zeros count in the averages (original: AvgPool2d).
+        grid: height and width of the result of adaptive average pooling.
     """
 
     window: tuple[int, int, int] | None = None
     grid: tuple[int, int] | None = None
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Pooled maps (B, c, h', w'); features (B, D) stay as they are."""
+        """Pooled maps (B, c, h', w'); features (B, D) stay unchanged."""
         if self.window is not None:
             kernel, stride, padding = self.window
             return F.avg_pool2d(maps, kernel, stride, padding, count_include_pad=True)
@@ -49,18 +49,18 @@ class Pooling:
         return "none" if self.grid is None else "average to {}x{}".format(*self.grid)
 
     def state(self) -> dict[str, Any]:
-        """Plain values, for a file."""
+        """The pooling as plain values, for a file."""
         return {name: value and list(value) for name, value in (("window", self.window), ("grid", self.grid))}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Pooling":
-        """The pooling of :meth:`state`."""
+        """Make the pooling from the values of :meth:`state`."""
         return cls(**{name: state[name] and tuple(state[name]) for name in ("window", "grid")})
 
 
 @dataclass(kw_only=True, frozen=True)
 class Stage:
-    """A place where a probe reads: its name, its pooling, and the pooled shape, (c, h, w) or (D,)."""
+    """A stage that a probe reads: its name, its pooling, and the pooled shape, (c, h, w) or (D,)."""
 
     name: str
     pooling: Pooling
@@ -68,7 +68,7 @@ class Stage:
 
     @property
     def n_features(self) -> int:
-        """Numbers M that a probe reads per image."""
+        """How many numbers M a probe reads per image."""
         return math.prod(self.shape)
 
 
@@ -76,13 +76,13 @@ def chosen_stages(backbone: Backbone, chosen: str | Sequence[str] | None, *, max
     """The stages that a probe reads.
 
     Args:
-        chosen: names, one name, "all" for all stages, None for the last one (the features, if there are no stages).
-            "features" names the D features themselves.
-        max_features: maps of more numbers are averaged to a square grid that has no more, except those of the
-            original's AlexNet at 224 px, which are averaged as there.
+        chosen: a list of names, one name, "all" for all stages, or None for the last one (the features if there are no
+            stages). "features" names the D features themselves.
+        max_features: maps with more numbers are averaged to a square grid with at most this many; those of AlexNet
+            at 224 pixels are averaged as in the original.
 
     Raises:
-        ValueError: if there is no such stage; names those that there are.
+        ValueError: if the network has no such stage; names those that it has.
     """
     names = [chosen] if isinstance(chosen, str) else list(chosen or [])
     if names == [ALL]:
@@ -100,9 +100,9 @@ def chosen_stages(backbone: Backbone, chosen: str | Sequence[str] | None, *, max
         )
         maps = backbone.taps(empty, dict.fromkeys(names, Pooling()))
         stages = []
-        for name, one in maps.items():
-            pooling = _pooling(backbone, name, tuple(one.shape[1:]), max_features)
-            stages.append(Stage(name=name, pooling=pooling, shape=tuple(pooling(one).shape[1:])))
+        for name, stage_maps in maps.items():
+            pooling = _pooling(backbone, name, tuple(stage_maps.shape[1:]), max_features)
+            stages.append(Stage(name=name, pooling=pooling, shape=tuple(pooling(stage_maps).shape[1:])))
     return stages
 
 

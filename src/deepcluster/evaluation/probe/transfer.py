@@ -1,4 +1,4 @@
-"""Fine-tuning on labels, all of them or a share: evaluation=transfer. The work: transfer_training.py."""
+"""evaluation=transfer: fine-tuning on all labels or a share of them. Next: transfer_training.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
 class Transfer(Evaluator):
     """Fine-tune the whole network with a new head on the labels of `data`, and test it.
 
-    The training view is the one of `data` (random resized crops, flips). Nothing is chosen on the test images: the
-    accuracy is that of the last epoch. A frozen backbone with a linear classifier is evaluation=linear_probe.
+    Images are cropped and flipped as `view` says. Nothing is chosen on the test images: accuracy is that of the last
+    epoch. For a linear classifier on a frozen backbone, see evaluation=linear_probe.
 
     Args:
         kind: "transfer".
         epochs: passes over the labelled images.
-        min_steps: if these are fewer steps, as with 1 % of a small set, passes are added until there are so many.
+        min_steps: smallest number of steps; passes are added if `epochs` gives fewer, as with 1 % of a small set.
         batch_size: images per step.
-        lr: rate of the new head.
-        backbone_lr: rate of the backbone.
-        momentum: of both.
-        weight_decay: of both.
-        schedule: "cosine" from the rates to 0, or "constant".
-        label_share: share of the labels to learn from, equally many of each class and at least one: 0.01, 0.1, 1.
-        compare_scratch: also train a freshly drawn network of the same architecture, by the same recipe.
-        max_images, test_share: as of evaluation=linear_probe.
-        n_seeds: repetitions, for mean and deviation: other images if label_share < 1, other order, head and scratch.
+        lr: learning rate of the new head.
+        backbone_lr: learning rate of the backbone.
+        momentum: of SGD, for both.
+        weight_decay: L2 penalty, for both.
+        schedule: "cosine": rates fall to 0 along a cosine; "constant".
+        label_share: share of the labels to train on, such as 0.01, 0.1 or 1: equally many of each class, at least one.
+        compare_scratch: also train an untrained network of the same architecture with the same recipe.
+        max_images: use at most this many training images, drawn at random; null: all.
+        test_share: share of the labelled images that is held out if no test set has labels.
+        n_seeds: repetitions, for mean and standard deviation; each draws other images (if label_share < 1), another
+            order, head and untrained network.
     """
 
     kind: str = "transfer"
@@ -53,28 +55,26 @@ class Transfer(Evaluator):
     test_share: float = setting(0.2, above=0, below=1)
     n_seeds: int = setting(1, at_least=1)
 
-    def __post_init__(self) -> None:
-        check(self, "evaluation")
-
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Fine-tune; writes finetuned.ckpt, which ckpt= and init=weights read, and transfer.csv, epoch by epoch.
 
         Returns:
-            n_labels, transfer_epochs, transfer_accuracy; with at least 10 classes transfer_top5_accuracy; with
-            compare_scratch the same of the fresh network as scratch_...; with several seeds means, and their
-            deviations as ..._std.
+            n_labels, transfer_epochs, transfer_accuracy and, with at least 10 classes, transfer_top5_accuracy; with
+            compare_scratch the same for the untrained network as scratch_...; with several seeds these are means, and
+            ..._std are the standard deviations.
 
         Raises:
             ValueError: if labels are missing, the images do not fit the network, or the loss is not finite.
         """
-        from deepcluster.evaluation.probe.label_share import draw_labelled
-        from deepcluster.evaluation.probe.labelled_split import split_to_probe
+        from deepcluster.evaluation.probe.labelled_split import draw_labelled, split_to_probe
         from deepcluster.evaluation.probe.transfer_training import TransferTraining, save_network
         from deepcluster.system.seeding import mix
         from deepcluster.system.tables import write_records
 
         if not any(parameter.requires_grad for parameter in context.backbone.parameters()):
-            raise ValueError("this network has nothing that gradients train; read it with evaluation=linear_probe")
+            raise ValueError(
+                "this network has no trainable weights, so it cannot be fine-tuned; use evaluation=linear_probe"
+            )
         split = split_to_probe(context, max_images=self.max_images, test_share=self.test_share)
         training = TransferTraining(
             context=context,
@@ -85,10 +85,12 @@ class Transfer(Evaluator):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             rate=self.rate,
-            kept=context.kept_work(replace(self, n_seeds=1, compare_scratch=False)),  # each training has its own file
+            kept_work=context.kept_work(
+                replace(self, n_seeds=1, compare_scratch=False)
+            ),  # each seed and start has its own file
         )
         starts = ["transfer", *(["scratch"] if self.compare_scratch else [])]
-        last: dict[str, list[dict[str, float]]] = {start: [] for start in starts}
+        last_epochs: dict[str, list[dict[str, float]]] = {start: [] for start in starts}
         rows: list[dict[str, object]] = []
         for number in range(self.n_seeds):
             indices = draw_labelled(
@@ -106,21 +108,21 @@ class Transfer(Evaluator):
                 if start == "transfer" and number == 0:
                     save_network(context, network, classes=split.train.classes, epochs=epochs)
                 context.progress.say(f"{title:24} {history[-1]['accuracy']:.1%}")
-                last[start].append(history[-1])
+                last_epochs[start].append(history[-1])
                 rows += [{"start": start, "seed": number, **row, "epoch": int(row["epoch"])} for row in history]
         write_records(context.folder / "transfer.csv", rows)
         results: dict[str, float] = {"n_labels": len(indices), "transfer_epochs": epochs}
         for start in starts:
-            results |= _summary(start, last[start])
+            results |= _summary(start, last_epochs[start])
         return results
 
     def n_epochs(self, n_images: int) -> int:
-        """Passes over so many images."""
+        """Number of passes over n_images images."""
         n_batches = max(1, -(-n_images // self.batch_size))
         return max(self.epochs, -(-self.min_steps // n_batches))
 
     def rate(self, initial: float, step: int, n_steps: int) -> float:
-        """The learning rate at a step, from 0, of one that is `initial` at the start."""
+        """The learning rate at a step, counted from 0, if it starts at `initial`."""
         return initial if self.schedule == "constant" else initial * (0.5 + 0.5 * math.cos(math.pi * step / n_steps))
 
 
@@ -129,11 +131,11 @@ def _title(start: str, number: int) -> str:
     return name if number == 0 else f"{name}, seed {number + 1}"
 
 
-def _summary(start: str, last: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over seeds of the last epochs' accuracies, and deviations if there are several."""
+def _summary(start: str, last_epochs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean accuracies over the seeds' last epochs, and standard deviations if there are several seeds."""
     results: dict[str, float] = {}
     for key in ("accuracy", "top5_accuracy"):
-        values = [row[key] for row in last if key in row]
+        values = [row[key] for row in last_epochs if key in row]
         if values:
             results[f"{start}_{key}"] = statistics.fmean(values)
         if len(values) > 1:

@@ -1,4 +1,4 @@
-"""The trainings of evaluation=transfer: a network with a new head, from trained or fresh weights, on some labels."""
+"""The trainings of evaluation=transfer: new heads on trained or untrained weights. Next: supervised.py."""
 
 import copy
 from collections.abc import Callable
@@ -42,12 +42,12 @@ class Finetuned(nn.Module):
 
 @dataclass(kw_only=True)
 class TransferTraining:
-    """The recipe that all starts and seeds share.
+    """The recipe shared by all starts and seeds.
 
     Args:
-        lr, backbone_lr: rates of the head and of the backbone at the start.
-        rate: of a rate at the start, a step and the number of steps: the rate at that step.
-        kept: the trainings' states.
+        lr, backbone_lr: initial learning rates of the head and of the backbone.
+        rate: gives the learning rate at a step from the initial rate, the step and the number of steps.
+        kept_work: saved states of the trainings.
     """
 
     context: EvaluationContext
@@ -58,22 +58,24 @@ class TransferTraining:
     momentum: float
     weight_decay: float
     rate: Callable[[float, int, int], float]
-    kept: KeptWork
+    kept_work: KeptWork
 
     def train(
         self, indices: Tensor, start: str, number: int, *, epochs: int, title: str
     ) -> tuple[Finetuned, list[dict[str, float]]]:
-        """One training: the network, and epoch, loss and accuracies of each epoch.
+        """Train once; returns the network and, for each epoch, its number, loss and accuracies.
 
         Args:
-            indices: the training images to learn from.
-            start: "transfer" from the weights to evaluate, or "scratch" from fresh ones.
-            number: of the repetition, from 0.
+            indices: (n,), the training images.
+            start: "transfer": start from the weights to evaluate; "scratch": from untrained ones.
+            number: number of the repetition, from 0.
         """
         context, split, device = self.context, self.split, self.context.device
         seed = mix(context.seed, "transfer", number)
-        trained = start == "transfer"
-        backbone = copy.deepcopy(context.backbone) if trained else fresh_backbone(context, mix(seed, "backbone"))
+        if start == "transfer":
+            backbone = copy.deepcopy(context.backbone)
+        else:
+            backbone = untrained_backbone(context, mix(seed, "backbone"))
         network = Finetuned(backbone, int(split.train_y.max()) + 1, seed=seed)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         autocast = None if context.dtype == torch.float32 else context.dtype
@@ -85,7 +87,7 @@ class TransferTraining:
             num_workers=n_workers(context.data, split.train),
             seed=seed,
         )
-        n_steps = epochs * max(1, -(-len(indices) // self.batch_size))
+        n_steps = epochs * batches.n_per_epoch
         assert split.train.labels is not None
         history = Supervised(
             network=network,
@@ -93,10 +95,10 @@ class TransferTraining:
             rate=lambda initial, step: self.rate(initial, step, n_steps),
             loss=summed_cross_entropy(network, split.train.labels, device=device, autocast=autocast),
             batches=batches,
-            n_steps=epochs * batches.n_per_epoch,
+            n_steps=n_steps,
             row=lambda epoch, loss: {"epoch": float(epoch), "loss": loss, **self._test(network, title, autocast)},
             device=device,
-            kept=self.kept,
+            kept_work=self.kept_work,
             name=f"{start}_{number}",
             title=title,
             progress=context.progress,
@@ -128,8 +130,8 @@ class TransferTraining:
             )[OUTPUT]
 
 
-def fresh_backbone(context: EvaluationContext, seed: int) -> Backbone:
-    """A network of the same architecture with weights that the seed draws; nothing is downloaded."""
+def untrained_backbone(context: EvaluationContext, seed: int) -> Backbone:
+    """A network of the same architecture whose weights the seed draws; no weights are downloaded."""
     arch = context.card["arch"]
     untrained = {**arch, **{name: off for name, off in DOWNLOADED.items() if name in arch}}
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""answers.png: queries with their best answers, each with a frame that tells right from wrong."""
+"""Draws answers.png: queries with their best answers; the colour of a frame tells right from wrong."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deepcluster.data.decode import BrokenImage
 from deepcluster.evaluation.retrieval.report import Search
 from deepcluster.evaluation.retrieval.scores import Answer, relevance, shown_protocol
-from deepcluster.evaluation.retrieval.sets import Box, RetrievalSet, read_resized, to_larger_side
+from deepcluster.evaluation.retrieval.sets import Box, read_resized, to_larger_side
 
 N_ANSWERS = 10
 TILE = 112  # pixels
@@ -17,11 +17,11 @@ COLOURS = {"positive": (0, 158, 115), "wrong": (213, 94, 0), "ignored": (160, 16
 INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
 
 
-def chosen(search: Search, n: int) -> list[Answer]:
-    """n answers from the best to the worst by average precision, evenly spread; one protocol's."""
+def evenly_chosen(search: Search, n: int) -> list[Answer]:
+    """n queries' answers, evenly spread from the best to the worst average precision, of one protocol."""
     protocol = shown_protocol(search.searched.queries[0])
     judged = [answer for answer in search.answers if answer.protocol == protocol]
-    # Equal ones by name, so that they are not all of the first folder.
+    # Ties are sorted by file name, so that they do not all come from the first folder.
     ordered = sorted(
         judged, key=lambda answer: (-answer.average_precision, search.searched.queries[answer.query].path.stem)
     )
@@ -30,9 +30,9 @@ def chosen(search: Search, n: int) -> list[Answer]:
 
 
 def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
-    """One row for each answer: the query (its region), then the best of the database in their order.
+    """One row for each answer: the query (its region), then its best images of the database in order.
 
-    Ignored images (junk) stand where the ranking has them, with a grey frame.
+    Ignored images (junk) are shown at their place in the ranking, with a grey frame.
     """
     searched = search.searched
     n = min(N_ANSWERS, len(searched.database))
@@ -41,7 +41,8 @@ def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
     width = 2 * MARGIN + side + 2 * GAP + n * (side + GAP) - GAP
     page = Image.new("RGB", (width, 2 * MARGIN + 2 * CAPTION + len(rows) * height), PAPER)
     draw = ImageDraw.Draw(page)
-    _legend(draw, rows[0].protocol if rows else "", any_ignored(searched, rows))
+    any_ignored = any(searched.queries[answer.query].truths[answer.protocol].ignored for answer in rows)
+    _legend(draw, rows[0].protocol if rows else "", any_ignored)
     for row, answer in enumerate(rows):
         query, top = searched.queries[answer.query], MARGIN + 2 * CAPTION + row * height
         truth = query.truths[answer.protocol]
@@ -56,10 +57,6 @@ def answer_page(search: Search, rows: list[Answer]) -> Image.Image:
             left = MARGIN + side + 2 * GAP + place * (side + GAP)
             _paste(page, searched.database[image], None, (left, top + CAPTION), COLOURS[relevance(truth, image)])
     return page
-
-
-def any_ignored(searched: RetrievalSet, rows: list[Answer]) -> bool:
-    return any(searched.queries[answer.query].truths[answer.protocol].ignored for answer in rows)
 
 
 def _legend(draw: ImageDraw.ImageDraw, protocol: str, ignored: bool) -> None:
@@ -79,13 +76,13 @@ def _legend(draw: ImageDraw.ImageDraw, protocol: str, ignored: bool) -> None:
 def _paste(
     page: Image.Image, path: Path, box: Box | None, corner: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
-    """The image, whole, in the middle of a tile with a frame."""
+    """Paste the whole image into the middle of a framed tile."""
     left, top = corner
     side = TILE + 2 * FRAME
     ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=FRAME)
     try:
-        image = read_resized(path, 3, 4 * TILE, box)  # first large, so that a small region keeps its details
-    except BrokenImage:  # an array whose channels are no colours
+        image = read_resized(path, 3, 4 * TILE, box)  # read large first, so that a small region keeps its details
+    except BrokenImage:  # also an array whose channels are not colours
         ImageDraw.Draw(page).text((left + 3 * FRAME, top + TILE // 2), "no picture", fill=FAINT, font=_font(13))
         return
     tile = Image.fromarray(to_larger_side(image, TILE).permute(1, 2, 0).contiguous().numpy())

@@ -1,4 +1,4 @@
-"""Regions -> PCA-whitening -> one descriptor per image, at one size or several. Next: ranking.py."""
+"""Regions -> PCA-whitening -> one descriptor per image, from one size or several. Next: ranking.py."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ Advance = Callable[[int], None]
 
 
 def region_features(context: EvaluationContext, stage: str, levels: int) -> RegionFeatures:
-    """The way from image files to regions by the context's network; blocks are kept in its folder, in regions/."""
+    """Computes regions of image files with the context's network; saves them in its folder, below regions/."""
     network: Backbone = inference_copy(context.backbone, dtype=context.dtype, channels_last=True).to(context.device)
     return RegionFeatures(
         network=network,
@@ -37,11 +37,11 @@ def region_features(context: EvaluationContext, stage: str, levels: int) -> Regi
     )
 
 
-def check_readable(features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], advance: Advance) -> None:
-    """Compute the regions of the queries, none of which may be missing.
+def check_queries(features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], advance: Advance) -> None:
+    """Compute the regions of the queries; unlike an image of the database, no query may be broken.
 
     Raises:
-        ValueError: if one cannot be decoded, or is too small for the network.
+        ValueError: if a query cannot be decoded, or is too small for the network.
     """
     for size in sizes:
         for number, block in enumerate(features.blocks(items, size, advance)):
@@ -55,13 +55,13 @@ def check_readable(features: RegionFeatures, items: Sequence[Item], sizes: Seque
 def learn_whitening(
     features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], n_pca: int, advance: Advance
 ) -> tuple[FittedReduction, int]:
-    """PCA-whitening and L2 of regions, learned on those of all images and sizes together.
+    """Fit PCA-whitening and L2 on the regions of all images at all sizes.
 
     Args:
-        n_pca: dimensions to keep; all, if the stage has fewer channels.
+        n_pca: number of dimensions after PCA; all if the stage has fewer channels.
 
     Returns:
-        The fitted reduction, and how many images it was learned on: those that can be decoded.
+        The fitted reduction, and the number of images it was fitted on: those that can be decoded.
 
     Raises:
         ValueError: if there are too few regions.
@@ -88,10 +88,10 @@ def learn_whitening(
 def describe(
     features: RegionFeatures, items: Sequence[Item], sizes: Sequence[int], reduce: Reduce | None, advance: Advance
 ) -> tuple[Tensor, dict[int, str]]:
-    """Descriptors (N, P) of length 1; with several sizes the sum of each one's, brought to length 1.
+    """Descriptors (N, P) of length 1; with several sizes their sum, normalised to length 1.
 
     Returns:
-        The descriptors, zeros for images that cannot be decoded; and by index the reasons why those cannot.
+        The descriptors, with zeros for images that cannot be decoded; and for those: index -> reason.
 
     Raises:
         ValueError: if no image can be decoded.

@@ -1,8 +1,8 @@
-"""evaluation=retrieval: how well the features find other pictures of the same object. R-MAC; nothing is trained.
+"""evaluation=retrieval: how well features find other images of the same object, by R-MAC; nothing is trained.
 
-images --region_features--> regions --PCA-whitening, rmac--> descriptors --ranking--> scores
+images --region_features.py--> regions --PCA-whitening, rmac.py--> descriptors --ranking.py--> scores.py
 
-These are the settings; search.py does the work.
+Here are the settings. Next: search.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
     from deepcluster.evaluation.retrieval.report import Search
 
-# original: larger side 1024, for networks that learned from crops of 224. The same ratio shows a network of smaller
-# crops details at the size at which it knows them.
+# original: larger side 1024, for networks trained on crops of 224. With the same ratio, a network trained on smaller
+# crops sees details at the size that it was trained on.
 SIZE_PER_IMAGE_SIZE = 1024 / 224
 
 
@@ -30,22 +30,23 @@ class Retrieval(Evaluator):
         kind: "retrieval".
         root: the folder of the set.
         layout: "plain" (reference/ID.jpg, FOLDER/ID.jpg), "oxford" (Oxford5k, Paris6k), "revisited" (ROxford5k,
-            RParis6k), or "auto": recognised by the files (layouts.py).
+            RParis6k), or "auto": recognised by its files (layouts.py).
         reference: plain layout: the database's folder, in upper or lower case.
         queries: plain layout: the query folders; null: every other folder with images.
         ground_truth: revisited layout: the file's name in root; null: the only gnd_*.pkl or gnd_*.json.
-        stage: whose maps are looked at; null: the last (original: conv5_3 of VGG-16, without its pooling).
+        stage: stage whose maps are used; null: the last (original: conv5_3 of VGG-16, without its pooling).
         sizes: larger side of the images in pixels; with several, the descriptors of all sizes are added. null: 1024
-            for a network of 224 pixels as in 2018, in proportion for others.
-        levels: of R-MAC's regions; original: 3.
-        pca: images that PCA-whitening of the regions is learned on: "other" (pca_root), "database" (the searched images
-            themselves: no fair comparison with papers), "none" (no PCA). null: other if pca_root is given, else none.
-        pca_root: a folder of other images, at any depth; original: Paris6k for Oxford5k and the other way round.
-        pca_images: learn PCA on at most so many of them, spread evenly; null: on all.
-        n_pca: dimensions after PCA; all of them if the stage has fewer channels. original: 512.
-        aqe: average query expansion with so many best answers; 0: off. The results without it are given too.
-        dba: database-side augmentation with so many neighbours; 0: off. The results without it are given too.
-        n_shown: queries in answers.png, from the best to the worst answered, evenly spread; 0: no picture.
+            for a network of 224 pixels as in 2018, in proportion for other networks.
+        levels: number of levels of R-MAC's regions; original: 3.
+        pca: images that PCA-whitening of the regions is fitted on: "other" (those of pca_root), "database" (the
+            searched images themselves, so results are not comparable with papers) or "none" (no PCA). null: "other" if
+            pca_root is given, else "none".
+        pca_root: a folder with other images, at any depth; original: Paris6k for Oxford5k and vice versa.
+        pca_images: fit PCA on at most this many of them, spread evenly; null: on all.
+        n_pca: number of dimensions after PCA; all if the stage has fewer channels. original: 512.
+        aqe: number of best answers for average query expansion; 0: off. Results without it are reported too.
+        dba: number of neighbours for database-side augmentation; 0: off. Results without it are reported too.
+        n_shown: number of queries in answers.png, evenly spread from the best to the worst; 0: no picture.
     """
 
     kind: str = "retrieval"
@@ -75,21 +76,21 @@ class Retrieval(Evaluator):
             raise ValueError("evaluation.pca=other needs evaluation.pca_root=DIR, a folder of other images")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Search; write queries.csv and answers.png, and keep the images' regions in regions/ for another call.
+        """Search; writes queries.csv and answers.png, and saves the images' regions below regions/ for later calls.
 
         Returns:
-            n_database, n_queries, and what :func:`~deepcluster.evaluation.retrieval.scores.scores` gives; names of
-            results with expansion or augmentation end in _aqe, _dba, _dba_aqe.
+            n_database, n_queries, and what :func:`~deepcluster.evaluation.retrieval.scores.scores` gives. With
+            expansion or augmentation the names end in _aqe, _dba or _dba_aqe.
 
         Raises:
             FileNotFoundError, ValueError: if set, network and settings do not fit together.
         """
         search = self.search(context)
         if self.n_shown > 0:
-            from deepcluster.evaluation.retrieval.answer_page import answer_page, chosen
+            from deepcluster.evaluation.retrieval.answer_page import answer_page, evenly_chosen
 
             file = context.folder / "answers.png"
-            answer_page(search, chosen(search, self.n_shown)).save(file)
+            answer_page(search, evenly_chosen(search, self.n_shown)).save(file)
             context.progress.say(f"picture     {file}")
         return search.numbers
 
@@ -112,11 +113,11 @@ class Retrieval(Evaluator):
             others = search.images_for_pca(self.pca_root, self.pca_images)
         if self.pca is None and pca == "none":
             context.progress.say(
-                "no PCA-whitening: the regions are compared as they are. Papers learn it on other images; "
-                "evaluation.pca_root=DIR does that, evaluation.pca=database learns it on the searched images"
+                "no PCA-whitening of the regions. Papers fit it on other images, as evaluation.pca_root=DIR does; "
+                "evaluation.pca=database fits it on the searched images"
             )
         sizes = list(self.sizes or [round(SIZE_PER_IMAGE_SIZE * context.card["image_size"])])
-        described = search.described_set(
+        described = search.describe_set(
             context,
             searched,
             stage=stage,
@@ -126,4 +127,4 @@ class Retrieval(Evaluator):
             others=others,
             n_pca=self.n_pca,
         )
-        return search.judged(context, described, n_expansion=self.aqe, n_augmentation=self.dba)
+        return search.rank_and_score(context, described, n_expansion=self.aqe, n_augmentation=self.dba)

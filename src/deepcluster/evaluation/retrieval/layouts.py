@@ -1,4 +1,4 @@
-"""A folder -> its retrieval set, whichever of the known layouts it is in. Called by search.py."""
+"""Reads a folder as a retrieval set, in any of the known layouts. Next: sets.py."""
 
 from pathlib import Path
 
@@ -6,19 +6,17 @@ from deepcluster.evaluation.retrieval.oxford import oxford_set
 from deepcluster.evaluation.retrieval.revisited import ground_truths, revisited_set
 from deepcluster.evaluation.retrieval.sets import RetrievalSet, plain_set
 
-LAYOUTS = ("auto", "plain", "oxford", "revisited")
-
 
 def retrieval_set(
     root: str, layout: str, *, reference: str, queries: list[str] | None, ground_truth: str | None
 ) -> RetrievalSet:
-    """The set in a folder.
+    """Read the set in a folder.
 
     Args:
         root: the folder.
-        layout: one of LAYOUTS; "auto" recognises them by their files.
-        reference, queries: of the plain layout.
-        ground_truth: of the revisited layout, the file's name in the folder; None: the only gnd_*.pkl or .json.
+        layout: "plain", "oxford", "revisited", or "auto": recognised by its files.
+        reference, queries: plain layout: the folders of the database and of the queries, see :func:`plain_set`.
+        ground_truth: revisited layout: the file's name in the folder; None: the only gnd_*.pkl or gnd_*.json.
 
     Raises:
         FileNotFoundError: if the folder or a part of it is missing.
@@ -41,12 +39,12 @@ def _layout_of(root: Path, reference: str) -> str:
         "oxford": any(root.rglob("*_query.txt")),
         "plain": any(entry.is_dir() and entry.name.lower() == reference.lower() for entry in root.iterdir()),
     }
-    recognised = [layout for layout, sign in signs.items() if sign]
+    recognised = [layout for layout, has_its_files in signs.items() if has_its_files]
     if len(recognised) != 1:
-        what = f"looks like {' and '.join(recognised)}" if recognised else "is in no layout that is known here"
+        what = f"looks like {' and '.join(recognised)}" if recognised else "is in no known layout"
         raise ValueError(
             f"evaluation.root={root} {what}: plain has a folder {reference}/ (evaluation.reference) and folders of "
-            "queries, oxford jpg/ and *_query.txt, revisited jpg/ and gnd_*.pkl or .json; choose with "
-            f"evaluation.layout={'|'.join(LAYOUTS[1:])}"
+            "queries, oxford has jpg/ and *_query.txt, revisited has jpg/ and gnd_*.pkl or .json; choose with "
+            "evaluation.layout=plain|oxford|revisited"
         )
     return recognised[0]

@@ -1,11 +1,11 @@
-"""Oxford5k and Paris6k in the layout of their own archives. Chosen by layouts.py."""
+"""Reads Oxford5k and Paris6k in the layout of their archives. Called by layouts.py."""
 
 from pathlib import Path
 from typing import Any
 
 from deepcluster.evaluation.retrieval.sets import Box, Query, RetrievalSet, Truth, images_in
 
-# Files of Paris6k that hold error pages instead of images; papers leave them out (list: corrupt.txt of its page).
+# Files of Paris6k that hold error pages instead of images; papers leave them out (source: corrupt.txt on its web page).
 CORRUPT = {
     *(f"paris_louvre_{n}" for n in ("000136", "000146")),
     "paris_moulinrouge_000422",
@@ -19,20 +19,20 @@ CORRUPT = {
 
 
 def oxford_set(root: Path) -> RetrievalSet:
-    """Oxford5k or Paris6k: ``jpg/`` (with folders in it or not) and, anywhere, ``X_query.txt``, ``X_good.txt`` ...
+    """Oxford5k or Paris6k: ``jpg/`` (with or without subfolders) and, anywhere, ``X_query.txt``, ``X_good.txt`` ...
 
-    X_query.txt holds an image's name and its region x1 y1 x2 y2; the other three the names of images. Good and ok ones
-    are positives, junk is ignored (Philbin et al. 2007). The 20 corrupt files of Paris are left out.
+    X_query.txt holds an image's name and its region x1 y1 x2 y2. X_good.txt, X_ok.txt and X_junk.txt hold names of
+    images: good and ok are positives, junk is ignored (Philbin et al. 2007). Paris's 20 corrupt files are left out.
 
     Raises:
         FileNotFoundError: if images or a file of the ground truth are missing.
-        ValueError: if a file of it cannot be read, or names images that are not there.
+        ValueError: if a file of the ground truth cannot be parsed, or names images that are missing.
     """
     files = sorted(root.rglob("*_query.txt"))
     if not files:
         raise FileNotFoundError(
             f"evaluation.root={root} has no *_query.txt: unpack the ground truth (X_query.txt, X_good.txt, X_ok.txt, "
-            "X_junk.txt) into a folder in it"
+            "X_junk.txt) into it"
         )
     images = images_by_name(root)
     corrupt = sorted(CORRUPT & images.keys())
@@ -48,7 +48,7 @@ def oxford_set(root: Path) -> RetrievalSet:
         name = file.name.removesuffix("_query.txt")
         good, ok, junk = (_listed(file.with_name(f"{name}_{part}.txt"), number) for part in ("good", "ok", "junk"))
         if image not in number:
-            raise FileNotFoundError(f"{file} asks with {image}, which is not in {root}/jpg")
+            raise FileNotFoundError(f"{file} names the query image {image}, which is not in {root}/jpg")
         truths = {"": Truth(positives=good | ok, ignored=junk - good - ok)}
         group = name.rpartition("_")[0]  # all_souls_1 .. all_souls_5
         queries.append(Query(name=name, path=images[image], truths=truths, box=box, group=group))
@@ -59,7 +59,7 @@ def oxford_set(root: Path) -> RetrievalSet:
 
 
 def region(values: list[Any]) -> Box:
-    """Four numbers x1, y1, x2, y2, checked.
+    """The values as a box x1, y1, x2, y2.
 
     Raises:
         ValueError: unless x1 < x2 and y1 < y2.
@@ -71,7 +71,7 @@ def region(values: list[Any]) -> Box:
 
 
 def _listed(file: Path, number: dict[str, int]) -> frozenset[int]:
-    """The images that a file of the ground truth names; corrupt ones are left out."""
+    """Numbers of the images that a file of the ground truth names, without the corrupt ones."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; every X_query.txt needs X_good.txt, X_ok.txt and X_junk.txt")
     names = [name for name in file.read_text().split() if name not in CORRUPT]
@@ -82,13 +82,13 @@ def _listed(file: Path, number: dict[str, int]) -> frozenset[int]:
 
 
 def images_by_name(root: Path) -> dict[str, Path]:
-    """The images of ``jpg/`` by their names without folder and extension."""
+    """The images below ``jpg/``: name without folder and extension -> path."""
     folder = root / "jpg"
     if not folder.is_dir():
         raise FileNotFoundError(f"evaluation.root={root} has no folder jpg/; unpack the images there")
     images: dict[str, Path] = {}
     for path in images_in(folder):
         if path.stem in images:
-            raise ValueError(f"{path} and {images[path.stem]} have the same name, by which the ground truth knows them")
+            raise ValueError(f"{path} and {images[path.stem]} have the same name, but the ground truth has only names")
         images[path.stem] = path
     return images

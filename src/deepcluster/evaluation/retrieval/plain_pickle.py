@@ -1,4 +1,4 @@
-"""Reads pickles of plain containers and numpy arrays; unlike pickle.load it runs no code that a file names.
+"""Reads pickles of plain containers and numpy arrays. Unlike pickle.load it cannot run code that a file names.
 
 Used by revisited.py.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# The names that pickles of sets and numpy arrays may ask for, in numpy 1 and 2, and what they get.
+# The only names that a pickle may ask for (those of sets and of arrays of numpy 1 and 2), and what it gets.
 _ARRAY_BUILDER = np.zeros(1).__reduce__()[0]
 _BUFFER_BUILDER = np.zeros(1).__reduce_ex__(5)[0]
 _SCALAR_BUILDER = np.float64(0).__reduce__()[0]
@@ -26,9 +26,9 @@ _KNOWN: dict[tuple[str, str], Any] = {
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # so Python 3 writes bytes in old protocols
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in old protocols
             return _latin1
-        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # so it writes empty bytes
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # how it writes empty bytes
             return _no_bytes
         if (module, name) not in _KNOWN:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -46,10 +46,10 @@ def _no_bytes() -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The content of a pickle of dicts, lists, texts, numbers and numpy arrays; also one that Python 2 wrote.
+    """The content of a pickle of dicts, lists, strings, numbers and numpy arrays; also of one written by Python 2.
 
     Raises:
-        ValueError: if it is damaged, or asks for another name, which could run any code.
+        ValueError: if it is damaged, or asks for any other name, which could run any code.
     """
     try:
         return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()

@@ -4,18 +4,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-MAX_SIMILARITIES = 2**25  # numbers held at a time: 128 MB in float32
+MAX_SIMILARITIES = 2**25  # held at a time: 128 MB in float32
 
 
 def rank(queries: Tensor, database: Tensor) -> Tensor:
-    """Indices (Q, N) of the database for each query, most similar (by dot product) first; ties in their order."""
+    """Indices (Q, N) of the database for each query, most similar (by dot product) first; ties in database order."""
     return (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
 
 
 def expand_queries(queries: Tensor, database: Tensor, n: int) -> Tensor:
-    """Average query expansion: each query (Q, P) and its n best answers, averaged, of length 1.
+    """Average query expansion: the mean of each query (Q, P) and its n best answers, normalised to length 1.
 
-    Chum et al. 2007, "Total recall", without their geometric verification. n = 0 leaves the queries.
+    Chum et al. 2007, "Total recall", without their geometric verification. With n = 0 the queries stay unchanged.
     """
     if n == 0:
         return queries
@@ -24,9 +24,9 @@ def expand_queries(queries: Tensor, database: Tensor, n: int) -> Tensor:
 
 
 def augment_database(database: Tensor, n: int) -> Tensor:
-    """Database-side augmentation: each descriptor (N, P) and its n nearest others, averaged, of length 1.
+    """Database-side augmentation: the mean of each descriptor (N, P) and its n nearest others, of length 1.
 
-    Turcot and Lowe 2009; Arandjelovic and Zisserman 2012. n = 0 leaves the database.
+    Turcot and Lowe 2009; Arandjelovic and Zisserman 2012. With n = 0 nothing changes.
     """
     n = min(n, len(database) - 1)
     if n == 0:

@@ -1,8 +1,8 @@
-"""Images of any size -> their regions' maxima (R, D), block by block, kept on disk. Next: ranking.py.
+"""Images of any size -> their regions' maxima (R, D), block by block, saved on disk. Next: descriptors.py.
 
-An image is seen whole, at its own shape; images of the same shape go through the network together. A block's name is
-a hash of all that its content depends on, also of the weights and of each image's size and time of change: a call with
-the same settings reads it, and one with others finds nothing.
+The network sees each image whole, at its own shape; images of the same shape are computed together. A block's file name
+is a hash of everything that its content depends on, including the weights and each file's size and time of change. So
+only a call with the same settings and images reads it.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ from deepcluster.evaluation.retrieval.sets import Box, read_resized
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.threads import n_cores
 
-BLOCK = 64  # images in a file; a kill loses at most so many
+BLOCK = 64  # images per file; a killed run loses at most this many
 MAX_PIXELS = 2**20  # in one forward pass: one image of 1024 x 1024
-VERSION = 1  # raise it when a change of the code changes the regions, so that no old file is used
+VERSION = 1  # raise it if a code change changes the regions, so that old files are not used
 
 Item = tuple[Path, Box | None]
 
@@ -34,9 +34,9 @@ class Block:
     """The regions of some images at one size.
 
     Args:
-        maxima: (sum of counts, D) float32, of length 1, one image after the other.
-        counts: regions of each image; 0 of a broken one.
-        broken: place in the block -> why the image cannot be decoded.
+        maxima: (sum of counts, D) float32, rows of length 1, one image after the other.
+        counts: number of regions of each image; 0 for a broken one.
+        broken: place in the block -> reason why the image cannot be decoded.
     """
 
     maxima: Tensor
@@ -46,14 +46,14 @@ class Block:
 
 @dataclass(kw_only=True)
 class RegionFeatures:
-    """The way from image files to regions.
+    """Computes regions of image files and saves them.
 
     Args:
         network: an inference copy, on `device`.
-        stage: whose maps are looked at.
+        stage: stage whose maps are used.
         mean, std: per channel, in [0, 1].
-        levels: of R-MAC's regions.
-        folder: where blocks are kept.
+        levels: number of levels of R-MAC's regions.
+        folder: where blocks are saved.
         device: where the network computes.
         weights: a hash of the network's weights (features/digest.py).
     """
@@ -68,63 +68,63 @@ class RegionFeatures:
     weights: str
 
     def blocks(self, images: Sequence[Item], size: int, advance: Callable[[int], None]) -> Iterator[Block]:
-        """The images' regions at one size, in their order; those on disk are read, others computed and written.
+        """The images' regions at one size, in their order: read from disk if saved, else computed and saved.
 
         Raises:
-            UnreadableImage: if a file is gone.
+            UnreadableImage: if a file cannot be read.
             ValueError: if an image is too small for the stage, or a feature is not finite; names it.
         """
         parts = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
         names = [self._key(part, size) for part in parts]
-        kept = KeptWork(folder=self.folder, facts={})
-        finished = [kept.read(name, mmap=True) is not None for name in names]
-        missing = [item for part, known in zip(parts, finished, strict=True) if not known for item in part]
+        kept_work = KeptWork(folder=self.folder, facts={})
+        are_saved = [kept_work.read(name, mmap=True) is not None for name in names]
+        missing = [item for part, is_saved in zip(parts, are_saved, strict=True) if not is_saved for item in part]
         n_channels = self.network.in_channels
 
         def decode(item: Item) -> Tensor | str:
             try:
                 return read_resized(item[0], n_channels, size, item[1])
-            except UnreadableImage:  # a disk that is gone must not look like broken images
+            except UnreadableImage:  # a missing disk must not look like broken images
                 raise
             except BrokenImage as error:
                 return error.reason
 
         with ThreadPoolExecutor(n_cores()) as executor:
-            loaded = _ahead(executor, decode, missing, BLOCK)
-            for part, name, known in zip(parts, names, finished, strict=True):
-                if known:
-                    content = kept.read(name, mmap=True)
-                    if content is None:  # it was there a moment ago
-                        raise ValueError(f"{kept.file(name)} was removed while it was needed; start again")
+            decoded = _ahead(executor, decode, missing, BLOCK)
+            for part, name, is_saved in zip(parts, names, are_saved, strict=True):
+                if is_saved:
+                    content = kept_work.read(name, mmap=True)
+                    if content is None:  # it was there when this call began
+                        raise ValueError(f"{kept_work.file(name)} was removed or damaged during this call; start again")
                     block = Block(**content)
                 else:
-                    block = self._compute(part, [next(loaded) for _ in part], size)
-                    kept.write(name, vars(block))
+                    block = self._compute(part, [next(decoded) for _ in part], size)
+                    kept_work.write(name, vars(block))
                 advance(len(part))
                 yield block
 
     @torch.inference_mode()
-    def _compute(self, part: Sequence[Item], loaded: list[Tensor | str], size: int) -> Block:
-        broken = {i: image for i, image in enumerate(loaded) if isinstance(image, str)}
+    def _compute(self, part: Sequence[Item], decoded: list[Tensor | str], size: int) -> Block:
+        broken = {i: image for i, image in enumerate(decoded) if isinstance(image, str)}
         by_shape: dict[torch.Size, list[int]] = {}
-        for i, image in enumerate(loaded):
+        for i, image in enumerate(decoded):
             if isinstance(image, Tensor):
                 by_shape.setdefault(image.shape, []).append(i)
         by_place: dict[int, Tensor] = {}
         for shape, members in by_shape.items():
             n_at_once = max(1, MAX_PIXELS // (shape[1] * shape[2]))
             for start in range(0, len(members), n_at_once):
-                chosen = members[start : start + n_at_once]
-                pixels = torch.stack([image for i in chosen if isinstance(image := loaded[i], Tensor)])
-                maxima = region_maxima(self._maps(pixels, part[chosen[0]][0], size), self.levels).cpu()
+                batch = members[start : start + n_at_once]
+                pixels = torch.stack([image for i in batch if isinstance(image := decoded[i], Tensor)])
+                maxima = region_maxima(self._maps(pixels, part[batch[0]][0], size), self.levels).cpu()
                 finite = torch.isfinite(maxima).flatten(1).all(1)
                 if not bool(finite.all()):
-                    culprit = part[chosen[int((~finite).nonzero()[0, 0])]][0]
+                    culprit = part[batch[int((~finite).nonzero()[0, 0])]][0]
                     raise ValueError(
                         f"the features of {culprit} are NaN or infinite: the network has diverged or its weights are "
                         "damaged; use an earlier checkpoint"
                     )
-                by_place |= dict(zip(chosen, maxima, strict=True))
+                by_place |= dict(zip(batch, maxima, strict=True))
         counts = [len(by_place[i]) if i in by_place else 0 for i in range(len(part))]
         joined = torch.cat([by_place[i] for i in sorted(by_place)]) if by_place else torch.zeros(0, 0)
         return Block(maxima=joined, counts=counts, broken=broken)
@@ -136,7 +136,7 @@ class RegionFeatures:
             maps = self.network.stage(images, self.stage)
         except RuntimeError as error:
             if min(images.shape[2:]) >= self.network.image_size:
-                raise  # not for its size: a mistake in the code, or memory
+                raise  # the size is not the reason, but perhaps memory or a mistake in the code
             raise ValueError(self._too_small(path, images, size)) from error
         if maps.shape[2] == 0 or maps.shape[3] == 0:
             raise ValueError(self._too_small(path, images, size))
@@ -159,7 +159,7 @@ class RegionFeatures:
 def _ahead(
     executor: ThreadPoolExecutor, decode: Callable[[Item], Tensor | str], items: Iterable[Item], n: int
 ) -> Iterator[Tensor | str]:
-    """decode(item) of each in their order, n of them begun before they are needed."""
+    """Yield decode(item) of each item in order; up to n are started in advance."""
     waiting: deque[Future[Tensor | str]] = deque()
     for item in items:
         waiting.append(executor.submit(decode, item))

@@ -1,4 +1,4 @@
-"""The result of a search: as a table for the terminal, as queries.csv, and as the material for pictures."""
+"""The result of a search, and how it is reported: a table for the terminal, and queries.csv. Next: answer_page.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,17 @@ from deepcluster.evaluation.retrieval.scores import Answer
 from deepcluster.evaluation.retrieval.sets import RetrievalSet
 from deepcluster.system.tables import aligned, write_csv
 
-N_LISTED = 10  # best answers in queries.csv
+N_LISTED = 10  # best answers listed per query in queries.csv
 
 
 @dataclass(kw_only=True)
 class Search:
-    """Rankings and answers without expansion and augmentation, and the numbers with and without them.
+    """Rankings and answers without expansion and augmentation, and numbers with and without them.
 
     Args:
         searched: the set, without its broken images.
         rankings: (Q, N) indices of the database, best first.
-        answers: of the queries that have positives.
+        answers: those of the queries that have positives.
         numbers: for results.json.
     """
 
@@ -30,7 +30,7 @@ class Search:
 
 
 def table_lines(rows: dict[str, dict[str, float]]) -> list[str]:
-    """Rows of measures as lines of a table; all rows have the same measures."""
+    """Lines of a table from row -> measure -> value; all rows have the same measures."""
     measures = list(next(iter(rows.values())))
     return aligned(
         [["", *measures], *([row, *(f"{values[name]:.1%}" for name in measures)] for row, values in rows.items())]
@@ -38,22 +38,22 @@ def table_lines(rows: dict[str, dict[str, float]]) -> list[str]:
 
 
 def write_queries(path: Path, searched: RetrievalSet, rankings: Tensor, by_variant: dict[str, list[Answer]]) -> None:
-    """queries.csv: one line per query and protocol, with its average precision in every variant and its best answers.
+    """Write queries.csv: a line for each query and protocol with its average precision by variant and its best answers.
 
     Args:
-        rankings: (Q, N), whose best are listed.
-        by_variant: "" (without expansion and augmentation), "_aqe", ... -> its answers, of all variants for the same
-            queries in the same order.
+        rankings: (Q, N), whose best images are listed.
+        by_variant: "" (without expansion and augmentation), "_aqe", ... -> answers. All variants have the same queries
+            in the same order.
     """
     columns = ["query", "group", "protocol", "n_positives", "first_place"]
     rows: list[list[object]] = []
-    for alike in zip(*by_variant.values(), strict=True):
-        answer, query = alike[0], searched.queries[alike[0].query]
+    for of_query in zip(*by_variant.values(), strict=True):
+        answer, query = of_query[0], searched.queries[of_query[0].query]
         best = (searched.database[int(i)] for i in rankings[answer.query, :N_LISTED])
         rows.append(
             [
                 *(query.name, query.group, answer.protocol, len(answer.places), answer.places[0] + 1),
-                *(f"{each.average_precision:.6f}" for each in alike),
+                *(f"{variant.average_precision:.6f}" for variant in of_query),
                 " ".join(image.relative_to(searched.root).as_posix() for image in best),
             ]
         )

@@ -1,4 +1,4 @@
-"""ROxford5k and RParis6k: the protocol with easy, hard and junk images. Chosen by layouts.py."""
+"""Reads ROxford5k and RParis6k: the protocol with easy, hard and junk images. Called by layouts.py."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from deepcluster.evaluation.retrieval import plain_pickle
 from deepcluster.evaluation.retrieval.oxford import images_by_name, region
 from deepcluster.evaluation.retrieval.sets import Box, Query, RetrievalSet, Truth
 
-# Revisited protocol -> which lists are positives, which are ignored (Radenovic et al. 2018).
+# Protocol -> the lists whose images are positives, and the lists whose images are ignored (Radenovic et al. 2018).
 REVISITED = {
     "easy": (("easy",), ("hard", "junk")),
     "medium": (("easy", "hard"), ("junk",)),
@@ -22,12 +22,12 @@ REVISITED = {
 def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
     """ROxford5k or RParis6k: ``jpg/`` and ``gnd_roxford5k.pkl``, or the same content as JSON.
 
-    It holds imlist (the database, without the queries), qimlist, and for each query bbx, easy, hard and junk
-    (indices into imlist); positives and ignored ones as in REVISITED.
+    The file holds imlist (the database, without the queries), qimlist (the queries) and gnd: for each query its region
+    bbx, and easy, hard and junk (indices into imlist). REVISITED says which are positives and which are ignored.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if the ground truth is not of this form, or is a pickle that would run code.
+        ValueError: if the ground truth does not have this form, or is a pickle that would run code.
     """
     candidates = ground_truths(root)
     if ground_truth is not None:
@@ -35,10 +35,10 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
     elif len(candidates) == 1:
         file = candidates[0]
     else:
-        there = f"it has {', '.join(f.name for f in candidates)}" if candidates else "it has none"
+        what_it_has = ", ".join(f.name for f in candidates) or "none"
         raise FileNotFoundError(
-            f"evaluation.root={root} must hold one gnd_*.pkl or gnd_*.json of the revisited protocol, {there}; "
-            "name it with evaluation.ground_truth=FILE"
+            f"evaluation.root={root} must hold one gnd_*.pkl or gnd_*.json of the revisited protocol, "
+            f"it has {what_it_has}; name it with evaluation.ground_truth=FILE"
         )
     if not file.is_file():
         raise FileNotFoundError(f"evaluation.ground_truth={ground_truth}: no such file in {root}")
@@ -51,8 +51,8 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
             raise ValueError(f"{len(records)} records for {len(query_names)} queries")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"{file} is no ground truth of the revisited protocol (imlist, qimlist, gnd with bbx, easy, hard, junk): "
-            f"{'no ' if isinstance(error, KeyError) else ''}{error}"
+            f"{file} is not a ground truth of the revisited protocol (imlist, qimlist, gnd with bbx, easy, hard, junk)"
+            f": {'no ' if isinstance(error, KeyError) else ''}{error}"
         ) from error
     images = images_by_name(root)
     missing = [name for name in [*names, *query_names] if name not in images]
@@ -65,9 +65,9 @@ def revisited_set(root: Path, ground_truth: str | None) -> RetrievalSet:
         Query(name=name, path=images[name], truths=truths, box=box)
         for name, (box, truths) in zip(query_names, parsed, strict=True)
     ]
-    doubled = [name for name, n in Counter(query_names).items() if n > 1]
-    if doubled:
-        raise ValueError(f"{file}: {doubled[0]} is a query more than once")
+    repeated = [name for name, n in Counter(query_names).items() if n > 1]
+    if repeated:
+        raise ValueError(f"{file}: {repeated[0]} is a query more than once")
     return RetrievalSet(layout="revisited", root=root, database=[images[name] for name in names], queries=queries)
 
 
@@ -89,5 +89,5 @@ def _record(record: Any, n_images: int) -> tuple[Box | None, dict[str, Truth]]:
 
 
 def ground_truths(root: Path) -> list[Path]:
-    """Files in a folder that are named like the revisited protocol's."""
+    """The files in a folder that are named like a ground truth of the revisited protocol."""
     return sorted(file for file in root.glob("gnd_*") if file.suffix in (".pkl", ".json"))

@@ -18,7 +18,7 @@ class Answer:
     Args:
         protocol: its name, "" if there is only one.
         query: its number in the set.
-        places: of its positives, from 0, ascending, with the ignored images taken out.
+        places: places of its positives, from 0, ascending, after removing the ignored images.
     """
 
     protocol: str
@@ -32,23 +32,23 @@ class Answer:
 
 
 def places_of(ranking: Tensor, truth: Truth) -> list[int]:
-    """At which places, from 0, a ranking (N,) of all images has the positives, when ignored images are taken out."""
+    """Places, from 0, of the positives in a ranking (N,) of all images, after removing the ignored images."""
     ignored = torch.zeros(len(ranking), dtype=torch.bool)
     positive = torch.zeros(len(ranking), dtype=torch.bool)
     ignored[list(truth.ignored)] = True
     positive[list(truth.positives)] = True
-    kept = ranking[~ignored[ranking]]
-    return [int(place) for place in positive[kept].nonzero()[:, 0]]
+    not_ignored = ranking[~ignored[ranking]]
+    return [int(place) for place in positive[not_ignored].nonzero()[:, 0]]
 
 
 def average_precision(places: list[int]) -> float:
-    """Area under precision over recall by the trapezoid rule, with precision 1 in front of the first image.
+    """Area under the precision-recall curve by the trapezoid rule; precision starts at 1.
 
-    The rule of Oxford5k's own program (compute_ap): between two images the mean of both precisions counts. A single
-    positive in place r (from 0) gives 1 / (2 (r + 1)), and 1 in place 0.
+    This is the rule of Oxford5k's program compute_ap. A single positive at place r > 0 gives 1 / (2 (r + 1)); at place
+    0 it gives 1.
 
     Args:
-        places: of the positives, from 0, ascending; at least one.
+        places: places of the positives, from 0, ascending; at least one.
     """
     area = 0.0
     for n_before, place in enumerate(places):
@@ -58,27 +58,27 @@ def average_precision(places: list[int]) -> float:
 
 
 def precision_at(places: list[int], k: int) -> float:
-    """Share of positives among the first k images, or as many as it takes to hold all positives if that is fewer.
+    """Share of positives among the first k images; if all positives come earlier, only up to the last of them.
 
-    So a query with 3 positives can reach 1 at k = 10 (Radenovic et al. 2018, their code).
+    So a query with 3 positives can reach 1 at k = 10 (code of Radenovic et al. 2018).
     """
     k = min(k, places[-1] + 1)
     return sum(place < k for place in places) / k
 
 
-def found_at(places: list[int], k: int) -> bool:
-    """Whether a positive is among the first k: averaged over queries this is recall@k of instance retrieval."""
+def has_positive(places: list[int], k: int) -> bool:
+    """Whether a positive is among the first k. The mean over queries is recall@k of instance retrieval."""
     return places[0] < k
 
 
 def answers(searched: RetrievalSet, rankings: Tensor) -> list[Answer]:
-    """Every query in every protocol in which it has positives; without any it does not count (Radenovic et al. 2018).
+    """The answers to every query in every protocol. A query without positives is left out (Radenovic et al. 2018).
 
     Args:
         rankings: (Q, N), from :func:`deepcluster.evaluation.retrieval.ranking.rank`.
     """
     judged = []
-    for protocol in searched.protocols:
+    for protocol in searched.queries[0].truths:
         for number, query in enumerate(searched.queries):
             truth = query.truths[protocol]
             if truth.positives:
@@ -91,8 +91,9 @@ def scores(searched: RetrievalSet, judged: list[Answer]) -> dict[str, dict[str, 
     """Means over the queries.
 
     Returns:
-        Measures by protocol. In the plain layout: of all queries (""), and of each folder if there are several.
-        Measures are map, and mp_at_1, mp_at_5, mp_at_10 in the revisited layout, recall_at_1 ... in the plain one.
+        protocol -> measure -> value. In the plain layout "" stands for all queries, and each query folder has its own
+        entry if there are several. Measures are map, in the revisited layout also mp_at_1, mp_at_5, mp_at_10, in the
+        plain layout also recall_at_1, recall_at_5, recall_at_10.
     """
     rows: dict[str, list[Answer]] = {}
     for answer in judged:
@@ -109,20 +110,20 @@ def _means(layout: str, judged: list[Answer]) -> dict[str, float]:
         if layout == "revisited":
             measures[f"mp_at_{k}"] = [precision_at(answer.places, k) for answer in judged]
         elif layout == "plain":
-            measures[f"recall_at_{k}"] = [float(found_at(answer.places, k)) for answer in judged]
+            measures[f"recall_at_{k}"] = [float(has_positive(answer.places, k)) for answer in judged]
     return {measure: sum(values) / len(values) for measure, values in measures.items()}
 
 
-def key(name: str) -> str:
-    """A folder's or protocol's name as the end of a result's key."""
+def key_suffix(name: str) -> str:
+    """A folder's or protocol's name as the end of a key in results.json."""
     return f"_{re.sub('[^a-z0-9]+', '_', name.lower())}" if name else ""
 
 
 def relevance(truth: Truth, image: int) -> str:
-    """What a protocol says of an image of the database."""
+    """Whether an image of the database is "positive", "ignored" or "wrong"."""
     return "positive" if image in truth.positives else "ignored" if image in truth.ignored else "wrong"
 
 
 def shown_protocol(query: Query) -> str:
-    """The protocol by which a query's answers are judged in a picture."""
+    """The protocol that answers.png shows."""
     return "medium" if "medium" in query.truths else next(iter(query.truths))

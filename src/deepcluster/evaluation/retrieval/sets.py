@@ -1,6 +1,6 @@
-"""Sets for instance retrieval: a database of images, queries, and which images a query should find.
+"""Sets for instance retrieval: a database of images, queries, and the images that each query should find.
 
-Here the plain layout; oxford.py and revisited.py read the others, layouts.py chooses. Next: region_features.py.
+This file reads the plain layout; oxford.py and revisited.py read the others. Next: region_features.py.
 """
 
 import os
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as TF
 from deepcluster.data.decode import decode_file
 from deepcluster.data.sources.index import EXTENSIONS, HIDDEN
 
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image as it is stored
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the stored image
 
 
 @dataclass(kw_only=True)
@@ -23,7 +23,7 @@ class Truth:
 
     Args:
         positives: images that show the same object.
-        ignored: images that are taken out of the ranking, neither right nor wrong.
+        ignored: images that are removed from the ranking, neither right nor wrong.
     """
 
     positives: frozenset[int]
@@ -37,9 +37,9 @@ class Query:
     Args:
         name: unique in its set.
         path: the file.
-        truths: by protocol: "easy", "medium" and "hard" of the revisited sets, "" where there is only one.
-        box: the region of interest; None: all of it.
-        group: a folder of the plain layout, whose queries are also scored by themselves; a landmark of Oxford's.
+        truths: the right answers by protocol: "easy", "medium" and "hard" in the revisited layout, "" in the others.
+        box: the region to search with; None: the whole image.
+        group: plain layout: the folder, whose queries are also scored separately; oxford layout: the landmark.
     """
 
     name: str
@@ -69,43 +69,38 @@ class RetrievalSet:
 
     @property
     def folders(self) -> list[str]:
-        """The query folders of the plain layout; of other layouts none."""
+        """The query folders of the plain layout; none in other layouts."""
         return sorted({query.group for query in self.queries}) if self.layout == "plain" else []
 
-    @property
-    def protocols(self) -> list[str]:
-        """The names under which the queries have truths."""
-        return list(self.queries[0].truths)
-
     def without(self, left_out: Collection[int]) -> "RetrievalSet":
-        """The set without these images of the database; they are taken out of the queries' truths too."""
+        """The set without these images of the database, which are also removed from the queries' truths."""
         if not left_out:
             return self
-        kept = [i for i in range(len(self.database)) if i not in left_out]
-        number = {old: new for new, old in enumerate(kept)}
+        remaining = [i for i in range(len(self.database)) if i not in left_out]
+        new_index = {old: new for new, old in enumerate(remaining)}
 
-        def moved(indices: frozenset[int]) -> frozenset[int]:
-            return frozenset(number[i] for i in indices if i in number)
+        def renumbered(indices: frozenset[int]) -> frozenset[int]:
+            return frozenset(new_index[i] for i in indices if i in new_index)
 
         queries = [
             replace(
                 query,
                 truths={
-                    name: Truth(positives=moved(truth.positives), ignored=moved(truth.ignored))
+                    name: Truth(positives=renumbered(truth.positives), ignored=renumbered(truth.ignored))
                     for name, truth in query.truths.items()
                 },
             )
             for query in self.queries
         ]
-        return replace(self, database=[self.database[i] for i in kept], queries=queries)
+        return replace(self, database=[self.database[i] for i in remaining], queries=queries)
 
 
 def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> RetrievalSet:
-    """The plain layout: ``reference/ID.jpg`` is searched with ``FOLDER/ID.jpg``; the same ID is the same object.
+    """Read the plain layout: queries FOLDER/ID.jpg, database ``reference/ID.jpg``; the same ID is the same object.
 
     Args:
         root: the folder.
-        reference: name of the database's folder; upper and lower case are the same.
+        reference: name of the database's folder, in upper or lower case.
         queries: names of the query folders, or None: every other folder with images.
 
     Raises:
@@ -117,31 +112,31 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
     database = images_in(_folder(folders, reference, "evaluation.reference", root))
     if not database:
         raise FileNotFoundError(f"no images in {root}/{reference}; looked for {', '.join(EXTENSIONS)}")
-    numbers: dict[str, set[int]] = {}
+    by_id: dict[str, set[int]] = {}  # ID -> images of the database
     for i, path in enumerate(database):
-        numbers.setdefault(path.stem, set()).add(i)
+        by_id.setdefault(path.stem, set()).add(i)
     if queries is None:
-        searched = [folders[name] for name in sorted(folders) if name.lower() != reference.lower()]
+        query_folders = [folders[name] for name in sorted(folders) if name.lower() != reference.lower()]
     else:
-        searched = [_folder(folders, name, "evaluation.queries", root) for name in queries]
+        query_folders = [_folder(folders, name, "evaluation.queries", root) for name in queries]
     with_reference: list[Query] = []
     without: list[str] = []
-    for folder in searched:
+    for folder in query_folders:
         images = images_in(folder)
         if not images and queries is not None:
             raise FileNotFoundError(f"no images in the query folder {folder}; looked for {', '.join(EXTENSIONS)}")
         for path in images:
             name = path.relative_to(root).as_posix()
-            if path.stem not in numbers:
+            if path.stem not in by_id:
                 without.append(name)
                 continue
-            truths = {"": Truth(positives=frozenset(numbers[path.stem]))}
+            truths = {"": Truth(positives=frozenset(by_id[path.stem]))}
             with_reference.append(Query(name=name, path=path, truths=truths, group=folder.name))
     if not with_reference:
         what = f"; {len(without)} images have no namesake there, such as {without[0]}" if without else ""
         raise ValueError(
             f"evaluation.root={root} has no query for the {len(database)} images of {reference}/: beside it there must "
-            f"be folders with images of the same names (folders there: {names}){what}"
+            f"be folders with images of the same names (it has the folders: {names}){what}"
         )
     notes = []
     if without:
@@ -149,11 +144,11 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
     return RetrievalSet(layout="plain", root=root, database=database, queries=with_reference, notes=notes)
 
 
-def images_in(folder: Path, *, deep: bool = True) -> list[Path]:
-    """The image files in a folder, in the folders under it too if `deep`, sorted; hidden ones are left out."""
+def images_in(folder: Path) -> list[Path]:
+    """The image files in a folder and its subfolders, sorted, without hidden ones."""
     images: list[Path] = []
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN)) if deep else []
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
         images += [
             Path(place, name)
             for name in sorted(names)
@@ -163,14 +158,14 @@ def images_in(folder: Path, *, deep: bool = True) -> list[Path]:
 
 
 def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Tensor:
-    """The image with its larger side brought to `size` (smaller ones grow), cut to the box; uint8 (C, h, w).
+    """Read an image, resize its larger side to `size` pixels, and crop it to the box: uint8 (C, h, w).
 
-    Shape and order as in 2018: the whole image is resized and then cropped, both rounded to whole pixels
-    (original: eval_retrieval.py). Bilinear, with antialiasing.
+    As in 2018 the whole image is resized first and then cropped, both rounded to whole pixels (original:
+    eval_retrieval.py). Bilinear, with antialiasing; small images are enlarged.
 
     Raises:
-        BrokenImage: naming the file.
-        ValueError: if nothing of the box lies in the image.
+        BrokenImage: if it cannot be decoded; names the file.
+        ValueError: if no part of the box lies in the image.
     """
     image = decode_file(str(path), n_channels)
     height, width = image.shape[1:]
@@ -183,13 +178,14 @@ def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Ten
     if cut.numel() == 0:
         raise ValueError(
             f"{path}: nothing is left of the query's region {[round(value, 1) for value in box]} in its "
-            f"{width} x {height} pixels, seen at evaluation.sizes={size}"
+            f"{width} x {height} pixels, resized to evaluation.sizes={size}; correct the region or "
+            "raise evaluation.sizes"
         )
     return cut
 
 
 def to_larger_side(image: Tensor, size: int) -> Tensor:
-    """uint8 (C, H, W) with its larger side brought to `size`, in its own shape."""
+    """Resize uint8 (C, H, W) so that its larger side has `size` pixels, keeping its proportions."""
     ratio = size / max(image.shape[1:])
     resized: Tensor = TF.resize(image, [max(1, round(side * ratio)) for side in image.shape[1:]], antialias=True)
     return resized
@@ -200,7 +196,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _folder(folders: dict[str, Path], name: str, key: str, root: Path) -> Path:
-    """The folder of this name; else the only one whose name differs just in upper and lower case."""
+    """The folder of this name, or else the only one with this name in other upper and lower case."""
     if name in folders:
         return folders[name]
     alike = [path for other, path in folders.items() if other.lower() == name.lower()]

@@ -1,1 +1,1 @@
-"""PASCAL VOC 2007 classification: fine-tuning and linear SVMs. Start at fine_tuning.py."""
+"""PASCAL VOC 2007 classification: fine-tuning (fine_tuning.py) and linear SVMs (frozen_svm.py)."""

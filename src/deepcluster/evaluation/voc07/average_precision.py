@@ -1,7 +1,7 @@
-"""How well scores rank the positives: precision and recall, and four ways to make one number of them.
+"""Precision and recall of a ranking, and average precision by four rules.
 
-The rules differ by some percent on the same ranking, so a figure means nothing without the rule's name. torchmetrics
-and scikit-learn have one of the four, :func:`step_area`, torchmetrics in float32; tests compare with both.
+The rules differ by some percent on the same ranking, so every result must name its rule. torchmetrics (in float32) and
+scikit-learn have only one of the four, :func:`step_area`; tests compare with both.
 """
 
 from collections.abc import Callable
@@ -10,60 +10,60 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TIE_BREAK = 1e-5  # original: eval_voc_classif.py takes it off the score of every positive
-_SLACK = 1e-9  # 3 of 10 positives reach a recall of 0.3 also where 3 / 10 was rounded down
+TIE_BREAK = 1e-5  # original: eval_voc_classif.py subtracts it from the score of every positive
+_SLACK = 1e-9  # so that 3 of 10 positives reach a recall of 0.3 even if 3 / 10 was rounded down
 
 
 class Curve(NamedTuple):
-    """precision and recall (P,), float64, after each distinct score, from the highest score downwards."""
+    """Precision and recall (P,), float64, after each distinct score, from the highest score to the lowest."""
 
     precision: Tensor
     recall: Tensor
 
 
 def precision_recall(scores: Tensor, positive: Tensor) -> Curve:
-    """The curve of a ranking. Images of equal score come together, so their order in memory changes nothing.
+    """The curve of a ranking. Images with equal scores count as one step, so their order does not matter.
 
     Args:
-        scores: (N,), the higher the earlier; for a ranked list, minus its places.
+        scores: (N,), the highest is ranked first.
         positive: (N,) bool, at least one of them true.
 
     Raises:
-        ValueError: if a score is NaN: it has no place in a ranking.
+        ValueError: if a score is NaN.
     """
     assert scores.ndim == 1 and scores.shape == positive.shape and bool(positive.any())
     if bool(scores.isnan().any()):
         raise ValueError(f"{int(scores.isnan().sum())} of {len(scores)} scores are NaN; the classifier has diverged")
     ranked, order = scores.double().sort(descending=True, stable=True)
     hits = positive[order].double().cumsum(0)
-    shown = torch.arange(1, len(scores) + 1, dtype=torch.float64, device=scores.device)
+    n_ranked = torch.arange(1, len(scores) + 1, dtype=torch.float64, device=scores.device)
     last_of_score = torch.cat([ranked[1:] != ranked[:-1], torch.ones(1, dtype=torch.bool, device=scores.device)])
-    hits, shown = hits[last_of_score], shown[last_of_score]
-    return Curve(hits / shown, hits / hits[-1])
+    hits, n_ranked = hits[last_of_score], n_ranked[last_of_score]
+    return Curve(hits / n_ranked, hits / hits[-1])
 
 
 def eleven_point(curve: Curve) -> float:
-    """Mean over the recalls 0, 0.1, ..., 1 of the best precision at that recall or a higher one (VOC2007's rule)."""
+    """VOC2007's rule: mean, over the recalls 0, 0.1, ..., 1, of the best precision at that recall or a higher one."""
     best = [curve.precision[curve.recall >= step / 10 - _SLACK].max() for step in range(11)]
     return float(torch.stack(best).mean())
 
 
 def interpolated_area(curve: Curve) -> float:
-    """Area under the best precision at each recall or a higher one: VOC2010's rule, and Goyal et al. 2019's."""
+    """VOC2010's and Goyal et al. 2019's rule: area under the best precision at each recall or a higher one."""
     best = curve.precision.flip(0).cummax(0).values.flip(0)
     return step_area(Curve(best, curve.recall))
 
 
 def step_area(curve: Curve) -> float:
-    """Mean over the positives of the precision at their place, not interpolated: scikit-learn's average_precision."""
+    """scikit-learn's rule: mean precision at the places of the positives, not interpolated."""
     return float((curve.precision * torch.diff(curve.recall, prepend=curve.recall.new_zeros(1))).sum())
 
 
 def official(scores: Tensor, positive: Tensor) -> float:
-    """The 2018 code's: :func:`step_area` after 1e-5 is taken off the positives' scores.
+    """The 2018 code's rule: :func:`step_area` after 1e-5 is subtracted from the positives' scores.
 
-    Ties then count against the classifier, but so does every negative that lies within 1e-5 below a positive: the
-    figure depends on the scale of the scores.
+    So ties count against the classifier, and so does every negative less than 1e-5 below a positive: the result depends
+    on the scale of the scores.
     """
     return step_area(precision_recall(scores.double() - TIE_BREAK * positive.double(), positive))
 
@@ -77,11 +77,11 @@ RULES: dict[str, Callable[[Tensor, Tensor], float]] = {
 
 
 def class_average_precisions(scores: Tensor, labels: Tensor) -> dict[str, list[float]]:
-    """Average precision of each class by each of `RULES`; NaN for a class that no image shows.
+    """rule -> average precision of each class, by all `RULES`; NaN for a class that no image shows.
 
     Args:
         scores: (N, C).
-        labels: (N, C): 1 present, 0 absent; others (difficult) are left out of the class's ranking.
+        labels: (N, C): 1 present, 0 absent; -1 is left out of the ranking of the class.
 
     Raises:
         ValueError: if no class has a positive, or a score is NaN.
@@ -99,7 +99,7 @@ def class_average_precisions(scores: Tensor, labels: Tensor) -> dict[str, list[f
 
 
 def means(by_rule: dict[str, list[float]]) -> dict[str, float]:
-    """map_RULE: the mean over the classes that have one."""
+    """map_RULE -> mean average precision, over the classes that have one."""
     return {
         f"map_{rule}": float(torch.tensor(values, dtype=torch.float64).nanmean()) for rule, values in by_rule.items()
     }

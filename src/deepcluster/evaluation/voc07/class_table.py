@@ -1,4 +1,4 @@
-"""Average precision of each class, as lines for the terminal and as a CSV file."""
+"""Reports the average precision of each class: a table for the terminal and a CSV file."""
 
 import math
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from deepcluster.system.tables import write_csv
 def report_classes(
     by_rule: dict[str, list[float]], split: VocSplit, say: Callable[[str], None], file: Path | None = None
 ) -> dict[str, float]:
-    """Print each class's average precisions and write them to `file`, if there is one.
+    """Print the average precisions of each class and write them to `file`, if given.
 
     Args:
         by_rule: from :func:`class_average_precisions`.
-        split: that was tested on.
+        split: the tested split.
 
     Returns:
-        map_RULE: their means.
+        map_RULE -> mean average precision.
     """
     numbers, rows = means(by_rule), []
     say(f"{'class':14}{'positive':>9}" + "".join(f"{rule:>10}" for rule in by_rule))

@@ -1,4 +1,4 @@
-"""A backbone with a new head for VOC2007's classes, and the loss it is trained by. Next: training.py."""
+"""The network that is fine-tuned on VOC2007, a backbone with a new head, and its loss. Next: training.py."""
 
 import copy
 
@@ -11,16 +11,16 @@ from deepcluster.system.seeding import generator
 
 
 class Classifier(nn.Module):
-    """A backbone and a new linear layer of C logits; linear layers in the backbone's neck start afresh.
+    """A backbone and a new linear layer with C outputs; linear layers in the backbone's neck are drawn anew.
 
-    As everywhere the features come before their ReLU where the neck ends in a linear layer, so the head applies it.
-    Those of a ResNet and the like are taken as they come.
+    If the neck has linear layers, the backbone's features come before the last ReLU, so it is applied here. Otherwise,
+    as with ResNets, the features are used unchanged.
 
     Args:
-        backbone: is copied.
-        n_classes: C.
-        settings: which weights are learned, and how new ones are drawn.
-        seed: of the new weights.
+        backbone: copied, not changed.
+        n_classes: number of classes C.
+        settings: which weights are trained, and how new ones are drawn.
+        seed: draws the new weights.
     """
 
     def __init__(self, backbone: Backbone, n_classes: int, settings: FineTuning, *, seed: int) -> None:
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
         for layer in linears:
             layer.weight.data.normal_(0.0, settings.linear_std, generator=random)
             nn.init.constant_(layer.bias, settings.linear_bias)
-        # torch's own law for a linear layer (original: nn.Linear as it comes), drawn from our generator
+        # nn.Linear's default initialisation, as in the original, but drawn from our generator
         self.head = nn.utils.skip_init(  # type: ignore[no-untyped-call]
             nn.Linear, self.backbone.feature_dim, n_classes
         )
@@ -52,14 +52,14 @@ class Classifier(nn.Module):
         return self.head(F.relu(features) if self.with_relu else features)  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Dropout acts, but the features' BatchNorm keeps its running statistics, as in the original."""
+        """In training mode too, the BatchNorm of `features` uses its running statistics, as in the original."""
         super().train(mode)
         self.backbone.features.eval()
         return self
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy summed over the classes, mean over the images; labels (B, C) of -1 do not count."""
+    """Binary cross-entropy of (B, C), summed over classes, mean over images; labels of -1 do not count."""
     known = labels >= 0
     losses = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none")
     return (losses * known).sum() / len(logits)

@@ -1,4 +1,4 @@
-"""What a fine-tuned network says of VOC2007's test images: logits, summed over crops. Next: average_precision.py."""
+"""Fine-tunes, and scores VOC2007's test images by logits summed over crops. Next: training.py, average_precision.py."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from deepcluster.evaluation.voc07.training import fine_tune
 from deepcluster.system.seeding import mix
 
 N_CROPS = 10  # original: eval_voc_classif.py
-TEST_BATCH = 16  # images, 160 crops: fixed, as the random crops of an image depend on its batch
+TEST_BATCH = 16  # images, so 160 crops; not a setting, because an image's random crops depend on its batch
 
 
 def fine_tuned_scores(
@@ -28,10 +28,13 @@ def fine_tuned_scores(
     fixed_crops_of: int | None,
     num_workers: int,
 ) -> Tensor:
-    """Logits (N, C) of the test images, summed over ten crops each, by the network after its fine-tuning.
+    """Fine-tune the network; returns its logits (N, C) of the test images, summed over ten crops each.
 
     Args:
-        fixed_crops_of: short side before corners, centre and their mirrors are cut; None: crops as in the training.
+        learned: the split to train on.
+        tested: the split to test on.
+        fixed_crops_of: short side in pixels before the fixed crops (corners, centre, their mirrors) are cut; None:
+            random crops as in training.
     """
     size, mean, std = int(context.card["image_size"]), context.card["mean"], context.card["std"]
     crops = (size, training.crop_scale, training.crop_ratio, training.flip)
@@ -70,7 +73,7 @@ def summed_logits(
     """Logits (N, C) of a split's images, summed over each image's crops.
 
     Args:
-        seed: of random crops.
+        seed: draws the random crops.
     """
     indices = torch.arange(len(split.images))
     if isinstance(view, TenCropView):

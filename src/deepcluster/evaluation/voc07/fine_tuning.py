@@ -1,7 +1,7 @@
-"""PASCAL VOC 2007 classification by fine-tuning (Caron et al. 2018): evaluation=voc07, mAP on the test split.
+"""evaluation=voc07: PASCAL VOC 2007 classification by fine-tuning (Caron et al. 2018), mAP on the test split.
 
 lists.py reads the splits -> training.py fine-tunes -> crop_scores.py: logits of ten crops, summed
--> average_precision.py: average precision of each class.
+-> average_precision.py: average precision of each class. Here are the settings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.voc07.settings import FineTuning, VocSet
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -24,11 +24,11 @@ class Voc07(VocSet, Evaluator):
 
     Args:
         kind: "voc07".
-        test_crops: what the logits are summed over: "random", ten crops like those of the training, or "fixed",
-            corners, centre and their mirrors.
-        test_resize: short side before the fixed crops; null: the network's own if that is larger than its input,
-            else 8/7 of its input (original: 256 for 224).
-        training: how it is fine-tuned.
+        test_crops: crops over which logits are summed: "random": ten crops as in training; "fixed": corners, centre and
+            their mirrors.
+        test_resize: short side in pixels before the fixed crops; null: the network's own `resize` if it is larger than
+            its input, else 8/7 of its input (original: 256 for 224).
+        training: how the network is fine-tuned.
     """
 
     kind: str = "voc07"
@@ -36,15 +36,12 @@ class Voc07(VocSet, Evaluator):
     test_resize: int | None = None
     training: FineTuning = field(default_factory=FineTuning)
 
-    def __post_init__(self) -> None:
-        check(self, "evaluation")
-
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Train, test, write voc07.csv: a line of average precisions for each class.
+        """Train, test, and write voc07.csv: the average precisions of each class.
 
         Returns:
             n_train, n_test, n_iterations and map_11_point (VOC2007's rule), map_area (VOC2010's), map_step
-            (scikit-learn's), map_official (the 2018 code's), in [0, 1]: average_precision.py tells them apart.
+            (scikit-learn's), map_official (the 2018 code's), in [0, 1]; average_precision.py explains them.
 
         Raises:
             FileNotFoundError, ValueError: if the folder, the network and the settings do not fit.
@@ -76,12 +73,14 @@ class Voc07(VocSet, Evaluator):
             **report_classes(by_rule, tested, say, context.folder / "voc07.csv"),
         }
 
-    def _resize(self, size: int, of_network: int | None) -> int:
-        """Short side before the fixed crops of `size`."""
+    def _resize(self, size: int, resize_of_network: int | None) -> int:
+        """Short side in pixels before the fixed crops of `size` pixels."""
         if self.test_resize is not None and self.test_resize < size:
             raise ValueError(
                 f"evaluation.test_resize={self.test_resize} is less than the network's input of {size} px; raise it"
             )
         if self.test_resize is not None:
             return self.test_resize
-        return of_network if of_network is not None and of_network > size else math.ceil(size * 8 / 7)
+        if resize_of_network is not None and resize_of_network > size:
+            return resize_of_network
+        return math.ceil(size * 8 / 7)

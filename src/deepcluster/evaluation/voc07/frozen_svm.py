@@ -1,7 +1,7 @@
-"""VOC2007 by linear SVMs on frozen features, with all labels or a few (Goyal et al. 2019): evaluation=voc07_svm.
+"""evaluation=voc07_svm: VOC2007 by linear SVMs on frozen features, with all labels or few (Goyal et al. 2019).
 
-lists.py reads the splits -> features of the fixed centre crop -> svm_tasks.py: an SVM for each class and draw
--> svm_report.py: means over classes and draws.
+lists.py reads the splits -> svm_features.py: features of the centre crop -> svm_tasks.py: an SVM for each class and
+sample -> svm_report.py: means over classes and samples. Here are the settings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.voc07.settings import LinearSvm, VocSet
-from deepcluster.system.setting import check, setting
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Voc07Svm(VocSet, Evaluator):
-    """Measure how well a straight line tells each class of VOC2007 from the rest.
+    """Measure how well a linear classifier separates each class of VOC2007 from the rest.
 
     Args:
         kind: "voc07_svm".
-        stage: whose maps are read, averaged to at most 10,000 numbers; null: the last convolutional one; "features":
-            what is clustered.
-        shots: how many positives of a class an SVM learns from, with (C - 1) times as many negatives; null: all
-            images. Numbers above the rarest class's images are left out, and a line says so.
-        n_samples: of each number of shots, draws of images, over which mean and deviation are taken.
+        stage: stage whose maps are used, averaged to at most 10,000 numbers; null: the last convolutional one;
+            "features": what is clustered.
+        shots: numbers of positives that an SVM is trained on, with (C - 1) times as many negatives; null: all images.
+            Numbers for which the rarest class has too few images are left out, with a message.
+        n_samples: how many samples of images are drawn for each number of shots, for mean and standard deviation.
         svm: the classifier.
     """
 
@@ -38,27 +38,29 @@ class Voc07Svm(VocSet, Evaluator):
     svm: LinearSvm = field(default_factory=LinearSvm)
 
     def __post_init__(self) -> None:
-        check(self, "evaluation")
+        super().__post_init__()
         if not self.shots:
             raise ValueError("evaluation.shots must name at least one number, or null, got []")
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Learn, test, write voc07_svm.csv: a line for each SVM. Those that the folder keeps are not learned again.
+        """Train, test, and write voc07_svm.csv, a line per SVM. SVMs saved in the folder are not trained again.
 
         Returns:
-            n_train, n_test; map_RULE of :data:`RULES` with all images (Goyal et al. give map_area); for each number
-            of shots map_area_shots_N_mean and _std (over samples, n - 1; not of one), and the same of map_11_point.
+            n_train, n_test; for all images map_RULE by the rules of average_precision.py (Goyal et al.: map_area);
+            for each number N of shots map_area_shots_N_mean and, with several samples, map_area_shots_N_std (n - 1),
+            and the same for map_11_point.
 
         Raises:
             FileNotFoundError, ValueError: if the folder, the network and the settings do not fit.
         """
         from deepcluster.evaluation.kept_work import KeptWork, facts_of
         from deepcluster.evaluation.voc07.lists import naming_damage, read_splits
-        from deepcluster.evaluation.voc07.svm_features import check_stage, unit_features
+        from deepcluster.evaluation.voc07.svm_features import unit_features
         from deepcluster.evaluation.voc07.svm_report import report_svms
         from deepcluster.evaluation.voc07.svm_tasks import SplitFeatures, learn_svms, plan_tasks
 
-        check_stage(context.backbone, self.stage)
+        if self.stage not in (None, "features"):
+            context.backbone.check_stage(self.stage)
         learned, tested = read_splits(self.root, self.train_split, self.test_split, int(context.card["in_channels"]))
         tasks = plan_tasks(learned, self.shots, self.n_samples, context.progress.say)
         facts = facts_of(
@@ -71,7 +73,7 @@ class Voc07Svm(VocSet, Evaluator):
             seed=context.seed,
             evaluation={"stage": self.stage, "svm": self.svm},
         )
-        kept = KeptWork(folder=context.folder, facts=facts, say=context.progress.say)
+        kept_work = KeptWork(folder=context.folder, facts=facts, say=context.progress.say)
 
         def features() -> list[SplitFeatures]:
             with naming_damage(learned.images):
@@ -80,7 +82,9 @@ class Voc07Svm(VocSet, Evaluator):
                     for split in (learned, tested)
                 ]
 
-        results = learn_svms(tasks, features, self.svm, seed=context.seed, kept=kept, progress=context.progress)
+        results = learn_svms(
+            tasks, features, self.svm, seed=context.seed, kept_work=kept_work, progress=context.progress
+        )
         return {
             "n_train": len(learned.images),
             "n_test": len(tested.images),

@@ -1,4 +1,4 @@
-"""A linear SVM that tells one class from the rest, its cost chosen on held-out folds. Next: svm_tasks.py."""
+"""A linear SVM that separates one class from the rest; its cost C is chosen on held-out folds."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(kw_only=True)
 class SvmScores:
-    """What an SVM says of the test images, with which C, and whether liblinear came to an end."""
+    """An SVM's scores (n,) of the test images, its cost C, and whether liblinear converged."""
 
     scores: FloatArray
     cost: float
@@ -30,32 +30,32 @@ class SvmScores:
 def svm_scores(
     train_x: FloatArray, positive: NDArray[np.bool_], test_x: FloatArray, settings: LinearSvm, *, seed: int
 ) -> SvmScores:
-    """Choose C, learn one class against the rest, and score the test images.
+    """Choose C, train one class against the rest, and score the test images.
 
     Args:
         train_x: (N, M), rows of length 1.
-        positive: (N,), with both kinds.
+        positive: (N,), which training images show the class.
         test_x: (n, M).
-        seed: of the folds and of liblinear's order.
+        seed: draws the folds and liblinear's order.
 
     Raises:
-        ValueError: if all training images are of one kind.
+        ValueError: if there are no positives or no negatives.
     """
     if positive.all() or not positive.any():
         raise ValueError(f"an SVM needs positives and negatives, there are {int(positive.sum())} of {len(positive)}")
-    cost = _choose(train_x, positive, settings, seed)
+    cost = _chosen_cost(train_x, positive, settings, seed)
     svm, converged = _fit(train_x, positive, cost, settings, seed)
     return SvmScores(scores=svm.decision_function(test_x), cost=cost, converged=converged)
 
 
 def unit_rows(features: torch.Tensor) -> FloatArray:
-    """Features (N, M) brought to length 1, float64 as liblinear wants them; rows of zeros stay."""
+    """Features (N, M) with rows of length 1, float64 as liblinear needs it; rows of zeros stay zero."""
     rows: FloatArray = torch.nn.functional.normalize(features.double()).numpy()
     return rows
 
 
-def _choose(x: FloatArray, positive: NDArray[np.bool_], settings: LinearSvm, seed: int) -> float:
-    """The C of the best mean average precision over the folds; of equal ones the smallest."""
+def _chosen_cost(x: FloatArray, positive: NDArray[np.bool_], settings: LinearSvm, seed: int) -> float:
+    """The C with the best mean average precision over the folds; the smallest one of a tie."""
     costs = sorted(settings.costs)
     if len(costs) == 1:
         return costs[0]
@@ -63,11 +63,11 @@ def _choose(x: FloatArray, positive: NDArray[np.bool_], settings: LinearSvm, see
         return settings.few_cost
     folds = StratifiedKFold(settings.n_folds, shuffle=True, random_state=mix(seed, "folds") % 2**32)
     sums = np.zeros(len(costs))  # of average precisions over the folds
-    for kept, held in folds.split(x, positive):
+    for rest, held_out in folds.split(x, positive):
         for number, cost in enumerate(costs):
-            svm, _ = _fit(x[kept], positive[kept], cost, settings, seed)
-            scores = torch.from_numpy(svm.decision_function(x[held]))
-            sums[number] += step_area(precision_recall(scores, torch.from_numpy(positive[held])))
+            svm, _ = _fit(x[rest], positive[rest], cost, settings, seed)
+            scores = torch.from_numpy(svm.decision_function(x[held_out]))
+            sums[number] += step_area(precision_recall(scores, torch.from_numpy(positive[held_out])))
     return costs[int(sums.argmax())]
 
 
@@ -75,7 +75,7 @@ def _fit(x: FloatArray, positive: NDArray[np.bool_], cost: float, settings: Line
     svm = LinearSVC(
         C=cost,
         class_weight={True: settings.positive_weight, False: 1.0},
-        dual=True,  # features are as many as images or more
+        dual=True,  # for at least as many features as images
         max_iter=settings.max_iter,
         random_state=mix(seed, "liblinear") % 2**31,
     )

@@ -1,4 +1,4 @@
-"""PASCAL VOC's classification lists: image files, and for each image which classes it shows.
+"""Reads PASCAL VOC's classification lists: the image files, and which classes each image shows.
 
 VOC2007/JPEGImages/000005.jpg
 VOC2007/ImageSets/Main/chair_trainval.txt    000005  1
@@ -13,26 +13,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster.data.decode import BrokenImage
+from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import FileImages
 
 LISTS = Path("ImageSets", "Main")
 IMAGES = "JPEGImages"
 PRESENT, ABSENT, MASKED = 1, 0, -1
-# What a list says -> our code. 0 is "difficult": neither a hit nor a miss (VOC2007 development kit; in the original
-# it becomes 255, as does an image that a class's list does not name).
+# Code in a list -> our code. 0 is "difficult", neither hit nor miss (VOC2007 development kit). The original writes 255
+# for it, and for an image that the list of a class does not name.
 CODES = {"1": PRESENT, "-1": ABSENT, "0": MASKED}
-SPLITS = (("trainval", "test"), ("train", "val"))  # learned from, tested on; the first pair that is there
+SPLITS = (("trainval", "test"), ("train", "val"))  # (to train on, to test on); the first pair with lists is the default
 
 
 @dataclass(kw_only=True)
 class VocSplit:
-    """One split: its N images and what they show.
+    """One split: its N images and the classes that they show.
 
     Args:
         name: train, val, trainval or test.
-        images: the files; their own `labels` are None, as an image may show several classes.
-        labels: (N, C) int8: 1 present, 0 absent, -1 masked (difficult, or not in the class's list).
+        images: the files; `images.labels` is None, as an image may show several classes.
+        labels: (N, C) int8: 1 present, 0 absent, -1 masked (difficult, or not in the list of the class).
         classes: the C names, sorted.
     """
 
@@ -47,7 +47,7 @@ def voc_folder(root: str | None) -> Path:
 
     Raises:
         ValueError: if `root` is None.
-        FileNotFoundError: if there are no lists or no images.
+        FileNotFoundError: if the folder of lists or of images is missing.
     """
     if root is None:
         raise ValueError("evaluation.root has no value; give the folder VOCdevkit or VOCdevkit/VOC2007")
@@ -60,36 +60,36 @@ def voc_folder(root: str | None) -> Path:
             return folder
     raise FileNotFoundError(
         f"evaluation.root={root} holds no {LISTS.as_posix()} with the lists of images, nor does its VOC2007; "
-        "give the folder VOCdevkit or VOCdevkit/VOC2007, as PASCAL's archives unpack"
+        "give the folder VOCdevkit or VOCdevkit/VOC2007 of PASCAL's unpacked archives"
     )
 
 
 def choose_splits(folder: Path) -> tuple[str, str]:
-    """trainval and test if both have lists, else train and val.
+    """The splits to train and test on: trainval and test if both have lists, else train and val.
 
     Raises:
-        FileNotFoundError: if neither pair is there.
+        FileNotFoundError: if neither pair has lists.
     """
     for pair in SPLITS:
         if all(_class_lists(folder, name) for name in pair):
             return pair
     raise FileNotFoundError(
         f"{folder / LISTS} holds no lists CLASS_SPLIT.txt of trainval and test, nor of train and val; "
-        "name what is there with evaluation.train_split and evaluation.test_split"
+        "set evaluation.train_split and evaluation.test_split to splits that have lists"
     )
 
 
 def read_split(folder: Path, name: str, n_channels: int) -> VocSplit:
-    """Read a split's lists; the images are those that any of them names, in the order of NAME.txt.
+    """Read the lists of a split. Its images are all that any list names, in the order of NAME.txt.
 
     Args:
         folder: from :func:`voc_folder`.
-        name: of the split.
-        n_channels: with which the images are decoded: 1 to 4.
+        name: name of the split.
+        n_channels: number of channels to decode the images with, 1 to 4.
 
     Raises:
         FileNotFoundError: if the split has no lists, or an image is missing.
-        ValueError: if a line is not understood.
+        ValueError: if the lists are empty, or a line cannot be parsed.
     """
     lists = _class_lists(folder, name)
     if not lists:
@@ -120,14 +120,14 @@ def read_split(folder: Path, name: str, n_channels: int) -> VocSplit:
 
 
 def read_splits(root: str | None, train: str | None, test: str | None, n_channels: int) -> tuple[VocSplit, VocSplit]:
-    """The split to learn from and the one to test on; those that are None by :func:`choose_splits`.
+    """Read the split to train on and the one to test on; if both are None, :func:`choose_splits` chooses.
 
     Raises:
-        FileNotFoundError, ValueError: see above; and if only one is None, they share an image or differ in classes,
-            or the network takes other images than files hold.
+        FileNotFoundError, ValueError: see the functions above; also if only one of them is None, they share an image or
+            have different classes, no test image shows a class, or n_channels is above 4.
     """
     if n_channels > 4:
-        raise ValueError(f"the network takes {n_channels} channels, VOC's photographs give 1 to 4")
+        raise ValueError(f"the network takes {n_channels} channels, VOC's images can be decoded with 1 to 4")
     folder = voc_folder(root)
     if (train is None) != (test is None):
         raise ValueError("evaluation.train_split and evaluation.test_split belong together: set both, or neither")
@@ -138,7 +138,7 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
     if shared:
         raise ValueError(
             f"{len(shared):,} images are in {train} and in {test}, first {min(shared)}: "
-            "a test on images that were learned from says nothing; choose train and val, or trainval and test"
+            "testing on training images is meaningless; choose train and val, or trainval and test"
         )
     if not bool((tested.labels == PRESENT).any()):
         raise ValueError(
@@ -153,7 +153,7 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
 
 @contextmanager
 def naming_damage(images: FileImages) -> Iterator[None]:
-    """A damaged image is refused with what helps here; the reader's own advice is for data=folder.
+    """Replace the error message of a broken image: its advice is for data=folder and for runs.
 
     Raises:
         ValueError: in place of BrokenImage.
@@ -161,11 +161,14 @@ def naming_damage(images: FileImages) -> Iterator[None]:
     try:
         yield
     except BrokenImage as error:
-        raise ValueError(f"an image in {images.root} is damaged ({error}); unpack it again") from error
+        reason = str(error).partition("; ")[0]
+        if isinstance(error, UnreadableImage):
+            raise ValueError(f"an image in {images.root} cannot be read ({reason}); put it back") from error
+        raise ValueError(f"an image in {images.root} is damaged ({reason}); unpack it again") from error
 
 
 def _class_lists(folder: Path, split: str) -> dict[str, Path]:
-    """Class -> its list of a split, sorted; a class may be called train, as one is."""
+    """Class -> file of its list, sorted. Note that one class is called train, like a split."""
     ending = f"_{split}.txt"
     return {file.name.removesuffix(ending): file for file in sorted((folder / LISTS).glob(f"?*{ending}"))}
 

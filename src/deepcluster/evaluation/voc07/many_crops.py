@@ -1,6 +1,6 @@
-"""Several random crops of each image file, for tests that add up a network's answers to them. Next: crop_scores.py.
+"""Several random crops of each image file, to sum a network's logits over. Used by crop_scores.py.
 
-The reading processes cut them, so that a file is decoded once.
+The reading processes cut them, so that each file is decoded only once.
 """
 
 import torch
@@ -12,7 +12,7 @@ from deepcluster.data.views import N_DRAWS, TrainView
 
 
 class RandomCrops(TrainView):
-    """The training view, n times of each file: crops uint8 (n, C, S, S) in the workers, flips included."""
+    """The training view, n times for each file. The reading processes give flipped crops, uint8 (n, C, S, S)."""
 
     def __init__(
         self,
@@ -29,15 +29,15 @@ class RandomCrops(TrainView):
         self.n_crops = n_crops
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The random numbers of B images, (B, 6 n)."""
+        """Random numbers (B, 6 n) for B images."""
         return torch.rand(batch_size, self.n_crops * N_DRAWS, generator=generator)
 
     def shrink(self, height: int, width: int, draws: Tensor) -> float:
-        """How many times smaller an image may be decoded without any crop having to be enlarged."""
+        """By which factor an image may be shrunk in decoding without a crop having to be enlarged later."""
         return float(self._boxes(height, width, draws)[:, 2:].min()) / self.size
 
     def crop_file(self, image: Shrunk, draws: Tensor) -> Tensor:
-        """One image of any size and its draws (6 n,) to (n, C, S, S)."""
+        """The crops (n, C, S, S) of one image of any size by its draws (6 n,)."""
         flips = (draws.view(self.n_crops, N_DRAWS)[:, 5] < 0.5).tolist()
         crops = []
         for box, flipped in zip(self._boxes(image.height, image.width, draws).tolist(), flips, strict=True):
@@ -46,9 +46,9 @@ class RandomCrops(TrainView):
         return torch.stack(crops)
 
     def _boxes(self, height: int, width: int, draws: Tensor) -> Tensor:
-        with torch.inference_mode():  # all boxes at once: one alone takes longer than its crop
+        with torch.inference_mode():  # all boxes at once: drawing a single one takes longer than cutting its crop
             return draw_boxes(draws.view(self.n_crops, N_DRAWS), height, width, self.scale, self.ratio)
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 (B, n, C, S, S) to float32 of that shape."""
+        """Normalise uint8 (B, n, C, S, S) to float32 of the same shape."""
         return self._normalise(images)

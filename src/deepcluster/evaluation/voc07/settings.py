@@ -1,4 +1,4 @@
-"""Settings of VOC2007: which images, the fine-tuning, the SVMs. They import nothing that computes."""
+"""Settings of VOC2007: images, fine-tuning, SVMs. Imports nothing heavy."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from deepcluster.system.setting import check, setting
 
 @dataclass(kw_only=True)
 class VocSet:
-    """Which images are learned from and which are tested on.
+    """Which images to train on and which to test on.
 
     Args:
         root: the folder VOCdevkit or VOCdevkit/VOC2007.
-        train_split, test_split: train and val, or trainval and test; null: trainval and test if the lists of both
-            are there, else train and val.
-        num_workers: processes that decode; null: one per core, at most 8.
+        train_split, test_split: train and val, or trainval and test; null: trainval and test if both have lists, else
+            train and val.
+        num_workers: processes that decode images; null: one per core, at most 8.
     """
 
     root: str | None = None
@@ -27,23 +27,23 @@ class FineTuning:
     """How the network is fine-tuned; the defaults are those of the 2018 code (original: eval_voc_classif.py, .sh).
 
     Args:
-        mode: "fc6_8": the convolutions stay as they are, the linear layers are learned; "all": everything is.
-        train_batchnorm: in fc6_8 also learn scale and shift of the convolutions' BatchNorm (72.0 mAP with, 70.4
-            without, by the original's README). The running mean and variance are used and kept in either mode.
-        n_iterations: batches in all.
+        mode: "fc6_8": train the linear layers, freeze the convolutions; "all": train everything.
+        train_batchnorm: in fc6_8 also train scale and shift of the convolutions' BatchNorm (72.0 mAP with, 70.4
+            without, says the original's README). In both modes its running mean and variance are used and not changed.
+        n_iterations: number of batches in all.
         batch_size: images per batch.
         lr: learning rate of SGD.
         lr_halved_every: iterations after which it is halved.
         momentum: of SGD.
         weight_decay: L2 penalty.
-        max_grad_norm: the gradient's length is cut to this.
-        linear_std: standard deviation of the fresh weights of the network's linear layers (fc6, fc7).
-        linear_bias: their biases, and the new head's.
+        max_grad_norm: gradients are clipped to this norm.
+        linear_std: standard deviation of the new weights of the network's linear layers (fc6, fc7).
+        linear_bias: new biases of these layers and of the head.
         crop_scale: smallest and largest share of the image's area in a crop.
         crop_ratio: smallest and largest width / height of a crop.
-        flip: flip every second crop.
-        state_every: iterations between two writings of voc07.state, from which a call with the same output_dir
-            goes on; the last iteration is always written.
+        flip: flip a crop with probability 1/2.
+        state_every: save voc07.state every so many iterations, and after the last one. A call with the same output_dir
+            continues from it.
     """
 
     mode: str = setting("fc6_8", one_of=("fc6_8", "all"))
@@ -69,7 +69,7 @@ class FineTuning:
                 raise ValueError(f"evaluation.training.{name} must be [smallest, largest], got {list(limits)}")
 
     def rate(self, iteration: int) -> float:
-        """The learning rate of an iteration, from 0."""
+        """The learning rate of an iteration, counted from 0."""
         return self.lr * 0.5 ** (iteration // self.lr_halved_every)
 
 
@@ -79,10 +79,11 @@ class LinearSvm:
 
     Args:
         costs: values of C to choose from, by the average precision on held-out folds.
-        n_folds: parts of the training images, each of which is held out once (Goyal et al.: 3).
-        few_cost: C where a class has fewer positives than folds, so that there is nothing to choose by.
-        positive_weight: how much more a positive counts (Goyal et al.: 2).
-        max_iter: of liblinear; an SVM that it stops is used as it is, and the number of such SVMs is printed.
+        n_folds: number of folds of the training images, each held out once (Goyal et al.: 3).
+        few_cost: C if there are fewer positives than folds, so that none can be chosen.
+        positive_weight: weight of a positive, relative to a negative (Goyal et al.: 2).
+        max_iter: liblinear's largest number of iterations; an SVM that it stops is still used, and the number of such
+            SVMs is printed.
     """
 
     costs: list[float] = setting([0.1, 1.0, 10.0, 100.0], above=0)

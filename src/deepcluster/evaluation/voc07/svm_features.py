@@ -1,4 +1,4 @@
-"""Frozen features of the fixed centre crop, for linear SVMs. Next: svm_tasks.py."""
+"""Frozen features of the centre crop, for linear SVMs. Next: svm_tasks.py."""
 
 import torch
 from torch import Tensor
@@ -11,27 +11,17 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.voc07.linear_svm import FloatArray, unit_rows
 from deepcluster.features.extraction import FeaturePass, collect
 from deepcluster.features.inference import inference_copy
-from deepcluster.models.backbone import FEATURES, Backbone, pool_maps
-
-
-def check_stage(backbone: Backbone, stage: str | None) -> None:
-    """Refuse a stage that the network does not have; "features" and None always are there.
-
-    Raises:
-        ValueError: naming those that there are.
-    """
-    if stage not in (None, FEATURES):
-        backbone.check_stage(stage)
+from deepcluster.models.backbone import FEATURES, pool_maps
 
 
 def unit_features(
     context: EvaluationContext, images: FileImages, stage: str | None, num_workers: int | None
 ) -> FloatArray:
-    """Features (N, M) of all images, brought to length 1.
+    """Features (N, M) of all images, rows of length 1.
 
     Args:
-        stage: whose maps are read, pooled; None: the last convolutional one; "features": what is clustered.
-        num_workers: processes that decode; None: one per core, at most 8.
+        stage: stage whose maps are used, pooled; None: the last convolutional one; "features": what is clustered.
+        num_workers: processes that decode images; None: one per core, at most 8.
     """
     card = context.card
     network = inference_copy(context.backbone, dtype=context.dtype, channels_last=True).to(context.device)
@@ -43,7 +33,7 @@ def unit_features(
             return network(batch)  # type: ignore[no-any-return]
         return pool_maps(network.stage(batch, stage)).flatten(1)
 
-    source = FeaturePass(
+    feature_pass = FeaturePass(
         network=forward,
         images=images,
         view=FeatureView(int(card["image_size"]), card["resize"], card["mean"], card["std"], on_files=True),
@@ -52,4 +42,4 @@ def unit_features(
         device=context.device,
         dtype=context.dtype,
     )
-    return unit_rows(collect(source, torch.arange(len(images))))
+    return unit_rows(collect(feature_pass, torch.arange(len(images))))

@@ -1,4 +1,4 @@
-"""Which SVMs are learned: one for each class and draw of images. Next: svm_report.py."""
+"""Plans and trains the SVMs: one for each class and sample of images. Next: linear_svm.py, then svm_report.py."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.context import ProgressDisplay
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.voc07.average_precision import RULES, class_average_precisions
 from deepcluster.evaluation.voc07.linear_svm import FloatArray, svm_scores
@@ -20,7 +20,7 @@ NAME = "voc07_svm"
 
 
 class SplitFeatures(NamedTuple):
-    """Features (N, M) of a split's images, rows of length 1."""
+    """Features (N, M) of a split's images, with rows of length 1."""
 
     x: FloatArray
     split: VocSplit
@@ -28,7 +28,7 @@ class SplitFeatures(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One SVM: of which class, learned from which draw of how many positives (None: all images)."""
+    """One SVM: its class (name and column), number of positives (None: all images) and number of the sample."""
 
     shots: int | None
     sample: int
@@ -37,11 +37,11 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Its name among the kept results."""
+        """Its name among the saved results."""
         return f"{'all' if self.shots is None else self.shots}/{self.sample}/{self.class_name}"
 
     def measure(self, learned: SplitFeatures, tested: SplitFeatures, svm: LinearSvm, seed: int) -> dict[str, Any]:
-        """Learn and test: the average precision by each rule (None without a positive), cost, converged."""
+        """Train and test; returns average precision by rule (None without test positives), cost and converged."""
         own_seed = mix(seed, "voc07_svm", str(self.shots), self.sample, self.class_name)
         rows = draw_rows(learned.split.labels, self.column, self.shots, own_seed).numpy()
         positive = learned.split.labels[:, self.column].numpy()[rows] == PRESENT
@@ -55,22 +55,22 @@ class Task:
 
 
 def plan_tasks(split: VocSplit, shots: Sequence[int | None], n_samples: int, say: Callable[[str], None]) -> list[Task]:
-    """The SVMs to learn from a split; numbers of shots that a class has not are left out, and said.
+    """The SVMs to train on a split. Numbers of shots above the rarest class's are left out, with a message.
 
     Raises:
-        ValueError: if nothing is left, or all images of a class are of one kind.
+        ValueError: if none is left, or a class has no positives or no negatives.
     """
     n_positive, n_negative = ((split.labels == code).sum(0) for code in (PRESENT, ABSENT))
     fewest, rarest = int(n_positive.min()), split.classes[int(n_positive.argmin())]
     if fewest < 1:
-        raise ValueError(f"no image of {split.name} shows a {rarest}; an SVM needs positives")
+        raise ValueError(f"no image of {split.name} shows the class {rarest}; an SVM needs positives")
     if int(n_negative.min()) < 1:
         everywhere = split.classes[int(n_negative.argmin())]
-        raise ValueError(f"no image of {split.name} is without a {everywhere}; an SVM needs negatives")
+        raise ValueError(f"no image of {split.name} is without the class {everywhere}; an SVM needs negatives")
     too_many = [n for n in shots if n is not None and n > fewest]
     if too_many:
         left_out = ", ".join(map(str, too_many))
-        say(f"{split.name} has {fewest} images of {rarest}: left out evaluation.shots {left_out}")
+        say(f"{split.name} has only {fewest} images of {rarest}: evaluation.shots {left_out} left out")
     tasks = [
         Task(n, sample, column, class_name)
         for n in dict.fromkeys(n for n in shots if n not in too_many)
@@ -79,7 +79,7 @@ def plan_tasks(split: VocSplit, shots: Sequence[int | None], n_samples: int, say
     ]
     if not tasks:
         raise ValueError(
-            f"evaluation.shots={list(shots)}: {split.name} has {fewest} images of {rarest}; lower it or add null"
+            f"evaluation.shots={list(shots)}: {split.name} has only {fewest} images of {rarest}; lower it or add null"
         )
     return tasks
 
@@ -90,17 +90,17 @@ def learn_svms(
     svm: LinearSvm,
     *,
     seed: int,
-    kept: KeptWork,
-    progress: Teller,
+    kept_work: KeptWork,
+    progress: ProgressDisplay,
 ) -> dict[str, dict[str, Any]]:
-    """What :meth:`Task.measure` gives, by the tasks' keys; those that are kept are not learned again.
+    """task key -> result of :meth:`Task.measure`; saved results are not computed again.
 
     Args:
-        features: called if an SVM must be learned: of the split to learn from and of the one to test on.
+        features: gives the features of the split to train on and of the one to test on; called only if needed.
     """
-    results: dict[str, dict[str, Any]] = kept.read(NAME) or {}
+    results: dict[str, dict[str, Any]] = kept_work.read(NAME) or {}
     if results:
-        progress.say(f"going on after {len(results)} SVMs from {kept.file(NAME)}")
+        progress.say(f"continuing after {len(results)} SVMs from {kept_work.file(NAME)}")
     missing = [task for task in tasks if task.key not in results]
     if not missing:
         return results
@@ -109,20 +109,21 @@ def learn_svms(
     with progress.bar("SVMs", len(missing), "svm") as advance:
         for task in missing:
             results[task.key] = task.measure(learned, tested, svm, seed)
-            last_of_draw = task.column == len(learned.split.classes) - 1
-            if task.shots is None or last_of_draw or task is missing[-1]:  # few shots take milliseconds
-                kept.write(NAME, results)
+            last_of_sample = task.column == len(learned.split.classes) - 1
+            if task.shots is None or last_of_sample or task is missing[-1]:  # SVMs of few shots take milliseconds
+                kept_work.write(NAME, results)
             advance(1)
     return results
 
 
 def draw_rows(labels: Tensor, column: int, shots: int | None, seed: int) -> Tensor:
-    """The images from which a class is learned, ascending; difficult and unnamed ones never.
+    """The images (n,) to train a class on, ascending, without masked ones (difficult or unlisted).
 
     Args:
         labels: (N, C): 1 present, 0 absent, -1 masked.
-        column: the class.
-        shots: so many positives at random, and (C - 1) x shots negatives or what there is; None: all.
+        column: column of the class.
+        shots: number of random positives; random negatives are (C - 1) x shots, or fewer if there are not as many.
+            None: all images.
     """
     positives, negatives = ((labels[:, column] == code).nonzero()[:, 0] for code in (PRESENT, ABSENT))
     if shots is not None:

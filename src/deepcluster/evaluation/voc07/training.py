@@ -1,4 +1,4 @@
-"""Fine-tuning on VOC2007 by the shared loop. Next: crop_scores.py, which tests the result."""
+"""Fine-tunes on VOC2007. Next: supervised.py, the training loop."""
 
 import hashlib
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.views import TrainView
-from deepcluster.evaluation.context import Teller
+from deepcluster.evaluation.context import ProgressDisplay
 from deepcluster.evaluation.kept_work import KeptWork, facts_of
 from deepcluster.evaluation.supervised import Supervised, TrainingBatches
 from deepcluster.evaluation.voc07.classifier import Classifier, masked_loss
@@ -17,7 +17,7 @@ from deepcluster.evaluation.voc07.settings import FineTuning
 from deepcluster.models.backbone import Backbone
 
 NAME = "voc07"
-HOW_LONG = ("n_iterations", "state_every")  # settings that do not decide the weights after an iteration
+HOW_LONG = ("n_iterations", "state_every")  # settings that do not affect the weights after a given iteration
 
 
 def fine_tune(
@@ -30,15 +30,15 @@ def fine_tune(
     seed: int,
     num_workers: int,
     device: torch.device,
-    progress: Teller,
+    progress: ProgressDisplay,
 ) -> Classifier:
-    """Train a classifier, from the start or from the folder's voc07.state.
+    """Train a classifier from the start, or continue from voc07.state in `folder`.
 
     Raises:
-        ValueError: if the state in the folder is another training's, or the loss is not finite.
+        ValueError: if voc07.state belongs to another training, or the loss is not finite.
     """
     model = Classifier(backbone, len(split.classes), settings, seed=seed).to(device)
-    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
     labels = split.labels.to(device)
 
     def loss(images: Tensor, indices: Tensor) -> Tensor:
@@ -50,7 +50,9 @@ def fine_tune(
 
     Supervised(
         network=model,
-        optimizer=torch.optim.SGD(learned, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay),
+        optimizer=torch.optim.SGD(
+            trainable, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        ),
         rate=lambda _, iteration: settings.rate(iteration),
         loss=loss,
         batches=TrainingBatches(
@@ -66,7 +68,7 @@ def fine_tune(
         max_grad_norm=settings.max_grad_norm,
         row=row,
         device=device,
-        kept=KeptWork(folder=folder, facts=_facts(backbone, split, settings, seed), say=progress.say),
+        kept_work=KeptWork(folder=folder, facts=_facts(backbone, split, settings, seed), say=progress.say),
         name=NAME,
         title="fine-tune",
         progress=progress,

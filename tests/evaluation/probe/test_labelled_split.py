@@ -2,7 +2,7 @@
 
 import torch
 
-from deepcluster.evaluation.probe.label_share import draw_labelled
+from deepcluster.evaluation.probe.labelled_split import draw_labelled
 
 
 def test_every_class_gives_equally_many_and_at_least_one() -> None:
