@@ -168,9 +168,7 @@ def test_classes_that_no_line_can_part_are_refused_before_features_are_computed(
             Voc07Svm(root=str(tmp_path)).run(context(tmp_path / "out"))
     for name in ("cat_train", "cat_val"):
         (lists / f"{name}.txt").unlink()
-    with pytest.raises(
-        ValueError, match=r"shots=\[96\]: train has only 8 images of red; lower it or add null"
-    ):
+    with pytest.raises(ValueError, match=r"shots=\[96\]: train has only 8 images of red; lower it or add null"):
         Voc07Svm(root=str(tmp_path), shots=[96]).run(context(tmp_path / "out"))
 
 
