@@ -20,7 +20,7 @@ from deepcluster.run.parts import build_parts
 from deepcluster.run.sizes import Plan, Sizes
 from deepcluster.run.sizes import sizes as sizes_of
 from deepcluster.run.train import train
-from deepcluster.settings.resume import resumed
+from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 
@@ -206,6 +206,6 @@ def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.C
     train(settings("trainer.max_epochs=1"), auto)
     assert read_stored_config(auto / "config.yaml").extraction.store_dtype == "float32"
     cfg = compose("train", [f"resume={auto}", "extraction.store=disk"])
-    again = train_config(resumed(cfg, [f"resume={auto}", "extraction.store=disk"]))
+    again = train_config(resumed_config(cfg, [f"resume={auto}", "extraction.store=disk"]))
     storage = again.extraction.storage(10, 2, unit_length=True, folder=tmp_path)
     assert storage == Storage(folder=tmp_path)

@@ -15,7 +15,7 @@ from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.train import train
 from deepcluster.settings.eval import EvalConfig
-from deepcluster.settings.resume import resumed
+from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 
@@ -57,7 +57,7 @@ def test_a_network_with_weights_can_be_trained_on_from_its_start(tmp_path: Path)
     first = train(settings(*lenet, "trainer.max_epochs=0"), tmp_path)
     start = checkpoint.load_checkpoint(tmp_path).backbone
     cfg = compose("train", [f"resume={tmp_path}", "trainer.max_epochs=1"])
-    longer = train_config(resumed(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
+    longer = train_config(resumed_config(cfg, [f"resume={tmp_path}", "trainer.max_epochs=1"]))
     second = train(longer, tmp_path)
     assert (first["epochs"], second["epochs"]) == (0, 1)
     assert second["untrained"]["knn_accuracy"] == first["trained"]["knn_accuracy"]

@@ -12,7 +12,7 @@ from support.configs import CONFIGS
 from deepcluster.app.hydra_setup import register
 from deepcluster.run.assemble import build_callbacks
 from deepcluster.settings.callbacks import check_callbacks
-from deepcluster.settings.resume import resumed
+from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.train import TrainConfig, train_config
 
 MONITOR = "pytorch_lightning.callbacks.LearningRateMonitor"
@@ -39,7 +39,7 @@ def composed(*typed: str) -> TrainConfig:
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
         cfg = compose("train", overrides=list(typed))
-        return train_config(cfg if cfg.resume is None else resumed(cfg, list(typed)))
+        return train_config(cfg if cfg.resume is None else resumed_config(cfg, list(typed)))
 
 
 def stored(folder: Path, **callbacks: Any) -> str:

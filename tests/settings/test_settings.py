@@ -24,7 +24,7 @@ from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.moved_keys import with_new_keys
 from deepcluster.settings.options import EVAL_OPTIONS
-from deepcluster.settings.resume import may_change, resumed
+from deepcluster.settings.resume import may_change, resumed_config
 from deepcluster.settings.run_folder import file_name, run_folder
 from deepcluster.settings.stored import read_stored_config, write_config
 from deepcluster.settings.train import TrainConfig, check_sizes, train_config
@@ -93,6 +93,12 @@ def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
         check_kinds(as_dataclass(composed("ckpt=run", *typed.split(), name="eval")), EVAL_OPTIONS)
     said = message_for_user(refused.value)
     assert not [name for name in named if name not in said], said
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_a_seed_below_0_is_refused_by_both_programs(name: str) -> None:
+    with pytest.raises(ValueError, match="^seed must be at least 0, got -1$"):
+        as_dataclass(composed(*(["ckpt=run"] if name == "eval" else []), "seed=-1", name=name))
 
 
 ALIGNMENT = "evaluation=initial_alignment"
@@ -318,7 +324,7 @@ def stored(tmp_path: Path) -> Path:
 
 def resume(folder: Path, *overrides: str) -> TrainConfig:
     typed = [f"resume={folder}", *overrides]
-    return train_config(resumed(composed(*typed), typed))
+    return train_config(resumed_config(composed(*typed), typed))
 
 
 def test_a_saved_config_comes_back_whole(stored: Path) -> None:

@@ -12,7 +12,7 @@ from support.configs import CONFIGS
 
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.resnet import resnet
-from deepcluster.settings.resume import resumed
+from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TRAINER_OWNED, train_config
 from deepcluster.system import targets
@@ -135,10 +135,10 @@ def test_a_strangers_run_folder_runs_nothing(
     file.write_text(yaml.safe_dump(stored_config(**groups)))
     cfg = OmegaConf.create({"resume": str(tmp_path), "trainer": {}})
     with pytest.raises(ValueError):
-        train_config(resumed(cfg, [f"resume={tmp_path}"]))
+        train_config(resumed_config(cfg, [f"resume={tmp_path}"]))
     assert not (tmp_path / "executed").exists()
     file.write_text(yaml.safe_dump(stored_config()))
-    assert train_config(resumed(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
+    assert train_config(resumed_config(cfg, [])).clustering.kind == "kmeans"  # without them it is a config
 
 
 def test_yaml_that_builds_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""What train.py and eval.py are given: types, defaults, checks, each group's options, what may change on resume."""
+"""Settings of train.py and eval.py: types, checks, the options of each group, what a resumed run may change."""

@@ -1,7 +1,7 @@
 """The group `callbacks`: Lightning callbacks by name and `_target_`, also of the user's own modules.
 
-A target outside Lightning is the user's own code, so only the user names it: on the command line or in configs/. A
-run's folder may come from a stranger, so a resumed run refuses what its config.yaml names until it is typed again.
+A target outside Lightning runs the user's own code, so it must stand on the command line or in configs/. A run's folder
+may come from a stranger: a resumed run refuses such a target in its config.yaml until the user types it again.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ OF_LIGHTNING = "pytorch_lightning.callbacks."
 
 
 def check_callbacks(callbacks: dict[str, Any]) -> None:
-    """Refuse what is no callback, and arguments that it does not take.
+    """Refuse entries that are no callbacks, and arguments that a callback does not take.
 
     Args:
-        callbacks: name -> `_target_` and arguments; null: none of that name.
+        callbacks: name -> `_target_` and arguments; an entry of None is skipped.
 
     Raises:
         ValueError: naming the key.
@@ -36,12 +36,12 @@ def check_callbacks(callbacks: dict[str, Any]) -> None:
 def refuse_stored_code(stored: DictConfig, overrides: Sequence[str], file: Path) -> None:
     """Refuse callbacks of a stored config that run other code than Lightning's, unless the user typed them again.
 
-    Lightning's own that keep checkpoints are refused too: they write, and delete, wherever their state says.
+    Lightning's checkpoint callbacks are refused too: they write and delete files wherever their stored state says.
 
     Args:
         stored: the config of the run to resume, with what the command line changes.
-        overrides: what was typed.
-        file: where the config was stored.
+        overrides: the typed overrides.
+        file: the stored config.
 
     Raises:
         ValueError: naming the callback, and what to type.
@@ -49,8 +49,8 @@ def refuse_stored_code(stored: DictConfig, overrides: Sequence[str], file: Path)
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     if GROUP in typed:
         return
-    named: Any = OmegaConf.to_container(stored, resolve=False)  # an interpolation is a string here: no target of ours
-    callbacks = named[GROUP]
+    plain: Any = OmegaConf.to_container(stored, resolve=False)  # interpolations stay text, which is no target
+    callbacks = plain[GROUP]
     for name, node in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
         key = f"{GROUP}.{name}"
         if node is None or typed & {key, f"{key}.{OWN}"}:

@@ -1,4 +1,4 @@
-"""From a composed config to the dataclass that it is typed by."""
+"""From a composed config to an object of its dataclass."""
 
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -8,10 +8,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 def as_dataclass(cfg: DictConfig) -> Any:
-    """The schema's dataclass with the config's values.
+    """The config as an object of the dataclass that is its schema.
 
     Raises:
-        ValueError: if a value is missing, of a wrong type, or refused by its dataclass.
+        ValueError: if a key is unknown, or a value is missing, has a wrong type, or is refused by its dataclass.
     """
     _check_keys(cfg, "")
     missing = sorted(OmegaConf.missing_keys(cfg))
@@ -19,12 +19,12 @@ def as_dataclass(cfg: DictConfig) -> Any:
         raise ValueError(f"{missing[0]} has no value; add {missing[0]}=VALUE")
     try:
         return OmegaConf.to_object(cfg)
-    except OmegaConfBaseException as error:  # wraps what __post_init__ says
+    except OmegaConfBaseException as error:  # its cause is the error of a __post_init__
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
 def _check_keys(node: DictConfig, prefix: str) -> None:
-    """Refuse keys that the schema does not have: Hydra lets a plus add any."""
+    """Refuse keys that the schema does not have; Hydra lets the user add any with a plus."""
     schema = OmegaConf.get_type(node)
     if not is_dataclass(schema):
         return
@@ -40,7 +40,7 @@ def _check_keys(node: DictConfig, prefix: str) -> None:
 
 
 def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
-    """Refuse a `kind` that names another class than the group's option gave.
+    """Refuse a `kind` that was set by hand and does not belong to the class of the chosen option.
 
     Args:
         config: a dataclass with these groups.

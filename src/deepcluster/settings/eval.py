@@ -1,4 +1,4 @@
-"""configs/eval.yaml, typed, and what of it does not go together. Next: run/evaluate.py."""
+"""configs/eval.yaml, typed, and which of its settings exclude each other. Next: run/evaluate.py."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,13 @@ from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
+from deepcluster.system.setting import check, setting
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.weights.files import find_weights
 from deepcluster.weights.start import Init
 
-OF_NETWORK = ("view", "view.size", "view.resize", "data.n_channels")  # its input; a checkpoint tells them
+SET_BY_CHECKPOINT = ("view", "view.size", "view.resize", "data.n_channels")  # the network's input
 
 
 @dataclass(kw_only=True)
@@ -27,17 +28,17 @@ class EvalConfig:
     """configs/eval.yaml, typed.
 
     Args:
-        ckpt: the network: a run's folder or any file of weights (recognise.py). Without one, evaluations that need
-            none measure untrained networks of `arch`.
+        ckpt: the network: a run's folder or any file of weights (recognise.py). Without it, some evaluations measure
+            untrained networks of `arch`.
         data: the images; None: those of the checkpoint's run.
         view: how they are cropped; None: as that run says.
         arch: without ckpt, the architecture.
         init: without ckpt, how weights start; None: at random.
-        evaluation: what to do.
+        evaluation: the evaluation and its settings.
         extraction: how features are computed.
-        logger: who is told besides results.json.
-        seed: of all that is drawn.
-        output_dir: where results go; None: a new folder under runs/.
+        logger: the tracker that logs the results besides results.json.
+        seed: of all random numbers.
+        output_dir: the folder of the results; None: a new folder under runs/.
     """
 
     ckpt: str | None = None
@@ -48,10 +49,11 @@ class EvalConfig:
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
     logger: LoggerSettings = field(default_factory=LoggerSettings)
-    seed: int = 1
+    seed: int = setting(1, at_least=0)
     output_dir: str | None = None
 
     def __post_init__(self) -> None:
+        check(self, "")
         name = f"evaluation={self.evaluation.kind}"
         if self.ckpt is not None:
             return
@@ -65,29 +67,29 @@ class EvalConfig:
 
 
 def eval_schema() -> DictConfig:
-    """EvalConfig for Hydra, which changes `data.KEY` only where there is a `data`; see :func:`with_images`."""
+    """EvalConfig for Hydra, which accepts `data.KEY=VALUE` only where `data` is not None; see :func:`with_images`."""
     node: DictConfig = OmegaConf.structured(EvalConfig)
     node.data, node.view = OmegaConf.structured(Data), OmegaConf.structured(View)
     return node
 
 
 def check_chosen(config: EvalConfig, overrides: list[str]) -> None:
-    """Refuse to choose what a checkpoint decides.
+    """Refuse overrides of what a checkpoint decides.
 
     Raises:
         ValueError: naming the override.
     """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if config.ckpt is not None and (key.partition(".")[0] in ("arch", "init") or key in OF_NETWORK):
+        if config.ckpt is not None and (key.partition(".")[0] in ("arch", "init") or key in SET_BY_CHECKPOINT):
             raise ValueError(f"{override}: the network of ckpt={config.ckpt} decides that; leave one of the two out")
 
 
 def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config with the images that the command line means: those of data=OPTION, else those of the run.
+    """The config with the images to evaluate on: those of data=OPTION, else those of the checkpoint's run.
 
     Args:
-        cfg: composed.
+        cfg: the composed config.
         overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` and `view.KEY=VALUE` change what the run's
             config says; with it, the run still says how JPEGs are decoded, unless data.decode is typed too.
 
@@ -124,14 +126,14 @@ def _decode_as_the_run(cfg: DictConfig) -> None:
     try:
         run = folder_of_run(find_weights(cfg.ckpt))
         stored = None if run is None else read_stored_config(run / "config.yaml").data
-    except (ValueError, FileNotFoundError):  # told later; a run of another version needs only its weights
+    except (ValueError, FileNotFoundError):  # reported later; of a run of another version only the weights are needed
         return
     if stored is not None:
         cfg.data.decode = stored.decode
 
 
 def folder_of_run(path: Path) -> Path | None:
-    """The folder of the run that a checkpoint file belongs to, None if it lies in none."""
+    """The folder of the run that a checkpoint file belongs to; None if it lies in no run's folder."""
     folder = path.parent.parent
     return folder if (folder / "config.yaml").is_file() else None
 
@@ -154,6 +156,15 @@ def images_of_run(path: Path) -> tuple[Data, View]:
 
 
 def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
+    """The settings of a composed config, all checked.
+
+    Args:
+        cfg: the composed config.
+        overrides: the typed overrides.
+
+    Raises:
+        ValueError: if a value or a combination is not possible.
+    """
     settings = as_dataclass(with_images(cfg, overrides))
     assert isinstance(settings, EvalConfig)
     check_kinds(settings, {**EVAL_OPTIONS, "logger": OPTIONS["logger"]})

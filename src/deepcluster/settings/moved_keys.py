@@ -1,4 +1,4 @@
-"""Keys that have moved: what old command lines and old runs' config.yaml say is read as what it is called now."""
+"""Renamed keys: old command lines and the config.yaml of old runs are read with the new names."""
 
 import re
 
@@ -23,7 +23,7 @@ _OVERRIDE = re.compile(r"([+~]*)([\w.]+)(=.*|$)", re.DOTALL)
 
 
 def with_new_keys(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Words of a command line with keys as they are called now, and a sentence about each that was translated."""
+    """The words of a command line with new keys for old ones, and a note about each key that was replaced."""
     translated, notes = [], []
     for word in overrides:
         parts = _OVERRIDE.fullmatch(word)

@@ -1,7 +1,7 @@
-"""The groups whose options have settings of their own: group -> kind -> class.
+"""The groups whose options have different settings: group -> kind -> class of settings.
 
-An option's file names its class with `defaults: [/GROUP_KIND@_here_, _self_]`. The first kind of a group is that of
-configs which were written before the group had others.
+The config file of an option names its class with `defaults: [/GROUP_KIND@_here_, _self_]`. A stored config without a
+kind has the first kind of its group: it is older than the other kinds.
 """
 
 from deepcluster.clustering.kmeans import KMeans

@@ -1,4 +1,4 @@
-"""What a resumed run takes from its stored config, and what the command line may change of it."""
+"""The settings of a resumed run: those of its stored config, and the few that the command line may change."""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,21 +13,25 @@ from deepcluster.system.nested import flat
 from deepcluster.system.setting import MAY_CHANGE
 from deepcluster.training.processes import TIMEOUT_KEY
 
-OF_FOLDER = ("output_dir", "resume")  # of where a run is, not of what it learns
-# What resume=RUN trainer=OPTION takes of the option: its other values are a new run's defaults.
-MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
+ABOUT_FOLDER = ("output_dir", "resume")  # where a run is, not what it learns
+# Keys that resume=RUN trainer=OPTION takes from the option; its other values are defaults for a new run.
+ABOUT_MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
 
 
-def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config of the run to resume, with what the command line changes.
+def resumed_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config of the run to resume, with the changes of the command line.
+
+    Args:
+        cfg: the composed config.
+        overrides: the typed overrides.
 
     Raises:
-        ValueError: if the command line changes what was learned so far.
+        ValueError: if the command line changes a setting that decides what is learned.
     """
     file = Path(cfg.resume) / "config.yaml"
     stored = read_stored_config(file)
     changeable = may_change(stored)
-    planned = stored.trainer.max_epochs
+    planned_epochs = stored.trainer.max_epochs
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key == "resume" or key.startswith("hydra"):
@@ -37,31 +41,27 @@ def resumed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 f"{override} cannot change in a resumed run; only {', '.join(changeable)} can. "
                 "Start a new run, with init=checkpoint init.path=... to begin from these weights"
             )
-        names = [f"trainer.{name}" for name in MACHINE if name in cfg.trainer] if key == "trainer" else [key]
+        names = [f"trainer.{name}" for name in ABOUT_MACHINE if name in cfg.trainer] if key == "trainer" else [key]
         for name in names:
             OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
     refuse_stored_code(stored, overrides, file)
     stored.resume = cfg.resume
-    _check_cosine(stored, planned)
+    _check_cosine(stored, planned_epochs)
     return stored
 
 
-def _check_cosine(stored: DictConfig, planned: int) -> None:
-    """Beyond its planned end a cosine rises again.
-
-    Raises:
-        ValueError: if a run whose rate falls to 0 at its last epoch is to go on after it.
-    """
-    if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned:
+def _check_cosine(stored: DictConfig, planned_epochs: int) -> None:
+    """Refuse another number of epochs with a cosine schedule: beyond its planned end the rate would rise again."""
+    if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned_epochs:
         raise ValueError(
             f"trainer.max_epochs={stored.trainer.max_epochs} cannot change in a run with optimizer.schedule=cosine: "
-            f"its rate falls to 0 at epoch {planned}. Start a new run, with init=checkpoint init.path=... to begin "
-            "from these weights"
+            f"its rate falls to 0 at epoch {planned_epochs}. Start a new run, with init=checkpoint init.path=... to "
+            "begin from these weights"
         )
 
 
 def may_change(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """The keys that a resumed run may change, as the fields of its dataclasses are marked (system/setting.py)."""
+    """The keys that a resumed run may change: those whose fields are marked with may_change (system/setting.py)."""
     schema = OmegaConf.get_type(cfg)
     if not is_dataclass(schema):
         return []
@@ -76,22 +76,22 @@ def may_change(cfg: DictConfig, prefix: str = "") -> list[str]:
 
 
 def what_is_learned(config: TrainConfig) -> dict[str, Any]:
-    """The settings that cannot change in a resumed run, as plain values by their full names."""
+    """The settings that cannot change in a resumed run: full name -> plain value."""
     cfg = OmegaConf.structured(config)
-    free = [f"{name}." for name in (*may_change(cfg), *OF_FOLDER)]
+    changeable = [f"{name}." for name in (*may_change(cfg), *ABOUT_FOLDER)]
     plain = OmegaConf.to_container(cfg)
     assert isinstance(plain, dict)
-    return {key: value for key, value in flat(plain).items() if not f"{key}.".startswith(tuple(free))}
+    return {key: value for key, value in flat(plain).items() if not f"{key}.".startswith(tuple(changeable))}
 
 
 def new_or_resumed_config(cfg: DictConfig, overrides: list[str]) -> TrainConfig:
-    """The settings of what train.py was asked for: a new run, or one to go on with.
+    """The settings of a new run, or with resume=RUN those of a resumed run.
 
     Args:
-        cfg: composed.
-        overrides: what was typed.
+        cfg: the composed config.
+        overrides: the typed overrides.
 
     Raises:
-        ValueError: from :func:`resumed` and :func:`train_config`.
+        ValueError: from :func:`resumed_config` and :func:`train_config`.
     """
-    return train_config(cfg if cfg.resume is None else resumed(cfg, overrides))
+    return train_config(cfg if cfg.resume is None else resumed_config(cfg, overrides))

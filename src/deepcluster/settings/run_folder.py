@@ -1,4 +1,4 @@
-"""Where a run's files go: what configs/train.yaml and configs/eval.yaml ask by `${run_folder:...}`."""
+"""Folders of runs and jobs: the resolvers run_folder and file_name of configs/train.yaml and eval.yaml."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
         return resume
     if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
-    # Of several processes only the first asks: it may have begun the run when the others come here.
+    # Only the first of several processes checks: it may have begun the run when the others come here.
     if output_dir and (Path(output_dir) / "config.yaml").is_file() and distributed.is_main_process():
         raise ValueError(
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "

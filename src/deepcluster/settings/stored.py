@@ -1,4 +1,4 @@
-"""A run's config.yaml: written when the run begins, read when it is resumed, evaluated or found in a sweep."""
+"""A run's config.yaml: written when the run begins, read to resume it, to evaluate it and to find it in a sweep."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from deepcluster.system.atomic import write_atomically
 
 
 def read_stored_config(file: Path) -> DictConfig:
-    """A run's stored config, typed.
+    """A run's stored config with the types of this version; old keys are renamed.
 
     Raises:
         ValueError: if this version cannot read the file.
@@ -38,7 +38,7 @@ def write_config(config: TrainConfig, folder: Path, *, store_dtype: str | None =
     """Write the resolved config into the run's folder; its presence marks the folder as a run's.
 
     Args:
-        store_dtype: what extraction.store_dtype=auto has become, so that a resumed run keeps it; None: as it is set.
+        store_dtype: the type that extraction.store_dtype=auto has chosen, which a resumed run keeps; None: as set.
     """
     plain = OmegaConf.structured(config)
     plain.resume, plain.estimate = None, False

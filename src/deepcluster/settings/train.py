@@ -1,6 +1,6 @@
-"""configs/train.yaml, typed: every setting's type and default, and what is refused before anything starts.
+"""configs/train.yaml, typed: all groups of settings, and the checks before anything starts.
 
-Hydra composes a config; here it becomes settings. Next: run/train.py.
+Hydra composes a config; `train_config` makes settings of it. Next: run/train.py.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from deepcluster.settings.callbacks import check_callbacks
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.run_folder import file_name, run_folder
-from deepcluster.system.setting import MAY_CHANGE, setting
+from deepcluster.system.setting import MAY_CHANGE, check, setting
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.training.checkpoint_settings import Checkpointing
@@ -29,7 +29,7 @@ from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
 from deepcluster.weights.start import Init
 
-# Arguments of the Trainer that the run sets itself.
+# Arguments of Lightning's Trainer that the run sets itself.
 TRAINER_OWNED = (
     "callbacks",
     "logger",
@@ -40,18 +40,22 @@ TRAINER_OWNED = (
     "use_distributed_sampler",
     "num_sanity_val_steps",
 )
-# Views and features are float32, so the weights are: Lightning's other "-true" types would not multiply with them.
+# Views and features are float32, so the weights must be too: other "-true" types cannot be multiplied with them.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OBJECTIVES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels", "nmi_previous")
 
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """configs/train.yaml, typed. Groups of ours are dataclasses beside their owners; others name a `_target_`.
+    """configs/train.yaml, typed. Each group is a dataclass beside the code that uses it, or a dict with a `_target_`.
 
     Args:
-        objective: the number of the trained network that a search (hydra/sweeper=optuna) goes by; of these only
+        seed: of all random numbers.
+        estimate: only print what the run will need (memory, disk, seconds).
+        objective: the number of the trained network that a search (hydra/sweeper=optuna) maximises; only
             nmi_previous, NMI with the last assignment, needs no labels.
+        output_dir: the run's folder; None: a new one under runs/.
+        resume: the folder of a run to continue.
     """
 
     data: Data = field(default_factory=Data)
@@ -69,15 +73,18 @@ class TrainConfig:
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
     logger: LoggerSettings = field(default_factory=LoggerSettings, metadata={MAY_CHANGE: True})
     callbacks: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
-    seed: int = 1
+    seed: int = setting(1, at_least=0)
     estimate: bool = setting(False, may_change=True)
-    objective: str = "knn_accuracy"
+    objective: str = setting("knn_accuracy", one_of=OBJECTIVES)
     output_dir: str | None = None
     resume: str | None = None
 
+    def __post_init__(self) -> None:
+        check(self, "")
+
 
 def register_schemas() -> None:
-    """Make the schema and the resolvers known to Hydra; before ``hydra.main``."""
+    """Make the schemas and the resolvers of config files known to Hydra."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     for group, kinds in [*OPTIONS.items(), *EVAL_OPTIONS.items()]:
@@ -88,10 +95,10 @@ def register_schemas() -> None:
 
 
 def train_config(cfg: DictConfig) -> TrainConfig:
-    """The settings of a composed config; bad values are refused.
+    """The settings of a composed config, all checked.
 
     Raises:
-        ValueError: if a value, a target or a relation between groups is not possible.
+        ValueError: if a value, a target or a combination of groups is not possible.
     """
     config = as_dataclass(cfg)
     assert isinstance(config, TrainConfig)
@@ -106,13 +113,9 @@ def train_config(cfg: DictConfig) -> TrainConfig:
         )
     if config.trainer["precision"] not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
-    if config.objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {config.objective}")
-    if config.seed < 0:
-        raise ValueError(f"seed must be at least 0, got {config.seed}")
     check_processes(config.trainer)
     config.view.check_channels(config.data.n_channels)
-    # Last, as what they name loads torch and Lightning: other mistakes are told at once.
+    # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}
     check_target(of_lightning, "trainer", supplied=TRAINER_OWNED)
@@ -124,10 +127,14 @@ def train_config(cfg: DictConfig) -> TrainConfig:
 def check_sizes(
     clustering: Clustering, reduction: Reduction, reassign: Schedule, *, n_images: int, feature_dim: int
 ) -> None:
-    """Relations between groups that need the data's size and the network; before the first pass over images.
+    """Check settings against the data's size and the network, before the first pass over images.
+
+    Args:
+        n_images: N.
+        feature_dim: D.
 
     Raises:
-        ValueError: if K or P is more than the data or the network can give.
+        ValueError: if K, P or the length of an epoch does not fit N and D.
     """
     clustering.check(n_images)
     reduction.check(n_images, feature_dim)

@@ -66,9 +66,8 @@ def check(settings: Any, group: str) -> None:
         if requirement:
             hint = setting_field.metadata.get("hint")
             shown = repr(value) if isinstance(value, str) else value
-            raise ValueError(
-                f"{group}.{setting_field.name} must be {requirement}, got {shown}{f'; {hint}' if hint else ''}"
-            )
+            key = f"{group}.{setting_field.name}".lstrip(".")
+            raise ValueError(f"{key} must be {requirement}, got {shown}{f'; {hint}' if hint else ''}")
 
 
 def _unmet(setting_field: "Field[Any]", value: Any) -> str:
