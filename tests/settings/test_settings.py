@@ -97,7 +97,7 @@ def test_what_eval_cannot_do_is_refused(typed: str, named: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["train", "eval"])
 def test_a_seed_below_0_is_refused_by_both_programs(name: str) -> None:
-    with pytest.raises(ValueError, match="^seed must be at least 0, got -1$"):
+    with pytest.raises(ValueError, match=r"^seed must be at least 0, got -1$"):
         as_dataclass(composed(*(["ckpt=run"] if name == "eval" else []), "seed=-1", name=name))
 
 
