@@ -94,6 +94,15 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
     assert (folder / "transfer_0.state").stat().st_mtime_ns == first
 
 
+def test_the_cosine_ends_where_the_steps_end_if_a_single_image_joins_the_last_batch(tmp_path: Path) -> None:
+    settings = Transfer(epochs=1, min_steps=6, batch_size=21)  # 64 images: 3 batches, the last of 22
+    assert settings.run(tiny_context.context(tmp_path))["transfer_epochs"] == 2
+    state = kept(tmp_path / "transfer_0.state")
+    assert state["steps"] == 6
+    head = state["optimizer"]["param_groups"][1]
+    assert head["lr"] == pytest.approx(settings.rate(settings.lr, 5, 6))
+
+
 def test_scratch_is_another_start_by_the_same_recipe(tmp_path: Path) -> None:
     results = Transfer(**SHORT, compare_scratch=True, n_seeds=2).run(tiny_context.context(tmp_path))
     assert {"transfer_accuracy", "transfer_accuracy_std", "scratch_accuracy", "scratch_accuracy_std"} < set(results)

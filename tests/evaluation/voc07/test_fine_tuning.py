@@ -246,7 +246,11 @@ def test_red_images_are_learned_and_found(tmp_path):
         assert results["map_11_point"] == pytest.approx(mean, abs=1e-6)
         assert (results["n_train"], results["n_test"], results["n_iterations"]) == (36, 36, 60)
     (voc / "JPEGImages/001007.jpg").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"is damaged \('JPEGImages/001007\.jpg'.*unpack it again"):
+    with pytest.raises(ValueError, match=r"is damaged \('JPEGImages/001007\.jpg'.*\); unpack it again"):
+        asked.run(context(tmp_path / "out", network()))
+    (voc / "JPEGImages/001007.jpg").unlink()
+    (voc / "JPEGImages/001007.jpg").mkdir()
+    with pytest.raises(ValueError, match=r"cannot be read \('JPEGImages/001007\.jpg'.*\); put it back$"):
         asked.run(context(tmp_path / "out", network()))
 
 

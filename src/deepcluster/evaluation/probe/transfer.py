@@ -118,7 +118,9 @@ class Transfer(Evaluator):
 
     def n_epochs(self, n_images: int) -> int:
         """Number of passes over n_images images."""
-        n_batches = max(1, -(-n_images // self.batch_size))
+        n_batches = max(
+            1, n_images // self.batch_size + (n_images % self.batch_size > 1)
+        )  # one image joins the last batch
         return max(self.epochs, -(-self.min_steps // n_batches))
 
     def rate(self, initial: float, step: int, n_steps: int) -> float:
