@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -117,7 +117,8 @@ class Supervised:
             group.setdefault("initial_lr", group["lr"])
         done, history = self._restore()
         n_part = self.state_every or self.batches.n_per_epoch
-        with closing(self.batches), closing(self.batches.start_at(done)) as batches, _own_random_numbers(self.device):
+        random_numbers = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+        with closing(self.batches), closing(self.batches.start_at(done)) as batches, random_numbers:
             while done < self.n_steps:
                 end = min(self.n_steps, (done // n_part + 1) * n_part)
                 loss = self._train(islice(batches, end - done), done, end)
@@ -187,10 +188,3 @@ class Supervised:
                 f"{self.title}: continuing after {self._unit} {self._count(done):,} of {self._count(self.n_steps):,}"
             )
         return done, state["history"]
-
-
-@contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Restores the random state afterwards, so that the training's seeds do not affect the rest of the program."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepcluster.data.decode import BrokenImage
 from deepcluster.evaluation.retrieval.report import Search
-from deepcluster.evaluation.retrieval.scores import Answer, relevance, shown_protocol
+from deepcluster.evaluation.retrieval.scores import Answer, relevance
 from deepcluster.evaluation.retrieval.sets import Box, read_resized, to_larger_side
 
 N_ANSWERS = 10
@@ -19,7 +19,8 @@ INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
 
 def evenly_chosen(search: Search, n: int) -> list[Answer]:
     """n queries' answers, evenly spread from the best to the worst average precision, of one protocol."""
-    protocol = shown_protocol(search.searched.queries[0])
+    protocols = list(search.searched.queries[0].truths)
+    protocol = "medium" if "medium" in protocols else protocols[0]
     judged = [answer for answer in search.answers if answer.protocol == protocol]
     # Ties are sorted by file name, so that they do not all come from the first folder.
     ordered = sorted(

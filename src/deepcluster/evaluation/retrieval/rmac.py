@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-OVERLAP = 0.4  # wanted overlap of neighbouring regions of the first level; Tolias et al. 2016, original: 0.4
+OVERLAP = 0.4  # target overlap of neighbouring regions of the first level; Tolias et al. 2016, original: 0.4
 STEPS = range(2, 8)  # numbers of regions along the longer side that are tried for it; original: 2 to 7
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.retrieval.sets import Query, RetrievalSet, Truth
+from deepcluster.evaluation.retrieval.sets import RetrievalSet, Truth
 
 AT = (1, 5, 10)  # Radenovic et al. 2018 report mP@10; their code 1, 5 and 10
 
@@ -122,8 +122,3 @@ def key_suffix(name: str) -> str:
 def relevance(truth: Truth, image: int) -> str:
     """Whether an image of the database is "positive", "ignored" or "wrong"."""
     return "positive" if image in truth.positives else "ignored" if image in truth.ignored else "wrong"
-
-
-def shown_protocol(query: Query) -> str:
-    """The protocol that answers.png shows."""
-    return "medium" if "medium" in query.truths else next(iter(query.truths))
