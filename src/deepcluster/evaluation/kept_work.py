@@ -19,15 +19,8 @@ from torch import nn
 from deepcluster.features.digest import weights_digest
 from deepcluster.system.atomic import find_damage, save_atomically
 
-UNREADABLE = (
-    pickle.UnpicklingError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-)  # raised by torch.load
+# what torch.load raises for a damaged file
+UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
 
 
 def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:

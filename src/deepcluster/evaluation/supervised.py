@@ -148,8 +148,8 @@ class Supervised:
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if self.max_grad_norm is not None:
-                    learned = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-                    nn.utils.clip_grad_norm_(learned, self.max_grad_norm)
+                    trainable = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+                    nn.utils.clip_grad_norm_(trainable, self.max_grad_norm)
                 self.optimizer.step()
                 total += loss.detach() * len(batch.indices)
                 n_images += len(batch.indices)

@@ -137,13 +137,13 @@ def test_clusters_of_pixels_are_predictable_and_random_ones_are_not() -> None:
     pixels = IMAGES.images.float().flatten(1) / 255
     sample = torch.randperm(150, generator=torch.Generator().manual_seed(0))
     reduced = reduce_pixels(sample, pixels[sample], 20)
-    assert torch.allclose(reduced.learned.var(0), torch.ones(20), atol=0.02)  # fitted on the learned half alone
-    assert not torch.allclose(reduced.tested.var(0), torch.ones(20), atol=0.02)
+    assert torch.allclose(reduced.train_x.var(0), torch.ones(20), atol=0.02)  # fitted on the training half alone
+    assert not torch.allclose(reduced.test_x.var(0), torch.ones(20), atol=0.02)
     random = torch.randint(3, (150,), generator=torch.Generator().manual_seed(1))
     clusters = torch.where(torch.arange(150) % 5 == 0, random, KMeans(k=3).fit(pixels, seed=0).labels)
     accuracy, gain = predictability(reduced, clusters, seed=0)
-    theirs = LogisticRegression(C=1.0).fit(reduced.learned, clusters[sample[:75]])
-    assert accuracy == pytest.approx(theirs.score(reduced.tested, clusters[sample[75:]]), abs=0.1)
+    theirs = LogisticRegression(C=1.0).fit(reduced.train_x, clusters[sample[:75]])
+    assert accuracy == pytest.approx(theirs.score(reduced.test_x, clusters[sample[75:]]), abs=0.1)
     assert accuracy > 0.7 and 0.5 < gain < accuracy
     _, gain = predictability(reduced, random, seed=0)
     assert abs(gain) < 0.25

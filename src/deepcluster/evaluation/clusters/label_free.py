@@ -48,23 +48,23 @@ class Pixels:
 
     Args:
         indices: (n,), the images' places in their set.
-        learned: (n // 2, M), the first half, to train on.
-        tested: (n - n // 2, M), the second half, to test on.
+        train_x: (n // 2, M), the first half, to train on.
+        test_x: (n - n // 2, M), the second half, to test on.
     """
 
     indices: Tensor
-    learned: Tensor
-    tested: Tensor
+    train_x: Tensor
+    test_x: Tensor
 
 
 def reduce_pixels(indices: Tensor, pixels: Tensor, dim: int) -> Pixels:
     """The first `dim` whitened principal components of pixels (n, M), fitted on the first half."""
-    n_learned = len(pixels) // 2
+    n_train = len(pixels) // 2
     moments = Moments(pixels.shape[1])
-    moments.update(pixels[:n_learned])
-    reduction = Reduction(dim=min(dim, pixels.shape[1], n_learned), whiten=True, l2=False).fit(moments)
+    moments.update(pixels[:n_train])
+    reduction = Reduction(dim=min(dim, pixels.shape[1], n_train), whiten=True, l2=False).fit(moments)
     reduced = reduction.apply(pixels)
-    return Pixels(indices=indices, learned=reduced[:n_learned], tested=reduced[n_learned:])
+    return Pixels(indices=indices, train_x=reduced[:n_train], test_x=reduced[n_train:])
 
 
 def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def predictability(pixels: Pixels, clusters: Tensor, *, seed: int) -> tuple[floa
         depends less on K; 0 if all images are in one cluster.
     """
     of_sample = clusters[pixels.indices]
-    learned, tested = of_sample[: len(pixels.learned)], of_sample[len(pixels.learned) :]
-    accuracy = fit_probe(pixels.learned, learned, pixels.tested, tested, PREDICTOR, seed=seed).accuracy
-    commonest = float((tested == torch.mode(learned).values).double().mean())
+    train_y, test_y = of_sample[: len(pixels.train_x)], of_sample[len(pixels.train_x) :]
+    accuracy = fit_probe(pixels.train_x, train_y, pixels.test_x, test_y, PREDICTOR, seed=seed).accuracy
+    commonest = float((test_y == torch.mode(train_y).values).double().mean())
     return accuracy, (accuracy - commonest) / (1 - commonest) if commonest < 1 else 0.0

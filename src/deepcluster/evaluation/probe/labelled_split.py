@@ -58,14 +58,18 @@ def labelled_split(
     labelled = (train.labels >= 0).nonzero()[:, 0]
     labelled = labelled[torch.randperm(len(labelled), generator=generator(seed, "evaluation"))]
     if test is not None and test.labels is not None and bool((test.labels >= 0).any()):
-        tested, learned, test_set = (test.labels >= 0).nonzero()[:, 0], labelled, test
+        test_indices, train_indices, test_set = (test.labels >= 0).nonzero()[:, 0], labelled, test
     else:
         n_test = max(1, int(len(labelled) * test_share))
-        tested, learned, test_set = labelled[:n_test].sort().values, labelled[n_test:], train
-    learned = learned[:max_images].sort().values
-    if len(learned) < max(FEWEST, n_least) or len(tested) == 0 or len(torch.unique(train.labels[learned])) < 2:
+        test_indices, train_indices, test_set = labelled[:n_test].sort().values, labelled[n_test:], train
+    train_indices = train_indices[:max_images].sort().values
+    if (
+        len(train_indices) < max(FEWEST, n_least)
+        or len(test_indices) == 0
+        or len(torch.unique(train.labels[train_indices])) < 2
+    ):
         return None
-    return LabelledSplit(train=train, train_indices=learned, test=test_set, test_indices=tested)
+    return LabelledSplit(train=train, train_indices=train_indices, test=test_set, test_indices=test_indices)
 
 
 def split_to_probe(context: EvaluationContext, *, max_images: int | None, test_share: float) -> LabelledSplit:

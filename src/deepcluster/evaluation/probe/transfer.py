@@ -85,9 +85,8 @@ class Transfer(Evaluator):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             rate=self.rate,
-            kept_work=context.kept_work(
-                replace(self, n_seeds=1, compare_scratch=False)
-            ),  # each seed and start has its own file
+            # each seed and start has its own file
+            kept_work=context.kept_work(replace(self, n_seeds=1, compare_scratch=False)),
         )
         starts = ["transfer", *(["scratch"] if self.compare_scratch else [])]
         last_epochs: dict[str, list[dict[str, float]]] = {start: [] for start in starts}
@@ -118,9 +117,8 @@ class Transfer(Evaluator):
 
     def n_epochs(self, n_images: int) -> int:
         """Number of passes over n_images images."""
-        n_batches = max(
-            1, n_images // self.batch_size + (n_images % self.batch_size > 1)
-        )  # one image joins the last batch
+        # a single image that is left over joins the last batch (data/loader.py)
+        n_batches = max(1, n_images // self.batch_size + (n_images % self.batch_size > 1))
         return max(self.epochs, -(-self.min_steps // n_batches))
 
     def rate(self, initial: float, step: int, n_steps: int) -> float:

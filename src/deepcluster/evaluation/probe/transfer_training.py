@@ -107,9 +107,9 @@ class TransferTraining:
         return network, history
 
     def _optimizer(self, network: Finetuned) -> torch.optim.Optimizer:
-        learned = [weight for weight in network.backbone.parameters() if weight.requires_grad]
+        trainable = [weight for weight in network.backbone.parameters() if weight.requires_grad]
         groups: list[dict[str, Any]] = [
-            {"params": learned, "lr": self.backbone_lr},
+            {"params": trainable, "lr": self.backbone_lr},
             {"params": network.head.parameters()},
         ]
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)

@@ -21,8 +21,8 @@ TEST_BATCH = 16  # images, so 160 crops; not a setting, because an image's rando
 
 def fine_tuned_scores(
     context: EvaluationContext,
-    learned: VocSplit,
-    tested: VocSplit,
+    train_split: VocSplit,
+    test_split: VocSplit,
     training: FineTuning,
     *,
     fixed_crops_of: int | None,
@@ -31,8 +31,8 @@ def fine_tuned_scores(
     """Fine-tune the network; returns its logits (N, C) of the test images, summed over ten crops each.
 
     Args:
-        learned: the split to train on.
-        tested: the split to test on.
+        train_split: the split to train on.
+        test_split: the split to test on.
         fixed_crops_of: short side in pixels before the fixed crops (corners, centre, their mirrors) are cut; None:
             random crops as in training.
     """
@@ -40,7 +40,7 @@ def fine_tuned_scores(
     crops = (size, training.crop_scale, training.crop_ratio, training.flip)
     classifier = fine_tune(
         context.backbone,
-        learned,
+        train_split,
         TrainView(*crops, mean=mean, std=std, on_files=True),
         training,
         folder=context.folder,
@@ -53,9 +53,9 @@ def fine_tuned_scores(
     if fixed_crops_of is not None:
         view = TenCropView(size, fixed_crops_of, mean, std, on_files=True)
     seed, device = mix(context.seed, "voc07", "test"), context.device
-    with context.progress.bar("test", len(tested.images), "img") as advance:
+    with context.progress.bar("test", len(test_split.images), "img") as advance:
         return summed_logits(
-            classifier, tested, view, num_workers=num_workers, seed=seed, device=device, advance=advance
+            classifier, test_split, view, num_workers=num_workers, seed=seed, device=device, advance=advance
         )
 
 

@@ -56,21 +56,23 @@ class Voc07(VocSet, Evaluator):
         card, training, say = context.card, self.training, context.progress.say
         size = int(card["image_size"])
         resize = self._resize(size, card["resize"])
-        learned, tested = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
-        workers = n_workers(Data(num_workers=self.num_workers), learned.images)
+        train_split, test_split = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
+        workers = n_workers(Data(num_workers=self.num_workers), train_split.images)
         say(
-            f"{learned.name}: {len(learned.images):,} images, {tested.name}: {len(tested.images):,}, "
-            f"{len(learned.classes)} classes, crops of {size} px, {workers} reading processes"
+            f"{train_split.name}: {len(train_split.images):,} images, {test_split.name}: {len(test_split.images):,}, "
+            f"{len(train_split.classes)} classes, crops of {size} px, {workers} reading processes"
         )
         fixed = resize if self.test_crops == "fixed" else None
-        with naming_damage(learned.images):
-            scores = fine_tuned_scores(context, learned, tested, training, fixed_crops_of=fixed, num_workers=workers)
-        by_rule = class_average_precisions(scores, tested.labels)
+        with naming_damage(train_split.images):
+            scores = fine_tuned_scores(
+                context, train_split, test_split, training, fixed_crops_of=fixed, num_workers=workers
+            )
+        by_rule = class_average_precisions(scores, test_split.labels)
         return {
-            "n_train": len(learned.images),
-            "n_test": len(tested.images),
+            "n_train": len(train_split.images),
+            "n_test": len(test_split.images),
             "n_iterations": training.n_iterations,
-            **report_classes(by_rule, tested, say, context.folder / "voc07.csv"),
+            **report_classes(by_rule, test_split, say, context.folder / "voc07.csv"),
         }
 
     def _resize(self, size: int, resize_of_network: int | None) -> int:

@@ -61,32 +61,34 @@ class Voc07Svm(VocSet, Evaluator):
 
         if self.stage not in (None, "features"):
             context.backbone.check_stage(self.stage)
-        learned, tested = read_splits(self.root, self.train_split, self.test_split, int(context.card["in_channels"]))
-        tasks = plan_tasks(learned, self.shots, self.n_samples, context.progress.say)
+        train_split, test_split = read_splits(
+            self.root, self.train_split, self.test_split, int(context.card["in_channels"])
+        )
+        tasks = plan_tasks(train_split, self.shots, self.n_samples, context.progress.say)
         facts = facts_of(
             context.backbone,
             card=context.card,
-            train_split=learned.name,
-            test_split=tested.name,
-            n_train=len(learned.images),
-            n_test=len(tested.images),
+            train_split=train_split.name,
+            test_split=test_split.name,
+            n_train=len(train_split.images),
+            n_test=len(test_split.images),
             seed=context.seed,
             evaluation={"stage": self.stage, "svm": self.svm},
         )
         kept_work = KeptWork(folder=context.folder, facts=facts, say=context.progress.say)
 
         def features() -> list[SplitFeatures]:
-            with naming_damage(learned.images):
+            with naming_damage(train_split.images):
                 return [
                     SplitFeatures(unit_features(context, split.images, self.stage, self.num_workers), split)
-                    for split in (learned, tested)
+                    for split in (train_split, test_split)
                 ]
 
         results = learn_svms(
             tasks, features, self.svm, seed=context.seed, kept_work=kept_work, progress=context.progress
         )
         return {
-            "n_train": len(learned.images),
-            "n_test": len(tested.images),
-            **report_svms(tasks, results, tested, self.svm.max_iter, context.progress.say, context.folder),
+            "n_train": len(train_split.images),
+            "n_test": len(test_split.images),
+            **report_svms(tasks, results, test_split, self.svm.max_iter, context.progress.say, context.folder),
         }

@@ -133,22 +133,22 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
         raise ValueError("evaluation.train_split and evaluation.test_split belong together: set both, or neither")
     if train is None or test is None:
         train, test = choose_splits(folder)
-    learned, tested = read_split(folder, train, n_channels), read_split(folder, test, n_channels)
-    shared = set(learned.images.samples) & set(tested.images.samples)
+    train_split, test_split = read_split(folder, train, n_channels), read_split(folder, test, n_channels)
+    shared = set(train_split.images.samples) & set(test_split.images.samples)
     if shared:
         raise ValueError(
             f"{len(shared):,} images are in {train} and in {test}, first {min(shared)}: "
             "testing on training images is meaningless; choose train and val, or trainval and test"
         )
-    if not bool((tested.labels == PRESENT).any()):
+    if not bool((test_split.labels == PRESENT).any()):
         raise ValueError(
             f"no image of {test} shows any of the classes, so nothing can be measured: the lists *_{test}.txt in "
             f"{folder / LISTS} have no line that ends in 1"
         )
-    if learned.classes != tested.classes:
-        differ = sorted(set(learned.classes) ^ set(tested.classes))
+    if train_split.classes != test_split.classes:
+        differ = sorted(set(train_split.classes) ^ set(test_split.classes))
         raise ValueError(f"{train} and {test} have lists of different classes in {folder / LISTS}: {', '.join(differ)}")
-    return learned, tested
+    return train_split, test_split
 
 
 @contextmanager

@@ -17,7 +17,7 @@ COLUMNS = ("shots", "sample", "class", "cost", *(f"ap_{rule}" for rule in RULES)
 def report_svms(
     tasks: Sequence[Task],
     results: Mapping[str, Mapping[str, Any]],
-    tested: VocSplit,
+    test_split: VocSplit,
     max_iter: int,
     say: Callable[[str], None],
     folder: Path,
@@ -42,7 +42,7 @@ def report_svms(
     numbers: dict[str, float] = {}
     for shots, samples in by_shots.items():
         if shots is None:
-            numbers |= report_classes(samples[0], tested, say)
+            numbers |= report_classes(samples[0], test_split, say)
         else:
             numbers |= _report_shots(shots, [means(sample) for sample in samples.values()], say)
     n_stopped = sum(not results[task.key]["converged"] for task in tasks)

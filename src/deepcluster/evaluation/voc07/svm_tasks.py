@@ -40,14 +40,14 @@ class Task:
         """Its name among the saved results."""
         return f"{'all' if self.shots is None else self.shots}/{self.sample}/{self.class_name}"
 
-    def measure(self, learned: SplitFeatures, tested: SplitFeatures, svm: LinearSvm, seed: int) -> dict[str, Any]:
+    def measure(self, train: SplitFeatures, test: SplitFeatures, svm: LinearSvm, seed: int) -> dict[str, Any]:
         """Train and test; returns average precision by rule (None without test positives), cost and converged."""
         own_seed = mix(seed, "voc07_svm", str(self.shots), self.sample, self.class_name)
-        rows = draw_rows(learned.split.labels, self.column, self.shots, own_seed).numpy()
-        positive = learned.split.labels[:, self.column].numpy()[rows] == PRESENT
-        answer = svm_scores(learned.x[rows], positive, tested.x, svm, seed=own_seed)
+        rows = draw_rows(train.split.labels, self.column, self.shots, own_seed).numpy()
+        positive = train.split.labels[:, self.column].numpy()[rows] == PRESENT
+        answer = svm_scores(train.x[rows], positive, test.x, svm, seed=own_seed)
         numbers: dict[str, Any] = {"cost": answer.cost, "converged": answer.converged}
-        labels = tested.split.labels[:, self.column, None]
+        labels = test.split.labels[:, self.column, None]
         if not bool((labels == PRESENT).any()):
             return numbers | dict.fromkeys(RULES)
         by_rule = class_average_precisions(torch.from_numpy(np.asarray(answer.scores))[:, None], labels)
@@ -104,12 +104,12 @@ def learn_svms(
     missing = [task for task in tasks if task.key not in results]
     if not missing:
         return results
-    learned, tested = features()
-    progress.say(f"{learned.x.shape[1]:,} features of {len(learned.x):,} and {len(tested.x):,} images")
+    train, test = features()
+    progress.say(f"{train.x.shape[1]:,} features of {len(train.x):,} and {len(test.x):,} images")
     with progress.bar("SVMs", len(missing), "svm") as advance:
         for task in missing:
-            results[task.key] = task.measure(learned, tested, svm, seed)
-            last_of_sample = task.column == len(learned.split.classes) - 1
+            results[task.key] = task.measure(train, test, svm, seed)
+            last_of_sample = task.column == len(train.split.classes) - 1
             if task.shots is None or last_of_sample or task is missing[-1]:  # SVMs of few shots take milliseconds
                 kept_work.write(NAME, results)
             advance(1)
