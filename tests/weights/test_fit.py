@@ -247,7 +247,7 @@ def test_partial_takes_what_fits_and_names_the_rest(theirs: models.ResNet, tmp_p
     grey = resnet("resnet18", in_channels=1, image_size=28)
     stem = grey.state_dict()["features.conv1.0.weight"].clone()
     lines = start(grey, tmp_path / "file.pth", partial=True)
-    assert lines[2] == "at random, as the file has none that fit: features.conv1.0.weight"
+    assert lines[2] == "random, as the file has no tensors that fit: features.conv1.0.weight"
     assert torch.equal(grey.state_dict()["features.conv1.0.weight"], stem)
     state = theirs.state_dict()
     assert all(torch.equal(v, state[k.removeprefix("features.")]) for k, v in grey.state_dict().items() if "layer" in k)
@@ -275,8 +275,8 @@ class Code:
         ("text", ["damaged"]),
         ("cut", ["cut short or damaged"]),
         ("code", ["more than tensors", "not loaded"]),
-        ("no tensors", ["no weights that are known"]),
-        ("a tensor", ["no weights that are known"]),
+        ("no tensors", ["is not a known kind of weights"]),
+        ("a tensor", ["is not a known kind of weights"]),
         ("safetensors", ["cut short or damaged"]),
     ],
 )
@@ -329,7 +329,7 @@ def test_a_spoiled_description_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     file = exported.write_exported(tmp_path, LeNet5(1, 16), lenet_card(), epoch=1)
     (tmp_path / "backbone.json").write_text("{")
-    assert "backbone.json is no JSON" in refused(lambda: load_backbone(file))
+    assert "backbone.json is not JSON" in refused(lambda: load_backbone(file))
 
 
 def test_init_checkpoint_still_wants_our_own_file(theirs: models.ResNet, tmp_path: Path) -> None:

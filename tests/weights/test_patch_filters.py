@@ -309,7 +309,7 @@ def test_layers_that_cannot_take_filters_are_refused() -> None:
 
 def test_coates_is_refused_what_it_cannot_do() -> None:
     images, net = edges(), Coates(3, 32, n_filters=12)
-    with pytest.raises(ValueError, match=r"init.fold=true does not suit arch=coates"):
+    with pytest.raises(ValueError, match=r"init.fold=true cannot be used with arch=coates"):
         KMeansPatchesInit(fold=True).apply(net, card=card(images), images=images, seed=1)
     with pytest.raises(ValueError, match="set init=kmeans_patches"):
         RandomInit().apply(net, card=card(images), images=images, seed=1)

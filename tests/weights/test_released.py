@@ -178,7 +178,7 @@ def test_a_file_that_lacks_a_part_of_its_own_network_is_called_incomplete(tmp_pa
 def test_what_is_no_tensor_among_the_weights_is_missing_there(tmp_path: Path) -> None:
     path = tmp_path / "x.pth.tar"
     torch.save({"epoch": 1, "arch": "alexnet", "state_dict": {"features.0.weight": 3}}, path)
-    with pytest.raises(ValueError, match="has 5 convolutions; its state_dict has 0"):
+    with pytest.raises(ValueError, match="has 5 convolutions, but its state_dict has 0"):
         load_backbone(path)
 
 
@@ -224,7 +224,7 @@ def spoiled(network: Network2018, how: str) -> dict[str, Any]:
     ("how", "named"),
     [
         ("wrong arch", ["arch=vgg16", "13 convolutions", "has 5"]),
-        ("sobel", ["sobel.1.weight", "not read"]),
+        ("sobel", ["sobel.1.weight", "cannot be used"]),
         ("no fc7", ["classifier.4.weight"]),
         ("no convolution", ["5 convolutions", "has 0"]),
         ("shape", ["features.conv2.0.weight", "features.4.weight", "12x8x5x5", "12x8x3x3"]),

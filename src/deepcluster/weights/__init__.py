@@ -1,4 +1,4 @@
-"""Weights in and out of files: ours, the 2018 code's, other programs'. Start at recognise.py."""
+"""Read and write files of weights: ours, those of the 2018 code and of other programs. Start at recognise.py."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load_backbone` is imported when it is asked for: settings of this room are read without torch."""
+    """Import `load_backbone` at its first use, because settings of this room are read without importing torch."""
     if name != "load_backbone":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from deepcluster.weights.network import load_backbone

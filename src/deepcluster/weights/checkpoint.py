@@ -1,7 +1,4 @@
-"""Read our checkpoints without a Trainer: the network, the clusters, and what is needed to use them on new images.
-
-Other files of weights: recognise.py.
-"""
+"""Read our checkpoints without a Trainer: the network, its description, and the clusters. Next: recognise.py."""
 
 import io
 import pickle
@@ -19,23 +16,23 @@ from deepcluster.system.atomic import find_damage
 from deepcluster.weights import numpy_scalars
 from deepcluster.weights.files import find_checkpoint
 
-CARD = "deepcluster"  # the checkpoint's key of the network's description
-SETTINGS = "settings"  # its key of what cannot change in a resumed run
+CARD = "deepcluster"  # key of the network's description in a checkpoint
+SETTINGS = "settings"  # key of the settings that a resumed run cannot change
 
 
 @dataclass(kw_only=True)
 class Checkpoint:
-    """What a checkpoint of ours holds.
+    """The content of a checkpoint that train.py wrote.
 
     Args:
         path: the file.
         card: the network's description: arch (the config group), in_channels, image_size, mean, std, resize.
         backbone: the backbone's state dict.
-        assignment: the last assignment, with its reduction, or None.
-        capacity: the most clusters that its head has room for, or None without a head.
+        assignment: the last assignment with its reduction; None if there is none yet.
+        capacity: the most clusters that its head has room for; None without a head.
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
-        settings: of its run, by their full names, those that cannot change in a resumed one; None if it holds none.
+        settings: full name -> value, of its run's settings that a resumed run cannot change; None if it has none.
     """
 
     path: Path
@@ -49,11 +46,14 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Load a checkpoint of ours.
+    """Load a checkpoint that train.py wrote.
+
+    Args:
+        path: a run's folder, or the file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if the file is damaged or was not written by us.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, or train.py did not write it.
     """
     file = find_checkpoint(path)
     content = read_torch_file(file)
@@ -63,41 +63,41 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_torch_file(file: Path) -> Any:
-    """What torch.save wrote, of whatever program; only tensors and plain values, so no code of the file runs.
+    """Load a file of torch.save, of any program. Only tensors and plain values are read, so no code of the file runs.
 
-    Numbers of numpy become Python's. All bytes are compared with their checksums first, where the file has such.
+    If the file has checksums, they are compared first. numpy's numbers become Python's.
 
     Raises:
-        ValueError: if the file is damaged or holds more than that.
+        ValueError: if the file is damaged, or holds more than tensors and plain values.
     """
     if (why := find_damage(file)) is not None:
         raise ValueError(f"{file} is cut short or damaged ({why})")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
-            warnings.filterwarnings("ignore", message="pickle_load_args")  # encoding is heeded all the same
+            warnings.filterwarnings("ignore", message="pickle_load_args")  # it says that encoding has no effect; it has
             # latin1: each byte that Python 2 wrote is one character, and names are ASCII
             return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
-    except pickle.UnpicklingError as error:  # torch's text advises to load it all the same
+    except pickle.UnpicklingError as error:  # torch's own message advises weights_only=False
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
     except MemoryError:
         raise
-    except Exception as error:  # damaged bytes raise anything: AssertionError, IndexError, struct.error
+    except Exception as error:  # damaged bytes raise AssertionError, IndexError, struct.error ...
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # an error of the disk; those of torch's reader name no file
+            raise  # an error of the disk: errors of torch's reader have no file name
         lines = str(error).splitlines() or ["it ends too early"]
         raise ValueError(f"{file} is cut short or damaged ({lines[0]})") from error
 
 
 def is_checkpoint(content: Any) -> bool:
-    """Whether train.py wrote it."""
+    """Whether train.py wrote the file with this content."""
     return isinstance(content, dict) and {CARD, "callbacks", "state_dict", "epoch"} <= content.keys()
 
 
 def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
-    """The parts of a checkpoint of ours (:func:`is_checkpoint`), as :func:`read_torch_file` gave it.
+    """Turn the content of a file (:func:`read_torch_file`) for which :func:`is_checkpoint` is true into a Checkpoint.
 
     Raises:
-        ValueError: if its entries are not of the kinds that we write: somebody changed the file.
+        ValueError: if its entries are not of the kinds that train.py writes: somebody changed the file.
     """
     try:
         return _to_checkpoint(content, file)
@@ -107,7 +107,7 @@ def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
 
 def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
     state, card = content["state_dict"], content[CARD]
-    dict.keys(card["arch"])  # else TypeError
+    dict.keys(card["arch"])  # raises TypeError if it is no dict
     stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
     prefix = "backbone."
     head, capacity = None, None
@@ -129,12 +129,15 @@ def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
 
 
 def backbone_checkpoint(backbone: Backbone, card: dict[str, Any], *, epochs: int, extra: dict[str, Any]) -> bytes:
-    """The content of a checkpoint of a backbone without clusters or head, which eval.py and init=checkpoint read.
+    """A checkpoint file of a backbone alone, without clusters or head; eval.py and init=checkpoint can read it.
 
     Args:
-        card: its description.
-        epochs: how long it was trained.
-        extra: further entries, tensors and plain values.
+        card: the backbone's description, see :class:`Checkpoint`.
+        epochs: the number of epochs it was trained.
+        extra: further entries; only tensors and plain values.
+
+    Returns:
+        The file's content.
     """
     content = {
         CARD: card,
@@ -149,11 +152,11 @@ def backbone_checkpoint(backbone: Backbone, card: dict[str, Any], *, epochs: int
 
 
 def check_same_clusters(stored: Checkpoint, capacity: int, *, k_is_fixed: bool) -> None:
-    """Refuse to go on from a checkpoint with a number of clusters that this run cannot have.
+    """Refuse to resume from a checkpoint with a number of clusters that this run cannot have.
 
     Args:
         capacity: the most clusters that this run's head has room for.
-        k_is_fixed: whether all assignments of this run have exactly so many.
+        k_is_fixed: whether all assignments of this run have exactly `capacity` clusters.
 
     Raises:
         ValueError: naming both numbers.
@@ -170,10 +173,10 @@ def check_same_clusters(stored: Checkpoint, capacity: int, *, k_is_fixed: bool) 
 
 
 def check_same_run(stored: Checkpoint, settings: dict[str, Any]) -> None:
-    """Refuse the checkpoint of a run that learned something else.
+    """Refuse the checkpoint of a run with other settings.
 
     Args:
-        settings: this run's, see :class:`Checkpoint`; what only one of the two knows is not compared.
+        settings: of this run, see :class:`Checkpoint`. Only settings that both have are compared.
 
     Raises:
         ValueError: naming what differs.

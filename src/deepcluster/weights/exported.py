@@ -1,4 +1,4 @@
-"""Our exported pair of files, backbone.safetensors and backbone.json, its card. evaluation/export.py writes it."""
+"""The two files of an exported backbone: backbone.safetensors, and its description backbone.json."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,18 @@ CARD_KEYS = ("arch", "in_channels", "image_size", "resize", "mean", "std")
 
 
 def write_exported(folder: Path, backbone: Backbone, card: dict[str, Any], *, epoch: int) -> Path:
-    """Write the pair; returns the safetensors file.
+    """Write both files; returns the path of backbone.safetensors.
 
-    The description also stands in its header, so that the file alone can be read too.
+    Its header holds the description too, so that the file can be read alone.
+
+    Args:
+        card: the network's description (checkpoint.py).
+        epoch: epochs trained.
 
     Raises:
         ImportError: if safetensors is not installed.
     """
-    save = _library().torch.save
+    save = _import_safetensors().torch.save
     described = {
         "format": "deepcluster backbone",
         "deepcluster": deepcluster.__version__,
@@ -41,18 +45,20 @@ def write_exported(folder: Path, backbone: Backbone, card: dict[str, Any], *, ep
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Tensors of any safetensors file, and the description if it has one: the JSON beside it, else its header.
+    """Tensors of any safetensors file, and the description if it is a backbone that we exported.
+
+    The description is the JSON file beside it, or else in the file's header.
 
     Raises:
         ImportError: if safetensors is not installed.
-        ValueError: if a file is damaged, or the description is not ours.
+        ValueError: if one of the files is damaged.
     """
-    library = _library()
+    safetensors = _import_safetensors()
     try:
-        with library.safe_open(str(file), framework="pt") as opened:
+        with safetensors.safe_open(str(file), framework="pt") as opened:
             text = (opened.metadata() or {}).get("card")
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no dict
-    except library.SafetensorError as error:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is not a dict
+    except safetensors.SafetensorError as error:
         raise ValueError(f"{file} is cut short or damaged ({str(error).splitlines()[0]})") from error
     beside = file.with_suffix(".json")
     if beside.is_file():
@@ -62,13 +68,13 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | No
     try:
         card = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{beside} is no JSON ({error}); export the network again, or remove it") from error
+        raise ValueError(f"{beside} is not JSON ({error}); export the network again, or remove it") from error
     if not isinstance(card, dict) or not {*CARD_KEYS, "epochs"} <= card.keys():
-        return tensors, None  # another program's
+        return tensors, None  # a description by another program
     return tensors, card
 
 
-def _library() -> Any:
+def _import_safetensors() -> Any:
     try:
         import safetensors
         import safetensors.torch

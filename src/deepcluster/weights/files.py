@@ -1,4 +1,4 @@
-"""Which file of weights a path means. Next: recognise.py reads it. No torch is imported to find it."""
+"""Find the file of weights that a path means, without importing torch. Next: recognise.py reads it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ EXPORTED = "backbone.safetensors"  # beside its description, backbone.json
 
 
 def find_weights(path: str | Path) -> Path:
-    """The file that a run's folder, an export's folder or a path means.
+    """The file of weights in a run's or an export's folder, or the file itself.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -24,19 +24,21 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         final, last, previous = (path / "checkpoints" / f"{name}.ckpt" for name in ("final", "last", "previous"))
-        if final.is_file() and last.is_file():  # in a run that is being trained on, final.ckpt has fewer epochs
+        if final.is_file() and last.is_file():  # where a finished run is trained further, last.ckpt has more epochs
             return last if _epoch(last) > _epoch(final) >= 0 else final
         for file in (final, last, previous):
             if file.is_file():
                 return file
-        raise FileNotFoundError(f"{path} holds no checkpoints/last.ckpt: not a run's folder, or it saved none yet")
+        raise FileNotFoundError(
+            f"{path} holds no checkpoints/last.ckpt: it is not a run's folder, or the run has not saved one yet"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
     return path
 
 
 def _epoch(file: Path) -> int:
-    """The number of a checkpoint's last epoch, without reading tensors; -1 if it is damaged, which its reader tells."""
+    """The number of a checkpoint's last epoch, without reading tensors; -1 if the file is damaged."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Which tensors of a file go where in a network of ours, and advice where they do not fit. Next: network.py."""
+"""Match the tensors of a file with those of a network, and advise where they do not fit. Next: network.py."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,8 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.weights import layouts
 from deepcluster.weights.recognise import Weights
 
-# configs/arch: which option names a network, for advice
-OPTIONS = {
+# Networks -> their options of configs/arch, for advice.
+ARCH_OPTIONS = {
     "deepcluster.models.lenet.LeNet5": "lenet",
     "deepcluster.models.alexnet.AlexNet": "alexnet",
     "deepcluster.models.alexnet.SmallAlexNet": "alexnet_small",
@@ -23,12 +23,12 @@ OPTIONS = {
 
 @dataclass(kw_only=True)
 class Fitted:
-    """Which tensors of a file go where.
+    """Tensors of a file, matched with those of a backbone.
 
     Args:
-        state: our name -> tensor, of all that the file gives.
-        left_out: the file's names that the backbone has no place for.
-        random: our names for which the file has nothing; only with `partial`.
+        state: our name -> tensor, of all that the file has.
+        left_out: names of the file's tensors that the backbone does not have.
+        random: our names of tensors that the file does not have; only with `partial`.
     """
 
     state: dict[str, Tensor]
@@ -43,11 +43,11 @@ def fit_weights(
 
     Args:
         card: the backbone's description, for advice.
-        partial: keep the backbone's own values where the file has none of that name and shape.
+        partial: keep the backbone's own values where the file has no tensor of that name and shape.
 
     Raises:
-        ValueError: if a tensor is missing or has another shape, if the file holds more of the network than the
-            backbone has, or if nothing fits; names the first that differs.
+        ValueError: if no tensor fits; or, without `partial`, if one is missing or has another shape, or if the file
+            holds a larger network. Names the first difference.
     """
     target = backbone.state_dict()
     layout = max(layouts.known_layouts(backbone), key=lambda one: len(weights.tensors.keys() & set(one.names.values())))
@@ -93,10 +93,10 @@ def fit_weights(
 def _advice(
     weights: Weights, card: dict[str, Any] | None, target: dict[str, Tensor], tensor: Tensor | None, name: str
 ) -> str:
-    """What to set so that the file fits."""
+    """What the user can set so that the file fits."""
     if weights.card is not None:
         settings = _settings(weights.card, card)
-        return f"set {' '.join(settings)}" if settings else "the file is incomplete: it lacks a part of its own network"
+        return f"set {' '.join(settings)}" if settings else "the file is incomplete: a part of its network is missing"
     first = next(iter(target))
     if tensor is not None and name == first and tensor.ndim == target[first].ndim == 4:
         there, here = tensor.shape[1], target[first].shape[1]
@@ -111,15 +111,15 @@ def _advice(
 
 
 def _settings(file_card: dict[str, Any], card: dict[str, Any] | None) -> list[str]:
-    """Overrides that bring a run's network to the file's."""
+    """Command-line settings that give a run the file's network."""
     here = {} if card is None else card["arch"]
     there = file_card["arch"]
     same = here.get("_target_") == there["_target_"]
-    settings = [] if same else [f"arch={OPTIONS.get(there['_target_'], there['_target_'])}"]
+    settings = [] if same else [f"arch={ARCH_OPTIONS.get(there['_target_'], there['_target_'])}"]
     for key, value in there.items():
         if key in ("_target_", "weights", "pretrained", "dropout") or (same and here.get(key) == value):
             continue
-        if not same and settings[0] == f"arch={value}":  # arch=resnet50 names it
+        if not same and settings[0] == f"arch={value}":  # arch=resnet50 implies arch.name=resnet50
             continue
         settings.append(f"arch.{key}={_spell(value)}")
     for key, setting in (("in_channels", "data.n_channels"), ("image_size", "view.size")):
@@ -129,7 +129,7 @@ def _settings(file_card: dict[str, Any], card: dict[str, Any] | None) -> list[st
 
 
 def _spell(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as it is typed on the command line."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return str(list(value)).replace(" ", "") if isinstance(value, list | tuple) else str(value)

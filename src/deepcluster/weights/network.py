@@ -1,4 +1,4 @@
-"""A network from its description: drawn at random, or with the weights of a file.
+"""Build a network from its description, with random weights or those of a file.
 
 from deepcluster.weights import load_backbone
 backbone, card = load_backbone("runs/mine")  # or a 2018 .pth.tar, a ResNet of torchvision, an exported file
@@ -15,11 +15,11 @@ from deepcluster.system.targets import build, check_target
 from deepcluster.weights.fit import fit_weights
 from deepcluster.weights.recognise import Weights, read_weights_with_card
 
-DOWNLOADED = {"weights": None, "pretrained": False}  # arguments of networks that download weights, and their "no"
+NO_DOWNLOAD = {"weights": None, "pretrained": False}  # arguments of networks that download weights -> their "no"
 
 
 def load_backbone(path: str | Path) -> tuple[Backbone, dict[str, Any]]:
-    """The network of any file that tells its architecture, in eval mode on the CPU, and its description.
+    """Load the network of a file that tells its architecture: in eval mode, on the CPU, with its description.
 
     Args:
         path: a run's folder or checkpoint, an exported backbone, a 2018 .pth.tar of AlexNet or VGG-16, a state dict
@@ -38,20 +38,20 @@ def load_backbone(path: str | Path) -> tuple[Backbone, dict[str, Any]]:
 
 
 def build_backbone(card: dict[str, Any], *, weights: Weights | None = None, seed: int | None = None) -> Backbone:
-    """The network that a card describes.
+    """Build the network that a card describes.
 
     Args:
-        card: arch (the config group), in_channels and image_size; what else it tells is not needed.
-        weights: those that the network takes; it is then in eval mode. None: it is drawn by its own law.
-        seed: of a run, which starts with the weights that are drawn from it. None: torch's generator as it is.
+        card: arch (the config group), in_channels and image_size; other keys are not read.
+        weights: to load; the network is then in eval mode. None: it keeps its random initial weights.
+        seed: of the run, from which random weights are drawn. None: torch's generator is used as it is.
 
     Raises:
-        ValueError: if the description is not that of a network of ours, or tensors do not fit it.
+        ValueError: if the card does not describe one of our networks, or the weights do not fit it.
     """
     arch = card["arch"]
     check_target(arch, "arch", supplied=("in_channels", "image_size"))
-    if weights is not None:  # nothing is downloaded to be overwritten
-        arch = {**arch, **{name: off for name, off in DOWNLOADED.items() if name in arch}}
+    if weights is not None:  # download no weights, as these replace them
+        arch = {**arch, **{name: off for name, off in NO_DOWNLOAD.items() if name in arch}}
     if seed is not None:
         torch.manual_seed(mix(seed, "init"))
     backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])

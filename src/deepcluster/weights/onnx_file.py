@@ -1,4 +1,4 @@
-"""A backbone as an ONNX graph, whose features are compared with torch's. evaluation/export.py writes it."""
+"""Convert a backbone to an ONNX graph and compare its features with torch's. Next: evaluation/export_files.py."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from deepcluster.system.seeding import generator
 TOLERANCE = 1e-4  # of the largest feature; float32 sums in another order differ by about 1e-6
 
 
-class OfPixels(nn.Module):
+class PixelNetwork(nn.Module):
     """Pixels (B, C, H, W) uint8 -> features (B, D) float32: normalisation, then the backbone.
 
-    The graph begins with pixels, so that they are always normalised as in training.
+    Normalisation is part of the graph, so that it is always that of training.
     """
 
     mean: Tensor
@@ -31,8 +31,8 @@ class OfPixels(nn.Module):
         return features
 
 
-def library() -> tuple[Any, Any]:
-    """onnx's checker and onnxruntime.
+def import_onnx() -> tuple[Any, Any]:
+    """The modules onnx and onnxruntime.
 
     Raises:
         ImportError: if the extra is not installed.
@@ -40,18 +40,18 @@ def library() -> tuple[Any, Any]:
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401  # which torch.onnx writes with
+        import onnxscript  # noqa: F401  # torch.onnx needs it
     except ImportError as error:
         raise ImportError(f"evaluation.formats=[onnx] needs an extra: pip install -e '.[onnx]' ({error})") from error
     return onnx, onnxruntime
 
 
 def to_onnx(backbone: Backbone, card: dict[str, Any]) -> tuple[bytes, float]:
-    """The graph: input `images` uint8 (batch, C, size, size), output `features` float32 (batch, D), any batch.
+    """Convert to a graph: `images` uint8 (B, C, size, size) -> `features` float32 (B, D), for any batch size B.
 
     Args:
         backbone: in eval mode, on the CPU.
-        card: with mean and std.
+        card: its description (checkpoint.py), of which mean and std are read.
 
     Returns:
         The file's content, and the largest difference from torch, as a share of the largest feature.
@@ -60,8 +60,8 @@ def to_onnx(backbone: Backbone, card: dict[str, Any]) -> tuple[bytes, float]:
         ImportError: if the extra is not installed.
         ValueError: if the graph does not compute what torch does.
     """
-    onnx, onnxruntime = library()
-    network = OfPixels(backbone, card["mean"], card["std"]).eval()
+    onnx, onnxruntime = import_onnx()
+    network = PixelNetwork(backbone, card["mean"], card["std"]).eval()
     pixels = _pixels(backbone, 2)
     program = torch.onnx.export(
         network,
@@ -77,7 +77,7 @@ def to_onnx(backbone: Backbone, card: dict[str, Any]) -> tuple[bytes, float]:
     content: bytes = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     worst = 0.0
-    for n in (1, 3):  # not the number it was traced with
+    for n in (1, 3):  # other batch sizes than the traced one
         pixels = _pixels(backbone, n)
         with torch.no_grad():
             expected = network(pixels)

@@ -1,7 +1,7 @@
-"""The first layer's filters, or Coates and Ng's network, learned from patches by k-means: `init=kmeans_patches`.
+"""Learn the filters of the first layer, or the Coates network, from patches by k-means: `init=kmeans_patches`.
 
-images -> random patches of what the layer sees -> normalised, ZCA-whitened -> k-means -> filters. The maths of patches
-stands in models/patches.py, the k-means in clustering/kmeans.py.
+images -> random patches of the layer's input -> normalised, ZCA-whitened -> k-means -> filters. models/patches.py holds
+the maths of patches, clustering/kmeans.py the k-means.
 """
 
 import time
@@ -25,7 +25,7 @@ from deepcluster.system.threads import n_cores
 from deepcluster.weights.patch_settings import PatchSettings
 
 IMAGES_PER_BATCH = 64
-# Grey levels squared. The least contrast of whole grey levels, one pixel of 11x11x3 by one level, has 0.0027.
+# Least variance of a patch, in grey levels squared. Where one pixel of 11x11x3 differs by one grey level, it is 0.0027.
 FLAT = 0.001
 
 
@@ -45,31 +45,31 @@ def learn_from_patches(
         device: where patches are whitened and clustered.
 
     Returns:
-        A line that says what was learned from what.
+        A line for the user: what was learned, from how many patches.
 
     Raises:
         ValueError: if the settings do not suit the network, or too few patches have contrast.
     """
     started = time.perf_counter()
     device = torch.device(device)
-    if device.type != "cuda":  # sums are float64, which MPS does not have
+    if device.type != "cuda":  # mps has no float64, in which sums are taken
         device = torch.device("cpu")
     if isinstance(backbone, Coates):
-        done = _coates(settings, backbone, card, images, seed, device)
+        learned = _coates(settings, backbone, card, images, seed, device)
     else:
-        done = _first_layer(settings, backbone, card, images, seed, device)
-    return f"kmeans_patches: {done}, {time.perf_counter() - started:.1f} s"
+        learned = _first_layer(settings, backbone, card, images, seed, device)
+    return f"kmeans_patches: {learned}, {time.perf_counter() - started:.1f} s"
 
 
 def _coates(
     settings: PatchSettings, backbone: Coates, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device
 ) -> str:
-    """Centroids of patches in grey levels, whatever the data group normalises by."""
+    """Learn from patches in grey levels, so without the run's normalisation of images."""
     code = backbone.code
     if not settings.normalise or settings.fold:
         name = "fold=true" if settings.fold else "normalise=false"
         raise ValueError(
-            f"init.{name} does not suit arch=coates, which normalises and whitens every patch it sees; leave it out"
+            f"init.{name} cannot be used with arch=coates, which normalises and whitens every patch; leave it out"
         )
     _check(settings, code.patch_size, code.n_filters)
     n_channels = code.in_channels
@@ -99,9 +99,9 @@ def _first_layer(
     patches = random_patches(settings, images, view, lambda batch: first_layer(backbone, batch)[2], height, seed).to(
         device
     )
-    # The contrast's unit, a grey level, is 1 / (255 std) in what the view gives; channels differ little in it.
+    # A grey level, the unit of init.contrast, is 1 / (255 std) in normalised images; std differs little by channel.
     contrast = settings.contrast / (255 * sum(card["std"]) / len(card["std"])) ** 2
-    # Patches without any contrast (the black around a garment) would take centroids and teach nothing.
+    # Patches without contrast (the black around a garment) would only take up centroids.
     with_contrast = patches[patches.var(dim=1, unbiased=False) > FLAT * contrast / settings.contrast]
     if len(with_contrast) < n_filters:
         raise ValueError(
@@ -138,23 +138,23 @@ def _check(settings: PatchSettings, kernel: int, n_filters: int) -> None:
 def random_patches(
     settings: PatchSettings, images: ImageSet, view: FeatureView, see: Callable[[Tensor], Tensor], size: int, seed: int
 ) -> Tensor:
-    """n_patches patches (n, d) at random places of random images.
+    """settings.n_patches patches (n, d) at random places of random images.
 
     Args:
-        see: view (B, C, H, W) -> the maps that patches are cut from.
+        see: images of the view (B, C, H, W) -> the maps that patches are cut from.
         size: side of a patch.
     """
     random = generator(seed, "patches")
     n_images = min(settings.n_images, len(images))
     chosen = torch.randperm(len(images), generator=random)[:n_images].sort().values
-    n_here = torch.bincount(torch.arange(settings.n_patches) % n_images, minlength=n_images)  # as equal as can be
+    n_by_image = torch.bincount(torch.arange(settings.n_patches) % n_images, minlength=n_images)  # differ by at most 1
     places = torch.rand(settings.n_patches, 2, generator=random)
     n_workers = 0 if isinstance(images, MemoryImages) else min(8, n_cores())
     parts, n_seen, n_cut = [], 0, 0
     for batch in feature_batches(images, view, chosen, batch_size=IMAGES_PER_BATCH, num_workers=n_workers):
         maps = see(view(batch.images))
         n_batch = len(batch.indices)
-        which = torch.arange(n_batch).repeat_interleave(n_here[n_seen : n_seen + n_batch])
+        which = torch.arange(n_batch).repeat_interleave(n_by_image[n_seen : n_seen + n_batch])
         room = torch.tensor([maps.shape[2] - size + 1, maps.shape[3] - size + 1])
         where = (places[n_cut : n_cut + len(which)] * room).long()
         parts.append(cut(maps, torch.cat([which.unsqueeze(1), where], dim=1), size))

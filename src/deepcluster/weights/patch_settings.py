@@ -1,4 +1,4 @@
-"""Settings of init=kmeans_patches. Next: patch_filters.py learns the filters."""
+"""Settings of init=kmeans_patches, read without importing torch. Next: patch_filters.py learns the filters."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ class PatchSettings:
     """How filters are learned from patches by k-means (Coates et al. 2011).
 
     Args:
-        patch_size: side of the patches; null: the layer's kernel, which is the only size that fits.
-        n_patches: patches to learn from.
-        n_images: they come from at most so many images, drawn by the seed: files are decoded for it.
+        patch_size: side of the patches; null: the layer's kernel size, which is the only one that fits.
+        n_patches: number of patches to learn from.
+        n_images: the most images that patches are cut from, drawn by the seed.
         normalise: subtract each patch's mean and divide by its contrast.
-        contrast: added to a patch's variance, in squared grey levels of 0..255, before its root divides the patch.
-        epsilon: added to the variance in each direction by the whitening; normalised patches have about 1 on average.
-        fold: false: the centroids are the filters, as the papers show them. true: filters that answer to patches as
-            the centroids do to whitened ones; they whiten too, and so weigh fine detail more.
+        contrast: added to a patch's variance, in squared grey levels of 0..255; the patch is divided by the root.
+        epsilon: added by the whitening to the variance of each direction (of normalised patches about 1 on average).
+        fold: false: the centroids are the filters, as the papers show them. true: the filters include the whitening:
+            they answer to plain patches as the centroids do to whitened ones, and weigh fine detail more.
         n_iter: iterations of k-means.
-        start: of k-means: "images", random patches; "noise", small noise around 0, as in the code of the 2011 paper: it
-            takes about 50 iterations, and no outlier starts as a centroid.
-        spherical: keep centroids on the unit sphere, as in Coates and Ng 2012.
+        start: of k-means: "images" starts from random patches; "noise" from small noise around 0, as the code of the
+            2011 paper does: it takes about 50 iterations, and no outlier starts as a centroid.
+        spherical: keep the centroids on the unit sphere, as in Coates and Ng 2012.
     """
 
     patch_size: int | None = None

@@ -1,4 +1,4 @@
-"""What a file of weights is, found by what is in it, and the tensors it holds. Next: fit.py."""
+"""Read any file of weights: recognise its format by its content. Next: fit.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +10,23 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.weights import checkpoint, exported, layouts, released
 from deepcluster.weights.files import find_weights
 
-# Of DeepCluster-v2's release and its siblings; red's deviation is theirs (original: swav, src/multicropdataset.py).
+# Of DeepCluster-v2's release and its siblings, with their own std of red (original: swav, src/multicropdataset.py).
 V2_STD = [0.228, 0.224, 0.225]
 V2_HEADS = ("projection_head.", "prototypes.")
 
 
 @dataclass(kw_only=True)
 class Weights:
-    """What a file holds of a network.
+    """A file's weights and all it tells of their network.
 
     Args:
         path: the file.
-        format: what it was recognised as.
+        format: the recognised format, in words.
         tensors: by the file's names, without DataParallel's `module.`.
         card: the network's description (checkpoint.py); None if the file does not tell its architecture.
-        epoch: epochs trained, as far as it says.
-        head: the last layer's rows, weight (K, D) and bias (K,), of ours and of 2018 files.
-        assignment: the last assignment, of ours.
+        epoch: epochs trained; 0 if the file does not tell.
+        head: the last layer's rows, weight (K, D) and bias (K,); in our checkpoints and 2018 files only.
+        assignment: the last assignment; in our checkpoints only.
     """
 
     path: Path
@@ -43,14 +43,14 @@ def read_weights(path: str | Path) -> Weights:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, holds more than tensors and plain values, or no tensors.
+        ValueError: if it is damaged, holds more than tensors and plain values, or holds no tensors.
     """
     file = find_weights(path)
     if file.suffix == exported.SUFFIX:
         tensors, card = exported.read_safetensors(file)
         if card is not None:
-            kept = {key: card[key] for key in exported.CARD_KEYS}
-            return Weights(path=file, format="exported backbone", tensors=tensors, card=kept, epoch=int(card["epochs"]))
+            epoch, card = int(card["epochs"]), {key: card[key] for key in exported.CARD_KEYS}
+            return Weights(path=file, format="exported backbone", tensors=tensors, card=card, epoch=epoch)
         return _state_dict(file, tensors)
     content = checkpoint.read_torch_file(file)
     if checkpoint.is_checkpoint(content):
@@ -80,23 +80,23 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def read_weights_with_card(path: str | Path) -> Weights:
-    """:func:`read_weights`, of files that tell their architecture.
+    """:func:`read_weights` of a file that tells its architecture.
 
     Raises:
-        FileNotFoundError, ValueError: see there, and if the file does not tell it.
+        FileNotFoundError, ValueError: as :func:`read_weights`, and if the file does not tell its architecture.
     """
     weights = read_weights(path)
     if weights.card is None:
         raise ValueError(
             f"{weights.path} is a {weights.format} that does not tell its architecture "
-            f"(first {next(iter(weights.tensors))}); it can be used with init=weights "
-            f"init.path={weights.path} and arch=..., not alone"
+            f"(its first tensor is {next(iter(weights.tensors))}); use it in training, with init=weights "
+            f"init.path={weights.path} and arch=..."
         )
     return weights
 
 
 def _state_dict(file: Path, content: Any) -> Weights:
-    """Tensors that another program saved, alone or under "state_dict" or "model"."""
+    """Weights of another program's file: a dict of tensors, alone or under "state_dict" or "model"."""
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -105,7 +105,7 @@ def _state_dict(file: Path, content: Any) -> Weights:
     tensors = {str(name): value for name, value in named if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(
-            f"{file} holds no weights that are known here: give a run's folder, a checkpoint, an exported "
+            f"{file} is not a known kind of weights: give a run's folder, a checkpoint, an exported "
             "backbone, a 2018 .pth.tar, or a state dict (name -> tensor, alone or under state_dict)"
         )
     prefix = "module."  # DataParallel's

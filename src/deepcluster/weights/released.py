@@ -1,7 +1,7 @@
-"""The files of the 2018 release, AlexNet and VGG-16: read them, and write ours so that the 2018 tools read them.
+"""Read the 2018 release's files of AlexNet and VGG-16, and write our networks for the 2018 tools.
 
-Such a `.pth.tar` is a dict of epoch, arch, state_dict and, unless it was released, optimizer (original: main.py).
-recognise.py reads them, evaluation/export.py writes them.
+Such a `.pth.tar` is a dict of epoch, arch, state_dict and optimizer, which the released files lack (original: main.py).
+Next: recognise.py reads them, evaluation/export_files.py writes them.
 """
 
 import io
@@ -23,7 +23,7 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # or
 IMAGE_SIZE, RESIZE = 224, 256  # original: main.py, the transform `tra`
 N_CONVOLUTIONS = {"alexnet": 5, "vgg16": 13}
 TARGETS = {"alexnet": "deepcluster.models.alexnet.AlexNet", "vgg16": "deepcluster.models.vgg.VGG16"}
-# What the 2018 code builds when it reads a file: it takes only `sobel` from there (original: util.load_model).
+# The networks that the 2018 code builds to read a file; only `sobel` depends on the file (original: util.load_model).
 BUILT_2018: dict[str, dict[str, Any]] = {
     name: {
         "in_channels": 3,
@@ -42,29 +42,32 @@ Head = tuple[Tensor, Tensor]
 
 
 def arch_2018(content: Any) -> str | None:
-    """ "alexnet" or "vgg16" if this is a file in the 2018 layout, whatever it lacks; else None."""
+    """ "alexnet" or "vgg16" if a file has the 2018 layout, even an incomplete one; else None."""
     if not isinstance(content, dict):
         return None
-    named = _text(content.get("arch"))
-    if isinstance(content.get("state_dict"), dict) and named in N_CONVOLUTIONS:
-        return str(named)
-    names = content.get("state_dict", content)
-    if not isinstance(names, dict) or not all(isinstance(value, Tensor) for value in names.values()):
+    arch = _text(content.get("arch"))
+    if isinstance(content.get("state_dict"), dict) and arch in N_CONVOLUTIONS:
+        return str(arch)
+    state = content.get("state_dict", content)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         return None
-    tensors = plain_names(names)
-    counts = {count: arch for arch, count in N_CONVOLUTIONS.items()}
-    return counts.get(len(_convolutions(tensors))) if "classifier.3.bias" in tensors or _is_alexnet(tensors) else None
+    tensors = plain_names(state)
+    if "classifier.3.bias" not in tensors and not {"classifier.1.weight", "classifier.4.weight"} <= tensors.keys():
+        return None
+    n_convolutions = len(_convolutions(tensors))
+    return next((arch for arch, count in N_CONVOLUTIONS.items() if count == n_convolutions), None)
 
 
 def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str, Tensor], dict[str, Any], Head | None]:
-    """Tensors of the backbone by their 2018 names, the network's description, and the last layer if there is one.
+    """Read the backbone's tensors, the network's description, and the last layer if there is one.
 
     Args:
-        content: what :func:`checkpoint.read_torch_file` gave.
+        content: of the file (:func:`checkpoint.read_torch_file`).
         arch: from :func:`arch_2018`.
 
     Returns:
-        Names without `module.`; the card (see checkpoint.py); top_layer's weight (K, D) and bias (K,).
+        Tensors by their 2018 names without `module.`; the card (checkpoint.py); the last layer's weight (K, D) and bias
+        (K,), or None.
 
     Raises:
         ValueError: if the tensors are not those of the network that `arch` names.
@@ -73,8 +76,8 @@ def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str,
     convolutions = _convolutions(tensors)
     if len(convolutions) != N_CONVOLUTIONS[arch]:
         raise ValueError(
-            f"{file} says arch={arch}, which has {N_CONVOLUTIONS[arch]} convolutions; "
-            f"its state_dict has {len(convolutions)} (features.N.weight): it is not read"
+            f"{file} says arch={arch}, which has {N_CONVOLUTIONS[arch]} convolutions, but its state_dict has "
+            f"{len(convolutions)} (features.N.weight); use a complete file"
         )
     top = "top_layer" if "top_layer.weight" in tensors else "classifier.6"  # torchvision's name
     head = None
@@ -88,7 +91,7 @@ def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str,
         shapes = " and ".join("x".join(map(str, one.shape)) for one in head)
         raise ValueError(
             f"{file} ({arch}) has {top}.weight and bias of {shapes}, which do not fit its "
-            f"{len(tensors[linear[1]])} features: it is not read"
+            f"{len(tensors[linear[1]])} features; use an undamaged file"
         )
     sobel = "sobel.0.weight" in tensors
     in_channels = (tensors["sobel.0.weight"] if sobel else tensors[convolutions[0]]).shape[1]
@@ -116,10 +119,10 @@ def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str,
 
 
 def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
-    """The arch by which the 2018 tools build this network.
+    """The 2018 tools' name of this network, "alexnet" or "vgg16".
 
     Raises:
-        ValueError: if they cannot, naming the setting.
+        ValueError: if they cannot build it; names the setting.
     """
     arch = "alexnet" if type(backbone) is AlexNet else "vgg16" if type(backbone) is VGG16 else None
     if arch is None:
@@ -128,7 +131,7 @@ def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
             'leave "official" out of evaluation.formats, or train with arch=alexnet or arch=vgg16'
         )
     state = backbone.state_dict()
-    has = {
+    sizes = {
         "in_channels": backbone.in_channels,
         "image_size": backbone.image_size,
         "batch_norm": any(name.endswith("running_mean") for name in state),
@@ -137,9 +140,9 @@ def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
         "channels": [value.shape[0] for value in state.values() if value.ndim == 4],
     }
     for name, expected in BUILT_2018[arch].items():
-        if has[name] != expected:
+        if sizes[name] != expected:
             raise ValueError(
-                f"the 2018 tools build {arch} with {name}={expected}, this network has {has[name]}: "
+                f"the 2018 tools build {arch} with {name}={expected}, this network has {sizes[name]}: "
                 'leave "official" out of evaluation.formats'
             )
     return arch
@@ -148,18 +151,18 @@ def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
 def content_2018(
     backbone: Backbone, arch: str, *, epoch: int, head: Head | None, module: bool = True
 ) -> dict[str, Any]:
-    """What the 2018 code would have saved of this network.
+    """The content of a file as the 2018 code would have saved this network.
 
-    The optimizer is left out, as in the released files: the tools do not read it, and `main.py --resume`, which
-    does, fails at top_layer on Python 3 anyway. BatchNorm's counts of batches are left out too: torch before 0.4.1
-    refuses them, later ones do not ask for them in a plain dict.
+    The optimizer is left out, as in the released files: the tools do not read it, and `main.py --resume`, which does,
+    fails at top_layer on Python 3 anyway. BatchNorm's counts of batches are left out too: torch before 0.4.1 refuses
+    them, and later versions do not need them in a plain dict.
 
     Args:
         arch: "alexnet" or "vgg16".
-        epoch: epochs trained; the 2018 code goes on with this number.
-        head: becomes top_layer. None: one row of zeros, as util.load_model wants to know its size; the tools
-            replace or cut it off.
-        module: write `features.module.`, as the DataParallel of main.py does.
+        epoch: epochs trained; the 2018 code resumes at this number.
+        head: becomes top_layer. None: one row of zeros, because util.load_model reads its size; the tools replace it or
+            cut it off.
+        module: write names as `features.module.`, as main.py does by DataParallel.
     """
     layout = layouts.layout_2018(backbone)
     assert layout is not None
@@ -174,7 +177,7 @@ def content_2018(
             renamed = layout.names[name]
             if module:
                 renamed = re.sub(r"^features\.", "features.module.", renamed)
-            # contiguous: channels_last weights come in an order of memory that other programs need not share
+            # contiguous: other programs may not expect the memory order of channels_last weights
             state[renamed] = value.detach().cpu().contiguous()
     weight, bias = head or (torch.zeros(1, backbone.feature_dim), torch.zeros(1))
     state["top_layer.weight"], state["top_layer.bias"] = weight.detach().cpu().clone(), bias.detach().cpu().clone()
@@ -182,20 +185,20 @@ def content_2018(
 
 
 def bytes_2018(content: dict[str, Any]) -> bytes:
-    """The file, in the form that torch had before 1.6, which all versions read."""
+    """The file's bytes, in the format of torch before 1.6, which all versions read."""
     buffer = io.BytesIO()
     torch.save(content, buffer, _use_new_zipfile_serialization=False)
     return buffer.getvalue()
 
 
 def plain_names(state: dict[Any, Any]) -> dict[str, Tensor]:
-    """Tensors, names as text (Python 2 may have written bytes) and without DataParallel's `module.` anywhere."""
+    """Tensors by name, without DataParallel's `module.`; names that Python 2 wrote as bytes become text."""
     named = ((str(_text(name)), value) for name, value in state.items() if isinstance(value, Tensor))
     return {re.sub(r"(^|\.)module\.", r"\1", name): value for name, value in named}
 
 
 def _convolutions(tensors: dict[str, Tensor]) -> list[str]:
-    """Names of the numbered convolutions' weights, in the order of their numbers."""
+    """Names of the convolutions' weights, features.N.weight, in the order of N."""
     numbered = [
         (int(match[1]), name)
         for name, value in tensors.items()
@@ -204,12 +207,8 @@ def _convolutions(tensors: dict[str, Tensor]) -> list[str]:
     return [name for _, name in sorted(numbered)]
 
 
-def _is_alexnet(tensors: dict[str, Tensor]) -> bool:
-    return {"classifier.1.weight", "classifier.4.weight"} <= tensors.keys()
-
-
 def _check_sobel(tensors: dict[str, Tensor], file: Path) -> None:
-    """Ours is fixed, so a file must hold the same."""
+    """Refuse other Sobel filters than ours, which are fixed."""
     expected = {
         "sobel.0.weight": torch.full((1, 3, 1, 1), 1 / 3),
         "sobel.0.bias": torch.zeros(1),
@@ -223,8 +222,8 @@ def _check_sobel(tensors: dict[str, Tensor], file: Path) -> None:
         stored = value.to(tensor.dtype).float()  # 1/3 is another number in half precision
         if tensor.shape != value.shape or not torch.allclose(tensor.float(), stored):
             raise ValueError(
-                f"{file} has other values in {name} than grey by 1/3 and the two Sobel filters: it would give "
-                "other features here, so it is not read"
+                f"{file} has other values in {name} than the mean of 3 channels and the two Sobel filters, which "
+                "are fixed here: the network would give other features, so its file cannot be used"
             )
 
 

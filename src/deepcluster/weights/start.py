@@ -1,6 +1,7 @@
-"""How a new network's weights start: the config group `init`. Each way is a settings dataclass.
+"""Initial weights of a new network: the config group `init`. Each kind is a settings dataclass.
 
-settings/options.py names them; run/prepare.py applies one before the first features. They are read without torch.
+settings/options.py names the kinds; run/prepare.py applies one before the first features. Settings are read without
+importing torch.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Init:
-    """A way to start. The network that it is given was drawn at random already, by its own law.
+    """A kind of initial weights. It changes a network that has random weights already.
 
     Args:
-        kind: its name, by which a stored config finds the class again.
+        kind: its name, by which a stored config finds this class.
     """
 
     kind: str
@@ -38,20 +39,20 @@ class Init:
             card: the network's description (checkpoint.py).
             images: the training images.
             seed: of the run.
-            device: where long computations go; the network stays where it is.
+            device: where long computations run; the network stays where it is.
 
         Returns:
             Lines for the user: what was done.
 
         Raises:
-            ValueError: if it cannot be done to this network, before anything long starts.
+            ValueError: if it does not suit this network; raised before anything long starts.
         """
         raise NotImplementedError
 
 
 @dataclass(kw_only=True)
 class RandomInit(Init):
-    """He fan-out, as in the original (or the network's own law).
+    """Random weights, as the network was built: He fan-out as in the original, or the library's own.
 
     Args:
         kind: "random".
@@ -65,17 +66,19 @@ class RandomInit(Init):
         from deepcluster.models.coates import Coates
 
         if isinstance(backbone, Coates):
-            raise ValueError("init=random gives arch=coates no centroids; set init=kmeans_patches, which learns them")
+            raise ValueError(
+                "arch=coates has no centroids with init=random; set init=kmeans_patches, which learns them"
+            )
         return []
 
 
 @dataclass(kw_only=True)
 class CheckpointInit(Init):
-    """The backbone of another run.
+    """The backbone of another run of the same architecture.
 
     Args:
         kind: "checkpoint".
-        path: a run's folder or its checkpoint, of the same architecture.
+        path: the run's folder or checkpoint.
     """
 
     kind: str = "checkpoint"
@@ -94,16 +97,16 @@ class CheckpointInit(Init):
 
 @dataclass(kw_only=True)
 class WeightsInit(Init):
-    """Weights from a file of another program, or of ours: see recognise.py for those that are read.
+    """Weights from a file, of another program or ours; recognise.py lists the formats.
 
-    Every tensor of the network must be in the file with its shape; what belongs behind the network (classifiers,
-    projection heads) is left out and named.
+    The file must hold every tensor of the network, with its shape. Classifiers and projection heads in the file are
+    left out and reported.
 
     Args:
         kind: "weights".
         path: a run's folder, a checkpoint, an exported backbone, a 2018 .pth.tar, a state dict in the names of
             torchvision, timm or ours.
-        partial: also take a file of which only some tensors fit; the others start at random and are named.
+        partial: allow a file of which only some tensors fit; the others stay random and are reported.
     """
 
     kind: str = "weights"
@@ -124,22 +127,22 @@ class WeightsInit(Init):
         if fitted.left_out:
             lines.append(f"left out: {_grouped(fitted.left_out)}")
         if fitted.random:
-            lines.append(f"at random, as the file has none that fit: {', '.join(fitted.random)}")
+            lines.append(f"random, as the file has no tensors that fit: {', '.join(fitted.random)}")
         file_card = weights.card
         if file_card is not None and any(list(file_card[name]) != list(card[name]) for name in ("mean", "std")):
             mean, std = (str(list(file_card[name])).replace(" ", "") for name in ("mean", "std"))
             lines.append(
-                f"trained on images normalised by other values; 'view.mean={mean}' 'view.std={std}' sets the same"
+                f"trained on images normalised by other values; set 'view.mean={mean}' 'view.std={std}' for the same"
             )
         return lines
 
 
 @dataclass(kw_only=True)
 class KMeansPatchesInit(PatchSettings, Init):
-    """The first convolution's filters: k-means centroids of normalised, ZCA-whitened patches (Coates et al. 2011).
+    """Filters of the first convolution: k-means centroids of normalised, ZCA-whitened patches (Coates et al. 2011).
 
-    Patches are cut from what the layer sees: training images in the feature view, normalised, after Sobel if the
-    network has it. arch=coates learns from patches in grey levels instead, as its papers do.
+    Patches are cut from the layer's input: training images in the feature view, normalised, after Sobel if the network
+    has it. arch=coates learns from patches in grey levels instead, as in its papers.
 
     Args:
         kind: "kmeans_patches".
@@ -156,7 +159,7 @@ class KMeansPatchesInit(PatchSettings, Init):
 
 
 def _grouped(names: list[str]) -> str:
-    """fc.weight, fc.bias; more than four of one beginning are counted."""
+    """Names of tensors as text; more than four of one group are counted: fc.weight, fc.bias, layer4.* (60 tensors)."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.partition(".")[0], []).append(name)

@@ -20,7 +20,7 @@ from deepcluster.models.head import ClusterHead
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import generator, mix
 from deepcluster.weights.checkpoint import backbone_checkpoint
-from deepcluster.weights.network import DOWNLOADED, build_backbone
+from deepcluster.weights.network import NO_DOWNLOAD, build_backbone
 
 OUTPUT = "class"
 FILE = "finetuned.ckpt"
@@ -133,7 +133,7 @@ class TransferTraining:
 def untrained_backbone(context: EvaluationContext, seed: int) -> Backbone:
     """A network of the same architecture whose weights the seed draws; no weights are downloaded."""
     arch = context.card["arch"]
-    untrained = {**arch, **{name: off for name, off in DOWNLOADED.items() if name in arch}}
+    untrained = {**arch, **{name: off for name, off in NO_DOWNLOAD.items() if name in arch}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_backbone({**context.card, "arch": untrained})
