@@ -181,7 +181,7 @@ def measure_training(
 
     turns = Turns(steps, rounds, parts.device, other_side)
     # One epoch holds all windows, whatever the number of images; the half guards against rounding down.
-    epochs = (turns.n_steps * config.data.batch_size + 0.5) / len(parts.images)
+    epochs = (turns.n_steps * config.reading.batch_size + 0.5) / len(parts.images)
     fields = {f.name: getattr(parts.clusterer, f.name) for f in dataclasses.fields(Clusterer)}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         made = assemble(  # the Trainer and all else of a real run
@@ -196,7 +196,7 @@ def measure_training(
         sides.real = turns.seconds
         sides.parts_ms = training_parts(made.batches, made.module, parts.device, steps)
     for number, cycle in cycles.items():
-        cycle["training_s"] = turns.seconds[number] * len(parts.images) / (steps * config.data.batch_size)
+        cycle["training_s"] = turns.seconds[number] * len(parts.images) / (steps * config.reading.batch_size)
         cycle["epoch_end_s"] = turns.epoch_end_s
     return sides, list(cycles.values())
 
@@ -332,7 +332,7 @@ def main(words: list[str] | None = None) -> None:
     silence_libraries()
     parts = build_parts(config)
     parts.progress.bars = False
-    n_images, batch_size = len(parts.images), config.data.batch_size
+    n_images, batch_size = len(parts.images), config.reading.batch_size
     k = config.clustering.capacity(n_images)
     load_before, started = os.getloadavg()[0], time.perf_counter()
 

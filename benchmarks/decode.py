@@ -5,11 +5,11 @@
     OMP_NUM_THREADS=1 python -m benchmarks.decode --root DIR --scaled
 
 DIR holds photographs of any size; mosaics of them, saved as JPEG, have the size and the detail of ImageNet's
-(500 x 375) or a phone's (2000 x 1500) pictures. --scaled compares data.decode=scaled with full, also for 12 megapixels:
-those are mosaics enlarged twice, with the grain of a sensor, since cameras do not resolve their pixels. Rates are
-images per second of processor time on one core, so that other programs disturb them little; all ways take turns in each
-round, and medians over rounds are printed, with ratios to "here". --loader compares the whole way through worker
-processes with the training step and the forward pass of an AlexNet that they must keep up with.
+(500 x 375) or a phone's (2000 x 1500) pictures. --scaled compares reading.decode=scaled with full, also for 12
+megapixels: those are mosaics enlarged twice, with the grain of a sensor, since cameras do not resolve their pixels.
+Rates are images per second of processor time on one core, so that other programs disturb them little; all ways take
+turns in each round, and medians over rounds are printed, with ratios to "here". --loader compares the whole way through
+worker processes with the training step and the forward pass of an AlexNet that they must keep up with.
 """
 
 import argparse
@@ -188,7 +188,7 @@ def compare(jpegs: list[bytes], width: int, height: int, rounds: int) -> None:
 
 
 def compare_scaled(jpegs: list[bytes], width: int, height: int, rounds: int) -> None:
-    """data.decode=scaled against full: time on the processor, and how far the pixels of the crops are apart."""
+    """reading.decode=scaled against full: time on the processor, and how far the pixels of the crops are apart."""
     train = TrainView(SIZE, [0.08, 1.0], [0.75, 4 / 3], True, MEAN, STD, on_files=True)
     features = FeatureView(SIZE, RESIZE, MEAN, STD, on_files=True)
     numbers = draw(len(jpegs), torch.Generator().manual_seed(0))
@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=48, help="mosaics of each size")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loader", action="store_true", help="only the loader, with worker processes")
-    parser.add_argument("--scaled", action="store_true", help="only data.decode=scaled against full")
+    parser.add_argument("--scaled", action="store_true", help="only reading.decode=scaled against full")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)

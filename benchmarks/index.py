@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.index import find_images
 
@@ -31,9 +32,9 @@ def make(root: Path, n_files: int, n_folders: int) -> None:
         os.utime(path, ns=(past, past))
 
 
-def timed(what: str, root: Path, settings: Data) -> None:
+def timed(what: str, root: Path, settings: Data, reading: Reading) -> None:
     started = time.perf_counter()
-    paths, _ = find_images(str(root), settings)
+    paths, _ = find_images(str(root), settings, reading)
     elapsed = time.perf_counter() - started
     print(f"{what:42} {len(paths):>10,} files in {elapsed:7.2f} s")
 
@@ -52,12 +53,13 @@ def main() -> None:
         print(f"{'os.walk, for comparison':42} {len(names):>10,} files in {time.perf_counter() - started:7.2f} s")
         walked = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         del names
-        settings = Data(source="folder", root=str(root), cache_dir=str(Path(folder, "cache")))
-        timed("first start", root, settings)
-        timed("second start", root, settings)
+        settings = Data(source="folder", root=str(root))
+        reading = Reading(cache_dir=str(Path(folder, "cache")))
+        timed("first start", root, settings, reading)
+        timed("second start", root, settings, reading)
         (root / "00" / "000000" / "new.jpg").write_bytes(b"")
-        timed("after one file was added", root, settings)
-        paths, _ = find_images(str(root), settings)
+        timed("after one file was added", root, settings, reading)
+        paths, _ = find_images(str(root), settings, reading)
         started = time.perf_counter()
         n_bytes = sum(map(len, paths))
         print(f"{'every path once':42} {len(paths):>10,} files in {time.perf_counter() - started:7.2f} s")

@@ -6,7 +6,7 @@
 Three teams of processes wait and take turns, one phase at a time, because the speed of a shared machine drifts: one
 process with one thread, one with two, and two with one each. A ratio is that of neighbouring turns; printed are the
 median and the range over the rounds. Against one process with one thread the best is 2; against one with two threads
-it is what DDP gives on the same two cores. In training each process has batches of data.batch_size, as with
+it is what DDP gives on the same two cores. In training each process has batches of reading.batch_size, as with
 trainer=ddp. Overrides after `--` are those of train.py. CPU only.
 """
 
@@ -145,7 +145,7 @@ class Phases:
                 network = nn.parallel.DistributedDataParallel(network)
             self.trained = network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
         network, optimizer = self.trained
-        batch_size, n = self.config.data.batch_size, len(self.parts.images)
+        batch_size, n = self.config.reading.batch_size, len(self.parts.images)
         indices = torch.arange(rank, n, n_processes).repeat(-(-steps * batch_size * n_processes // n))
         bf16 = self.parts.precision.trainer.startswith("bf16")
         batches = random_batches(

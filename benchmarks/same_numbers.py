@@ -62,9 +62,9 @@ CASES: dict[str, Case] = {
     "smallest": Case(
         "train.py", [*FP32, f"{EPOCHS}1", "data.limit=200", "clustering.k=10", "evaluation.enabled=false"]
     ),
-    "base": Case("train.py", [*FP32, f"{EPOCHS}4", "data.num_workers=0"]),
-    "workers": Case("train.py", [*FP32, f"{EPOCHS}4", "data.num_workers=2"], same_as="base"),
-    "half": Case("train.py", [*FP32, f"{EPOCHS}2", "data.num_workers=0"]),
+    "base": Case("train.py", [*FP32, f"{EPOCHS}4", "reading.num_workers=0"]),
+    "workers": Case("train.py", [*FP32, f"{EPOCHS}4", "reading.num_workers=2"], same_as="base"),
+    "half": Case("train.py", [*FP32, f"{EPOCHS}2", "reading.num_workers=0"]),
     "resumed": Case("train.py", ["resume={after}", f"{EPOCHS}4"], after="half", same_as="base", joins=True),
     "pic": Case("train.py", [*FP32, f"{EPOCHS}2", "clustering=pic"]),
     "official": Case("train.py", [*FP32, f"{EPOCHS}2", "mode=official", "reduction=official", "reduction.dim=64"]),

@@ -45,7 +45,7 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
 }
 SMALL = {
     "data.limit": "120",
-    "data.batch_size": "16",
+    "reading.batch_size": "16",
     "clustering.k": "5",
     "reduction.dim": "8",
     "trainer.max_epochs": "1",

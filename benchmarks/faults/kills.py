@@ -22,9 +22,9 @@ SMALL = [
 # None of these changes a result, so all are compared with one run.
 WAYS = [
     [],
-    ["data.num_workers=2"],
+    ["reading.num_workers=2"],
     ["checkpoint.every_n_steps=2"],
-    ["checkpoint.every_n_steps=1", "data.num_workers=2", "data.persistent_workers=true"],
+    ["checkpoint.every_n_steps=1", "reading.num_workers=2", "reading.persistent_workers=true"],
 ]
 AIMED_AT = ("extraction", "clustering", "training", "checkpointing")
 LEFT_ALIVE_S = 15.0  # workers look every 5 s whether the process that they read for still lives
@@ -102,7 +102,7 @@ def _kill(
             shutil.rmtree(folder)
             continue
         phases.append(killed.phase)
-        if "data.num_workers=2" in way:
+        if "reading.num_workers=2" in way:
             gone = seconds_until_gone(killed.session, LEFT_ALIVE_S)
             orphans = max(orphans, LEFT_ALIVE_S + 1 if gone is None else gone)
         if (folder / "config.yaml").is_file():

@@ -22,7 +22,7 @@ from benchmarks.faults.report import Tried, error_line
 from benchmarks.faults.runs import REPOSITORY, Ended, Runs, differences, seconds_until_gone, survivors
 
 ENDS_WITHIN_S = 60.0  # the others of a run, when one of its processes was killed
-HANGS_S = 5  # data.timeout_s of the runs whose disk hangs
+HANGS_S = 5  # reading.timeout_s of the runs whose disk hangs
 
 
 def run_processes(folder: Path, most: int | None, say: Callable[[str], None]) -> list[Tried]:
@@ -60,12 +60,12 @@ def _on_files(pictures: Path) -> list[str]:
         *SMALL,
         "data=folder",
         f"data.root={pictures}",
-        "data.in_memory=never",
+        "reading.in_memory=never",
         "arch=lenet",
         "view.size=32",
-        "data.num_workers=2",
+        "reading.num_workers=2",
         "data.n_channels=1",
-        f"data.timeout_s={HANGS_S}",
+        f"reading.timeout_s={HANGS_S}",
     ]
 
 

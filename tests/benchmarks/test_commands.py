@@ -13,7 +13,7 @@ from benchmarks.settings import read_config
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 CPU = "trainer.accelerator=cpu"
-SMALL = [CPU, "data.limit=60", "data.batch_size=16", "clustering.k=5", "reduction.dim=8"]
+SMALL = [CPU, "data.limit=60", "reading.batch_size=16", "clustering.k=5", "reduction.dim=8"]
 PROBE = ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"]
 COATES = [CPU, "reduction.dim=8", "init.n_patches=500", "init.n_iter=2"]
 TABLES = {"data.root=DIR": "data.root=tables", "data=cifar10": "data=parquet"}

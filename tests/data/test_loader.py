@@ -2,11 +2,11 @@ import multiprocessing
 
 import pytest
 import torch
+from support.images_of import images_of
 
 from deepcluster.data import broken as broken_module
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
@@ -77,8 +77,8 @@ def test_an_epoch_shows_its_indices_in_order():
 def on_disk(make_folder):
     root = make_folder([f"{i}.png" for i in range(11)], mode="L")
     make_folder(["wide.png"], mode="L", width=30)
-    settings = Data(source="folder", root=str(root), cache_dir="none", batch_size=5)
-    return settings, load(settings, "train")
+    settings = images_of("folder", root=str(root), cache_dir="none", batch_size=5)
+    return settings, load(*settings, "train")
 
 
 @pytest.mark.parametrize(("workers", "persistent"), [(2, False), (2, True)])
@@ -196,7 +196,7 @@ def test_an_image_that_breaks_later_is_named(on_disk, workers):
     path.write_bytes(path.read_bytes()[:60])
     before = set(multiprocessing.active_children())
     loading = loader(images, Epochs(12), train=view(on_files=True), workers=workers)
-    with pytest.raises(ValueError, match=r"^'4\.png': .*data\.on_broken=skip"):
+    with pytest.raises(ValueError, match=r"^'4\.png': .*reading\.on_broken=skip"):
         list(loading)
     assert not set(multiprocessing.active_children()) - before  # left in a cycle, each would take 5 s to end
 
@@ -240,7 +240,7 @@ def test_too_many_broken_images_stop_the_run(on_disk, monkeypatch):
         (images.root / f"{i}.png").write_bytes(b"")
     list(loader(images, Epochs(12), train=view(on_files=True)))
     (images.root / "2.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"2\.png'.*number 3 of 12, too many.*data\.check=all"):
+    with pytest.raises(ValueError, match=r"2\.png'.*number 3 of 12, too many.*reading\.check=all"):
         list(loader(images, Epochs(12), train=view(on_files=True)))
 
 
@@ -261,10 +261,10 @@ def test_files_need_a_view_that_crops_in_workers(on_disk):
 
 
 def test_workers_are_chosen_by_where_the_images_are(on_disk):
-    settings, files = on_disk
-    assert n_workers(settings, memory()) == 0
-    assert n_workers(settings, files) >= 1 and n_workers(settings, files, n_processes=10_000) == 1
-    assert n_workers(Data(num_workers=3), memory()) == 3
+    _, files = on_disk
+    assert n_workers(None, memory()) == 0
+    assert n_workers(None, files) >= 1 and n_workers(None, files, n_processes=10_000) == 1
+    assert n_workers(3, memory()) == 3
 
 
 def test_training_batches_of_files_go_through_the_view(on_disk):

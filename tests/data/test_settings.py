@@ -1,5 +1,6 @@
 import pytest
 from omegaconf import OmegaConf
+from support.images_of import images_of
 
 from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
@@ -9,21 +10,20 @@ from deepcluster.data.view_settings import View
     ("values", "words"),
     [
         ({"source": "imagnet"}, ["data.source", "fashion_mnist_mini", "'imagnet'"]),
-        ({"batch_size": 1}, ["data.batch_size", "at least 2"]),
-        ({"num_workers": -1}, ["data.num_workers", "-1"]),
-        ({"in_memory": "yes"}, ["data.in_memory", "auto, always, never"]),
-        ({"in_memory": "never"}, ["data.in_memory=never", "fashion_mnist_mini", "data.in_memory=auto"]),
-        ({"memory_gb": float("nan")}, ["data.memory_gb"]),
+        ({"batch_size": 1}, ["reading.batch_size", "at least 2"]),
+        ({"num_workers": -1}, ["reading.num_workers", "-1"]),
+        ({"in_memory": "yes"}, ["reading.in_memory", "auto, always, never"]),
+        ({"memory_gb": float("nan")}, ["reading.memory_gb"]),
         ({"n_channels": 0}, ["data.n_channels", "at least 1", "0"]),
         ({"n_channels": 5}, ["data.n_channels=5", ".npy", "data.source=fashion_mnist_mini", "1 to 4"]),
-        ({"check": "some"}, ["data.check", "auto, all, sample, none"]),
-        ({"check": "none", "in_memory": "always"}, ["data.in_memory=always", "data.check=none"]),
-        ({"on_broken": "ignore"}, ["data.on_broken", "error, skip"]),
+        ({"check": "some"}, ["reading.check", "auto, all, sample, none"]),
+        ({"check": "none", "in_memory": "always"}, ["reading.in_memory=always", "reading.check=none"]),
+        ({"on_broken": "ignore"}, ["reading.on_broken", "error, skip"]),
     ],
 )
 def test_bad_values_are_refused_with_key_value_and_limit(values, words):
     with pytest.raises(ValueError) as error:
-        Data(**values)
+        images_of(**values)
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
@@ -58,11 +58,17 @@ def test_mean_and_deviation_have_a_value_for_each_channel():
         View(mean=[0.5], std=[0.1]).check_channels(4)
 
 
+def test_arrays_are_in_memory_anyway():
+    data, reading = images_of(in_memory="never")
+    with pytest.raises(ValueError, match=r"reading\.in_memory=never .*fashion_mnist_mini .*reading\.in_memory=auto"):
+        data.check_reading(reading)
+
+
 def test_settings_are_a_schema_for_hydra():
     schema = OmegaConf.structured(Data)
     merged = OmegaConf.merge(schema, {"source": "folder", "root": "x"})
     data = OmegaConf.to_object(merged)
-    assert isinstance(data, Data) and data.num_workers is None
+    assert isinstance(data, Data) and data.root == "x"
     with pytest.raises(Exception, match="rot"):
         OmegaConf.merge(schema, {"rot": "x"})
 

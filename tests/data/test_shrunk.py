@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from reference.pictures import encoded
+from support.images_of import images_of
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data import scan as scan_module
@@ -14,7 +15,6 @@ from deepcluster.data.crops import draw_boxes
 from deepcluster.data.decode import BrokenImage, decode, decode_named
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import as_small_as_can_be, decode_shrunk, to_short_side, whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.statistics import statistics
@@ -194,7 +194,7 @@ VIEW = View(size=16, resize=18)
 
 def folder(root, **options):
     defaults = {"cache_dir": "none", "decode": "scaled", "in_memory": "never"}
-    return Data(source="folder", root=str(root), **{**defaults, **options})
+    return images_of("folder", root=str(root), **{**defaults, **options})
 
 
 def epochs(images, workers):
@@ -208,7 +208,7 @@ def test_loaders_read_smaller_images_and_workers_change_nothing(photographs):
     seen = {}
     for decoding in ("full", "scaled"):
         settings = folder(photographs, decode=decoding)
-        images = load(settings, "train")
+        images = load(*settings, "train")
         view = feature_view(VIEW, images, MEAN, STD)
         for workers in (0, 2):
             batches = feature_batches(images, view, torch.arange(10), 4, workers)
@@ -231,19 +231,19 @@ def test_both_ways_of_decoding_are_remembered_apart(photographs, tmp_path, monke
         decoding: folder(photographs, decode=decoding, in_memory="auto", stored_size=20, cache_dir=str(tmp_path / "c"))
         for decoding in ("full", "scaled")
     }
-    first = {decoding: load(settings[decoding], "train") for decoding in settings}
+    first = {decoding: load(*settings[decoding], "train") for decoding in settings}
     assert all(isinstance(images, MemoryImages) for images in first.values())
     difference = (first["full"].images.int() - first["scaled"].images.int()).abs()
     assert 0 < difference.float().mean() < 2
     monkeypatch.setattr(scan_module, "_decode_all", lambda *args: pytest.fail("decoded again"))
     for decoding in settings:
-        assert torch.equal(load(settings[decoding], "train").images, first[decoding].images)
+        assert torch.equal(load(*settings[decoding], "train").images, first[decoding].images)
 
 
 def test_images_kept_as_they_are_are_decoded_as_they_are(photographs):
     for name in ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "7.jpg", "8.jpg", "9.png"):
         (photographs / name).unlink()
-    kept = {d: load(folder(photographs, decode=d, in_memory="always"), "train").images for d in ("full", "scaled")}
+    kept = {d: load(*folder(photographs, decode=d, in_memory="always"), "train").images for d in ("full", "scaled")}
     assert kept["full"].shape == (2, 3, 240, 320) and torch.equal(kept["full"], kept["scaled"])
 
 
@@ -253,7 +253,7 @@ def test_a_scan_that_keeps_nothing_decodes_as_small_as_can_be_and_finds_what_is_
     asked = []
     real = scan_module.as_small_as_can_be
     monkeypatch.setattr(scan_module, "as_small_as_can_be", lambda *size: asked.append(size) or real(*size))
-    images = load(folder(photographs, on_broken="skip"), "train")
+    images = load(*folder(photographs, on_broken="skip"), "train")
     assert [name for name, _ in images.skipped] == ["0.jpg"] and len(images) == 9 and images.scaled
     assert (240, 320) in asked
     assert real(240, 320) == math.inf
@@ -263,12 +263,12 @@ def test_statistics_are_those_of_the_images_as_they_are_up_to_detail(photographs
     found = {}
     for decoding in ("full", "scaled"):
         settings = folder(photographs, decode=decoding, cache_dir=str(tmp_path / "cache"))
-        found[decoding] = torch.tensor(statistics(load(settings, "train"), VIEW, settings))
-        assert torch.equal(found[decoding], torch.tensor(statistics(load(settings, "train"), VIEW, settings)))
+        found[decoding] = torch.tensor(statistics(load(*settings, "train"), VIEW, *settings))
+        assert torch.equal(found[decoding], torch.tensor(statistics(load(*settings, "train"), VIEW, *settings)))
     difference = (found["full"] - found["scaled"]).abs()
     assert 0 < difference.max() < 0.01
     larger = View(size=16, resize=120)
-    assert not torch.equal(found["scaled"], torch.tensor(statistics(load(settings, "train"), larger, settings)))
+    assert not torch.equal(found["scaled"], torch.tensor(statistics(load(*settings, "train"), larger, *settings)))
 
 
 def test_parquet_is_read_the_same_way(photographs, tmp_path):
@@ -278,11 +278,11 @@ def test_parquet_is_read_the_same_way(photographs, tmp_path):
     rows = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
     (tmp_path / "table").mkdir()
     parquet.write_table(pa.table({"image": rows}), tmp_path / "table" / "train-00000.parquet")
-    of_folder, of_table = folder(photographs), folder(tmp_path / "table")
-    of_table.source = "parquet"
+    of_folder = folder(photographs)
+    of_table = images_of("parquet", root=str(tmp_path / "table"), decode="scaled", in_memory="never")
     seen = []
     for settings in (of_folder, of_table):
-        images = load(settings, "train")
+        images = load(*settings, "train")
         assert images.scaled
         seen.append(epochs(images, 0))
     assert torch.equal(*seen)

@@ -1,10 +1,10 @@
 import pytest
 import torch
+from support.images_of import images_of
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data import views as views_module
 from deepcluster.data.images import FileImages, MemoryImages
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
@@ -90,8 +90,8 @@ def test_autocast_does_not_round_pixels():
 def test_views_are_built_for_where_the_images_are(make_folder):
     root = make_folder(["1.png", "2.png"])
     for in_memory, kind, on_files in (("always", MemoryImages, False), ("never", FileImages, True)):
-        settings = Data(source="folder", root=str(root), cache_dir="none", in_memory=in_memory)
-        loaded = load(settings, "train")
+        settings = images_of("folder", root=str(root), cache_dir="none", in_memory=in_memory)
+        loaded = load(*settings, "train")
         assert isinstance(loaded, kind)
         assert train_view(View(), loaded, MEAN, STD).on_files is on_files
         assert feature_view(View(), loaded, MEAN, STD).on_files is on_files

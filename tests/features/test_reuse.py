@@ -9,6 +9,7 @@ from support import tiny
 
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.features.reuse import UntrainedFeatures, same_images
@@ -102,22 +103,23 @@ def test_another_job_of_the_sweep_takes_them_from_the_file_only_if_all_is_the_sa
 
 
 def test_images_are_the_same_by_their_pixels_names_and_settings() -> None:
-    images, data, view = tiny.images(), Data(), View(size=16)
-    known = same_images(data, view, images)
-    assert known == same_images(Data(num_workers=3), view, tiny.images())
-    assert known != same_images(data, View(size=18), images)
+    images, data, reading, view = tiny.images(), Data(), Reading(), View(size=16)
+    known = same_images(data, reading, view, images)
+    assert known == same_images(data, Reading(num_workers=3), view, tiny.images())
+    assert known != same_images(data, Reading(decode="scaled"), view, tiny.images())
+    assert known != same_images(data, reading, View(size=18), images)
     images.images[3, 0, 5, 5] += 1
-    assert known != same_images(data, view, images)
+    assert known != same_images(data, reading, view, images)
 
 
 def test_files_made_anew_under_the_same_names_are_other_images(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"one image")
-    data, view = Data(source="folder", root=str(tmp_path)), View()
+    data, reading, view = Data(source="folder", root=str(tmp_path)), Reading(), View()
     images = FileImages(root=tmp_path, samples=["a.png", "b.png"], n_channels=1)
-    known = same_images(data, view, images)
-    assert known == same_images(data, view, images)
+    known = same_images(data, reading, view, images)
+    assert known == same_images(data, reading, view, images)
     (tmp_path / "b.png").write_bytes(b"another one")
-    assert known != same_images(data, view, images)
+    assert known != same_images(data, reading, view, images)
     table = replace(images, fingerprint="of a table that was written anew")
-    assert same_images(data, view, table) != same_images(data, view, images)
+    assert same_images(data, reading, view, table) != same_images(data, reading, view, images)

@@ -137,7 +137,7 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "reduction=pca_whiten": ["reduction.dim=4"],
     "trainer=ddp": ["trainer.devices=1"],  # two: test_train.py
 }
-SHORT = [f"data.limit={N}", "data.batch_size=16", "data.num_workers=0", "evaluation.enabled=false"]
+SHORT = [f"data.limit={N}", "reading.batch_size=16", "reading.num_workers=0", "evaluation.enabled=false"]
 EMBEDDED = "data=fashion_mnist_mini"  # grey; tiny_data draws colours for the others
 STORED = {"init=checkpoint", "init=weights"}  # which begin from a file
 REFUSED_LATER = [  # when the network or the machine is known

@@ -60,7 +60,7 @@ def plan(chosen: TrainConfig | None = None) -> Plan:
         evaluation=chosen.evaluation,
         device=parts.device,
         precision=parts.precision.trainer,
-        batch_size=chosen.data.batch_size,
+        batch_size=chosen.reading.batch_size,
         max_epochs=chosen.trainer["max_epochs"],
     )
 
@@ -122,7 +122,7 @@ def test_distances_are_counted_as_they_are_taken() -> None:
     [
         ({"clustering": 9e9, "training": 1e9}, r"clustering needs about 9.0 GB.*8.0 GB are free; set extraction.store"),
         ({"extraction": 9e9}, r"extraction needs about 9.0 GB .*extraction.buffer_mb=512 or extraction.batch_size"),
-        ({"training": 9e9}, r"training needs about 9.0 GB .*; lower data.batch_size=64"),
+        ({"training": 9e9}, r"training needs about 9.0 GB .*; lower reading.batch_size=64"),
         ({"evaluation": 9e9}, r"evaluation needs .*; lower evaluation.max_images=50000, or set evaluation.enabled=fal"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_subsample_is_advised_where_it_saves_much() -> None:
 
 
 def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
-    chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "data.batch_size=64")
+    chosen = settings("reassign=every_n_epochs", "reassign.every=2", "extraction.buffer_mb=0", "reading.batch_size=64")
     planned = dataclasses.replace(plan(chosen), n_test=200)
     found = sizes_of(planned)
     assert (found.n, found.feature_dim, found.dim, found.k) == (200, 84, 8, 5)

@@ -15,7 +15,7 @@ N = 96
 SHUFFLED = [(37 * i + 11) % N for i in range(N)]
 OTHERS = [*range(N - 1), N + 5]  # one image is another
 SMALL = ["arch=lenet5", "view.size=16", "clustering.k=6", "reduction.dim=8", "trainer.max_epochs=2"]
-SMALL += ["evaluation.enabled=false", "data.batch_size=16", "data.num_workers=2", "data.in_memory=never"]
+SMALL += ["evaluation.enabled=false", "reading.batch_size=16", "reading.num_workers=2", "reading.in_memory=never"]
 
 
 @pytest.fixture(scope="module")

@@ -165,9 +165,13 @@ def test_the_next_command_that_a_run_names_can_be_typed(whole: tuple[Path, Finis
     ("kill", "settings", "saved"),
     [
         # 5 batches an epoch; the checkpoint of mid-epoch stands after batch 2
-        (["step", 1, 3], ["checkpoint.every_n_steps=2", "data.num_workers=2", "data.persistent_workers=true"], True),
+        (
+            ["step", 1, 3],
+            ["checkpoint.every_n_steps=2", "reading.num_workers=2", "reading.persistent_workers=true"],
+            True,
+        ),
         # the clusterings: untrained, again, epoch 0, epoch 1
-        (["k-means", 4, 5], ["data.num_workers=2"], True),
+        (["k-means", 4, 5], ["reading.num_workers=2"], True),
         (["step", 0, 2], [], False),
     ],
     ids=["in mid-epoch, persistent workers", "in a clustering, 2 workers", "before the first checkpoint"],
@@ -275,9 +279,9 @@ def test_a_run_that_is_going_on_is_not_joined(typist: Typist, whole: tuple[Path,
 def test_broken_images_are_named_or_left_out_by_choice(typist: Typist, pictures: Path) -> None:
     settings = [*TINY, "data=folder", f"data.root={pictures}", "clustering.k=4", "reduction.dim=8", "view.size=16"]
     refused = typist.train(*settings, "output_dir=broken")
-    assert_refused(refused, "cut.jpg", "note.jpg", "data.on_broken=skip")
+    assert_refused(refused, "cut.jpg", "note.jpg", "reading.on_broken=skip")
     assert_no_run(typist.folder / "broken")
-    done = typist.train(*settings, "output_dir=broken", "data.on_broken=skip")  # the same folder
+    done = typist.train(*settings, "output_dir=broken", "reading.on_broken=skip")  # the same folder
     assert done.status == 0, done.err
     assert "cut.jpg" in done.out and "note.jpg" in done.out
     assert results(typist.folder / "broken")["n_images"] == 40
@@ -293,7 +297,7 @@ def test_arrays_of_five_channels_are_learned_from_and_measured(typist: Typist) -
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, array if i % 3 else array.astype(np.uint16) * 257)
     jitter = "view.color_jitter=[0.1,0.1,0.1,0.1]"
-    settings = ["data=folder", "data.root=bands", "view.size=16", "arch=lenet5", "data.batch_size=8", jitter]
+    settings = ["data=folder", "data.root=bands", "view.size=16", "arch=lenet5", "reading.batch_size=8", jitter]
     run = ["clustering.k=4", "reduction.dim=8", "trainer.max_epochs=2", *PROBE]
     done = typist.train(*settings, *run, "output_dir=bands_run")
     assert done.status == 0, done.err
@@ -500,8 +504,8 @@ def test_eval_gives_the_runs_own_images_their_clusters_again(typist: Typist, who
 @pytest.mark.usefixtures("whole")
 def test_eval_assigns_new_images(typist: Typist, pictures: Path) -> None:
     new = ["ckpt=whole", "evaluation=assign", "data=folder", f"data.root={pictures}", "output_dir=assigned"]
-    assert_refused(typist.eval(*new), "cut.jpg", "data.on_broken=skip")
-    done = typist.eval(*new, "data.on_broken=skip")
+    assert_refused(typist.eval(*new), "cut.jpg", "reading.on_broken=skip")
+    done = typist.eval(*new, "reading.on_broken=skip")
     assert done.status == 0, done.err
     with (typist.folder / "assigned" / "clusters.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

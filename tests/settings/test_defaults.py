@@ -95,6 +95,6 @@ def test_a_source_says_nothing_of_network_size_crops_or_k(file: Path) -> None:
     plain = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(plain, dict) and "defaults" not in plain
     groups = plain if "# @package _global_" in file.read_text() else {"data": plain}
-    assert groups.keys() <= {"data", "view"} and "batch_size" not in groups.get("data", {})
+    assert groups.keys() <= {"data", "reading", "view"} and "batch_size" not in groups.get("reading", {})
     allowed = {*OF_SETS, SMALL_GARMENTS} if file.stem.startswith("fashion") else {*OF_SETS}
     assert set(groups.get("view", {})) <= allowed

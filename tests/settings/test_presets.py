@@ -135,7 +135,7 @@ def changes(*overrides: str, than: tuple[str, ...] = ()) -> dict[str, Any]:
 def test_a_preset_has_its_papers_numbers(name: str) -> None:
     made, expected = settings(f"experiment={name}", ROOT), PRESETS[name]
     data, view, optimizer = made.data, made.view, made.optimizer
-    assert (data.source, data.batch_size) == (expected["source"], expected["batch_size"])
+    assert (data.source, made.reading.batch_size) == (expected["source"], expected["batch_size"])
     assert (view.size, view.resize, view.crop_scale, view.flip) == expected["views"]
     assert view.crop_ratio == pytest.approx([3 / 4, 4 / 3])
     assert (view.color_jitter, view.grey_probability, view.blur_probability) == ([0] * 4, 0, 0)
@@ -202,14 +202,14 @@ def test_the_images_of_a_preset_can_come_from_elsewhere() -> None:
     assert (made.data.source, made.data.root) == ("parquet", "tables")
     assert (made.view.mean, made.view.std) == CIFAR10
     views = (made.view.size, made.view.resize, made.view.crop_scale, made.view.flip)
-    assert views == PRESETS["deepdive_cifar10"]["views"] and made.data.batch_size == 64
+    assert views == PRESETS["deepdive_cifar10"]["views"] and made.reading.batch_size == 64
     made = settings("experiment=deepdive_cifar10_alexnet", "data=parquet", "data.root=tables")
     views = (made.view.size, made.view.resize, made.view.crop_scale, made.view.flip)
     assert views == PRESETS["deepdive_cifar10_alexnet"]["views"] and (made.view.mean, made.view.std) == CIFAR10
     made = settings("experiment=deepdive_fmnist", "data=fashion_mnist_mini")
     assert made.data.source == "fashion_mnist_mini" and made.view.resize == 44 and made.view.crop_scale == [0.08, 1.0]
     made = settings("experiment=alexnet_imagenet", "data=folder", "data.root=photos")
-    assert made.view.size == 224 and made.view.resize == 256 and made.data.batch_size == 256
+    assert made.view.size == 224 and made.view.resize == 256 and made.reading.batch_size == 256
     assert made.arch["_target_"].endswith(".AlexNet")
 
 

@@ -19,6 +19,7 @@ from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.eval import eval_config
@@ -148,7 +149,9 @@ def test_the_manual_names_the_defaults() -> None:
     manual = (CONFIGS / "hydra" / "help" / "deepcluster.yaml").read_text()
     named = dict(re.findall(r"^    ([a-z_.]+)=([a-z0-9.]\S*)  ", manual, flags=re.MULTILINE))
     assert {"clustering.k", "reduction.dim", "trainer.max_epochs", "seed"} <= named.keys()
-    ours = {key: str(OmegaConf.select(cfg, key)) for key in named if key != "data.num_workers"}  # null suits the data
+    ours = {
+        key: str(OmegaConf.select(cfg, key)) for key in named if key != "reading.num_workers"
+    }  # null suits the data
     assert ours == {key: value for key, value in named.items() if key in ours}
 
 
@@ -221,13 +224,13 @@ REFUSED = [
     ("optimizer.lr=-1", ["optimizer.lr", "-1"]),
     ("optimizer.schedule=cosin", ["optimizer.schedule", "cosine"]),
     ("data.source=cifar", ["data.source", "cifar10"]),
-    ("data.batch_size=1", ["data.batch_size", "at least 2"]),
+    ("reading.batch_size=1", ["reading.batch_size", "at least 2"]),
     ("view.crop_scale=[0,1]", ["view.crop_scale", "(0, 1]"]),
     ("view.color_jitter=[0.8,0.8,0.8,0.9]", ["view.color_jitter", "hue at most 0.5", "0.9"]),
     ("view.blur_probability=2", ["view.blur_probability", "[0, 1]", "2"]),
-    ("data.check=some", ["data.check", "sample", "some"]),
-    ("data.num_workers=-1", ["data.num_workers", "at least 0"]),
-    ("data.on_broken=ignore", ["data.on_broken", "skip"]),
+    ("reading.check=some", ["reading.check", "sample", "some"]),
+    ("reading.num_workers=-1", ["reading.num_workers", "at least 0"]),
+    ("reading.on_broken=ignore", ["reading.on_broken", "skip"]),
     ("checkpoint.every_n_epochs=0", ["checkpoint.every_n_epochs", "at least 1"]),
     ("checkpoint.every_n_steps=0", ["checkpoint.every_n_steps", "at least 1"]),
     ("extraction.batch_size=0", ["extraction.batch_size", "at least 1"]),
@@ -348,7 +351,7 @@ def test_a_saved_config_of_another_clustering_comes_back_as_its_own(tmp_path: Pa
         "clustering=kmeans",
         "optimizer.lr=0.1",
         "data=cifar10",
-        "data.batch_size=32",
+        "reading.batch_size=32",
         "view=strong",
         "data.limit=100",
         "arch=lenet5",
@@ -367,10 +370,10 @@ def test_what_was_learned_cannot_change_in_a_resumed_run(stored: Path, override:
 
 
 def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> None:
-    changed = ["trainer.max_epochs=9", "data.num_workers=2", "logger=tensorboard", "checkpoint.every_n_steps=5"]
+    changed = ["trainer.max_epochs=9", "reading.num_workers=2", "logger=tensorboard", "checkpoint.every_n_steps=5"]
     settings = resume(stored, *changed, "data.root=elsewhere", "+trainer.log_every_n_steps=7")
     assert settings.trainer["max_epochs"] == 9 and settings.trainer["log_every_n_steps"] == 7
-    assert settings.data.num_workers == 2 and settings.data.root == "elsewhere"
+    assert settings.reading.num_workers == 2 and settings.data.root == "elsewhere"
     assert settings.logger == TensorBoardSettings() and settings.checkpoint.every_n_steps == 5
     assert settings.clustering.k == 7
 
@@ -467,7 +470,7 @@ def evaluated(ckpt: Path, *typed: str) -> Data | None:
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The folder of a run on images of its own, as far as eval.py looks at it before it starts."""
-    typed = ["data=folder", "data.root=here", "data.batch_size=32", "view.crop_scale=[0.3,0.9]", "data.limit=500"]
+    typed = ["data=folder", "data.root=here", "reading.batch_size=32", "view.crop_scale=[0.3,0.9]", "data.limit=500"]
     write_config(train_config(composed(*typed)), tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "final.ckpt").touch()
@@ -495,19 +498,23 @@ def test_old_keys_are_read_as_they_are_called_now(tmp_path: Path) -> None:
     now, notes = with_new_keys(words)
     assert now == ["view.size=64,96", "+view.flip=false", "data.root=data.size=9", "view.size=3", "~view.resize"]
     assert notes[0] == "data.size is now view.size" and len(notes) == 3
-    write_config(train_config(composed("view.size=48", "view.flip=false")), tmp_path)
+    write_config(train_config(composed("view.size=48", "view.flip=false", "reading.batch_size=9")), tmp_path)
     plain = OmegaConf.load(tmp_path / "config.yaml")
     for name in [str(name) for name in plain.view]:
         OmegaConf.update(plain, f"data.{name}", plain.view.pop(name), force_add=True)
+    for name in [str(name) for name in plain.reading]:
+        OmegaConf.update(plain, f"data.{name}", plain.reading.pop(name), force_add=True)
     OmegaConf.save(plain, tmp_path / "config.yaml")
-    view = read_stored_config(tmp_path / "config.yaml").view
-    assert (view.size, view.flip) == (48, False)
+    stored = read_stored_config(tmp_path / "config.yaml")
+    assert (stored.view.size, stored.view.flip, stored.reading.batch_size) == (48, False, 9)
 
 
 def test_a_data_option_is_other_images_and_not_the_runs(trained: Path) -> None:
     found = evaluated(trained, "data=cifar10", "data.limit=100")
     assert found is not None and (found.source, found.root, found.limit) == ("cifar10", "data", 100)
-    assert found.batch_size == Data().batch_size
+    typed = [f"ckpt={trained}", "data=cifar10"]
+    reading = eval_config(composed(*typed, name="eval"), typed).reading
+    assert reading is not None and reading.batch_size == Reading().batch_size
 
 
 def test_data_keys_of_a_file_without_a_run_are_refused(trained: Path) -> None:
@@ -524,18 +531,25 @@ def test_data_keys_of_a_file_without_a_run_are_refused(trained: Path) -> None:
 @pytest.mark.parametrize("of_run", ["full", "scaled"])
 def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -> None:
     stored = OmegaConf.load(trained / "config.yaml")
-    stored.data.decode = of_run
+    stored.reading.decode = of_run
     OmegaConf.save(stored, trained / "config.yaml")
-    for typed, decode in (([], of_run), (["data.decode=full"], "full"), (["data.decode=scaled"], "scaled")):
-        found = evaluated(trained, "data=folder", "data.root=other", *typed)
-        assert found is not None and (found.root, found.decode) == ("other", decode)
+    for typed, decode in (([], of_run), (["reading.decode=full"], "full"), (["reading.decode=scaled"], "scaled")):
+        assert decoding(trained, *typed) == decode
     (trained / "config.yaml").write_text("data: 3")  # of another version: the weights are enough
-    found = evaluated(trained, "data=folder", "data.root=other")
-    assert found is not None and found.decode == "full"
+    assert decoding(trained) == "full"
+
+
+def decoding(ckpt: Path, *typed: str) -> str:
+    """How eval.py decodes the images of another folder when this is typed."""
+    overrides = [f"ckpt={ckpt}", "data=folder", "data.root=other", *typed]
+    found = eval_config(composed(*overrides, name="eval"), overrides)
+    assert found.data is not None and found.data.root == "other" and found.reading is not None
+    return found.reading.decode
 
 
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
     of_groups = {"trainer", "callbacks", "logger", "checkpoint", "estimate"}
-    of_images = {f"data.{name}" for name in ("root", "num_workers", "persistent_workers", "on_broken", "timeout_s")}
+    of_reading = ("num_workers", "persistent_workers", "on_broken", "timeout_s", "cache_dir")
+    of_images = {"data.root", "data.cache_gb", *(f"reading.{name}" for name in of_reading)}
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}
-    assert set(may_change(composed())) == {*of_groups, *of_images, *of_features, "data.cache_dir"}
+    assert set(may_change(composed())) == {*of_groups, *of_images, *of_features}

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
+from support.images_of import Settings, images_of
 from support.tiny import CARD
 
 from deepcluster.data.images import ImageSet
-from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
@@ -21,11 +21,13 @@ def network() -> Backbone:
     return LeNet5(1, 16, batch_norm=True).eval()
 
 
-def context(folder: Path, of: ImageSet, backbone: Backbone, data: Data | None = None) -> EvaluationContext:
+def context(folder: Path, of: ImageSet, backbone: Backbone, data: Settings | None = None) -> EvaluationContext:
+    settings = data or images_of(num_workers=0)
     made = EvaluationContext(
         backbone=backbone,
         stored=Weights(path=folder / "file", format="none", tensors={}, card=CARD),
-        data_settings=data or Data(num_workers=0),
+        data_settings=settings.data,
+        reading=settings.reading,
         view=View(size=16),
         extraction=Extraction(batch_size=17),
         folder=folder,

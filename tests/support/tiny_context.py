@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from support import tiny
+from support.images_of import Settings, images_of
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
@@ -46,14 +46,16 @@ def lenet() -> Backbone:
     return backbone.eval()
 
 
-def context(folder: Path, *, data: Data | None = None, in_memory: bool = True, seed: int = 3) -> EvaluationContext:
+def context(folder: Path, *, data: Settings | None = None, in_memory: bool = True, seed: int = 3) -> EvaluationContext:
     """The context; the training images' first 64 of tiny.py, the test images the other 32."""
     folder.mkdir(parents=True, exist_ok=True)
     card = {**tiny.CARD}
+    settings = data or images_of(num_workers=0)
     made = EvaluationContext(
         backbone=lenet(),
         stored=Weights(path=folder / "x.ckpt", format="test", tensors={}, card=card),
-        data_settings=data or Data(num_workers=0),
+        data_settings=settings.data,
+        reading=settings.reading,
         view=View(size=16, resize=16, mean=tiny.MEAN, std=tiny.STD),
         extraction=Extraction(batch_size=24),
         folder=folder,

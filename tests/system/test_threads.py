@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.images_of import images_of
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import EpochLoader, feature_batches
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.system.threads import CORES, for_each, in_threads, keep_to_cores, n_cores
@@ -49,7 +49,7 @@ def test_work_that_never_ends_is_named_and_the_rest_is_done() -> None:
             time.sleep(LIMIT_S)
         done.append(i)
 
-    with pytest.raises(TimeoutError, match=r"image 5 cannot be read: no answer within data\.timeout_s=0\.5 seconds"):
+    with pytest.raises(TimeoutError, match=r"image 5 cannot be read: no answer within reading\.timeout_s=0\.5 seconds"):
         for_each(20, work, "reading", timeout_s=0.5, name=lambda i: f"image {i}")
     assert time.monotonic() - started < LIMIT_S / 2 and set(done) == set(range(20)) - {5}
 
@@ -74,13 +74,13 @@ def test_results_keep_the_order_and_the_first_error_ends_it() -> None:
 @pytest.mark.parametrize("name", ["0.png", "5.png"])  # the first is read before all others, for channels and size
 def test_the_scan_names_a_file_that_does_not_come(name: str, folder: Path) -> None:
     hang(folder, name)
-    with pytest.raises(TimeoutError, match=rf"'{name}' cannot be read.*data\.timeout_s=0\.5 "):
-        load(Data(source="folder", root=str(folder), cache_dir="none", timeout_s=0.5), "train")
+    with pytest.raises(TimeoutError, match=rf"'{name}' cannot be read.*reading\.timeout_s=0\.5 "):
+        load(*images_of("folder", root=str(folder), cache_dir="none", timeout_s=0.5), "train")
 
 
 def test_a_pipe_among_the_images_is_left_out_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.mkfifo(folder / "pipe.png")
-    images = load(Data(source="folder", root=str(folder), cache_dir="none"), "train")
+    images = load(*images_of("folder", root=str(folder), cache_dir="none"), "train")
     assert images is not None and list(images.samples) == [f"{i}.png" for i in range(8)]
     assert "pipe.png is a pipe" in caplog.text
 
@@ -90,7 +90,7 @@ def test_extraction_and_training_name_a_file_that_does_not_come(workers: int, fo
     images, started = files(folder, timeout_s=1.5), time.monotonic()
     hang(folder, "6.png")
     features = feature_batches(images, FeatureView(8, None, [0.5], [0.2], on_files=True), torch.arange(8), 2, workers)
-    with pytest.raises(TimeoutError, match=r"'6\.png' cannot be read: no answer within data\.timeout_s=1\.5"):
+    with pytest.raises(TimeoutError, match=r"'6\.png' cannot be read: no answer within reading\.timeout_s=1\.5"):
         for _ in features:
             pass
     view = TrainView(8, [0.5, 1.0], [1.0, 1.0], True, [0.5], [0.2], on_files=True)

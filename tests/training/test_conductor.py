@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from support import tiny
+from support.images_of import images_of
 from torch import Tensor
 from torchvision.io import write_png
 
@@ -15,7 +16,6 @@ from deepcluster.clustering import kmeans_faiss
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
@@ -143,8 +143,8 @@ def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_wor
     for i, image in enumerate(tiny.images(40).images):
         padded = torch.nn.functional.pad(image, (0, 0, 0, i % 3), value=7)  # the crop to a square cuts it off again
         write_png(padded[:, : 16 + i % 3], str(tmp_path / "photos" / f"{i:02}.png"))
-    data = Data(source="folder", root=str(tmp_path / "photos"), in_memory="never", cache_dir="none")
-    on_disk = load(data, "train")
+    data = images_of("folder", root=str(tmp_path / "photos"), in_memory="never", cache_dir="none")
+    on_disk = load(*data, "train")
     assert isinstance(on_disk, FileImages)
     torch.manual_seed(0)
     backbone = LeNet5(1, 16, batch_norm=True)

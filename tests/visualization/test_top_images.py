@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.images_of import images_of
 from support.picture_context import context, network
 from support.tiny import CARD, images
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
@@ -106,15 +106,15 @@ def test_images_of_files_are_shown_as_the_network_saw_them(tmp_path: Path) -> No
         pixels = torch.randint(0, 256, (24 + i, 40, 1), generator=random, dtype=torch.uint8)
         (tmp_path / "set").mkdir(exist_ok=True)
         Image.fromarray(pixels[:, :, 0].numpy()).save(tmp_path / "set" / f"{i}.png")
-    data = Data(
-        source="folder",
+    data = images_of(
+        "folder",
         root=str(tmp_path / "set"),
         n_channels=1,
         in_memory="never",
         num_workers=0,
         cache_dir="none",
     )
-    of = load(data, "train")
+    of = load(*data, "train")
     assert of is not None and not isinstance(of, MemoryImages)
     view = feature_view(View(size=16, resize=20), of, CARD["mean"], CARD["std"])
     seen = as_seen(of, view, [1, 3], context(tmp_path, of, network(), data))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.images_of import images_of
 
 from deepcluster.clustering import history
 from deepcluster.data import cache
 from deepcluster.data.arrays import read_array
 from deepcluster.data.decode import decode_file
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.evaluation.retrieval import plain_pickle
 from deepcluster.models.lenet import LeNet5
@@ -73,11 +73,11 @@ def _assignment(file: Path) -> Any:
 
 def _cache(file: Path) -> Any:
     """A damaged entry is no error: it is made again."""
-    settings = Data(cache_dir=str(file.parent))
-    path = cache._path(settings, "scan", False)
+    settings = images_of(cache_dir=str(file.parent))
+    path = cache._path(*settings, "scan", False)
     assert path is not None
     path.write_bytes(file.read_bytes())
-    if cache.read(settings, "scan", "k") is None:
+    if cache.read(*settings, "scan", "k") is None:
         raise ValueError("made again")
 
 
@@ -91,7 +91,7 @@ def _cifar(file: Path) -> Any:
     folder.mkdir()
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
         (folder / name).write_bytes(file.read_bytes())
-    load(Data(source="cifar10", root=str(file.parent)), "train")
+    load(*images_of("cifar10", root=str(file.parent)), "train")
 
 
 def _resume(file: Path) -> Any:

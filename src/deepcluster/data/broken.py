@@ -20,12 +20,12 @@ class Broken(NamedTuple):
 
 
 def note_broken(images: ImageSet, found: list[Broken]) -> None:
-    """Tell of each image once, and go on if data.on_broken=skip.
+    """Tell of each image once, and go on if reading.on_broken=skip.
 
     A set keeps its size and order while a run goes on, because its clusters and its place in an epoch count on them.
 
     Raises:
-        BrokenImage: if data.on_broken=error, if a file is gone, or if too many images are broken.
+        BrokenImage: if reading.on_broken=error, if a file is gone, or if too many images are broken.
     """
     assert isinstance(images, DecodedImages), "images in memory cannot break"
     for image in found:
@@ -34,8 +34,8 @@ def note_broken(images: ImageSet, found: list[Broken]) -> None:
             raise UnreadableImage(f"{image.reason}; put it back, then go on with resume=RUN", name)
         if images.on_broken == "error":
             raise BrokenImage(
-                f"{image.reason}; data.on_broken=skip shows such images in grey, also in a resumed run; "
-                "data.check=all finds them before a new one",
+                f"{image.reason}; reading.on_broken=skip shows such images in grey, also in a resumed run; "
+                "reading.check=all finds them before a new one",
                 name,
             )
         if image.i in images.broken_later:
@@ -45,7 +45,7 @@ def note_broken(images: ImageSet, found: list[Broken]) -> None:
         if n > max(_MOST[0], _MOST[1] * len(images)):
             raise BrokenImage(
                 f"{image.reason}; it is broken image number {n:,} of {len(images):,}, too many to go on: look at the "
-                "disk, or start a new run with data.check=all, which leaves them out",
+                "disk, or start a new run with reading.check=all, which leaves them out",
                 name,
             )
         if n <= _N_NAMED:

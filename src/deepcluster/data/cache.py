@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import TABLE_SOURCES, Data
 from deepcluster.system.atomic import find_damage
 
@@ -31,13 +32,13 @@ def fingerprint(*parts: object, files: Iterable[tuple[str, str]] = ()) -> str:
     return digest.hexdigest()
 
 
-def read(settings: Data, name: str, key: str, *, of_root_only: bool = False) -> dict[str, Any] | None:
+def read(settings: Data, reading: Reading, name: str, key: str, *, of_root_only: bool = False) -> dict[str, Any] | None:
     """The entry of this name, if written for this key; its tensors are mapped from the disk, not copied.
 
     Args:
         of_root_only: it depends on data.root, however the files are decoded.
     """
-    path = _path(settings, name, of_root_only)
+    path = _path(settings, reading, name, of_root_only)
     if path is None or not path.is_file():
         return None
     try:
@@ -50,9 +51,11 @@ def read(settings: Data, name: str, key: str, *, of_root_only: bool = False) -> 
     return entry if entry.get("key") == key else None
 
 
-def write(settings: Data, name: str, key: str, entry: dict[str, Any], *, of_root_only: bool = False) -> None:
+def write(
+    settings: Data, reading: Reading, name: str, key: str, entry: dict[str, Any], *, of_root_only: bool = False
+) -> None:
     """Remember an entry of tensors and plain Python; an older one of this name is replaced."""
-    path = _path(settings, name, of_root_only)
+    path = _path(settings, reading, name, of_root_only)
     if path is None:
         return
     try:
@@ -79,17 +82,17 @@ def _remove_left_overs(path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def folder_of(settings: Data) -> Path | None:
-    """data.cache_dir, or the user's cache folder; None if nothing is to be remembered."""
-    if settings.cache_dir == "none":
+def folder_of(reading: Reading) -> Path | None:
+    """reading.cache_dir, or the user's cache folder; None if nothing is to be remembered."""
+    if reading.cache_dir == "none":
         return None
-    if settings.cache_dir is not None:
-        return Path(settings.cache_dir).expanduser()
+    if reading.cache_dir is not None:
+        return Path(reading.cache_dir).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
 
 
-def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
-    folder = folder_of(settings)
+def _path(settings: Data, reading: Reading, name: str, of_root_only: bool) -> Path | None:
+    folder = folder_of(reading)
     if folder is None:
         return None
     # One entry per set and reading; a changed set replaces its own, so the folder does not grow for ever.
@@ -97,7 +100,7 @@ def _path(settings: Data, name: str, of_root_only: bool) -> Path | None:
     if settings.source in TABLE_SOURCES:
         facts += (settings.name, settings.config, settings.train_split, settings.test_split)
     if not of_root_only:
-        facts += (settings.stored_size, settings.n_channels, settings.in_memory, settings.limit)
-        if settings.decode != "full":  # so that entries of before this was a setting stay good
-            facts += (settings.decode,)
+        facts += (reading.stored_size, settings.n_channels, reading.in_memory, settings.limit)
+        if reading.decode != "full":  # so that entries of before this was a setting stay good
+            facts += (reading.decode,)
     return folder / f"{name}-{fingerprint(*facts)}.pt"

@@ -69,10 +69,10 @@ class DecodedImages:
 
     Args:
         fingerprint: changes when the images do.
-        on_broken: data.on_broken, for images that turn out broken after the scan.
+        on_broken: reading.on_broken, for images that turn out broken after the scan.
         broken_later: these: index -> reason.
-        timeout_s: data.timeout_s.
-        scaled: data.decode=scaled.
+        timeout_s: reading.timeout_s.
+        scaled: reading.decode=scaled.
     """
 
     samples: Sequence[str]

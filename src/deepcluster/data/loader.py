@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from deepcluster.data.broken import Broken, note_broken
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
-from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.system.seeding import mix
@@ -303,7 +302,7 @@ def worker_died(error: RuntimeError) -> ChildProcessError | None:
         return None
     return ChildProcessError(
         f"a process that reads images ended: {str(error).splitlines()[0].rstrip('. ')}. Often the system ends one for "
-        "want of memory (data.num_workers=N or data.batch_size=B lower takes less)"
+        "want of memory (reading.num_workers=N or reading.batch_size=B lower takes less)"
     )
 
 
@@ -312,10 +311,10 @@ def _end_when_told(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def n_workers(settings: Data, images: ImageSet, n_processes: int = 1) -> int:
-    """data.num_workers, or what suits: none for a set in memory, one per core of this process for files."""
-    if settings.num_workers is not None:
-        return settings.num_workers
+def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1) -> int:
+    """reading.num_workers, or what suits: none for a set in memory, one per core of this process for files."""
+    if num_workers is not None:
+        return num_workers
     if isinstance(images, MemoryImages):
         return 0
     return max(1, min(8, n_cores() // n_processes))

@@ -15,6 +15,7 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_square, to_short_side
 from deepcluster.system.threads import for_each, in_threads
@@ -32,34 +33,34 @@ class _Found(NamedTuple):
     may_heal: bool = False  # some could not even be read: another time they may be
 
 
-def choose_check(images: DecodedImages, settings: Data) -> str:
-    """data.check, or what suits: all of sets that are not huge or fit into memory, else a sample."""
-    if settings.check != "auto":
-        return settings.check
-    if len(images) <= _N_ALL or settings.in_memory == "always":
+def choose_check(images: DecodedImages, reading: Reading) -> str:
+    """reading.check, or what suits: all of sets that are not huge or fit into memory, else a sample."""
+    if reading.check != "auto":
+        return reading.check
+    if len(images) <= _N_ALL or reading.in_memory == "always":
         return "all"
-    if settings.in_memory == "never":
+    if reading.in_memory == "never":
         return "sample"
-    shape = _stored_shape(images, settings)
-    return "all" if shape is not None and len(images) * shape.numel() <= settings.memory_gb * 1e9 else "sample"
+    shape = _stored_shape(images, reading)
+    return "all" if shape is not None and len(images) * shape.numel() <= reading.memory_gb * 1e9 else "sample"
 
 
-def scan(images: DecodedImages, settings: Data, split: str, check: str) -> ImageSet:
+def scan(images: DecodedImages, settings: Data, reading: Reading, split: str, check: str) -> ImageSet:
     """Decode all images once, and keep them in memory if that is wanted and possible; or only a sample, or none.
 
     A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
     again.
 
     Args:
-        check: "all" leaves broken images out (data.on_broken=skip). With "sample" and "none" the set is what the
+        check: "all" leaves broken images out (reading.on_broken=skip). With "sample" and "none" the set is what the
             folders hold, whatever turns out to be broken later.
 
     Raises:
-        ValueError: if images are broken (data.on_broken=error), or all of them are, or if
-            data.in_memory=always cannot be.
+        ValueError: if images are broken (reading.on_broken=error), or all of them are, or if
+            reading.in_memory=always cannot be.
     """
-    images.on_broken, images.timeout_s = settings.on_broken, settings.timeout_s
-    images.scaled = settings.decode == "scaled"
+    images.on_broken, images.timeout_s = reading.on_broken, reading.timeout_s
+    images.scaled = reading.decode == "scaled"
     if check == "none":
         images.prepare()
         return images
@@ -67,27 +68,27 @@ def scan(images: DecodedImages, settings: Data, split: str, check: str) -> Image
         _LAW,
         images.fingerprint,
         images.n_channels,
-        settings.in_memory,
-        settings.memory_gb,
-        settings.stored_size,
+        reading.in_memory,
+        reading.memory_gb,
+        reading.stored_size,
     ]
-    if settings.decode != "full":  # so that entries of before this was a setting stay good
-        facts.append(settings.decode)
+    if reading.decode != "full":  # so that entries of before this was a setting stay good
+        facts.append(reading.decode)
     if check == "sample":
         facts.append(_N_SAMPLED)
     key = cache.fingerprint(*facts)
-    found = _recall(cache.read(settings, f"scan-{split}", key))
+    found = _recall(cache.read(settings, reading, f"scan-{split}", key))
     if found is None:
         images.prepare()
-        found = _decode_all(images, settings) if check == "all" else _decode_sample(images)
+        found = _decode_all(images, settings.place, reading) if check == "all" else _decode_sample(images)
         # A sample's key knows the names only: a broken file that was put right in place must not stay broken.
         if not found.may_heal and not (check == "sample" and found.broken):
-            cache.write(settings, f"scan-{split}", key, _entry(found))
+            cache.write(settings, reading, f"scan-{split}", key, _entry(found))
     if check == "sample":
-        _check_sample(images, found.broken, settings)
+        _check_sample(images, found.broken, settings.place, reading.on_broken)
         images.prepare()
         return images
-    _check_broken(images, found.broken, settings)
+    _check_broken(images, found.broken, settings.place, reading.on_broken)
     skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
     kept = images.take([i for i in range(len(images)) if i not in found.broken]) if skipped else images
     if found.images is not None:
@@ -103,9 +104,9 @@ def scan(images: DecodedImages, settings: Data, split: str, check: str) -> Image
     return kept
 
 
-def _decode_all(images: DecodedImages, settings: Data) -> _Found:
-    store = _Store(images, settings)
-    _log.info("decoding %s images of %s once", f"{len(images):,}", settings.place)
+def _decode_all(images: DecodedImages, place: str, reading: Reading) -> _Found:
+    store = _Store(images, reading)
+    _log.info("decoding %s images of %s once", f"{len(images):,}", place)
     broken, may_heal = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
     kept = store.images
     if kept is not None and broken:
@@ -149,35 +150,35 @@ def _read_each(
 class _Store:
     """Decoded images in one array, given up when they do not fit or differ in size."""
 
-    def __init__(self, images: DecodedImages, settings: Data) -> None:
+    def __init__(self, images: DecodedImages, reading: Reading) -> None:
         self.samples = images.samples
-        self.settings = settings
+        self.reading = reading
         self.images: Tensor | None = None
-        if settings.in_memory == "never":
+        if reading.in_memory == "never":
             return
-        shape = _stored_shape(images, settings)
+        shape = _stored_shape(images, reading)
         if shape is None:
             return
         n_bytes = len(images) * shape.numel()
-        if n_bytes <= settings.memory_gb * 1e9:
+        if n_bytes <= reading.memory_gb * 1e9:
             self.images = torch.empty(len(images), *shape, dtype=torch.uint8)
         else:
             size = " x ".join(map(str, shape))
             self._refuse(
                 f"{len(images):,} images of {size} take {n_bytes / 1e9:.3g} GB, "
-                f"data.memory_gb={settings.memory_gb:g}; raise it, lower data.stored_size, "
-                "or set data.in_memory=auto"
+                f"reading.memory_gb={reading.memory_gb:g}; raise it, lower reading.stored_size, "
+                "or set reading.in_memory=auto"
             )
 
     def shrink(self, height: int, width: int) -> float:
         """How many times smaller an image may be decoded for what is kept of it."""
         if self.images is None:
             return as_small_as_can_be(height, width)
-        side = self.settings.stored_size
+        side = self.reading.stored_size
         return 1.0 if side is None else to_short_side(side)(height, width)
 
     def keep(self, i: int, read: Shrunk) -> None:
-        store, side = self.images, self.settings.stored_size
+        store, side = self.images, self.reading.stored_size
         if store is None:
             return
         image = read.pixels if side is None else central_square(read, side, side)
@@ -186,22 +187,22 @@ class _Store:
             (height, width), (other_height, other_width) = image.shape[1:], store.shape[2:]
             self._refuse(
                 f"images differ in size, {self.samples[i]!r} is {width} x {height} and others "
-                f"{other_width} x {other_height}; set data.stored_size to bring them to one, "
-                "or data.in_memory=auto"
+                f"{other_width} x {other_height}; set reading.stored_size to bring them to one, "
+                "or reading.in_memory=auto"
             )
             return
         store[i] = image
 
     def _refuse(self, reason: str) -> None:
-        if self.settings.in_memory == "always":
-            raise ValueError(f"data.in_memory=always: {reason}")
+        if self.reading.in_memory == "always":
+            raise ValueError(f"reading.in_memory=always: {reason}")
         _log.info("images stay on disk: %s", reason)
 
 
-def _stored_shape(images: DecodedImages, settings: Data) -> torch.Size | None:
+def _stored_shape(images: DecodedImages, reading: Reading) -> torch.Size | None:
     """(C, H, W) of the images in memory, if all are like the first good one; None if there is none."""
-    if settings.stored_size is not None:
-        return torch.Size([images.n_channels, settings.stored_size, settings.stored_size])
+    if reading.stored_size is not None:
+        return torch.Size([images.n_channels, reading.stored_size, reading.stored_size])
     for i in range(len(images)):
         try:
             return in_threads(
@@ -212,28 +213,28 @@ def _stored_shape(images: DecodedImages, settings: Data) -> torch.Size | None:
     return None
 
 
-def _check_broken(images: DecodedImages, broken: dict[int, str], settings: Data) -> None:
+def _check_broken(images: DecodedImages, broken: dict[int, str], place: str, on_broken: str) -> None:
     if not broken:
         return
     named = _named(images, broken)
-    head = f"{len(broken):,} of {len(images):,} images of {settings.place} cannot be decoded"
+    head = f"{len(broken):,} of {len(images):,} images of {place} cannot be decoded"
     if len(images) - len(broken) < 2:
         raise ValueError("\n".join([f"{head}; at least 2 good ones are needed:", *named]))
-    if settings.on_broken == "error":
-        raise ValueError("\n".join([f"{head}:", *named, "data.on_broken=skip leaves them out"]))
+    if on_broken == "error":
+        raise ValueError("\n".join([f"{head}:", *named, "reading.on_broken=skip leaves them out"]))
     _log.warning("%s and are left out:\n%s", head, "\n".join(named))
 
 
-def _check_sample(images: DecodedImages, broken: dict[int, str], settings: Data) -> None:
+def _check_sample(images: DecodedImages, broken: dict[int, str], place: str, on_broken: str) -> None:
     if not broken:
         return
     n = min(len(images), _N_SAMPLED)
-    head = f"{len(broken):,} of {n:,} sampled images of {settings.place} cannot be decoded"
+    head = f"{len(broken):,} of {n:,} sampled images of {place} cannot be decoded"
     if len(broken) == n:
         raise ValueError("\n".join([f"{head}; are these images?", *_named(images, broken)]))
-    ways = "data.check=all with data.on_broken=skip finds all such images first and leaves them out"
-    if settings.on_broken == "error":
-        shown = "data.on_broken=skip shows them in grey"
+    ways = "reading.check=all with reading.on_broken=skip finds all such images first and leaves them out"
+    if on_broken == "error":
+        shown = "reading.on_broken=skip shows them in grey"
         raise ValueError("\n".join([f"{head}:", *_named(images, broken), f"{shown}; {ways}"]))
     _log.warning("%s; they are shown in grey. %s:\n%s", head, ways, "\n".join(_named(images, broken)))
 

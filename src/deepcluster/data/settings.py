@@ -1,7 +1,9 @@
-"""The group `data`: which images, and how they are read. Next: sources/load.py loads them; view_settings.py."""
+"""The group `data`: which images. Next: sources/load.py loads them, as reading_settings.py says."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from deepcluster.data.reading_settings import Reading
 from deepcluster.system.setting import check, setting
 
 TABLE_SOURCES = ("huggingface", "litdata")  # those of named fields, whose images are ordered by identity
@@ -9,22 +11,11 @@ FILE_SOURCES = ("folder", "parquet", *TABLE_SOURCES)
 SOURCES = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", *FILE_SOURCES)
 _OF_TABLES = ("train_split", "test_split", "image_column", "label_column", "id")
 _OF_HUGGINGFACE = ("name", "config", "revision")
-# How images are read, not which they are.
-HOW_READ = (
-    "num_workers",
-    "persistent_workers",
-    "in_memory",
-    "memory_gb",
-    "check",
-    "cache_dir",
-    "cache_gb",
-    "timeout_s",
-)
 
 
 @dataclass(kw_only=True)
 class Data:
-    """Which images are read, and how.
+    """Which images are read.
 
     Args:
         source: one of `SOURCES`.
@@ -41,31 +32,9 @@ class Data:
             image column, "content" (a hash of its bytes), any field of the table that differs for each image, or
             "position", which is only good as long as the shards stay as they are. None: the path if there is one
             and all differ, else the content.
-        cache_gb: litdata from a URL: how many GB (1e9 bytes) of chunks of one split data.cache_dir may hold. An
+        cache_gb: litdata from a URL: how many GB (1e9 bytes) of chunks of one split reading.cache_dir may hold. An
             epoch draws from all of the set, so all of it must fit; each chunk is fetched once.
-        decode: "full", or "scaled": a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where a view shrinks it as much
-            anyway, never so small that it would have to be enlarged.
-            From 12 megapixels on that takes about half the time. Crops are the same regions; their pixels differ by 1
-            to 3 of 255 grey levels, which moves features, so a network should see all images in one way.
-        batch_size: images per training batch and process.
-        num_workers: reading processes; None: 0 for sets in memory, else one per core, at most 8.
-        persistent_workers: keep the reading processes from epoch to epoch.
-        in_memory: encoded images: "auto" keeps them decoded in memory if they fit, "always" demands it, "never"
-            decodes at each access.
-        memory_gb: how many GB (1e9 bytes) the images of one split may take.
-        stored_size: side of the square to which images are brought when they are kept in memory (short side
-            resized, centre cropped); None: they are kept as they are, if all have one size.
-        check: which encoded images are decoded before the training, to find broken ones: "all", "sample" (2,000,
-            evenly spaced), "none"; "auto" takes all of up to 200,000 and of those that fit into memory, a sample of
-            more.
-        on_broken: "error" stops when images cannot be decoded. "skip" leaves out those that are found before the
-            training (check "all"); one that is met later is shown in mid-grey, so that the set keeps its size, and
-            named in the log. A file that is gone stops the run in any case.
-        timeout_s: folder: the longest, in seconds, that one image may take to come from the disk, and a batch from the
-            reading processes; then the run stops and names it. null waits for ever.
         labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
-        cache_dir: where scans, decoded sets and statistics of files are remembered; None: the user's cache
-            folder ($XDG_CACHE_HOME or ~/.cache, /deepcluster); "none": nothing is remembered.
         n_channels: any number. From image files: 1 grey, 2 grey and alpha, 3 colours, 4 colours and alpha (opaque
             where a file has none); any other number, and channels that are no colours, need .npy arrays (H, W, C),
             all with that number. None: what the source has (files: that of the first array among them, else 1 if the
@@ -83,19 +52,8 @@ class Data:
     image_column: str | None = None
     label_column: str | None = None
     id: str | None = None
-    cache_gb: float = setting(200.0, above=0)
-    decode: str = setting("full", one_of=("full", "scaled"))
-    batch_size: int = setting(64, at_least=2)
-    num_workers: int | None = setting(None, at_least=0, may_change=True)
-    persistent_workers: bool = setting(False, may_change=True)
-    in_memory: str = setting("auto", one_of=("auto", "always", "never"))
-    memory_gb: float = setting(4.0, above=0)
-    stored_size: int | None = setting(None, at_least=4)
-    check: str = setting("auto", one_of=("auto", "all", "sample", "none"))
-    on_broken: str = setting("error", one_of=("error", "skip"), may_change=True)
-    timeout_s: float | None = setting(600.0, above=0, at_most=1e6, hint="seconds; null waits for ever", may_change=True)
+    cache_gb: float = setting(200.0, above=0, may_change=True)
     labels: str = setting("auto", one_of=("auto", "none"))
-    cache_dir: str | None = setting(None, may_change=True)
     n_channels: int | None = setting(None, at_least=1)
     limit: int | None = setting(None, at_least=2)
 
@@ -107,26 +65,28 @@ class Data:
                 f"data.source={self.source} has colours or grey: 1 to 4; leave it out to find it"
             )
         self._check_source()
-        if self.in_memory == "never" and self.source not in FILE_SOURCES:
-            raise ValueError(
-                f"data.in_memory=never is for {' and '.join(FILE_SOURCES)}, data.source={self.source} "
-                "comes as one array; set data.in_memory=auto"
-            )
-        if self.in_memory == "always" and self.check in ("sample", "none"):
-            raise ValueError(
-                f"data.in_memory=always decodes every image, data.check={self.check} does not; "
-                "leave one of them at auto"
-            )
 
     @property
     def place(self) -> str:
         """What the images are called by: for messages."""
         return f"data.name={self.name}" if self.name is not None else f"data.root={self.root}"
 
-    def for_comparison(self, *ignored: str) -> "Data":
-        """A copy in which the fields of `HOW_READ` and of `ignored` have their defaults: equal copies, equal images."""
-        plain = Data()
-        return replace(self, **{name: getattr(plain, name) for name in (*HOW_READ, *ignored)})
+    @property
+    def which(self) -> dict[str, Any]:
+        """What tells which images these are: for hashes of images."""
+        return {name: value for name, value in asdict(self).items() if name != "cache_gb"}
+
+    def check_reading(self, reading: Reading) -> None:
+        """Refuse what cannot be read so.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if reading.in_memory == "never" and self.source not in FILE_SOURCES:
+            raise ValueError(
+                f"reading.in_memory=never is for {' and '.join(FILE_SOURCES)}, data.source={self.source} "
+                "comes as one array; set reading.in_memory=auto"
+            )
 
     def _check_source(self) -> None:
         for sources, names in ((TABLE_SOURCES, _OF_TABLES), (("huggingface",), _OF_HUGGINGFACE)):

@@ -6,6 +6,7 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.shrunk import Shrink, to_short_side
 from deepcluster.data.view_settings import View
@@ -15,13 +16,13 @@ _MAX_IMAGES = 50_000  # 1,000 would do for two digits; 50,000 gives CIFAR-10's p
 _SMALLEST_STD = 1 / 255  # of a constant channel: one grey level
 
 
-def statistics(images: ImageSet, view: View, data: Data) -> tuple[list[float], list[float]]:
+def statistics(images: ImageSet, view: View, data: Data, reading: Reading) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation, in [0, 1], over the pixels; every image counts the same.
 
     Args:
         images: the training images.
         view: `mean` and `std`, if set, are given back.
-        data: where the images are, under which what was measured of files is remembered.
+        data, reading: where the images are and how they are read, under which what was measured of files is remembered.
 
     Raises:
         ValueError: if view.mean and view.std have another number of channels than the images.
@@ -41,10 +42,10 @@ def statistics(images: ImageSet, view: View, data: Data) -> tuple[list[float], l
     elif isinstance(images, DecodedImages):
         facts: list[object] = [images.fingerprint, images.n_channels, len(images)]
         key = cache.fingerprint(*facts, *([resize] if images.scaled else []))
-        entry = cache.read(data, "statistics", key)
+        entry = cache.read(data, reading, "statistics", key)
         moments = _read_moments(images, chosen, to_short_side(resize)) if entry is None else entry["moments"]
         if entry is None:
-            cache.write(data, "statistics", key, {"moments": moments})
+            cache.write(data, reading, "statistics", key, {"moments": moments})
     else:
         moments = _read_moments(images, chosen, to_short_side(resize))
     mean, square = moments.mean(0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
@@ -54,6 +55,7 @@ class EvaluationContext:
         backbone: in eval mode.
         stored: content of the checkpoint that the network came from, with its clusters if it holds any.
         data_settings: which images to use; None if they are unknown.
+        reading: how they are read.
         extraction: batch size of the feature passes.
         folder: where the evaluation writes its files.
         seed: seed of everything that the evaluation draws.
@@ -78,6 +80,7 @@ class EvaluationContext:
     device: torch.device
     dtype: torch.dtype = torch.float32
     untrained: Untrained | None = None
+    reading: Reading = field(default_factory=Reading)
     view: View = field(default_factory=View)
     run_data: Data | None = None
     images_unknown: str = "the images are unknown: add data=..."
@@ -105,14 +108,14 @@ class EvaluationContext:
         """The training images, or all images of a source without test images."""
         if self.loaded_images is not None:
             return self.loaded_images
-        images = load(self.data, "train")
+        images = load(self.data, self.reading, "train")
         assert images is not None
         return images
 
     @cached_property
     def test_images(self) -> ImageSet | None:
         """The test images, if the source has any."""
-        return load(self.data, "test")
+        return load(self.data, self.reading, "test")
 
     def feature_pass(
         self,
@@ -139,7 +142,7 @@ class EvaluationContext:
             images,
             feature_view(self.view, images, self.card["mean"], self.card["std"]),
             batch_size=self.extraction.batch_size,
-            num_workers=n_workers(self.data, images),
+            num_workers=n_workers(self.reading.num_workers, images),
             device=self.device,
             dtype=self.dtype,
             convolutional=convolutional,
@@ -151,7 +154,8 @@ class EvaluationContext:
         facts = facts_of(
             self.backbone,
             card=self.card,
-            data=self.data.for_comparison("on_broken"),
+            data=self.data.which,
+            pixels=self.reading.pixels,
             view=self.view,
             seed=self.seed,
             dtype=str(self.dtype),

@@ -18,6 +18,7 @@ from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.features.digest import weights_digest
@@ -112,13 +113,13 @@ class UntrainedFeatures:
                 part.unlink(missing_ok=True)
 
 
-def same_images(data: Data, view: View, images: ImageSet) -> str:
+def same_images(data: Data, reading: Reading, view: View, images: ImageSet) -> str:
     """A hash of the images as the feature view sees them: of their settings and names, and of pixels in memory.
 
     For images in files, the hash covers the source's own fingerprint, and size and time of change of some hundred
     files. It changes when a set is made again; it may not change when a single file is overwritten.
     """
-    digest = hashlib.blake2b(repr((asdict(data.for_comparison()), asdict(view))).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((data.which, reading.pixels, asdict(view))).encode(), digest_size=16)
     digest.update("\0".join(images.samples).encode("utf-8", "surrogateescape"))
     if isinstance(images, MemoryImages):
         digest.update(images.images.contiguous().numpy().data)

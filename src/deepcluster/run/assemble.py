@@ -89,7 +89,7 @@ def assemble(
         learned: the settings that a resumed run cannot change, by their full names; every checkpoint holds them.
         follow: see :func:`deepcluster.run.train.train`.
     """
-    n_images, batch_size = len(parts.images), config.data.batch_size
+    n_images, batch_size = len(parts.images), config.reading.batch_size
     conductor = ReassignCallback(
         clusterer=parts.clusterer,
         schedule=config.reassign,
@@ -137,7 +137,7 @@ def assemble(
             parts.train_view,
             batch_size=batch_size,
             num_workers=parts.num_workers,
-            persistent_workers=config.data.persistent_workers,
+            persistent_workers=config.reading.persistent_workers,
             seed=config.seed,
             n_per_epoch=n_per_epoch,
             before_epoch=lambda: conductor.begin_epoch(trainer),

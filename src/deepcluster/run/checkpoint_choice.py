@@ -5,10 +5,11 @@ train.py calls this before it computes anything. Next: Lightning restores the ch
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from deepcluster.settings.moved_keys import renamed
 from deepcluster.training.checkpointing import LAST, PREVIOUS
 from deepcluster.weights import checkpoint
 from deepcluster.weights.checkpoint import Checkpoint
@@ -50,7 +51,7 @@ class ThisRun:
                 f"{stored.path} clustered {n_clustered} images, data.root now has {self.n_images}; "
                 "resume with the same images, or start a new run"
             )
-        checkpoint.check_same_run(stored, self.settings)
+        checkpoint.check_same_run(replace(stored, settings=renamed(stored.settings or {})), self.settings)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -97,7 +97,7 @@ def ways_out(plan: Plan) -> dict[str, str]:
         "extraction": f"{shrink}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size",
         "clustering": shrink + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
         "evaluation": f"lower evaluation.max_images={plan.evaluation.max_images}, or set evaluation.enabled=false",
-        "training": f"lower data.batch_size={plan.batch_size}",
+        "training": f"lower reading.batch_size={plan.batch_size}",
     }
 
 

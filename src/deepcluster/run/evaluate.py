@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
@@ -54,11 +55,13 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         dtype=choose_precision("auto", device).extraction,
     )
     if config.ckpt is not None:
-        context = context_of_file(config.ckpt, config.data, config.view, context_of)
+        context = context_of_file(config.ckpt, config.data, config.reading, config.view, context_of)
     else:
         assert config.arch is not None and config.data is not None
-        view, init = config.view or View(), config.init or RandomInit()
-        context = context_of_architecture(config.arch, config.data, view, init, config.seed, device, context_of)
+        reading, view, init = config.reading or Reading(), config.view or View(), config.init or RandomInit()
+        context = context_of_architecture(
+            config.arch, config.data, reading, view, init, config.seed, device, context_of
+        )
     stored = context.stored
     run = TrackedRun(
         folder=folder, config=asdict(config), say=progress.say, job="eval", of_run=folder_of_run(stored.path)
@@ -81,22 +84,27 @@ def _finite(value: float) -> float | None:
 
 
 def context_of_file(
-    ckpt: str, data: Data | None, view: View | None, context_of: Callable[..., EvaluationContext]
+    ckpt: str,
+    data: Data | None,
+    reading: Reading | None,
+    view: View | None,
+    context_of: Callable[..., EvaluationContext],
 ) -> EvaluationContext:
     """The evaluation of the network in a file.
 
     Args:
         ckpt: a run's folder or a file of weights.
         data: the images; None: those of the checkpoint's run.
+        reading: how they are read; None: as in that run.
         view: how they are cropped; None: as in that run. The size is always the network's.
         context_of: builds the context from the network and the images.
     """
     stored = read_weights_with_card(ckpt)
     card = stored.card
     assert card is not None
-    run_data, run_view, unknown = None, View(), ""
+    run_data, run_reading, run_view, unknown = None, Reading(), View(), ""
     try:
-        run_data, run_view = images_of_run(stored.path)
+        run_data, run_reading, run_view = images_of_run(stored.path)
     except ValueError as error:  # an evaluation that needs images raises it, unless `data` names them
         unknown = str(error)
     # Copies without validation, as some evaluations need no images that fit the network.
@@ -108,6 +116,7 @@ def context_of_file(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
         data_settings=data,
+        reading=reading or run_reading,
         view=view,
         run_data=run_data,
         images_unknown=unknown,
@@ -117,6 +126,7 @@ def context_of_file(
 def context_of_architecture(
     arch: dict[str, Any],
     data: Data,
+    reading: Reading,
     view: View,
     init: Init,
     seed: int,
@@ -124,9 +134,9 @@ def context_of_architecture(
     context_of: Callable[..., EvaluationContext],
 ) -> EvaluationContext:
     """The evaluation of untrained networks, initialised as train.py would on these images."""
-    images = load_images(data, "train")
+    images = load_images(data, reading, "train")
     assert images is not None
-    mean, std = statistics(images, view, data)
+    mean, std = statistics(images, view, data, reading)
     card = network_card(arch, view, images.n_channels, mean, std)
 
     def draw(seed: int) -> Backbone:
@@ -138,6 +148,7 @@ def context_of_architecture(
         backbone=build_backbone(card, seed=seed).eval(),
         stored=Weights(path=Path(arch["_target_"]), format="untrained network", tensors={}, card=card),
         data_settings=data,
+        reading=reading,
         view=view,
         untrained=Untrained(draw=draw, init=asdict(init)),
         loaded_images=images,

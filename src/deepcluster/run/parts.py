@@ -142,11 +142,11 @@ def build_parts(
     Raises:
         ValueError: see :func:`train`.
     """
-    progress, data, trainer = Progress(), config.data, config.trainer
-    images = load_images(data, "train")
+    progress, data, reading, trainer = Progress(), config.data, config.reading, config.trainer
+    images = load_images(data, reading, "train")
     assert images is not None
-    test_images = load_images(data, "test")
-    mean, std = statistics(images, config.view, data)
+    test_images = load_images(data, reading, "test")
+    mean, std = statistics(images, config.view, data, reading)
     card = network_card(config.arch, config.view, images.n_channels, mean, std)
     backbone = build_backbone(card, seed=config.seed)
     check_sizes(
@@ -165,7 +165,7 @@ def build_parts(
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
     precision = choose_precision(trainer["precision"], device)
     set_matmul_precision(device)
-    num_workers = n_workers(data, images, n_processes(trainer) // int(trainer.get("num_nodes", 1)))
+    num_workers = n_workers(reading.num_workers, images, n_processes(trainer) // int(trainer.get("num_nodes", 1)))
     view = partial(feature_view, config.view, mean=mean, std=std)
     clusterer = Clusterer(
         images=images,
@@ -180,7 +180,7 @@ def build_parts(
         progress=progress,
     )
     if reuse:
-        images_hash = "" if shared is None else same_images(data, config.view, images)
+        images_hash = "" if shared is None else same_images(data, reading, config.view, images)
         clusterer = replace(clusterer, untrained=_untrained_features(clusterer, images_hash, card, device, shared))
     return Parts(
         images=images,

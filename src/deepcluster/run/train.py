@@ -109,7 +109,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
         config, initialise=not resumes or measures_again, folder=folder, reuse=not resumes, shared=shared
     )
     say = parts.progress.say
-    for line in parts.describe(config.data.source, config.data.batch_size, n_processes(config.trainer)):
+    for line in parts.describe(config.data.source, config.reading.batch_size, n_processes(config.trainer)):
         say(line)
     learned = {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.store_dtype}
     if not resumes:
@@ -147,7 +147,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         evaluation=config.evaluation,
         device=parts.device,
         precision=parts.precision.trainer,
-        batch_size=config.data.batch_size,
+        batch_size=config.reading.batch_size,
         max_epochs=config.trainer["max_epochs"],
         epochs_done=epochs_done,
         n_test=0 if parts.test_images is None else len(parts.test_images),

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.evaluator import Evaluator
@@ -31,6 +32,7 @@ class EvalConfig:
         ckpt: the network: a run's folder or any file of weights (recognise.py). Without it, some evaluations measure
             untrained networks of `arch`.
         data: the images; None: those of the checkpoint's run.
+        reading: how they are read; None: as that run says.
         view: how they are cropped; None: as that run says.
         arch: without ckpt, the architecture.
         init: without ckpt, how weights start; None: at random.
@@ -43,6 +45,7 @@ class EvalConfig:
 
     ckpt: str | None = None
     data: Data | None = None
+    reading: Reading | None = None
     view: View | None = None
     arch: dict[str, Any] | None = None
     init: Init | None = None
@@ -69,7 +72,7 @@ class EvalConfig:
 def eval_schema() -> DictConfig:
     """EvalConfig for Hydra, which accepts `data.KEY=VALUE` only where `data` is not None; see :func:`with_images`."""
     node: DictConfig = OmegaConf.structured(EvalConfig)
-    node.data, node.view = OmegaConf.structured(Data), OmegaConf.structured(View)
+    node.data, node.reading, node.view = map(OmegaConf.structured, (Data, Reading, View))
     return node
 
 
@@ -90,19 +93,20 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
     Args:
         cfg: the composed config.
-        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE` and `view.KEY=VALUE` change what the run's
-            config says; with it, the run still says how JPEGs are decoded, unless data.decode is typed too.
+        overrides: what was typed. Without data=OPTION, `data.KEY=VALUE`, `reading.KEY=VALUE` and `view.KEY=VALUE`
+            change what the run's config says; with it, the run still says how JPEGs are decoded, unless
+            reading.decode is typed too.
 
     Raises:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
     """
     typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if "data" in typed_keys:
-        if "data.decode" not in typed_keys:
+        if "reading.decode" not in typed_keys:
             _decode_as_the_run(cfg)
         return cfg
-    changes = [key for key in typed_keys if key.startswith(("data.", "view."))]
-    data, view, ckpt = None, None, OmegaConf.select(cfg, "ckpt")
+    changes = [key for key in typed_keys if key.startswith(("data.", "reading.", "view."))]
+    data, reading, view, ckpt = None, None, None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
         path = find_weights(ckpt)
         run = folder_of_run(path)
@@ -114,8 +118,8 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         stored = read_stored_config(run / "config.yaml")
         for key in changes:
             OmegaConf.update(stored, key, OmegaConf.select(cfg, key), merge=False)
-        data, view = stored.data, stored.view
-    cfg.data, cfg.view = data, view
+        data, reading, view = stored.data, stored.reading, stored.view
+    cfg.data, cfg.reading, cfg.view = data, reading, view
     return cfg
 
 
@@ -125,11 +129,11 @@ def _decode_as_the_run(cfg: DictConfig) -> None:
         return
     try:
         run = folder_of_run(find_weights(cfg.ckpt))
-        stored = None if run is None else read_stored_config(run / "config.yaml").data
+        stored = None if run is None else read_stored_config(run / "config.yaml").reading
     except (ValueError, FileNotFoundError):  # reported later; of a run of another version only the weights are needed
         return
     if stored is not None:
-        cfg.data.decode = stored.decode
+        cfg.reading.decode = stored.decode
 
 
 def folder_of_run(path: Path) -> Path | None:
@@ -138,8 +142,8 @@ def folder_of_run(path: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
-def images_of_run(path: Path) -> tuple[Data, View]:
-    """The images that the checkpoint's run learned from, and how it cropped them.
+def images_of_run(path: Path) -> tuple[Data, Reading, View]:
+    """The images that the checkpoint's run learned from, and how it read and cropped them.
 
     Raises:
         ValueError: if the file does not lie in a run's folder, or the run's config is of another version.
@@ -152,7 +156,7 @@ def images_of_run(path: Path) -> tuple[Data, View]:
     except ValueError as error:
         raise ValueError(f"{error}; say data=... as well, to name the images yourself") from error
     assert isinstance(stored, TrainConfig)
-    return stored.data, stored.view
+    return stored.data, stored.reading, stored.view
 
 
 def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
@@ -171,6 +175,8 @@ def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     settings.logger.check()
     if settings.data is not None and settings.view is not None:
         settings.view.check_channels(settings.data.n_channels)
+    if settings.data is not None and settings.reading is not None:
+        settings.data.check_reading(settings.reading)
     if settings.init is not None:
         check_kinds(settings, {"init": OPTIONS["init"]})
     check_chosen(settings, overrides)

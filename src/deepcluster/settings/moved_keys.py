@@ -1,6 +1,7 @@
 """Renamed keys: old command lines and the config.yaml of old runs are read with the new names."""
 
 import re
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -18,7 +19,23 @@ _OF_VIEW = (
     "mean",
     "std",
 )
-MOVED = {f"data.{name}": f"view.{name}" for name in _OF_VIEW}  # old key -> new key
+_OF_READING = (
+    "batch_size",
+    "num_workers",
+    "persistent_workers",
+    "in_memory",
+    "memory_gb",
+    "stored_size",
+    "decode",
+    "check",
+    "on_broken",
+    "timeout_s",
+    "cache_dir",
+)
+MOVED = {  # old key -> new key
+    **{f"data.{name}": f"view.{name}" for name in _OF_VIEW},
+    **{f"data.{name}": f"reading.{name}" for name in _OF_READING},
+}
 _OVERRIDE = re.compile(r"([+~]*)([\w.]+)(=.*|$)", re.DOTALL)
 
 
@@ -32,6 +49,11 @@ def with_new_keys(overrides: list[str]) -> tuple[list[str], list[str]]:
             word = f"{parts[1]}{MOVED[parts[2]]}{parts[3]}"
         translated.append(word)
     return translated, notes
+
+
+def renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by their full names, as a checkpoint holds them, with names as they are now."""
+    return {MOVED.get(key, key): value for key, value in settings.items()}
 
 
 def move_old_keys(plain: DictConfig | ListConfig) -> None:

@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Data
 from deepcluster.data.view_settings import View
@@ -59,6 +60,7 @@ class TrainConfig:
     """
 
     data: Data = field(default_factory=Data)
+    reading: Reading = field(default_factory=Reading)
     view: View = field(default_factory=View)
     arch: dict[str, Any] = field(default_factory=dict)
     init: Init = MISSING
@@ -115,6 +117,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
     check_processes(config.trainer)
     config.view.check_channels(config.data.n_channels)
+    config.data.check_reading(config.reading)
     # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}

@@ -137,6 +137,7 @@ def in_threads(
 def hung_message(name: str, timeout_s: float) -> str:
     """The message for a read that does not end."""
     return (
-        f"{name} cannot be read: no answer within data.timeout_s={timeout_s:g} seconds. Check the disk or network that "
-        "holds it, then start again or continue with resume=RUN; data.timeout_s=SECONDS waits longer, null for ever"
+        f"{name} cannot be read: no answer within reading.timeout_s={timeout_s:g} seconds. Check the disk or network "
+        "that holds it, then start again or continue with resume=RUN; reading.timeout_s=SECONDS waits longer, null for "
+        "ever"
     )

@@ -27,7 +27,7 @@ def thumbnails(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (index, uint8 (3, size, size)) of these images, in their order, cropped as for the network.
 
-    Files are decoded by workers as for features, and broken ones are treated by data.on_broken.
+    Files are decoded by workers as for features, and broken ones are treated by reading.on_broken.
 
     Args:
         advance: called with the number of images that are done.

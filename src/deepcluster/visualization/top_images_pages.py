@@ -85,7 +85,9 @@ def as_seen(
         view,
         torch.tensor(indices, dtype=torch.int64),
         batch_size=context.extraction.batch_size,
-        num_workers=n_workers(context.data, images) if len(indices) > context.extraction.batch_size else 0,
+        num_workers=n_workers(context.reading.num_workers, images)
+        if len(indices) > context.extraction.batch_size
+        else 0,
     )
     for batch in batches:
         pixels = (255 * (view(batch.images) * std + mean)).round().clamp(0, 255).to(torch.uint8)

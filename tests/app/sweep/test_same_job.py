@@ -56,8 +56,8 @@ def test_a_stored_run_is_known_by_its_settings_however_they_are_typed(tmp_path: 
     "typed",
     [
         "logger=tensorboard",
-        "data.num_workers=3",
-        "data.timeout_s=9",
+        "reading.num_workers=3",
+        "reading.timeout_s=9",
         "trainer=cpu",
         "output_dir=a",
         "objective=nmi_labels",
@@ -116,7 +116,7 @@ def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Pa
 
 
 def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
-    """Each has batches of data.batch_size, so a step is of other images."""
+    """Each has batches of reading.batch_size, so a step is of other images."""
     a_run(tmp_path, "0")
     assert find_job_folder(tmp_path, settings("trainer=ddp", "trainer.devices=2")) is None
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from support.images_of import images_of
 from torchvision import datasets
 
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.archives import ASSET, read_idx
 from deepcluster.data.sources.load import load
 
@@ -20,7 +20,7 @@ def write_idx(path, array, pack=gzip.compress):
 
 
 def test_the_shipped_subset_is_balanced_small_and_keeps_original_numbers():
-    train, test = load(Data(), "train"), load(Data(), "test")
+    train, test = load(*images_of(), "train"), load(*images_of(), "test")
     assert torch.bincount(train.labels).tolist() == [500] * 10
     assert torch.bincount(test.labels).tolist() == [100] * 10
     assert train.images.shape == (5000, 1, 28, 28) and train.classes[9] == "Ankle boot"
@@ -39,7 +39,7 @@ def test_fashion_mnist_is_read_from_idx_files(tmp_path, place, end, pack):
     for name in ("train", "t10k"):
         write_idx(tmp_path / f"{place}{name}-images-idx3-ubyte{end}", images, pack)
         write_idx(tmp_path / f"{place}{name}-labels-idx1-ubyte{end}", labels, pack)
-    data = load(Data(source="fashion_mnist", root=str(tmp_path)), "test")
+    data = load(*images_of("fashion_mnist", root=str(tmp_path)), "test")
     assert (data.images[:, 0].numpy() == images).all() and data.labels.tolist() == list(range(6))
     assert data.samples[5] == "test/5"
 
@@ -75,14 +75,14 @@ def test_cifar_is_read_from_its_layout(tmp_path):
         batch = {"data": images[2 * i : 2 * i + 2].reshape(2, -1), "labels": [i, 9 - i]}
         (ten / f"data_batch_{i + 1}").write_bytes(pickle.dumps(batch))
     (ten / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
-    data = load(Data(source="cifar10", root=str(tmp_path)), "train")
+    data = load(*images_of("cifar10", root=str(tmp_path)), "train")
     assert (data.images.numpy() == images).all()
     assert data.labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5] and data.classes == list("abcdefghij")
     hundred = tmp_path / "cifar-100-python"
     hundred.mkdir()
     (hundred / "test").write_bytes(pickle.dumps({"data": images.reshape(10, -1), "fine_labels": list(range(10))}))
     (hundred / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(i) for i in range(100)]}))
-    data = load(Data(source="cifar100", root=str(tmp_path)), "test")
+    data = load(*images_of("cifar100", root=str(tmp_path)), "test")
     assert (data.images.numpy() == images).all() and data.samples[9] == "test/9" and len(data.classes) == 100
 
 
@@ -91,7 +91,7 @@ def test_svhn_is_read_from_its_layout(tmp_path):
     images = pixels(4, 32)
     content = {"X": images.transpose(2, 3, 1, 0), "y": np.array([[1], [10], [3], [9]], np.uint8)}
     scipy.io.savemat(tmp_path / "train_32x32.mat", content)
-    data = load(Data(source="svhn", root=str(tmp_path)), "train")
+    data = load(*images_of("svhn", root=str(tmp_path)), "train")
     assert (data.images.numpy() == images).all() and data.labels.tolist() == [1, 0, 3, 9]  # 10 stands for 0
 
 
@@ -105,10 +105,10 @@ def test_stl10_trains_on_unlabelled_images_too(tmp_path):
     (folder / "train_y.bin").write_bytes(bytes([1, 10, 2]))
     (folder / "test_y.bin").write_bytes(bytes([5, 6]))
     (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
-    data = load(Data(source="stl10", root=str(tmp_path)), "train")
+    data = load(*images_of("stl10", root=str(tmp_path)), "train")
     assert data.labels.tolist() == [0, 9, 1, -1, -1, -1, -1]
     assert (data.images.numpy() == np.concatenate([parts["train"], parts["unlabeled"]])).all()
-    assert load(Data(source="stl10", root=str(tmp_path)), "test").labels.tolist() == [4, 5]
+    assert load(*images_of("stl10", root=str(tmp_path)), "test").labels.tolist() == [4, 5]
 
 
 @pytest.mark.parametrize("source", ["fashion_mnist", "cifar10", "cifar100", "svhn", "stl10"])
@@ -121,16 +121,16 @@ def test_a_failed_download_names_the_root_and_the_way_out(tmp_path, monkeypatch,
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, fail)
     with pytest.raises(FileNotFoundError) as error:
-        load(Data(source=source, root=str(tmp_path)), "train")
+        load(*images_of(source, root=str(tmp_path)), "train")
     for words in (f"data.source={source}", f"data.root={tmp_path}", "name resolution", "fashion_mnist_mini"):
         assert words in str(error.value)
     with pytest.raises(ValueError, match=r"needs data.root=DIR"):
-        load(Data(source=source), "train")
+        load(*images_of(source), "train")
 
 
 def test_arrays_follow_limit_channels_stored_size_and_labels():
-    full = load(Data(), "train")
-    few = load(Data(limit=10, n_channels=3, stored_size=14, labels="none"), "train")
+    full = load(*images_of(), "train")
+    few = load(*images_of(limit=10, n_channels=3, stored_size=14, labels="none"), "train")
     assert few.samples == [full.samples[i] for i in range(0, 5000, 500)]
     assert few.images.shape == (10, 3, 14, 14) and few.labels is None
     assert (few.images[:, 0] == few.images[:, 2]).all()

@@ -7,11 +7,11 @@ import pytest
 import torch
 from reference.pictures import picture
 from support import shards
+from support.images_of import Settings, images_of
 
 from deepcluster.data.decode import decode
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.sources.rows import RowImages
 from deepcluster.data.view_settings import View
@@ -28,12 +28,12 @@ def library_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
 
 
-def settings(root: Path, **more: Any) -> Data:
-    return Data(source="huggingface", root=str(root), **{"cache_dir": "none", **more})
+def settings(root: Path, **more: Any) -> Settings:
+    return images_of("huggingface", root=str(root), **{"cache_dir": "none", **more})
 
 
 def read(root: Path, split: str = "train", **more: Any) -> ImageSet:
-    images = load(settings(root, **more), split)
+    images = load(*settings(root, **more), split)
     assert images is not None
     return images
 
@@ -54,7 +54,7 @@ def test_images_labels_and_names_are_found(tmp_path: Path) -> None:
     assert isinstance(images, MemoryImages) and torch.equal(images.images, pixels(list(range(N))))
     assert list(images.samples) == [f"{i:03}.png" for i in range(N)] and images.classes == ["x", "y", "z"]
     assert images.labels is not None and images.labels.tolist() == [shards.label_of(i) for i in range(N)]
-    assert load(settings(tmp_path / "set"), "test") is None
+    assert load(*settings(tmp_path / "set"), "test") is None
 
 
 @pytest.mark.parametrize("ids", ["path", "content", "column"])
@@ -205,7 +205,7 @@ def test_broken_and_missing_images_are_named(tmp_path: Path) -> None:
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
     shards.huggingface(SHUFFLED, tmp_path / "set", n_shards=2)
     options = settings(tmp_path / "set", in_memory="never")
-    images = load(options, "train")
+    images = load(*options, "train")
     assert isinstance(images, RowImages)
     view = feature_view(View(size=16), images, [0.5] * 3, [0.25] * 3)
     for num_workers in (0, 2):
@@ -220,7 +220,7 @@ def test_a_set_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: py
     with pytest.raises(
         FileNotFoundError, match=r"^data.name=uoft-cs/cifar10 .*HF_HUB_OFFLINE is set.*data.root=DIR"
     ) as e:
-        load(Data(source="huggingface", name="uoft-cs/cifar10"), "train")
+        load(*images_of("huggingface", name="uoft-cs/cifar10"), "train")
     assert "\n" not in str(e.value)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         read(tmp_path / "nowhere")
@@ -246,13 +246,13 @@ def test_a_row_without_an_image_is_named_by_its_number(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"either data.name=OWNER/SET"):
-        Data(source="huggingface")
+        images_of("huggingface")
     with pytest.raises(ValueError, match=r"either data.name=OWNER/SET"):
-        Data(source="huggingface", name="a/b", root="c")
+        images_of("huggingface", name="a/b", root="c")
     with pytest.raises(ValueError, match=r"data.name=a/b is for data=huggingface"):
-        Data(source="litdata", name="a/b", root="c")
+        images_of("litdata", name="a/b", root="c")
     with pytest.raises(ValueError, match=r"data.id=key is for data=huggingface and data=litdata"):
-        Data(source="folder", root="c", id="key")
+        images_of("folder", root="c", id="key")
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(ImportError, match=r"data.source=huggingface needs an extra: pip install -e '.\[hf\]'"):
-        load(Data(source="huggingface", name="some/set"), "train")
+        load(*images_of("huggingface", name="some/set"), "train")

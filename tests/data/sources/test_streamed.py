@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from reference.pictures import encoded, picture
 from support import shards
+from support.images_of import Settings, images_of
 
 from deepcluster.data.decode import decode
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
-from deepcluster.data.settings import Data
 from deepcluster.data.sources.load import load
 from deepcluster.data.sources.rows import RowImages
 from deepcluster.data.view_settings import View
@@ -27,12 +27,12 @@ N = 20
 SHUFFLED = [7, 3, 19, 0, 11, 4, 15, 8, 2, 17, 13, 1, 9, 16, 5, 12, 18, 10, 6, 14]
 
 
-def settings(root: Path | str, **more: Any) -> Data:
-    return Data(source="litdata", root=str(root), **{"cache_dir": "none", **more})
+def settings(root: Path | str, **more: Any) -> Settings:
+    return images_of("litdata", root=str(root), **{"cache_dir": "none", **more})
 
 
 def read(root: Path | str, split: str = "train", **more: Any) -> ImageSet:
-    images = load(settings(root, **more), split)
+    images = load(*settings(root, **more), split)
     assert images is not None
     return images
 
@@ -138,7 +138,7 @@ def test_a_bucket_is_fetched_once(tmp_path: Path) -> None:
         ValueError, match=r"takes .* GB, data.cache_gb=1e-06: .* all chunks must fit; raise data.cache_gb"
     ):
         read(f"local:{bucket}", cache_gb=1e-6, **options)
-    with pytest.raises(ValueError, match=r"data.cache_dir, which is none"):
+    with pytest.raises(ValueError, match=r"reading.cache_dir, which is none"):
         read(f"local:{bucket}")
 
 
@@ -157,7 +157,7 @@ def test_each_process_of_several_sees_all_images(tmp_path: Path, monkeypatch: py
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
     items = [{"image": shards.png(i), "id": i} for i in SHUFFLED]
     options = settings(shards.litdata(items, tmp_path / "set"), in_memory="never", id="id")
-    images = load(options, "train")
+    images = load(*options, "train")
     assert isinstance(images, RowImages)
     view = feature_view(View(size=16), images, [0.5] * 3, [0.25] * 3)
     wanted = [5, 0, 19, 7, 3]
@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"has no index.json"):
         read(tmp_path)
     with pytest.raises(ValueError, match=r"needs data.root=DIR_OR_URL"):
-        load(Data(source="litdata"), "train")
+        load(*images_of("litdata"), "train")
 
 
 def test_missing_and_damaged_chunks_are_named(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from reference.probe_2018 import train_probe_2018
 from support import tiny, tiny_context
+from support.images_of import images_of
 from torch import nn
 
-from deepcluster.data.settings import Data
 from deepcluster.evaluation import supervised
 from deepcluster.evaluation.classifier import load_classifier
 from deepcluster.evaluation.probe.probe_views import ten_crops
@@ -138,8 +138,8 @@ def test_it_reads_files_of_different_sizes(tmp_path: Path, ten: bool) -> None:
             file = tmp_path / "images" / split / f"class{i % 2}" / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).resize((18 + i % 3, 20)).save(file)
-    data = Data(
-        source="folder",
+    data = images_of(
+        "folder",
         root=str(tmp_path / "images"),
         n_channels=1,
         in_memory="never",

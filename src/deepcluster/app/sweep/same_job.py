@@ -25,8 +25,8 @@ NO_DIFFERENCE = (
     "output_dir",
     "resume",
     "objective",
-    *(f"data.{name}" for name in ("in_memory", "memory_gb", "check", "cache_gb")),
-    # not trainer.devices: each process has batches of data.batch_size, so their number decides what a step is
+    *(f"reading.{name}" for name in ("in_memory", "memory_gb", "check")),
+    # not trainer.devices: each process has batches of reading.batch_size, so their number decides what a step is
     *(f"trainer.{name}" for name in ("accelerator", "strategy", TIMEOUT_KEY)),
 )
 # A resumed run may change these, but they make another job: other epochs, other images, a callback that stops early.

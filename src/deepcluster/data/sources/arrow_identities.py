@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage, UnreadableImage, read_file
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.columns import is_integer, is_text, read_column
 from deepcluster.data.sources.identities import Identities, content_identity, from_tensors, identities
@@ -40,7 +41,9 @@ class ArrowRows:
         return read_file(path)
 
 
-def table_identities(dataset: Any, images: Any, settings: Data, split: str, fingerprint: str) -> Identities:
+def table_identities(
+    dataset: Any, images: Any, settings: Data, reading: Reading, split: str, fingerprint: str
+) -> Identities:
     """What data.id says; hashes may repeat, all else may not.
 
     Args:
@@ -74,7 +77,7 @@ def table_identities(dataset: Any, images: Any, settings: Data, split: str, fing
                 f"data.id=path: the images of {settings.place} have no paths, or some have the same; leave it out, "
                 "which takes their contents, or name a column that tells them apart"
             )
-    return _contents(images, settings, split, fingerprint)
+    return _contents(images, settings, reading, split, fingerprint)
 
 
 def _paths(images: Any, root: str | None) -> Identities | None:
@@ -95,10 +98,10 @@ def _paths(images: Any, root: str | None) -> Identities | None:
     return None if int(pc.count_distinct(paths).as_py()) < len(paths) else identities(paths)
 
 
-def _contents(images: Any, settings: Data, split: str, fingerprint: str) -> Identities:
+def _contents(images: Any, settings: Data, reading: Reading, split: str, fingerprint: str) -> Identities:
     """Hashes of the encoded images; computed once, in the order of storage, and remembered."""
     name, key = f"identities-{split}", cache.fingerprint("content", fingerprint)
-    entry = cache.read(settings, name, key, of_root_only=True)
+    entry = cache.read(settings, reading, name, key, of_root_only=True)
     if entry is not None:
         return from_tensors(entry)
     _log.info("%s: hashing %s images once, to tell them apart in any order", settings.place, f"{len(images):,}")
@@ -113,5 +116,5 @@ def _contents(images: Any, settings: Data, split: str, fingerprint: str) -> Iden
             return b""
 
     found = identities([content_identity(content(row)) for row in range(len(images))])
-    cache.write(settings, name, key, found.tensors(), of_root_only=True)
+    cache.write(settings, reading, name, key, found.tensors(), of_root_only=True)
     return found

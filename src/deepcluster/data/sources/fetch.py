@@ -1,4 +1,4 @@
-"""A set of litdata's in a bucket: all its chunks are fetched, each once, into data.cache_dir. Used by streamed.py."""
+"""A set of litdata's in a bucket: each of its chunks is fetched once, into reading.cache_dir. Used by streamed.py."""
 
 import logging
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepcluster.data import cache
-from deepcluster.data.settings import Data
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.sources.chunks import left_encoded, library, read_index
 
 _N_FETCHING = 4
@@ -21,21 +21,21 @@ def is_url(root: str) -> bool:
     return "://" in root or root.startswith("local:")  # litdata's own, for tests: a folder that is treated as a bucket
 
 
-def fetched(url: str, settings: Data) -> str:
+def fetched(url: str, cache_gb: float, reading: Reading) -> str:
     """The local folder with all chunks, fetched now or before.
 
     Raises:
         FileNotFoundError: if litdata cannot read the URL.
         ValueError: if data.cache_gb or the disk is too small.
     """
-    folder = cache.folder_of(settings)
+    folder = cache.folder_of(reading)
     if folder is None:
-        raise ValueError(f"data.root={url} is fetched into data.cache_dir, which is none; give a folder")
+        raise ValueError(f"data.root={url} is fetched into reading.cache_dir, which is none; give a folder")
     name = blake2b(url.encode(), digest_size=8).hexdigest()
     folder = folder.absolute() / "litdata" / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        local, starts = _plan(url, folder, settings)
+        local, starts = _plan(url, folder, cache_gb)
     except (ValueError, ImportError):
         raise
     except Exception as error:  # of buckets' libraries, each its own
@@ -55,17 +55,17 @@ def fetched(url: str, settings: Data) -> str:
     return local
 
 
-def _plan(url: str, folder: Path, settings: Data) -> tuple[str, list[int]]:
+def _plan(url: str, folder: Path, cache_gb: float) -> tuple[str, list[int]]:
     """Where the chunks go, and the first row of each that is not there yet."""
     dataset = _remote(url, folder)
     len(dataset)  # makes the folder and fetches the index
     local = Path(dataset.input_dir.path)
     index = read_index(local)
     n_bytes = sum(chunk["chunk_bytes"] for chunk in index["chunks"])
-    if n_bytes > settings.cache_gb * 1e9:
+    if n_bytes > cache_gb * 1e9:
         raise ValueError(
-            f"data.root={url} takes {n_bytes / 1e9:.3g} GB, data.cache_gb={settings.cache_gb:g}: every batch draws "
-            "from the whole set, so all chunks must fit; raise data.cache_gb (data.cache_dir says where they go)"
+            f"data.root={url} takes {n_bytes / 1e9:.3g} GB, data.cache_gb={cache_gb:g}: every batch draws "
+            "from the whole set, so all chunks must fit; raise data.cache_gb (reading.cache_dir says where they go)"
         )
     starts, missing, start = [], 0, 0
     for chunk in index["chunks"]:
@@ -78,7 +78,7 @@ def _plan(url: str, folder: Path, settings: Data) -> tuple[str, list[int]]:
     if missing > free:
         raise ValueError(
             f"data.root={url}: {missing / 1e9:.3g} GB are still to be fetched into {local}, where {free / 1e9:.3g} GB "
-            "are free; choose another place with data.cache_dir=DIR"
+            "are free; choose another place with reading.cache_dir=DIR"
         )
     return str(local), starts
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, channels_of, read_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.index import EXTENSIONS, HIDDEN, find_images
@@ -22,7 +23,7 @@ SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "val
 _N_PROBED = 64
 
 
-def load_folder(settings: Data, split: str) -> ImageSet | None:
+def load_folder(settings: Data, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
     Layouts: DIR/train and DIR/test (or val, validation, valid; Train, TEST ... too), else all of DIR is the
@@ -46,9 +47,9 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
     if folders["train"] is not None and folders["test"] is None:
         _check_is_split(root, folders["train"])
     train_folder = folders["train"] or root
-    found = {"train": find_images(str(train_folder), settings)}
+    found = {"train": find_images(str(train_folder), settings, reading)}
     if folders["test"] is not None:
-        found["test"] = find_images(str(folders["test"]), settings)
+        found["test"] = find_images(str(folders["test"]), settings, reading)
     for name in {"train", split}:
         if not found[name][0]:
             raise FileNotFoundError(
@@ -68,17 +69,17 @@ def load_folder(settings: Data, split: str) -> ImageSet | None:
     images = FileImages(
         root=root,
         samples=samples,
-        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0], settings.timeout_s),
+        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0], reading.timeout_s),
         labels=labels,
         classes=classes if labelled else None,
         fingerprint=fingerprint(str(root.resolve()), files_fingerprint),
     )
-    check = choose_check(images, settings)
+    check = choose_check(images, reading)
     if check == "all":  # then each file's own size and time count too
         images.fingerprint = fingerprint(
             str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)
         )
-    return scan(images, settings, split, check)
+    return scan(images, settings, reading, split, check)
 
 
 def _root(settings: Data) -> Path:

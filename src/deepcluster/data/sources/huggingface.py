@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.images import ImageSet
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.arrow_identities import ArrowRows, table_identities
 from deepcluster.data.sources.columns import image_column, integers, is_text, label_column, read_column
@@ -25,7 +26,7 @@ TEST_SPLITS = ("test", "validation", "val")
 _LAW = 1  # of what is remembered: raised when the same table would give other identities or images
 
 
-def load_huggingface(settings: Data, split: str) -> ImageSet | None:
+def load_huggingface(settings: Data, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split, in the order of their identities; None if there is no test split.
 
     Args:
@@ -43,9 +44,9 @@ def load_huggingface(settings: Data, split: str) -> ImageSet | None:
     name = names[split]
     if name is None:
         return None
-    training = _table(splits, names, "train", settings)
-    table = training if split == "train" else _table(splits, names, split, settings)
-    return table_images(table, training, settings, split)
+    training = _table(splits, names, "train", settings, reading)
+    table = training if split == "train" else _table(splits, names, split, settings, reading)
+    return table_images(table, training, settings, reading, split)
 
 
 def _library() -> Any:
@@ -105,7 +106,7 @@ def _split_names(there: list[str], settings: Data) -> dict[str, str | None]:
     return names
 
 
-def _table(splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Data) -> Table:
+def _table(splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Data, reading: Reading) -> Table:
     name = names[split]
     assert name is not None
     dataset = splits[name]
@@ -119,7 +120,7 @@ def _table(splits: dict[str, Any], names: dict[str, str | None], split: str, set
     fingerprint = cache.fingerprint(_LAW, column, name, len(dataset), files=files)
     return Table(
         store=ArrowRows(images=images),
-        identities=table_identities(dataset, images, settings, split, fingerprint),
+        identities=table_identities(dataset, images, settings, reading, split, fingerprint),
         labels=labels,
         classes=classes,
         fingerprint=fingerprint,

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepcluster.data import cache
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.paths import Paths
 from deepcluster.system.threads import in_threads, n_cores
@@ -62,16 +63,16 @@ class _Listed:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
+def find_images(folder: str, settings: Data, reading: Reading) -> tuple[Paths, str]:
     """The image files below a folder, and a fingerprint that changes when files are added, removed or renamed.
 
     In the order of a walk that takes each folder's entries by name. Names that begin with "." or "__MACOSX" are left
     out; links to folders are followed, but not in circles. From `N_REMEMBERED` files on the answer is remembered in
-    data.cache_dir.
+    reading.cache_dir.
     """
     name, key = f"index-{blake2b(os.fsencode(os.path.abspath(folder)), digest_size=8).hexdigest()}", f"law {_LAW}"
-    entry = cache.read(settings, name, key, of_root_only=True)
-    found, n_listed = _walk(folder, {} if entry is None else _remembered(entry), settings.timeout_s)
+    entry = cache.read(settings, reading, name, key, of_root_only=True)
+    found, n_listed = _walk(folder, {} if entry is None else _remembered(entry), reading.timeout_s)
     others = sum((listed.others for listed in found.values()), Counter[str]())
     if others:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in others.most_common())
@@ -80,7 +81,7 @@ def find_images(folder: str, settings: Data) -> tuple[Paths, str]:
         return _paths(entry), entry["fingerprint"]
     entry = _entry(found)
     if len(entry["starts"]) >= N_REMEMBERED:
-        cache.write(settings, name, key, entry, of_root_only=True)
+        cache.write(settings, reading, name, key, entry, of_root_only=True)
     return _paths(entry), entry["fingerprint"]
 
 
@@ -145,7 +146,7 @@ def _visit(root: str, place: _Place, known: dict[str, _Listed]) -> tuple[_Place,
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """A pipe, a socket or a device: reading one may never end. (Links are followed, with data.timeout_s.)"""
+    """A pipe, a socket or a device: reading one may never end. (Links are followed, with reading.timeout_s.)"""
     if entry.is_dir() or entry.is_file() or entry.is_symlink():
         return False
     if entry.name.lower().endswith(EXTENSIONS):

@@ -7,6 +7,7 @@ import torch
 from deepcluster.data.crops import square
 from deepcluster.data.decode import to_channels
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources import archives
 from deepcluster.data.sources.folder import load_folder
@@ -14,7 +15,7 @@ from deepcluster.data.sources.huggingface import load_huggingface
 from deepcluster.data.sources.parquet import load_parquet
 from deepcluster.data.sources.streamed import load_litdata
 
-_FILES: dict[str, Callable[[Data, str], ImageSet | None]] = {
+_FILES: dict[str, Callable[[Data, Reading, str], ImageSet | None]] = {
     "folder": load_folder,
     "parquet": load_parquet,
     "huggingface": load_huggingface,
@@ -30,11 +31,12 @@ _ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
 }
 
 
-def load(settings: Data, split: str) -> ImageSet | None:
+def load(settings: Data, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split.
 
     Args:
-        settings: which source, and how it is read.
+        settings: which source.
+        reading: how it is read.
         split: "train" or "test".
 
     Returns:
@@ -46,11 +48,11 @@ def load(settings: Data, split: str) -> ImageSet | None:
     """
     assert split in ("train", "test"), split
     if settings.source in _FILES:
-        return _FILES[settings.source](settings, split)
-    return _adapted(_ARRAYS[settings.source](settings.root, split), settings)
+        return _FILES[settings.source](settings, reading, split)
+    return _adapted(_ARRAYS[settings.source](settings.root, split), settings, reading)
 
 
-def _adapted(data: MemoryImages, settings: Data) -> MemoryImages:
+def _adapted(data: MemoryImages, settings: Data, reading: Reading) -> MemoryImages:
     """An array as the settings want it: limit, channels, stored size, labels or none."""
     chosen = evenly_spaced(len(data), settings.limit)
     images, labels = data.images, data.labels
@@ -59,7 +61,7 @@ def _adapted(data: MemoryImages, settings: Data) -> MemoryImages:
         images, labels = images[rows], None if labels is None else labels[rows]
     if settings.n_channels is not None:
         images = torch.cat([to_channels(part, settings.n_channels) for part in torch.split(images, 4096)])
-    side = settings.stored_size
+    side = reading.stored_size
     if side is not None and images.shape[2:] != (side, side):
         images = torch.cat([square(part, side, side) for part in torch.split(images, 4096)])
     labelled = settings.labels == "auto"

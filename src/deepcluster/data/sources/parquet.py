@@ -16,6 +16,7 @@ from torch import Tensor
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, channels_of
 from deepcluster.data.images import EncodedImages, ImageSet, evenly_spaced
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import scan
 from deepcluster.data.settings import Data
 
@@ -26,7 +27,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _N_PROBED = 64
 
 
-def load_parquet(settings: Data, split: str) -> ImageSet | None:
+def load_parquet(settings: Data, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
     Files: DIR/*.parquet, DIR/data/*.parquet, or those of the only folder in DIR that has some (the hub's
@@ -37,7 +38,7 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
     Raises:
         FileNotFoundError: if data.root is missing or holds no tables.
         ValueError: if a table has no image column, another one than the first, or is damaged, if all bytes do
-            not fit in data.memory_gb, or from :func:`scan`.
+            not fit in reading.memory_gb, or from :func:`scan`.
     """
     files = _files(settings)
     if not files[split]:
@@ -53,10 +54,10 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
             )
     n_rows = sum(table.metadata.num_rows for table in tables)
     n_bytes = sum(_column_bytes(table, leaf) for table in tables)
-    if n_bytes > settings.memory_gb * 1e9:
+    if n_bytes > reading.memory_gb * 1e9:
         raise ValueError(
             f"data.root={settings.root}: the encoded images of {split} take {n_bytes / 1e9:.3g} GB, "
-            f"data.memory_gb={settings.memory_gb:g}; "
+            f"reading.memory_gb={reading.memory_gb:g}; "
             "raise it, or unpack the images and use data.source=folder"
         )
     everything = tables + [_open(file) for other in files if other != split for file in files[other]]
@@ -73,7 +74,7 @@ def load_parquet(settings: Data, split: str) -> ImageSet | None:
         fingerprint=fingerprint(settings.limit, files=((file.name, str(file)) for file in files[split])),
     )
     # All bytes fit into memory, so there are never too many images to decode each once.
-    return scan(images, settings, split, "all" if settings.check == "auto" else settings.check)
+    return scan(images, settings, reading, split, "all" if reading.check == "auto" else reading.check)
 
 
 def _files(settings: Data) -> dict[str, list[Path]]:

@@ -1,7 +1,7 @@
 """data.source=litdata: sets that litdata's `optimize` wrote, in a local folder or in a bucket. Next: tables.py.
 
 DeepCluster draws every batch from the whole set, and a chunk of 64 MB for one image would be fetched over and over.
-So the chunks of a set in a bucket are fetched once, into data.cache_dir, and read from there as a local folder's are.
+So the chunks of a set in a bucket are fetched once, into reading.cache_dir, and read from there like a local folder's.
 litdata's own sharding over processes is for iteration; here rows are asked for by number, and it has no part in that.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.images import ImageSet
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.chunks import INDEX, Chunks, check_chunks, library, read_index
 from deepcluster.data.sources.fetch import fetched, is_url
@@ -26,7 +27,7 @@ _OWN = (None, "content", "position")  # what data.id may be, besides a field
 _log = logging.getLogger(__name__)
 
 
-def load_litdata(settings: Data, split: str) -> ImageSet | None:
+def load_litdata(settings: Data, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split, in the order of their identities; None if there is no test split.
 
     Layouts: data.root itself holds index.json and is the training set, or its folders train and test (val, ...) do;
@@ -43,9 +44,9 @@ def load_litdata(settings: Data, split: str) -> ImageSet | None:
     place = places[split]
     if place is None:
         return None
-    training = _table(places["train"] or "", "train", settings)
-    table = training if split == "train" else _table(place, split, settings)
-    return table_images(table, training, settings, split)
+    training = _table(places["train"] or "", "train", settings, reading)
+    table = training if split == "train" else _table(place, split, settings, reading)
+    return table_images(table, training, settings, reading, split)
 
 
 def _places(settings: Data) -> dict[str, str | None]:
@@ -73,9 +74,9 @@ def _places(settings: Data) -> dict[str, str | None]:
     return found
 
 
-def _table(place: str, split: str, settings: Data) -> Table:
+def _table(place: str, split: str, settings: Data, reading: Reading) -> Table:
     library()
-    folder = Path(fetched(place, settings) if is_url(place) else place)
+    folder = Path(fetched(place, settings.cache_gb, reading) if is_url(place) else place)
     index = read_index(folder)
     check_chunks(folder, index)
     chunks = Chunks(folder=str(folder), n_chunks=len(index["chunks"]))
@@ -86,11 +87,11 @@ def _table(place: str, split: str, settings: Data) -> Table:
     name, key = f"rows-{split}", cache.fingerprint(fingerprint)
     if n_rows:
         chunks.image_field = image_field(chunks.item(0), settings)
-    entry = cache.read(settings, name, key, of_root_only=True)
+    entry = cache.read(settings, reading, name, key, of_root_only=True)
     if entry is None:
         found, labels = _walk(chunks, n_rows, split, settings)
         entry = {**found.tensors(), "labels": labels}
-        cache.write(settings, name, key, entry, of_root_only=True)
+        cache.write(settings, reading, name, key, entry, of_root_only=True)
     labels = entry["labels"]
     found = from_tensors(entry)
     if settings.id not in _OWN:

@@ -13,6 +13,7 @@ from torch import Tensor
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.decode import BrokenImage, channels_of
 from deepcluster.data.images import ImageSet, evenly_spaced
+from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import choose_check, scan
 from deepcluster.data.settings import Data
 from deepcluster.data.sources.identities import Identities, by_identity, first_repeated
@@ -41,7 +42,7 @@ class Table:
     fingerprint: str
 
 
-def table_images(table: Table, training: Table, settings: Data, split: str) -> ImageSet:
+def table_images(table: Table, training: Table, settings: Data, reading: Reading, split: str) -> ImageSet:
     """The set that a table's rows are.
 
     Args:
@@ -70,7 +71,7 @@ def table_images(table: Table, training: Table, settings: Data, split: str) -> I
         classes=table.classes if labelled else None,
         fingerprint=fingerprint(settings.limit, settings.id, settings.image_column, table.fingerprint),
     )
-    return scan(images, settings, split, choose_check(images, settings))
+    return scan(images, settings, reading, split, choose_check(images, reading))
 
 
 def check_identities(found: Identities, settings: Data) -> None:

@@ -141,7 +141,7 @@ def _train(
         split.train_indices,
         RandomCropView(card["image_size"], side, flip, card["mean"], card["std"], on_files=on_files),
         batch_size=settings.batch_size,
-        num_workers=n_workers(context.data, split.train),
+        num_workers=n_workers(context.reading.num_workers, split.train),
         seed=seed,
     )
     assert split.train.labels is not None
@@ -185,7 +185,7 @@ def _test(
         split.test_indices,
         view,
         batch_size=max(1, context.extraction.batch_size // (N_CROPS if ten_crops else 1)),
-        num_workers=n_workers(context.data, split.test),
+        num_workers=n_workers(context.reading.num_workers, split.test),
         device=context.device,
         advance=advance,
     )

@@ -84,7 +84,7 @@ class TransferTraining:
             indices,
             train_view(context.view, split.train, context.card["mean"], context.card["std"]),
             batch_size=self.batch_size,
-            num_workers=n_workers(context.data, split.train),
+            num_workers=n_workers(context.reading.num_workers, split.train),
             seed=seed,
         )
         n_steps = epochs * batches.n_per_epoch
@@ -123,7 +123,7 @@ class TransferTraining:
                 split.test_indices,
                 feature_view(context.view, split.test, context.card["mean"], context.card["std"]),
                 batch_size=context.extraction.batch_size,
-                num_workers=n_workers(context.data, split.test),
+                num_workers=n_workers(context.reading.num_workers, split.test),
                 device=context.device,
                 autocast=autocast,
                 advance=advance,

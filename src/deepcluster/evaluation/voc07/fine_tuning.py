@@ -47,7 +47,6 @@ class Voc07(VocSet, Evaluator):
             FileNotFoundError, ValueError: if the folder, the network and the settings do not fit.
         """
         from deepcluster.data.loader import n_workers
-        from deepcluster.data.settings import Data
         from deepcluster.evaluation.voc07.average_precision import class_average_precisions
         from deepcluster.evaluation.voc07.class_table import report_classes
         from deepcluster.evaluation.voc07.crop_scores import fine_tuned_scores
@@ -57,7 +56,7 @@ class Voc07(VocSet, Evaluator):
         size = int(card["image_size"])
         resize = self._resize(size, card["resize"])
         train_split, test_split = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
-        workers = n_workers(Data(num_workers=self.num_workers), train_split.images)
+        workers = n_workers(self.num_workers, train_split.images)
         say(
             f"{train_split.name}: {len(train_split.images):,} images, {test_split.name}: {len(test_split.images):,}, "
             f"{len(train_split.classes)} classes, crops of {size} px, {workers} reading processes"

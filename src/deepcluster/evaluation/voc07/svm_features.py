@@ -5,7 +5,6 @@ from torch import Tensor
 
 from deepcluster.data.images import FileImages
 from deepcluster.data.loader import n_workers
-from deepcluster.data.settings import Data
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.voc07.linear_svm import FloatArray, unit_rows
@@ -38,7 +37,7 @@ def unit_features(
         images=images,
         view=FeatureView(int(card["image_size"]), card["resize"], card["mean"], card["std"], on_files=True),
         batch_size=context.extraction.batch_size,
-        num_workers=n_workers(Data(num_workers=num_workers), images),
+        num_workers=n_workers(num_workers, images),
         device=context.device,
         dtype=context.dtype,
     )
