@@ -37,6 +37,8 @@ from deepcluster.weights.start import CheckpointInit, WeightsInit
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
     ("experiment=*", "clustering=pic*", "clustering.k"),  # the papers' K; PIC finds its own
+    ("experiment=photographs", "view=deepdive_32", "view.resize"),  # its size with that view's resize of 44
+    ("experiment=stl10", "view=deepdive_32", "view.resize"),
     ("experiment=coates_cifar10", "arch=[!c]*", "arch.n_filters"),  # its keys are of its own architecture,
     ("experiment=coates_cifar10", "init=[!k]*", "init.n_patches"),  # and of its own filters
 ]
