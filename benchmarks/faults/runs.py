@@ -37,7 +37,7 @@ PHASES = {
     "training": ["deepcluster.training.module:DeepClusterModule.training_step"],
     "metrics.csv": ["deepcluster.training.record:MetricsCSV.save"],
     "checkpointing": ["deepcluster.training.checkpointing:AtomicCheckpointIO.save_checkpoint"],
-    "measuring": ["deepcluster.run.untrained:measure"],
+    "measuring": ["deepcluster.run.untrained:measure_features"],
     "final files": [f"deepcluster.run.train:{name}" for name in ("save_final", "write_clusters", "write_atomically")],
 }
 UNTIL_THE_NEXT = ("training",)  # a step's backward pass and the optimizer come after training_step has returned
