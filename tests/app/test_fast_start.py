@@ -38,6 +38,8 @@ def answered(folder: Path, entry: str, *arguments: str) -> tuple[subprocess.Comp
         ("train.py --help", 0, "clustering"),
         ("train.py --cfg job", 0, "clustering:"),
         ("train.py clustering.kk=5", 1, "there is no key clustering.kk"),
+        ("train.py data.sise=28", 1, "there is no key data.sise; did you mean view.size?"),
+        ("train.py callbacks.lr._target_=a.B", 1, "no key callbacks.lr yet; a plus adds it: +callbacks.lr"),
         ("train.py clustering=kmeens", 1, "did you mean kmeans?"),
         ("train.py clustering.k=1", 1, "clustering.k must be at least 2"),
         ("train.py clustering.k=many", 1, "clustering.k: Value 'many'"),

@@ -1,4 +1,4 @@
-"""What one of several processes does in tests/test_distributed.py: python one_of_several.py CASE FOLDER."""
+"""What one of several processes does in tests/system/test_distributed.py: python one_of_several.py CASE FOLDER."""
 
 import os
 import sys

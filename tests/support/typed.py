@@ -1,8 +1,9 @@
 """Starts train.py and eval.py as a user does, each in a process of its own, without paying for the imports each time.
 
-`python tests/typed.py` imports everything once and waits; each line on its stdin names one command, or several that run
-at the same time: entry file, arguments, folder, environment and where the output goes. It forks for each, and the child
-runs the entry file as `python train.py ...` would. All typists of a process share one, as the imports take long.
+`python tests/support/typed.py` imports everything once and waits; each line on its stdin names one command, or several
+that run at the same time: entry file, arguments, folder, environment and where the output goes. It forks for each, and
+the child runs the entry file as `python train.py ...` would. All typists of a process share one, as the imports take
+long.
 """
 
 import atexit

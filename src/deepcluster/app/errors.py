@@ -13,6 +13,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from deepcluster.settings.callbacks import GROUP as CALLBACKS
+from deepcluster.settings.moved_keys import MOVED
 from deepcluster.system import distributed
 from deepcluster.system.first_failure import ProcessLost
 
@@ -98,7 +100,9 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     absent = getattr(OmegaConf.get_type(parent), "ABSENT", {}) if isinstance(parent, DictConfig) else {}
     if name in absent:
         return f"there is no key {key}: {absent[name]}"
-    meant = _did_you_mean(name, known, f"{group}." if group else "")
+    meant = _did_you_mean(name, known, f"{group}." if group else "") or _did_you_mean_new_key(key)
+    if key.startswith(f"{CALLBACKS}.") and not meant:
+        return f"there is no key {key} yet; a plus adds it: +{key}=VALUE"
     if not meant and isinstance(parent, DictConfig) and "_target_" in parent:
         return f"there is no key {key} yet; +{key}=VALUE gives it to {parent['_target_']}"
     return f"there is no key {key}" + (meant or f"; {group or 'the config'} has {', '.join(known)}")
@@ -116,6 +120,11 @@ def _unknown_key_of_file(where: str, error: OmegaConfBaseException) -> str:
     if group and key.rpartition(".")[2] in getattr(OmegaConf.get_type(error.parent_node), "ABSENT", {}):
         way_out = f". To combine them copy configs/{file}.yaml without {key} and choose the copy: {group}={name}_copy"
     return f"{where}: {_unknown_key(error)}{way_out}"
+
+
+def _did_you_mean_new_key(key: str) -> str:
+    close = difflib.get_close_matches(key, MOVED, n=1, cutoff=0.8)
+    return f"; did you mean {MOVED[close[0]]}?" if close else ""
 
 
 def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
