@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from support.evaluated import Said, context, lenet, pictures
 
-from deepcluster.visualization.alignment_chart import draw
+from deepcluster.visualization.alignment_chart import draw_alignment
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 
 
@@ -27,7 +27,7 @@ def test_every_setting_has_a_box_of_its_seeds_at_its_k(tmp_path: Path, monkeypat
         return boxplot(axes, values, **settings)
 
     monkeypatch.setattr(Axes, "boxplot", spy)
-    draw(rows, tmp_path / "picture.png", title="a title")
+    draw_alignment(rows, tmp_path / "picture.png", title="a title")
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
     assert [[round(place) for place in places] for places, _ in drawn] == [[0, 1, 2], [0, 1, 2]]
     assert drawn[0][0][0] < 0 < drawn[1][0][0]  # side by side

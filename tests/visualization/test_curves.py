@@ -43,7 +43,7 @@ def test_a_run_in_progress_is_read_with_gaps(tmp_path):
 def test_lines_bridge_epochs_without_an_assignment_and_leave_out_what_was_not_logged(tmp_path):
     run = read_run(logged(tmp_path, ROWS), "mine")
     axis = figure(2, 2).subplots()
-    curves_chart.lines(axis, [run], curves_chart.PANELS[0][1])  # NMI with the last assignment, with labels
+    curves_chart.draw_panel(axis, [run], curves_chart.PANELS[0][1])  # NMI with the last assignment, with labels
     drawn = [line for line in axis.get_lines() if len(line.get_xdata())]
     assert [line.get_xdata().tolist() for line in drawn] == [[1, 3]]
     assert [line.get_ydata().tolist() for line in drawn] == [[0.5, 0.7]]
@@ -68,7 +68,7 @@ def test_side_by_side_a_run_keeps_its_colour_and_its_name(tmp_path):
     first = read_run(logged(tmp_path / "a", ROWS), "a")
     second = read_run(logged(tmp_path / "b", [{**ROWS[0], "cluster/nmi_labels": 0.3}]), "b")
     axis = figure(2, 2).subplots()
-    curves_chart.lines(axis, [first, second], curves_chart.PANELS[0][1])
+    curves_chart.draw_panel(axis, [first, second], curves_chart.PANELS[0][1])
     drawn = [line for line in axis.get_lines() if len(line.get_xdata())]
     assert [line.get_color() for line in drawn] == [curves_chart.LINES[0], curves_chart.LINES[1], curves_chart.LINES[1]]
     assert [line.get_linestyle() for line in drawn] == ["-", "-", "--"]
@@ -76,8 +76,8 @@ def test_side_by_side_a_run_keeps_its_colour_and_its_name(tmp_path):
 
 def test_the_picture_is_written_for_one_run_and_for_many_even_of_one_epoch(tmp_path):
     run = read_run(logged(tmp_path, ROWS[:1]), "mine")
-    curves_chart.chart([run], tmp_path / "one.png")
-    curves_chart.chart([run] * 9, tmp_path / "nine.png")
+    curves_chart.draw_curves([run], tmp_path / "one.png")
+    curves_chart.draw_curves([run] * 9, tmp_path / "nine.png")
     one, nine = decode_image(str(tmp_path / "one.png")), decode_image(str(tmp_path / "nine.png"))
     assert nine.shape[1] > one.shape[1]  # room for nine names
     assert np.unique(one.numpy()).size > 50
@@ -102,6 +102,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
         read_run(broken, "empty")
     broken.write_text("epoch,my/number\n0,1\n")
     with pytest.raises(ValueError, match="hold nothing that could be drawn"):
-        curves_chart.chart([read_run(broken, "other")], tmp_path / "curves.png")
+        curves_chart.draw_curves([read_run(broken, "other")], tmp_path / "curves.png")
     with pytest.raises(ValueError, match=r"evaluation.names must name .* 2 in all"):
         Curves(others=["b"], names=["a"])

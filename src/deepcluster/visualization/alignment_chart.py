@@ -1,4 +1,4 @@
-"""The picture of initial alignment: the distribution of NMI over networks for every K and dimension."""
+"""Draw initial alignment: the distribution of NMI over untrained networks, for every K and PCA dimension."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,23 @@ import torch
 from deepcluster.system.seeding import generator
 from deepcluster.visualization.charts import figure, save
 
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Tol's bright: told apart by all eyes
+COLOURS = (
+    "#4477AA",
+    "#EE6677",
+    "#228833",
+    "#CCBB44",
+    "#66CCEE",
+    "#AA3377",
+)  # Paul Tol's "bright" scheme, safe for colour-blind people
 
 
-def draw(rows: list[dict[str, Any]], file: Path, *, title: str) -> None:
-    """A box (quartiles, median) for each K and dimension over a dot for each seed; K left to right, PCA in colours.
+def draw_alignment(rows: list[dict[str, Any]], file: Path, *, title: str) -> None:
+    """Draw a box (quartiles, median) for each K and dimension, and a dot for each seed; a colour for each dimension.
 
     Args:
-        rows: of each seed and pair: k, dim, nmi.
-        file: a PNG file.
-        title: above it.
+        rows: a row for each seed and each pair of K and dimension, with k, dim (None: no PCA) and nmi.
+        file: the PNG to write.
+        title: above the picture.
 
     Raises:
         ImportError: without matplotlib.

@@ -1,4 +1,4 @@
-"""Gradient ascent on images: what makes a channel answer. stage_ascent.py says what is climbed and keeps results."""
+"""Gradient ascent on images that excite a channel. stage_ascent.py calls it for a stage and keeps the results."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from torch.nn import functional as F
 from deepcluster.system.seeding import generator
 from deepcluster.visualization.ascent_recipes import Recipe
 
-LEAST_LENGTH = 1e-12  # of a gradient, which is divided by it: a gradient of zeros moves nothing
+LEAST_LENGTH = 1e-12  # a gradient is divided by its length or this, so a gradient of zeros changes nothing
 
 
 class Bounds(NamedTuple):
-    """Black and white as the network sees them, (C, 1, 1) each."""
+    """Normalised values of black and of white, (C, 1, 1) each."""
 
     low: Tensor
     high: Tensor
 
 
 def start(recipe: Recipe, n_channels: int, size: int, *, seed: int, grey: bool = False) -> Tensor:
-    """Noise (C, S, S) float32 to start from, a function of the seed; `grey`: the same in all C channels."""
+    """Noise (C, S, S) float32 to start from, the same for the same seed; `grey`: the same in all C channels."""
     drawn = torch.randn(1 if grey else n_channels, size, size, generator=generator(seed, "gradient ascent"))
     return (recipe.start_mean + recipe.start_std * drawn).expand(n_channels, -1, -1).clone()
 
@@ -38,25 +38,26 @@ def ascend(
     bounds: Bounds | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Tensor:
-    """Climb from each image to what makes its own channel answer, and the others not.
+    """Change each image step by step so that its own channel answers more strongly than the others.
 
     The objective of image i is that of the 2018 code: log softmax over the channels' answers, at channel i, minus
     weight_decay x its squared length. No image's objective depends on another, and shifts depend on seed and step only,
     so a batch gives what each image gives alone.
 
     Args:
-        answer: images (B, C, S, S) -> answers (B, c), each row of its own image only.
+        answer: images (B, C, S, S) -> answers (B, c) of the c channels, each row computed from its own image only.
         images: (B, C, S, S), to start from.
         channels: (B,) int64, the channel that each image is to excite.
+        recipe: number and length of steps, regularisation.
         seed: of the shifts.
-        bounds: pixels are kept within; None: free.
+        bounds: limits of the pixels; None: no limits.
         advance: called with B after each step.
 
     Returns:
-        The images at the end, (B, C, S, S).
+        The images after the last step, (B, C, S, S).
 
     Raises:
-        ValueError: if the answers do not depend smoothly on the images, as one-hot codes.
+        ValueError: if the answers have no gradient, such as hard codes.
     """
     size = images.shape[-1]
     blur = _blur_matrix(size, recipe.blur_sigma).to(images) if recipe.blur_sigma else None
@@ -93,21 +94,21 @@ def ascend(
 
 
 def deprocess(images: Tensor) -> Tensor:
-    """The original's way to pixels: each image centred, brought to std 0.1, around 0.5, clipped; uint8 (B, C, S, S)."""
+    """Pixels as in the 2018 code: each image scaled to mean 0.5 and std 0.1, then clipped; uint8 (B, C, S, S)."""
     centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
     scaled = centred / centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-5)
     return _to_pixels(0.1 * scaled + 0.5)
 
 
 def denormalise(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
-    """Normalised images (B, C, S, S) as the pixels that they stand for, uint8."""
+    """Pixels of normalised images (B, C, S, S), uint8."""
     return _to_pixels(
         images * torch.tensor(std).view(-1, 1, 1).to(images) + torch.tensor(mean).view(-1, 1, 1).to(images)
     )
 
 
 def black_and_white(mean: list[float], std: list[float]) -> Bounds:
-    """Pixels 0 and 1, normalised."""
+    """The normalised values of pixels 0 and 1."""
     m, s = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
     return Bounds(low=-m / s, high=(1 - m) / s)
 
@@ -117,12 +118,12 @@ def _to_pixels(images: Tensor) -> Tensor:
 
 
 def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """M (S, S), such that M @ image @ M.T is scipy's gaussian_filter of the image (original: the same filter)."""
+    """M (S, S): M @ image @ M.T is scipy's gaussian_filter of the image, which the 2018 code uses."""
     return torch.from_numpy(gaussian_filter1d(np.eye(size), sigma, axis=0))
 
 
 def _divided_by_frequency(gradient: Tensor) -> Tensor:
-    """A gradient (..., S, S) with its spectrum divided by the frequency; the mean counts as the lowest there is."""
+    """A gradient (..., S, S) with its spectrum divided by the frequency; 0 counts as the lowest other one."""
     size = gradient.shape[-1]
     down = torch.fft.fftfreq(size, device=gradient.device)[:, None]
     right = torch.fft.rfftfreq(size, device=gradient.device)[None]

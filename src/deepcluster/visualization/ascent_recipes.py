@@ -1,24 +1,24 @@
-"""How gradient ascent goes: steps, start and regularisation. Next: ascent.py climbs."""
+"""Settings of gradient ascent: steps, start and regularisation. Next: ascent.py."""
 
 from dataclasses import dataclass
 
 
 @dataclass(kw_only=True)
 class Recipe:
-    """How the ascent goes.
+    """Steps, start and regularisation of an ascent.
 
     Args:
-        n_steps: steps.
-        lr: length of a step: of the whole image's change (`by_rms` false), or root of the mean squared change of a
-            pixel, which means the same at every size.
+        n_steps: number of steps.
+        lr: length of a step. With `by_rms` it is the root mean square of the pixels' changes, which does not depend on
+            the image's size; without, the Euclidean length of the whole image's change.
         by_rms: see lr.
-        weight_decay: of the squared length of the image, in the objective.
-        start_mean, start_std: of the normal noise to start from, as the network sees it.
-        blur_sigma, blur_every: Gaussian blur, pixels, after steps 0, blur_every, 2 blur_every ...; 0: none.
-        jitter: the image is shifted by up to this share of its side at each step, another way each time.
-        low_first: a step's spectrum is divided by the frequency, because natural images fall off as 1/f.
-        as_2018: noise and pixels go into the network unnormalised and unbounded, a silent channel is climbed before
-            BatchNorm, and the picture's contrast is stretched.
+        weight_decay: factor of the image's squared length, which is subtracted from the objective.
+        start_mean, start_std: of the normal noise to start from, in the values that the network gets.
+        blur_sigma, blur_every: Gaussian blur, in pixels, after steps 0, blur_every, 2 blur_every ...; 0: no blur.
+        jitter: each step shifts the image at random by up to this share of its side.
+        low_first: divide a step's spectrum by the frequency, as the spectrum of natural images falls as 1/f.
+        as_2018: noise and pixels go into the network unnormalised and without limits; for a channel that ReLU silences,
+            the values before BatchNorm are raised; the picture's contrast is stretched.
     """
 
     n_steps: int
@@ -34,8 +34,8 @@ class Recipe:
     as_2018: bool = False
 
 
-# original: visu/gradient_ascent.py. The noise around 128 goes into the network as it is, although the network learned
-# from normalised images, which lie between about -2 and 2: hence "official", not the default.
+# original: visu/gradient_ascent.py. It feeds noise around 128 to a network that learned from normalised images, with
+# values between about -2 and 2. Therefore it is not the default.
 OFFICIAL = Recipe(
     n_steps=1000,
     lr=3.0,
@@ -47,9 +47,9 @@ OFFICIAL = Recipe(
     blur_every=5,
     as_2018=True,
 )
-# Ours: weak noise around the mean colour, where the network is at home. Shifts and 1/f are the two regularisers of
-# Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill 2017), who parametrise by 1/f; with them
-# no blur is needed, which takes away the fine patterns that small networks look for.
+# Ours: weak noise around the mean colour, as in the images that the network learned from. Shifts and 1/f are two
+# regularisers of Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill 2017), who parametrise images by 1/f.
+# They replace the blur, which removes the fine patterns that small networks look for.
 SMOOTH = Recipe(
     n_steps=128,
     lr=0.05,

@@ -1,4 +1,4 @@
-"""What all charts share: matplotlib figures without pyplot's global state, colours, plain axes."""
+"""Shared by all charts: matplotlib figures without pyplot's global state, colours, plain axes."""
 
 import io
 import warnings
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from deepcluster.system.atomic import write_atomically
 
-# Okabe and Ito's colours, which colour-blind people tell apart as well; the yellow is left out, too pale for a line.
+# Okabe and Ito's colours, safe for colour-blind people, without the yellow, which is too pale for a line.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444"]
-# Twenty for areas and points: classes, and clusters if they are few.
+# Twenty colours for areas and points.
 POINTS = [
     "#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0",
     "#1b3a93", "#8a6100", "#b0321d", "#1f7f6c", "#c6e06a", "#b2417a", "#5c1fb0", "#00a3d9", "#d9a679", "#222222",
 ]  # fmt: skip
 UNKNOWN = "#d0d0d0"  # images without a label
 DPI = 110
-SMALL = 8.5  # points, of letters at the axes
+SMALL = 8.5  # font size at the axes, in points
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure of so many inches.
+    """An empty matplotlib figure; width and height in inches.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -48,7 +48,7 @@ def save(drawn: Any, path: Path, *, dpi: int = DPI) -> None:
 
 
 def plain(axis: Any) -> None:
-    """A light grid behind the drawing, small numbers, no frame above and at the right."""
+    """Give an axis a light grid, small numbers, and no frame at the top and the right."""
     axis.tick_params(labelsize=SMALL)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.6)
@@ -56,9 +56,9 @@ def plain(axis: Any) -> None:
 
 
 def colours(n: int) -> NDArray[np.float64]:
-    """n colours (n, 3) in [0, 1] for points: the twenty, or for more a walk round the colour circle.
+    """n colours (n, 3) in [0, 1] for points: from `POINTS`, or if more are needed, computed hues.
 
-    Neighbours in number are far apart on the circle (golden angle) and differ in lightness.
+    Consecutive colours are far apart on the colour circle (golden angle) and differ in lightness.
     """
     if n <= len(POINTS):
         return np.array([[int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)] for code in POINTS[:n]]).reshape(n, 3)

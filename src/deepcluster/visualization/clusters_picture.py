@@ -1,4 +1,4 @@
-"""Some clusters of one assignment as one picture for a logger, cheap enough for every reassignment."""
+"""A picture of some clusters for a tracker, cheap enough to draw at every reassignment."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from deepcluster.visualization.thumbnails import small_pictures, thumbnail_size
 from deepcluster.visualization.tiles import as_picture, fitted, sheet
 
 LARGEST = 64  # pixels of a thumbnail's side
-SHOWN = 56  # smaller ones are enlarged to about this
+SHOWN = 56  # pixels; smaller thumbnails are enlarged to about this side
 
 
 def clusters_picture(
@@ -25,13 +25,13 @@ def clusters_picture(
     seed: int,
     title: str,
 ) -> Image:
-    """A row for each of some clusters, from the largest to the smallest, with random members.
+    """Draw some clusters, from the largest to the smallest: a row of random members for each.
 
-    Random ones, because those nearest to the centroid look purer than the cluster is.
+    Members are random because those nearest to the centroid would make the cluster look purer than it is.
 
     Args:
         card: describes the network's input: resize, image_size, mean, std.
-        title: which clusters, of which moment.
+        title: begins the picture's title, such as "epoch 3".
 
     Raises:
         BrokenImage: if an image cannot be decoded and is not to be skipped.
@@ -42,7 +42,7 @@ def clusters_picture(
     )
     indices = torch.tensor([index for row in rows for index in row.random])
     side = thumbnail_size(images, LARGEST)
-    # In this process: for so few images, starting workers would take longer.
+    # Without workers: for so few images, starting them would take longer.
     pictures = dict(small_pictures(images, indices, side, card=card))
     tiles = [
         fitted(as_picture(pictures[row.random[i]]), SHOWN) if i < len(row.random) else None
@@ -50,11 +50,11 @@ def clusters_picture(
         for i in range(n_members)
     ]
     title = f"{title}: random members of {len(rows)} of {assignment.k:,} clusters, from the largest to the smallest"
-    names = [_named(row, images.classes) for row in rows]
+    names = [_row_name(row, images.classes) for row in rows]
     return sheet(tiles, [""] * len(tiles), n_columns=n_members, title=title, row_names=names)
 
 
-def _named(row: Members, classes: list[str] | None) -> str:
+def _row_name(row: Members, classes: list[str] | None) -> str:
     """A cluster's number, size and, with labels, its commonest class."""
     name = f"{row.number}: {row.size_text}"
     if row.majority is None or row.purity is None:

@@ -1,4 +1,4 @@
-"""evaluation=curves: the curves of a run, and of several side by side. Next: run_metrics.py reads them."""
+"""evaluation=curves: the curves of one run or of several runs. Next: run_metrics.py reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Curves(Evaluator):
     """Draw the run's curves: agreement of assignments, cluster sizes, loss, objective, seconds by phase.
 
-    Needs no images. A run that still goes on is drawn as far as it is, a resumed one as one run.
+    Needs no images. Runs that are still training are drawn up to their last epoch.
 
     Args:
         kind: "curves".
@@ -41,15 +41,15 @@ class Curves(Evaluator):
         """Write curves.png.
 
         Returns:
-            n_runs, and of the checkpoint's run n_epochs (rows of its metrics.csv) and the newest values of
-            nmi_previous, nmi_labels, clusters_used and loss, as far as it has them.
+            n_runs; for the checkpoint's run n_epochs (rows of its metrics.csv) and, if logged, the last values of
+            nmi_previous, nmi_labels, clusters_used and loss.
 
         Raises:
             FileNotFoundError: if a run has no metrics.csv.
             ValueError: if one is damaged or empty.
             ImportError: if matplotlib is missing.
         """
-        from deepcluster.visualization.curves_chart import chart
+        from deepcluster.visualization.curves_chart import draw_curves
         from deepcluster.visualization.run_metrics import distinct_names, metrics_file, read_run
 
         paths = [context.stored.path.parent.parent, *map(Path, self.others)]
@@ -57,9 +57,9 @@ class Curves(Evaluator):
         names = list(self.names) or distinct_names([file.parent for file in files])
         runs = [read_run(file, name) for file, name in zip(files, names, strict=True)]
         picture = context.folder / "curves.png"
-        chart(runs, picture)
+        draw_curves(runs, picture)
         context.progress.say(f"curves     {picture}")
         columns = ("cluster/nmi_previous", "cluster/nmi_labels", "cluster/clusters_used", "train/loss")
-        newest = {column.partition("/")[2]: runs[0].last(column) for column in columns}
-        logged = {name: value for name, value in newest.items() if value is not None}
+        last_values = {column.partition("/")[2]: runs[0].last(column) for column in columns}
+        logged = {name: value for name, value in last_values.items() if value is not None}
         return {"n_runs": len(runs), "n_epochs": len(runs[0].epochs), **logged}

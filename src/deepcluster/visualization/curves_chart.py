@@ -1,4 +1,4 @@
-"""The picture of curves: panels of what runs log. A panel for which no run has values is left out."""
+"""Draw the metrics of runs in panels. A panel for which no run has values is left out."""
 
 import math
 from pathlib import Path
@@ -26,12 +26,12 @@ PHASES = [
     ("time/training_s", "training"),
 ]
 PHASE_COLOURS = ["#56B4E9", "#CC79A7", "#E69F00", "#8a8f98"]
-DASHES = ["-", "--"]  # side by side, the second curve of a panel
+DASHES = ["-", "--"]  # of a panel's first and second curve, if there are several runs
 N_COLUMNS = 4
 
 
-def chart(runs: list[RunCurves], path: Path) -> None:
-    """Draw curves: alone, a run has a colour for each curve of a panel; side by side, each run has its colour.
+def draw_curves(runs: list[RunCurves], path: Path) -> None:
+    """Draw the curves. One run has a colour for each curve of a panel; of several runs each has its own colour.
 
     Raises:
         ValueError: if there is nothing to draw.
@@ -52,7 +52,7 @@ def chart(runs: list[RunCurves], path: Path) -> None:
     drawing = figure(3.2 * n_columns, 2.6 * n_rows + (0 if alone else 0.22 * math.ceil(len(runs) / 2) + 0.15))
     axes = np.ravel(drawing.subplots(n_rows, n_columns, squeeze=False)).tolist()
     for axis, (title, curves, from_zero) in zip(axes, panels, strict=False):
-        lines(axis, runs, curves)
+        draw_panel(axis, runs, curves)
         _tidy(axis, title, from_zero=from_zero)
     if phases:
         (stacked_by_epoch if alone else stacked_by_run)(axes[len(panels)], runs, phases)
@@ -63,8 +63,8 @@ def chart(runs: list[RunCurves], path: Path) -> None:
     save(drawing, path)
 
 
-def lines(axis: Any, runs: list[RunCurves], curves: list[tuple[str, str]]) -> None:
-    """The curves of one panel; epochs without a value are bridged."""
+def draw_panel(axis: Any, runs: list[RunCurves], curves: list[tuple[str, str]]) -> None:
+    """Draw the curves of one panel; a line runs across epochs without a value."""
     alone = len(runs) == 1
     shown = set()
     for i, run in enumerate(runs):
@@ -72,7 +72,7 @@ def lines(axis: Any, runs: list[RunCurves], curves: list[tuple[str, str]]) -> No
             values = run.values.get(column, np.full(len(run.epochs), np.nan))
             known = np.isfinite(values)
             if not known.any() or (not alone and j and values[known].max() == 0):
-                continue  # of several runs, a dashed line at 0 for each tells nothing
+                continue  # with several runs, dashed lines at 0 would only clutter the panel
             shown.add(j)
             axis.plot(
                 run.epochs[known],
@@ -91,7 +91,7 @@ def lines(axis: Any, runs: list[RunCurves], curves: list[tuple[str, str]]) -> No
 
 
 def stacked_by_epoch(axis: Any, runs: list[RunCurves], phases: list[int]) -> None:
-    """One run: a bar for each epoch, its phases on top of each other."""
+    """For one run: a bar for each epoch, its phases stacked."""
     run = runs[0]
     bottom = np.zeros(len(run.epochs))
     for i in phases:
@@ -105,7 +105,7 @@ def stacked_by_epoch(axis: Any, runs: list[RunCurves], phases: list[int]) -> Non
 
 
 def stacked_by_run(axis: Any, runs: list[RunCurves], phases: list[int]) -> None:
-    """Several runs: a bar for each, the median seconds of an epoch by phase."""
+    """For several runs: a bar for each with the median seconds of an epoch, by phase."""
     places = np.arange(len(runs))
     left = np.zeros(len(runs))
     for i in phases:
@@ -116,7 +116,7 @@ def stacked_by_run(axis: Any, runs: list[RunCurves], phases: list[int]) -> None:
     _tidy(axis, "seconds of an epoch, median", from_zero=False)
     axis.set(xlabel=None, yticks=places, yticklabels=[" "] * len(runs), ylim=(len(runs) - 0.4, -1.1 - 0.05 * len(runs)))
     axis.tick_params(axis="y", length=0)
-    for i, place in enumerate(places):  # the runs' colours instead of their names
+    for i, place in enumerate(places):  # the runs' colours stand for their names
         axis.plot(-0.03, place, "s", color=LINES[i % len(LINES)], transform=axis.get_yaxis_transform(), clip_on=False)
     axis.legend(frameon=False, fontsize=SMALL - 0.5, ncols=2, loc="upper center")
 

@@ -22,17 +22,17 @@ class Embedding(Evaluator):
     Args:
         kind: "embedding".
         method: "tsne" (van der Maaten and Hinton 2008, scikit-learn's) or "umap" (McInnes et al. 2018, umap-learn).
-        n_images: images in the picture, drawn at random. t-SNE of 50,000 takes an hour.
+        n_images: images in the picture, drawn at random. t-SNE of 50,000 images takes an hour.
         split: "train" or "test" images.
-        dim: directions of the sample's PCA, without whitening, before each image's features get length 1.
-        metric: "cosine" or "euclidean", between these.
-        perplexity: of t-SNE: about how many neighbours count; at most a third of the images.
-        n_neighbors: of UMAP: how many neighbours count.
-        min_dist: of UMAP: how close points may lie.
+        dim: PCA dimension of the sample, without whitening; each image's reduced features are then scaled to length 1.
+        metric: "cosine" or "euclidean", between the reduced features.
+        perplexity: for t-SNE: about how many neighbours count; at most a third of the images.
+        n_neighbors: for UMAP: how many neighbours count.
+        min_dist: for UMAP: smallest distance between points of the picture.
         k: neighbours for trustworthiness and for the agreement of labels.
         clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
-            and "nearest" demand the one or the other.
-        thumbnails: side of the mosaic of thumbnails, in thumbnails; 0 draws none.
+            and "nearest" accept only the one or the other.
+        thumbnails: thumbnails along each side of the mosaic; 0 draws no mosaic.
     """
 
     makes = "pictures"

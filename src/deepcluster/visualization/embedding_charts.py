@@ -1,4 +1,4 @@
-"""The pictures of an embedding: points coloured by cluster or label, and a mosaic of thumbnails."""
+"""Draw an embedding: points coloured by cluster or by label, and a mosaic of thumbnails."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from deepcluster.visualization.sample_space import Sample
 from deepcluster.visualization.thumbnails import magnified, thumbnail_size, thumbnails
 from deepcluster.visualization.tiles import as_picture, save_picture
 
-MOST_NAMED = 40  # classes in a legend; clusters that bear their number
+MOST_NAMED = 40  # most classes in a legend; most clusters with their number beside them
 INCHES = 8.0
 LARGEST_THUMBNAIL = 48  # pixels of its side
 LEAST_PIXELS = 1200  # of the mosaic's side: small thumbnails are magnified
@@ -37,12 +37,14 @@ def write_pictures(
     title: str,
     n_thumbnails: int,
 ) -> None:
-    """Write embedding_clusters.png, embedding_labels.png and embedding_thumbnails.png, as far as they can be drawn.
+    """Write embedding_clusters.png, embedding_labels.png and embedding_thumbnails.png.
+
+    The first needs clusters, the second labels; else they are left out.
 
     Args:
         points: (n, 2), of the sample.
-        title: how many images by which method.
-        n_thumbnails: side of the mosaic, in thumbnails; 0: none.
+        title: how many images, and which method.
+        n_thumbnails: thumbnails along each side of the mosaic; 0: no mosaic.
     """
     files = []
     if sample.clusters is not None:
@@ -67,7 +69,7 @@ def write_pictures(
 
 
 def by_cluster(plane: NDArray[np.float64], clusters: NDArray[np.int64], title: str, path: Path) -> None:
-    """Points (n, 2) in the colours of their clusters (n,); the largest clusters bear their number."""
+    """Draw points (n, 2) in the colours of their clusters (n,), with the numbers of the largest clusters."""
     drawing, axis = _empty(title, plane)
     palette = colours(int(clusters.max()) + 1)
     _points(axis, plane, palette[clusters])
@@ -78,7 +80,7 @@ def by_cluster(plane: NDArray[np.float64], clusters: NDArray[np.int64], title: s
 
 
 def by_label(plane: NDArray[np.float64], labels: NDArray[np.int64], names: list[str], title: str, path: Path) -> None:
-    """Points (n, 2) in the colours of their labels (n,), with a legend; light grey where the label is -1."""
+    """Draw points (n, 2) in the colours of their labels (n,), with a legend; light grey for label -1."""
     present = [c for c in range(len(names)) if (labels == c).any()]
     in_legend = len(present) <= MOST_NAMED
     n_columns = math.ceil(len(present) / 30)
@@ -107,7 +109,7 @@ def _short(name: str) -> str:
 
 
 def _empty(title: str, plane: NDArray[np.float64], beside: float = 0.0) -> tuple[Any, Any]:
-    """A figure in the shape of the points, not too flat, with room for a legend of so many inches beside them."""
+    """A figure and axis with about the points' aspect ratio; `beside`: inches for a legend at the right."""
     width, height = np.ptp(plane, axis=0)
     shape = float(np.clip(width / max(height, 1e-12), 0.8, 1.6))
     drawing = figure(INCHES * shape + beside, INCHES + 0.4)
@@ -120,13 +122,13 @@ def _empty(title: str, plane: NDArray[np.float64], beside: float = 0.0) -> tuple
 
 
 def _points(axis: Any, plane: NDArray[np.float64], rgb: NDArray[np.float64]) -> None:
-    order = np.random.default_rng(0).permutation(len(plane))  # so that no class lies on top of all others
+    order = np.random.default_rng(0).permutation(len(plane))  # random, so that no class covers all others
     side = float(np.clip(240 / math.sqrt(len(plane)), 1.2, 7))
     axis.scatter(plane[order, 0], plane[order, 1], s=side**2, c=rgb[order], linewidths=0, alpha=0.85)
 
 
 def _name(axis: Any, points: NDArray[np.float64], text: str, colour: NDArray[np.float64]) -> None:
-    """A name at the member that is nearest to the median, so that it stands on points of its own."""
+    """Write a name at the point nearest to the points' median, so that it stands among its own points."""
     from matplotlib.patheffects import withStroke
 
     middle = np.median(points, axis=0)
@@ -136,29 +138,29 @@ def _name(axis: Any, points: NDArray[np.float64], text: str, colour: NDArray[np.
 
 
 def thin(plane: NDArray[np.float64], n_cells: int) -> list[tuple[int, int, int]]:
-    """At most one point for each cell of a square grid: the one nearest to the cell's middle.
+    """Choose at most one point for each cell of a square grid: the one nearest to the cell's middle.
 
     Args:
         plane: (n, 2).
         n_cells: cells along each side of the smallest square that holds all points.
 
     Returns:
-        (point, row from the top, column) of those that stay, by row and column.
+        (point, row from the top, column) of the chosen points, sorted by row and column.
     """
     low, high = plane.min(0), plane.max(0)
     side = max(float((high - low).max()), 1e-12)
-    place = (plane - (low + high) / 2) / side + 0.5  # both in [0, 1], the longer one filling it
+    place = (plane - (low + high) / 2) / side + 0.5  # in [0, 1]; the longer axis fills it
     place[:, 1] = 1 - place[:, 1]  # pictures count rows from the top
     cells = np.minimum((place * n_cells).astype(np.int64), n_cells - 1)
-    off = np.square(place * n_cells - cells - 0.5).sum(1)
+    distance = np.square(place * n_cells - cells - 0.5).sum(1)
     nearest: dict[tuple[int, int], int] = {}
-    for point in np.argsort(off, kind="stable").tolist():
+    for point in np.argsort(distance, kind="stable").tolist():
         nearest.setdefault((int(cells[point, 1]), int(cells[point, 0])), point)
     return [(point, row, column) for (row, column), point in sorted(nearest.items())]
 
 
 def mosaic(pictures: list[Tensor], cells: list[tuple[int, int]], path: Path) -> None:
-    """Thumbnails uint8 (3, S, S) at their cells (row, column) on white, without covering each other."""
+    """Write thumbnails uint8 (3, S, S) at their cells (row, column) on white, side by side."""
     rows, columns = [row for row, _ in cells], [column for _, column in cells]
     top, left = min(rows), min(columns)
     n_rows, n_columns = max(rows) - top + 1, max(columns) - left + 1

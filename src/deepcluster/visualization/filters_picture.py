@@ -1,4 +1,4 @@
-"""The filters of a convolution as one picture. first_filters.py asks for those of a network's first."""
+"""Draw the filters of a convolution as one picture. first_filters.py calls it for a network's first one."""
 
 import math
 from pathlib import Path
@@ -18,19 +18,19 @@ BORDER = 255  # white lines between the filters
 def filter_grid(filters: Tensor, *, n_columns: int | None = None, zoom: int = 8) -> Tensor:
     """A grid of filters (K, C, h, w) as one picture, uint8 (H, W, 3).
 
-    Each filter is scaled by its own largest absolute value, and 0 is mid-grey, the same grey in all. Three channels
-    are shown as colours, one as grey; others, such as the two of Sobel, as grey pictures side by side.
+    Each filter is scaled by its own largest absolute value; 0 is mid-grey in all. Three channels are shown in colours,
+    one in grey; other numbers, such as the two of Sobel, as grey pictures side by side.
 
     Args:
         filters: (K, C, h, w).
         n_columns: filters in a row; None: about as many as rows.
-        zoom: pixels of the picture for one of a filter.
+        zoom: each value of a filter becomes a square of this many pixels.
 
     Raises:
-        ValueError: if it is not filters (K, C, h, w).
+        ValueError: if `filters` has another shape.
     """
     if filters.ndim != 4 or len(filters) == 0:
-        raise ValueError(f"a picture of filters needs them as (K, C, h, w), got {tuple(filters.shape)}")
+        raise ValueError(f"filters to draw must have the shape (K, C, h, w), got {tuple(filters.shape)}")
     filters = filters.detach().float().cpu()
     largest = filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     tiles = (127.5 + 127.5 * filters / largest).round().to(torch.uint8)
@@ -50,7 +50,7 @@ def filter_grid(filters: Tensor, *, n_columns: int | None = None, zoom: int = 8)
 
 
 def save_filters(filters: Tensor, path: Path, *, n_columns: int | None = None, zoom: int = 8) -> None:
-    """Write :func:`filter_grid` of filters (K, C, h, w) to an image file, by its name's ending; folders are made."""
+    """Write :func:`filter_grid` of filters (K, C, h, w) to an image file; its suffix decides the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(filter_grid(filters, n_columns=n_columns, zoom=zoom).numpy()).save(path)
 

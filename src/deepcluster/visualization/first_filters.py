@@ -11,7 +11,7 @@ from deepcluster.system.setting import setting
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
 
-FILTER_HEIGHT = 56  # pixels of the picture, about, where zoom is not set
+FILTER_HEIGHT = 56  # about how many pixels high a filter is drawn, if zoom is not set
 
 
 @dataclass(kw_only=True)
@@ -21,7 +21,7 @@ class FirstFilters(Evaluator):
     Args:
         kind: "first_filters".
         n_columns: filters in a row; None: about as many as rows.
-        zoom: pixels of the picture for one of a filter; None: so that a filter is about 56 high.
+        zoom: each value of a filter becomes a square of this many pixels; None: a filter is about 56 pixels high.
     """
 
     makes = "pictures"
@@ -31,10 +31,10 @@ class FirstFilters(Evaluator):
     zoom: int | None = setting(None, at_least=1)
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Draw.
+        """Write first_filters.png.
 
         Returns:
-            n_filters, and the channels, height and width of each.
+            n_filters, and n_channels, height and width of each filter.
 
         Raises:
             ValueError: if the network has no convolution.

@@ -26,14 +26,14 @@ class Gallery(Evaluator):
         kind: "gallery".
         order: of the clusters: largest, smallest, compact, loose (mean distance to the centroid), pure, mixed
             (share of the commonest label), number (as the run counts).
-        n_clusters: the first so many in that order; null: all.
-        n_members: nearest, farthest and random members, so many each.
+        n_clusters: how many clusters are shown, the first in that order; null: all.
+        n_members: how many members of each kind: nearest, farthest, random.
         formats: "html": index.html and, for many clusters, page_001.html ...; "png": clusters_001.png ...
         clusters_per_page: of the web pages.
-        thumbnail: side of the thumbnails in pixels; images in memory that are smaller stay as they are.
+        thumbnail: side of the thumbnails in pixels; smaller images in memory are not enlarged.
         split: "train" or "test" images.
         clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
-            and "nearest" demand the one or the other.
+            and "nearest" accept only the one or the other.
     """
 
     makes = "pictures"
@@ -77,12 +77,17 @@ class Gallery(Evaluator):
         if labels is None and ORDERS[self.order].by == "purity":
             raise ValueError(
                 f"evaluation.order={self.order} needs labels, data={context.data.source} has none; "
-                "there are largest, smallest, compact, loose, number"
+                "without labels, set it to largest, smallest, compact, loose or number"
             )
-        found = cluster_images(context, images, self.clusters)
-        write_clusters(context.folder / "clusters.csv", images, found.clusters)
+        clustering = cluster_images(context, images, self.clusters)
+        write_clusters(context.folder / "clusters.csv", images, clustering.clusters)
         members = gallery_members.choose_members(
-            found.clusters, found.distances, labels, k=found.k, n_members=self.n_members, seed=context.seed
+            clustering.clusters,
+            clustering.distances,
+            labels,
+            k=clustering.k,
+            n_members=self.n_members,
+            seed=context.seed,
         )
         members = gallery_members.in_order(members, self.order)
         names = None if labels is None else gallery_pages.class_names(images, labels)
@@ -96,11 +101,11 @@ class Gallery(Evaluator):
             n_members=self.n_members,
             thumbnail=self.thumbnail,
         )
-        older = gallery_pages.older(context)
+        age_note = gallery_pages.age_note(context)
         part = "" if self.n_clusters is None else f", the {len(shown):,} first by evaluation.order={self.order}"
-        whose = f"{clusters_origin(found.own)}; K = {found.k:,}, {len(members):,} used{older}{part}"
+        whose = f"{clusters_origin(clustering.own)}; K = {clustering.k:,}, {len(members):,} used{age_note}{part}"
         pages.write(self.formats, order=self.order, clusters_per_page=self.clusters_per_page, whose=whose)
         context.progress.say(
-            f"{len(images):,} images in {len(members):,} clusters ({clusters_origin(found.own)}){older}"
+            f"{len(images):,} images in {len(members):,} clusters ({clusters_origin(clustering.own)}){age_note}"
         )
-        return {"n_images": len(images), **gallery_members.figures(found, members, labels)}
+        return {"n_images": len(images), **gallery_members.figures(clustering, members, labels)}

@@ -1,7 +1,7 @@
-"""The gallery as web pages that need nothing but themselves: no scripts; pictures are data URIs in the pages.
+"""The gallery as self-contained web pages: no scripts, and the pictures are data URIs.
 
-index.html shows every cluster as one tile, in any order (radio buttons and CSS `order`), and the clusters
-themselves if they fit on one page; else those stand on page_001.html and so on.
+index.html shows every cluster as one tile, in an order that the reader chooses (radio buttons and CSS `order`). The
+clusters' members follow there if they fit on one page, otherwise on page_001.html and so on.
 """
 
 import base64
@@ -17,9 +17,9 @@ from deepcluster.visualization.gallery_members import Members, in_order
 from deepcluster.visualization.gallery_orders import ORDERS
 from deepcluster.visualization.tiles import as_picture
 
-LOSSLESS = 48  # thumbnails up to this side are PNG and shown with sharp pixels, larger ones JPEG
+LOSSLESS = 48  # pixels; thumbnails up to this side are PNG and shown with sharp pixels, larger ones are JPEG
 JPEG_QUALITY = 85
-N_BINS = 24  # of the histogram of sizes
+N_BINS = 24  # most bins of the histogram of cluster sizes
 STYLE = """
 :root{--ink:#1d2430;--soft:#667085;--line:#e3e7ee;--card:#fff;--page:#f5f6f9;--blue:#2f6fdb}
 @media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#98a2b3;--line:#2c3442;--card:#1a202b;--page:#11151c;
@@ -69,7 +69,7 @@ SHADES = ["#2f6fdb", "#efb118", "#e4572e", "#3ca951", "#a463f2"]
 
 
 def data_uri(picture: Tensor) -> str:
-    """uint8 (3, S, S) as a data URI."""
+    """A picture uint8 (3, S, S) as a data URI."""
     content, small = io.BytesIO(), picture.shape[-1] <= LOSSLESS
     image = as_picture(picture)
     if small:
@@ -81,18 +81,18 @@ def data_uri(picture: Tensor) -> str:
 
 @dataclass(kw_only=True)
 class Pages:
-    """Writes the pages, one at a time, so that only one page's pictures are in memory.
+    """Writes the pages one at a time, so that only one page's pictures are in memory.
 
     Args:
-        title: of all pages; any text.
-        facts: lines under it.
-        shown: the clusters, in the order in which they stand on the pages.
-        order: the name of that order.
+        title: of all pages.
+        facts: lines under the title.
+        shown: the clusters, in their order on the pages.
+        order: the name of that order, a key of `ORDERS`.
         names: label -> the class's name; None without labels.
-        samples: an image's index -> its identity.
+        samples: an image's index -> its name.
         per_page: clusters on a page.
         size: the thumbnails' side in pixels.
-        n_members: thumbnails in a row.
+        n_members: thumbnails in each row.
     """
 
     title: str
@@ -120,7 +120,7 @@ class Pages:
         """Yield (file name, content) of each page, index.html last.
 
         Args:
-            pictures: gives thumbnails uint8 (3, S, S) by index; asked once for each page.
+            pictures: image indices -> thumbnails uint8 (3, S, S); called once for each page.
         """
         clusters_here = ""  # on index.html, if it is the only page
         for page, chunk in enumerate(self.chunks):
@@ -159,7 +159,7 @@ class Pages:
             f".strip div{{grid-template-columns:repeat({self.n_members},1fr)}}{checked}</style></head>"
             f'<body class="{"sharp" if self.size <= LOSSLESS else ""}"><main>{body}</main></body></html>\n'
         )
-        return text.encode("utf-8", "backslashreplace")  # a file name need not be UTF-8
+        return text.encode("utf-8", "backslashreplace")  # file names may not be UTF-8
 
     def _index(self, clusters_here: str) -> str:
         facts = "".join(f'<p class="soft">{escape(fact)}</p>' for fact in self.facts)
@@ -171,7 +171,7 @@ class Pages:
         head = f'<div class="top"><div><h1>{escape(self.title)}</h1>{facts}</div>{self._histogram()}</div>'
         links = "" if self.single else f"<h2>All members</h2>{self._links(None)}"
         tiles = f'<div class="tiles">{"".join(self._tiles)}</div>'
-        # Siblings, as CSS orders tiles and clusters by the checked radio button before them.
+        # Siblings, because the CSS rules order what follows the checked radio button.
         orders = f'<div class="orders">{radios}{tiles}{clusters_here}</div>'
         return f"{head}<h2>One image of each cluster, sorted by</h2>{orders}{links}"
 

@@ -1,4 +1,4 @@
-"""Clusters in numbers, and which of their members to show: from each image's cluster and distance."""
+"""Count clusters and choose which of their members to show, from each image's cluster and distance."""
 
 from dataclasses import dataclass, field
 
@@ -13,16 +13,16 @@ from deepcluster.visualization.gallery_orders import ORDERS
 
 @dataclass(kw_only=True)
 class Members:
-    """One cluster: its numbers, and the images (as indices) to show of it.
+    """A cluster's numbers, and the indices of the images to show.
 
     Args:
-        number: as the run counts clusters, from 0.
+        number: the cluster's number in the run, from 0.
         size: images in it.
-        random: of those that are neither nearest nor farthest, drawn at random.
-        classes: (label, share of the labelled images) of the commonest labels, at most five; none without labels.
-        mean_distance: of its images to the centroid, in the reduced space; NaN where it was not measured.
-        nearest: from the nearest on.
-        farthest: from the farthest on; none that is among the nearest.
+        random: drawn at random from the images that are neither nearest nor farthest.
+        classes: (label, share of the labelled images) of the five commonest labels; empty without labels.
+        mean_distance: of its images to the centroid, in the reduced space; NaN if it was not measured.
+        nearest: sorted, the nearest first.
+        farthest: sorted, the farthest first, without those in `nearest`.
     """
 
     number: int
@@ -50,23 +50,23 @@ class Members:
 
     @property
     def shown(self) -> list[int]:
-        """All that are shown."""
+        """The indices of all images that are shown."""
         return [*self.nearest, *self.farthest, *self.random]
 
 
 def choose_members(
     clusters: Tensor, distances: Tensor, labels: Tensor | None, *, k: int, n_members: int, seed: int
 ) -> list[Members]:
-    """The clusters that hold an image, by number.
+    """The clusters that are not empty, by number, with members to show.
 
     Args:
         clusters: (N,) int64 in 0..k-1.
         distances: (N,) to the centroids.
-        labels: (N,) int64, -1 without; or None.
-        n_members: nearest, farthest and random ones, so many each as far as there are.
-        seed: of the random ones; each cluster draws its own, so that they do not depend on other clusters.
+        labels: (N,) int64, -1 for an image without one; or None.
+        n_members: the most members of each kind: nearest, farthest, random.
+        seed: of the random members; each cluster has its own draw, which does not depend on other clusters.
     """
-    # By cluster, in it by distance, equal ones by index.
+    # Sorted by cluster, then distance, then index.
     order = torch.argsort(distances, stable=True)
     order = order[torch.argsort(clusters[order], stable=True)]
     sizes = torch.bincount(clusters, minlength=k)
@@ -95,14 +95,14 @@ def choose_members(
 def spread_members(
     clusters: Tensor, labels: Tensor | None, *, k: int, n_clusters: int, n_members: int, seed: int
 ) -> list[Members]:
-    """Some clusters, evenly from the largest to the smallest, with random members: what needs no distances.
+    """Some clusters with random members, evenly spaced from the largest to the smallest. Needs no distances.
 
     Args:
         clusters: (N,) int64 in 0..k-1.
-        labels: (N,) int64, -1 without; or None.
-        n_clusters: all of them if there are no more.
-        n_members: of each, as far as there are.
-        seed: of the members.
+        labels: (N,) int64, -1 for an image without one; or None.
+        n_clusters: the most clusters.
+        n_members: the most members of each.
+        seed: of the random members.
     """
     sizes = torch.bincount(clusters, minlength=k)
     by_size = torch.argsort(sizes, descending=True, stable=True)
@@ -119,7 +119,7 @@ def spread_members(
 
 
 def _shares(labels: Tensor | None, members: Tensor) -> list[tuple[int, float]]:
-    """(label, share of the labelled) of these images' five commonest labels; of equals the smaller label first."""
+    """(label, share of the labelled images) of the members' five commonest labels; of equals the smaller first."""
     if labels is None:
         return []
     known = labels[members]
@@ -130,15 +130,15 @@ def _shares(labels: Tensor | None, members: Tensor) -> list[tuple[int, float]]:
 
 
 def in_order(clusters: list[Members], order: str) -> list[Members]:
-    """The clusters in one of `ORDERS`; equals by number, those without labels at the end of an order by purity."""
+    """The clusters in one of `ORDERS`; equal ones by number; in an order by purity, those without labels come last."""
     by, from_large, _ = ORDERS[order]
-    last = [cluster for cluster in clusters if getattr(cluster, by) is None]
-    first = [cluster for cluster in clusters if getattr(cluster, by) is not None]
-    return sorted(first, key=lambda c: (-getattr(c, by) if from_large else getattr(c, by), c.number)) + last
+    unknown = [cluster for cluster in clusters if getattr(cluster, by) is None]
+    known = [cluster for cluster in clusters if getattr(cluster, by) is not None]
+    return sorted(known, key=lambda c: (-getattr(c, by) if from_large else getattr(c, by), c.number)) + unknown
 
 
 def figures(images: ClusteredImages, clusters: list[Members], labels: Tensor | None) -> dict[str, float]:
-    """The numbers of all clusters together; see :meth:`Gallery.run`."""
+    """Numbers over all clusters; see :meth:`Gallery.run`."""
     sizes = size_statistics(images.clusters, images.k)
     numbers: dict[str, float] = {
         "clusters_used": len(clusters),

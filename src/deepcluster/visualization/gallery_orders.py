@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Order(NamedTuple):
-    """By which number of a cluster (an attribute of Members), whether from large to small, and its name on the page."""
+    """The attribute of Members to sort by, whether the largest comes first, and the order's name on the page."""
 
     by: str
     from_large: bool

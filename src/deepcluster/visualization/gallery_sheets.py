@@ -1,4 +1,4 @@
-"""The gallery as PNG pages: a row for each cluster, its numbers at the left, its members beside them."""
+"""Draw the gallery as PNG pages: a row for each cluster, its numbers at the left, its members beside them."""
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -8,18 +8,20 @@ from deepcluster.visualization.thumbnails import magnified
 from deepcluster.visualization.tiles import as_picture, png
 
 MARGIN, TEXT, GAP, BETWEEN = 20, 190, 3, 20  # pixels: outside, the numbers' column, between thumbnails, between groups
-LEAST = 56  # side of a thumbnail on the sheet; smaller ones are magnified
+LEAST = 56  # pixels of a thumbnail's side; smaller ones are magnified
 INK, SOFT = (29, 36, 48), (102, 112, 133)
 
 
-def sheet(clusters: list[Members], pictures: dict[int, Tensor], names: dict[int, str] | None, n_members: int) -> bytes:
-    """One page as PNG.
+def gallery_sheet(
+    clusters: list[Members], pictures: dict[int, Tensor], names: dict[int, str] | None, n_members: int
+) -> bytes:
+    """Draw a page, as the content of a PNG.
 
     Args:
-        clusters: its rows.
-        pictures: thumbnails uint8 (3, S, S) of all that they show.
-        names: the classes' names; None without labels.
-        n_members: columns for each of nearest, farthest and random.
+        clusters: one for each row.
+        pictures: image index -> thumbnail uint8 (3, S, S), for all images to show.
+        names: label -> the class's name; None without labels.
+        n_members: columns for each kind: nearest, farthest, random.
     """
     size = next(iter(pictures.values())).shape[-1]
     factor = max(1, -(-LEAST // size))
@@ -50,7 +52,7 @@ def sheet(clusters: list[Members], pictures: dict[int, Tensor], names: dict[int,
 
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The name, cut so that it and a percentage fit in the column."""
+    """The name, shortened so that it fits into the column with a percentage."""
     if font.getlength(name) <= TEXT - 50:
         return name
     while name and font.getlength(name + "...") > TEXT - 50:

@@ -1,4 +1,4 @@
-"""evaluation=gradient_ascent: what each channel of a stage answers to most. Next: stage_ascent.py draws a stage."""
+"""evaluation=gradient_ascent: images that excite each channel of a stage. Next: stage_ascent.py draws a stage."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SIZE_2018 = 224  # original: gradient_ascent.py
 
 @dataclass(kw_only=True)
 class GradientAscent(Evaluator):
-    """Images that climb, from noise, to what excites one channel each.
+    """Draw, for each channel, an image that excites it, found by gradient ascent from noise.
 
     Args:
         kind: "gradient_ascent".
         stage: whose channels; "all" draws those of every stage, None those of the last.
         channels: which of them; None draws all.
-        first: only the first so many of those.
+        first: draw only this many of those channels, from the first on; None draws them all.
         recipe: "smooth" starts from weak noise in normalised colours, stays between black and white, and prefers low
-            frequencies; "official" is the 2018 code's: noise around 128, which the network never saw, free values,
-            a slight blur, contrast stretched for the picture. See ascent_recipes.py.
-        n_steps, lr: None: the recipe's, 128 and 0.05 of a normalised pixel (smooth), 1000 and 3 of the whole image's
-            length (official; its README: conv1 lr 3 and 30,000 steps, conv5 lr 30 and 3,000).
-        weight_decay: None: the recipe's, 0 or 1e-5.
-        size: side of the images; None: the network's, and 224 for "official".
-        batch_size: images climbing at a time; finished ones are kept, and an interrupted call is continued by the
-            same with the same output_dir.
-        tile: about how high a channel is in the picture, in pixels.
-        singles: also write each channel's image as a PNG of its own.
+            frequencies; "official" is the 2018 code's: noise around 128, which the network never saw, values without
+            limits, a slight blur, and stretched contrast in the picture. See ascent_recipes.py.
+        n_steps, lr: None: the recipe's. "smooth": 128 steps of 0.05, the root mean square over normalised pixels;
+            "official": 1000 steps of length 3 (the 2018 README: conv1 lr 3 and 30,000 steps, conv5 lr 30 and 3,000).
+        weight_decay: None: the recipe's, 0 for "smooth", 1e-5 for "official".
+        size: side of the images in pixels; None: the network's, and 224 for "official".
+        batch_size: images computed at a time. Finished ones are stored: to continue an interrupted call, repeat it
+            with the same output_dir.
+        tile: about how high an image is in the picture, in pixels.
+        singles: also write each channel's image to its own PNG.
     """
 
     makes = "pictures"
@@ -58,20 +58,20 @@ class GradientAscent(Evaluator):
             raise ValueError("evaluation.channels=[] names no channel; null draws all")
 
     def resolved(self) -> Recipe:
-        """The recipe with what the user sets."""
+        """The recipe with the values that the user sets."""
         changes: dict[str, Any] = {"n_steps": self.n_steps, "lr": self.lr, "weight_decay": self.weight_decay}
         return replace(RECIPES[self.recipe], **{name: value for name, value in changes.items() if value is not None})
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Draw gradient_ascent_STAGE.png, with numbers in gradient_ascent_STAGE.csv.
+        """Write gradient_ascent_STAGE.png, and numbers to gradient_ascent_STAGE.csv.
 
         Returns:
             For each stage: STAGE_channels; STAGE_activation_before and STAGE_activation_after, the answers (spatial
-            mean after ReLU) to the start and to the end, averaged over the channels; STAGE_silent, how many channels
-            still answer with exactly 0.
+            mean after ReLU) to the first and to the last image, averaged over the channels; STAGE_silent, how many
+            channels answer to the last image with exactly 0.
 
         Raises:
-            ValueError: if there is no such stage or channel, or the size is too small for it.
+            ValueError: if the stage or a channel does not exist, or the size is too small for the stage.
         """
         from deepcluster.visualization.response import choose_stages
         from deepcluster.visualization.stage_ascent import StageAscent, frozen_copy

@@ -1,4 +1,4 @@
-"""Features -> points in the plane, and how faithful these are. Next: embedding_charts.py draws them."""
+"""Project features to points in the plane, and measure how faithful they are. Next: embedding_charts.py draws them."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from deepcluster.system.seeding import mix
 from deepcluster.system.tables import write_csv
 from deepcluster.visualization.sample_space import Sample
 
-MOST_TRUSTED = 5_000  # trustworthiness ranks all pairs: n x n numbers
+MOST_TRUSTED = 5_000  # most images for trustworthiness, which needs n x n numbers
 
 
 def project(
@@ -30,9 +30,9 @@ def project(
     min_dist: float,
     seed: int,
 ) -> NDArray[np.float64]:
-    """(n, P) -> (n, 2), the same for the same seed. See :class:`Embedding` for the settings.
+    """Project features (n, P) to points (n, 2). See :class:`Embedding` for the settings.
 
-    UMAP is repeatable with one thread only, so it gets one; t-SNE is repeatable for a given number of threads.
+    The same seed gives the same points: UMAP runs in one thread for it; t-SNE needs the same number of threads.
     """
     random_state = mix(seed, "embedding", method) % 2**32
     if method == "tsne":
@@ -47,7 +47,7 @@ def project(
             n_jobs=1,
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # UMAP warns of the one thread, and of graphs in several parts
+        warnings.simplefilter("ignore")  # UMAP warns that it has one thread only, and of graphs in several parts
         points: NDArray[np.float64] = projection.fit_transform(features).astype(np.float64)
     return points
 
@@ -66,17 +66,19 @@ def umap_library() -> Any:
 
 
 def faithfulness(sample: Sample, points: NDArray[np.float64], *, k: int, metric: str) -> dict[str, float]:
-    """How well the points (n, 2) keep the neighbourhoods of the features.
+    """Measure how well the points (n, 2) keep the neighbourhoods of the features.
 
     Returns:
-        trustworthiness (Venna and Kaski 2001; of at most 5,000 images): 1 if all k nearest of each image in the plane
-        were among its nearest before. With labels, knn_label_agreement: the mean share of an image's k nearest in the
-        plane that have its label; knn_label_agreement_features: the same before, in the reduced features.
+        trustworthiness (Venna and Kaski 2001; of at most 5,000 images): 1 if each image's k nearest in the plane are
+        among its k nearest by features. With labels, knn_label_agreement: the mean share of an image's k nearest in
+        the plane that have its label; knn_label_agreement_features: the same by features.
     """
     n = min(len(points), MOST_TRUSTED)
-    some = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:n].numpy()
+    chosen = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:n].numpy()
     features = sample.features.numpy()
-    numbers = {"trustworthiness": float(trustworthiness(features[some], points[some], n_neighbors=k, metric=metric))}
+    numbers = {
+        "trustworthiness": float(trustworthiness(features[chosen], points[chosen], n_neighbors=k, metric=metric))
+    }
     if sample.labels is not None:
         numbers["knn_label_agreement"] = label_agreement(points, sample.labels, k, "euclidean")
         numbers["knn_label_agreement_features"] = label_agreement(features, sample.labels, k, metric)
@@ -84,7 +86,7 @@ def faithfulness(sample: Sample, points: NDArray[np.float64], *, k: int, metric:
 
 
 def label_agreement(points: NDArray[Any], labels: Tensor, k: int, metric: str) -> float:
-    """Mean share of the k nearest labelled points that have a point's own label; NaN if there are not k others."""
+    """Mean share of a labelled point's k nearest labelled points with the same label; NaN with fewer than k others."""
     known = labels.numpy() >= 0
     points, classes = points[known], labels.numpy()[known]
     if len(points) <= k:
@@ -94,7 +96,7 @@ def label_agreement(points: NDArray[Any], labels: Tensor, k: int, metric: str) -
 
 
 def write_points(path: Path, images: ImageSet, sample: Sample, points: NDArray[np.float64]) -> None:
-    """embedding.csv: identity, place, cluster and label of each image of the sample."""
+    """Write embedding.csv: name, place, cluster and label of each image of the sample."""
 
     def rows() -> Iterator[list[object]]:
         for i, index in enumerate(sample.indices.tolist()):

@@ -1,4 +1,4 @@
-"""Which pixels of an image a place of a stage's maps depends on. top_images_pages.py cuts them out."""
+"""Find the pixels on which a place of a stage's maps depends. top_images_pages.py cuts them out."""
 
 from typing import Any, NamedTuple
 
@@ -11,18 +11,18 @@ from deepcluster.models.sobel import FILTERS, Sobel
 from deepcluster.visualization.response import stage_module
 
 WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, Sobel, PatchCode)
-LEAST_SHARE = 1e-6  # of the largest gradient: smaller ones are rounding, which some convolutions leave anywhere
+LEAST_SHARE = 1e-6  # of the largest gradient: smaller ones are rounding errors of some convolutions
 
 
 class Span(NamedTuple):
-    """Along one axis: place p of the map sees pixels start + p stride ... + size - 1; some may lie outside."""
+    """Along one axis: place p of a map sees `size` pixels from start + p stride on; some may lie outside the image."""
 
     size: int = 1
     stride: int = 1
     start: int = 0
 
     def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "Span":
-        """The span after one more layer of such windows."""
+        """The span after one more layer with this window."""
         return Span(
             size=self.size + (kernel - 1) * dilation * self.stride,
             stride=self.stride * stride,
@@ -30,7 +30,7 @@ class Span(NamedTuple):
         )
 
     def at(self, place: int) -> tuple[int, int]:
-        """First pixel, and the one after the last."""
+        """The first pixel of a place, and the one after its last."""
         first = self.start + place * self.stride
         return first, first + self.size
 
@@ -43,22 +43,22 @@ class Field(NamedTuple):
 
 
 class _Done(Exception):
-    """Raised at the end of the stage, to end the forward pass."""
+    """Ends a forward pass at the end of the stage."""
 
 
 @torch.no_grad()
 def receptive_field(backbone: Backbone, stage: str, size: int) -> Field | None:
-    """The field, by arithmetic over kernels, strides, paddings and dilations of the layers as they run.
+    """The field, computed from kernels, strides, paddings and dilations of the layers in the order in which they run.
 
-    Layers beside the main path, such as a ResNet's shortcuts, see no more than the path does and are skipped: their
+    Layers beside the main path, such as a ResNet's shortcuts, see no more than the path does. They are skipped: their
     input has another size than the output of the layer that ran before.
 
     Args:
         size: of the images.
 
     Returns:
-        None if the stage looks further than its windows, as with attention or squeeze-and-excitation; a gradient of
-        the central place is checked for it.
+        The field; None if the stage sees more than its windows, as with attention or squeeze-and-excitation. The
+        gradient of the central place shows whether it does.
     """
     backbone.check_stage(stage)
     end = stage_module(backbone, stage)
@@ -91,7 +91,7 @@ def receptive_field(backbone: Backbone, stage: str, size: int) -> Field | None:
 
 
 def _windows(layer: nn.Module) -> list[tuple[int, int, int, int]]:
-    """Kernel, stride, padding, dilation along rows and along columns."""
+    """(kernel, stride, padding, dilation) along rows, and the same along columns."""
     if isinstance(layer, Sobel):
         return [(len(FILTERS[0]), 1, 1, 1)] * 2
     if isinstance(layer, PatchCode):
@@ -109,7 +109,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 @torch.enable_grad()
 def _holds(field: Field, backbone: Backbone, stage: str, size: int) -> bool:
-    """Whether nothing outside the field moves the maps' central place."""
+    """Whether the gradient of the maps' central place is 0 outside the field."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, backbone.in_channels, size, size, generator=generator).requires_grad_(True)
     maps = backbone.stage(images, stage)
@@ -118,8 +118,8 @@ def _holds(field: Field, backbone: Backbone, stage: str, size: int) -> bool:
     if not central.requires_grad:
         return True
     (gradient,) = torch.autograd.grad(central, images)
-    moves = gradient.abs().amax(dim=(0, 1))
+    influence = gradient.abs().amax(dim=(0, 1))
     (top, bottom), (left, right) = field.rows.at(row), field.columns.at(column)
-    outside = moves.clone()
+    outside = influence.clone()
     outside[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
-    return bool(outside.max() <= LEAST_SHARE * moves.max())
+    return bool(outside.max() <= LEAST_SHARE * influence.max())

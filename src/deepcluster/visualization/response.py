@@ -1,6 +1,6 @@
-"""How strongly each channel of a stage answers to an image, with a slope to climb where its ReLU gives 0.
+"""Measure how strongly each channel of a stage answers to an image, with a gradient also where its ReLU gives 0.
 
-stage_ascent.py climbs it; strongest.py reads the stage's maps themselves.
+stage_ascent.py follows this gradient. Also here: which stages and channels a picture shows (`choose_stages`).
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from deepcluster.models.timm_model import TimmBackbone
 
 
 class Response(NamedTuple):
-    """Spatial means (B, c) of a stage's maps: after its ReLU, and before it (None where there is no such place)."""
+    """Spatial means (B, c) of a stage's maps: after its ReLU, and before it (None if no layer gives that)."""
 
     after: Tensor
     before: Tensor | None
 
 
 def stage_module(backbone: Backbone, stage: str) -> nn.Module | None:
-    """The module that ends with the stage's maps; None if it cannot be named (some timm models)."""
+    """The module whose output is the stage's maps; None if no module has the stage's name (some timm models)."""
     root = backbone.features.get_submodule("model") if isinstance(backbone, TimmBackbone) else backbone.features
     try:
         return root.get_submodule(stage)
@@ -30,38 +30,38 @@ def stage_module(backbone: Backbone, stage: str) -> nn.Module | None:
 
 
 def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: bool = True) -> Response:
-    """Mean answer of each channel of a stage to images (B, C, H, W), differentiable.
+    """The mean answer of each channel of a stage to images (B, C, H, W), differentiable.
 
     `before` is the output of the stage's last convolution after its BatchNorm; in a ResNet, of the last block, before
-    the shortcut is added. The mean is taken within the hook, before a ReLU that works in place changes the output.
+    the shortcut is added. The hook computes the mean at once, because an in-place ReLU changes the output afterwards.
 
     Args:
-        normalised: False takes `before` in front of BatchNorm, as the 2018 code does. Where BatchNorm's weight is
-            negative, climbing `before` then lowers the answer.
+        normalised: False takes `before` in front of BatchNorm, as the 2018 code does. Raising `before` then lowers the
+            answer if BatchNorm's weight is negative.
     """
-    taken: list[Tensor] = []
+    means: list[Tensor] = []
 
-    def take(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        taken.append(output.mean(dim=(2, 3)))
+    def append_mean(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        means.append(output.mean(dim=(2, 3)))
 
     module = stage_module(backbone, stage)
-    # exact types: timm has BatchNorms that contain the activation
+    # Exact types, because timm has BatchNorms that contain the activation.
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm) if normalised else (nn.Conv2d,)
     layers = [] if module is None else [layer for layer in module.modules() if type(layer) in kinds]
-    hooks = [layer.register_forward_hook(take) for layer in layers]
+    hooks = [layer.register_forward_hook(append_mean) for layer in layers]
     try:
         after = backbone.stage(images, stage).mean(dim=(2, 3))
     finally:
         for hook in hooks:
             hook.remove()
-    before = [mean for mean in taken if mean.shape[1] == after.shape[1]]
+    before = [mean for mean in means if mean.shape[1] == after.shape[1]]
     return Response(after, before[-1] if before else None)
 
 
 def climbable(response: Response, channels: Tensor) -> Tensor:
-    """(B, c): `after`, or `before` for those images whose own channel of channels (B,) is exactly 0 after ReLU.
+    """Answers (B, c) with a gradient: `before` for images whose channel in `channels` (B,) is 0 after ReLU, else `after`.
 
-    There ReLU has no gradient (original: gradient_ascent.py, which takes the convolution in the same case).
+    At 0 ReLU has no gradient; the 2018 code takes the convolution's output in the same case (gradient_ascent.py).
     """
     if response.before is None:
         return response.after
@@ -71,10 +71,10 @@ def climbable(response: Response, channels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, int]:
-    """(c, h, w) of a stage's maps of images of `size`.
+    """The shape (c, h, w) of a stage's maps for images of `size`.
 
     Raises:
-        ValueError: if there is no such stage, or the network refuses the size; names the next size that it takes.
+        ValueError: if the stage does not exist, or the network refuses the size; names the next size that it takes.
     """
     backbone.check_stage(stage)
 
@@ -83,14 +83,14 @@ def stage_shape(backbone: Backbone, stage: str, size: int) -> tuple[int, int, in
         maps = backbone.stage(torch.zeros(1, backbone.in_channels, side, side, device=device), stage)
         return int(maps.shape[1]), int(maps.shape[2]), int(maps.shape[3])
 
-    refused = (RuntimeError, AssertionError)  # torch's, and timm's of models for one size
+    refusals = (RuntimeError, AssertionError)  # by torch, and by timm models for one size
     try:
         return shape(size)
-    except refused as error:
+    except refusals as error:
         for side in range(size + 1, LARGEST_LEAST_SIZE + 1):
             try:
                 shape(side)
-            except refused:
+            except refusals:
                 continue
             raise ValueError(
                 f"evaluation.size={size} is too small for stage {stage} of this network; set it to {side} or more"
@@ -111,23 +111,23 @@ class ChosenStage:
 
     @property
     def key(self) -> str:
-        """The name as a part of files' and results' names."""
+        """The stage's name in file names and results."""
         return self.name.replace(".", "_")
 
 
 def choose_stages(
     backbone: Backbone, stage: str | None, *, channels: list[int] | None, first: int | None, size: int
 ) -> list[ChosenStage]:
-    """What `evaluation.stage`, `.channels` and `.first` name.
+    """The stages and channels that `evaluation.stage`, `.channels` and `.first` choose.
 
     Args:
-        stage: one, "all", or None for the last.
+        stage: a name, "all", or None for the last stage.
         channels: None: all of the stage.
-        first: only the first so many of them.
+        first: how many of them, from the first on; None: all.
         size: of the images.
 
     Raises:
-        ValueError: if there is no such stage or channel, or the network refuses the size.
+        ValueError: if the stage or a channel does not exist, or the network refuses the size.
     """
     chosen = []
     for name in _stage_names(backbone, stage):
@@ -139,7 +139,7 @@ def choose_stages(
 def _stage_names(backbone: Backbone, stage: str | None) -> list[str]:
     known = ", ".join(backbone.stages)
     if not known:
-        raise ValueError("this network has no stages of maps to look at")
+        raise ValueError("this network has no stages with maps, so evaluation.stage has nothing to choose from")
     if stage == "all":
         return backbone.stages
     if stage is not None and stage not in backbone.stages:
@@ -148,10 +148,10 @@ def _stage_names(backbone: Backbone, stage: str | None) -> list[str]:
 
 
 def choose_channels(channels: list[int] | None, n_channels: int, stage: str, first: int | None = None) -> list[int]:
-    """The channels that `evaluation.channels` names, all if None; the `first` so many of them.
+    """The channels that `evaluation.channels` names (None: all); only the first `first` of them, unless it is None.
 
     Raises:
-        ValueError: if there is no such channel.
+        ValueError: if a channel does not exist.
     """
     if channels is None:
         return list(range(n_channels))[:first]
