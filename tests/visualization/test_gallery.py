@@ -24,7 +24,7 @@ from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gallery_html import Pages, data_uri
 from deepcluster.visualization.gallery_members import Members, choose_members, in_order
 from deepcluster.visualization.gallery_orders import ORDERS
-from deepcluster.visualization.gallery_sheets import GAP, MARGIN, TEXT, sheet
+from deepcluster.visualization.gallery_sheets import GAP, MARGIN, TEXT, gallery_sheet
 from deepcluster.weights import checkpoint
 
 # Three of four clusters hold images: 0 has five, 2 has one, 3 has two.
@@ -160,7 +160,10 @@ def test_small_thumbnails_lose_nothing_and_large_ones_are_jpeg():
 
 def test_a_sheet_shows_each_member_in_its_place(tmp_path):
     shown = in_order(members(), "largest")
-    content = sheet(shown, thumbs(list(range(8))), {0: "cat", 1: "dog", 2: "a very long name of a class indeed"}, 2)
+    names = {0: "cat", 1: "dog", 2: "a very long name of a class indeed"}
+    content = gallery_sheet(shown, thumbs(list(range(8))), names, 2)
+        shown, thumbs(list(range(8))), {0: "cat", 1: "dog", 2: "a very long name of a class indeed"}, 2
+    )
     (tmp_path / "sheet.png").write_bytes(content)
     picture = np.array(Image.open(tmp_path / "sheet.png"))
     side, left, top = 56, MARGIN + TEXT, MARGIN + 24

@@ -16,7 +16,7 @@ class DrawnInitialAlignment(InitialAlignment):
     """:class:`InitialAlignment` and its picture, initial_alignment.png (needs the extra viz; else it is left out)."""
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Measure and draw; see :func:`~deepcluster.evaluation.clusters.untrained_clusters.measure_untrained_clusters`."""
+        """Measure as evaluation=initial_alignment does, and draw."""
         from deepcluster.evaluation.clusters.untrained_clusters import measure_untrained_clusters
         from deepcluster.visualization.alignment_chart import draw_alignment
 

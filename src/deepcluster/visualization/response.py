@@ -59,7 +59,7 @@ def responses(backbone: Backbone, stage: str, images: Tensor, *, normalised: boo
 
 
 def climbable(response: Response, channels: Tensor) -> Tensor:
-    """Answers (B, c) with a gradient: `before` for images whose channel in `channels` (B,) is 0 after ReLU, else `after`.
+    """Answers (B, c) with a gradient: `before` where the image's channel, in `channels` (B,), is silent; else `after`.
 
     At 0 ReLU has no gradient; the 2018 code takes the convolution's output in the same case (gradient_ascent.py).
     """
