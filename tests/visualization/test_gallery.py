@@ -162,8 +162,6 @@ def test_a_sheet_shows_each_member_in_its_place(tmp_path):
     shown = in_order(members(), "largest")
     names = {0: "cat", 1: "dog", 2: "a very long name of a class indeed"}
     content = gallery_sheet(shown, thumbs(list(range(8))), names, 2)
-        shown, thumbs(list(range(8))), {0: "cat", 1: "dog", 2: "a very long name of a class indeed"}, 2
-    )
     (tmp_path / "sheet.png").write_bytes(content)
     picture = np.array(Image.open(tmp_path / "sheet.png"))
     side, left, top = 56, MARGIN + TEXT, MARGIN + 24
