@@ -27,7 +27,7 @@ from deepcluster.weights.network import build_backbone
 
 SHOWN_BROKEN = 5  # broken images that are named; of more only the number is printed
 DEFAULT_NETWORK = ".LeNet5"  # in train.yaml
-LARGE = 3  # images this many times larger than the network's input get a hint
+LARGE = 1.5  # images this many times larger than the network's input get a hint
 
 
 @dataclass(kw_only=True)

@@ -84,7 +84,8 @@ def print_summary(
         is_measured: the value of evaluation.enabled.
     """
     by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
-    table = PrintedTable(title=f"DeepCluster on {source}, {summary['epochs']} epochs, K = {summary['k']}{by}")
+    epochs = f"{summary['epochs']} epoch{'' if summary['epochs'] == 1 else 's'}"
+    table = PrintedTable(title=f"DeepCluster on {source}, {epochs}, K = {summary['k']}{by}")
     table.add_column("")
     table.add_column("untrained", justify="right")
     table.add_column("trained", justify="right", style="bold")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LazyStrings(Sequence[str]):
-    """A list of strings, to whom reads it; `at`, `__len__` and a quick `__iter__` are a subclass's."""
+    """Behaves as a list of strings. A subclass gives `at`, `__len__` and a fast `__iter__`."""
 
     def at(self, i: int) -> str:
         """String i."""
