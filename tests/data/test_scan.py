@@ -222,5 +222,5 @@ def test_statistics_leave_out_what_a_sample_did_not_find(broken):
     settings = folder(broken, check="none", on_broken="skip", in_memory="never")
     good = load(*folder(broken, on_broken="skip", in_memory="never"), "train")
     assert statistics(load(*settings, "train"), View(), *settings) == statistics(good, View(), *settings)
-    with pytest.raises(ValueError, match=r"1\.png.*empty"):
+    with pytest.raises(ValueError, match=r"1\.png.*empty|[45]\.jpg"):  # whichever a thread comes to first
         statistics(load(*folder(broken, check="none"), "train"), View(), *settings)
