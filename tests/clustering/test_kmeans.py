@@ -184,6 +184,50 @@ def test_squeezed_clusters_are_left_out_and_the_rest_is_as_k_means_left_it(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_warm_start_iterates_from_the_means_under_the_last_labels(backend: str, spherical: bool) -> None:
+    features = mixture()
+    labels = torch.randint(12, (len(features),), generator=torch.Generator().manual_seed(8))
+    rows = features.double().numpy()
+    start = np.stack([rows[labels == cluster].mean(axis=0) for cluster in range(12)])
+    kmeans = KMeans(k=12, n_iter=5, start="labels", spherical=spherical, backend=backend)
+    found = kmeans.fit(features, seed=5, start=labels)
+    expected = (plain.spherical_lloyd if spherical else plain.lloyd)(rows, start, 5)
+    torch.testing.assert_close(found.centroids.double(), torch.from_numpy(expected[0]), atol=1e-5, rtol=0)
+    assert torch.equal(found.labels, torch.from_numpy(expected[1]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_clusters_without_a_last_label_start_at_the_images_that_the_seed_draws(backend: str) -> None:
+    features = mixture()
+    nothing = torch.full((len(features),), -1)
+    cold = KMeans(k=12, n_iter=5, backend=backend).fit(features, seed=5)
+    warm = KMeans(k=12, n_iter=5, backend=backend, start="labels")
+    for found in (warm.fit(features, seed=5, start=nothing), warm.fit(features, seed=5)):
+        assert torch.equal(found.labels, cold.labels) and torch.equal(found.centroids, cold.centroids)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_last_labels_are_used_only_where_the_settings_say_so(backend: str) -> None:
+    features, kmeans = mixture(), KMeans(k=12, n_iter=5, n_redo=2, backend=backend)
+    labels = torch.arange(len(features)) % 12
+    assert torch.equal(kmeans.fit(features, seed=5, start=labels).labels, kmeans.fit(features, seed=5).labels)
+    with pytest.raises(ValueError, match=r"in 0..9, or -1, for each of 2000 images, got 2000 labels in 0..11"):
+        KMeans(k=10, start="labels", backend=backend).fit(features, seed=5, start=labels)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_warm_start_ignores_the_basis_of_the_features(backend: str) -> None:
+    features = mixture()
+    rotation = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(2))).Q
+    kmeans = KMeans(k=12, n_iter=3, start="labels", backend=backend)
+    labels = kmeans.fit(features, seed=5).labels
+    assert torch.equal(
+        kmeans.fit(features, seed=6, start=labels).labels, kmeans.fit(features @ rotation, seed=7, start=labels).labels
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_as_many_clusters_as_images_gives_each_its_own(backend: str) -> None:
     found = KMeans(k=30, backend=backend).fit(torch.zeros(30, 4), seed=1)
     assert found.labels.sort().values.tolist() == list(range(30))

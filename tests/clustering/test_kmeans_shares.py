@@ -30,11 +30,12 @@ def with_duplicates() -> Tensor:
     return features
 
 
-def on_shares(kmeans: KMeans, features: Tensor, size: int, seed: int = 5) -> Assignment:
+def on_shares(kmeans: KMeans, features: Tensor, size: int, seed: int = 5, start: Tensor | None = None) -> Assignment:
     """The assignment by `size` ranks, which must all have the same."""
 
     def work(ranks: Ranks) -> Assignment:
-        return kmeans.fit_share(features[ranks.rank :: size], n_images=len(features), ranks=ranks, seed=seed)
+        rows = features[ranks.rank :: size]
+        return kmeans.fit_share(rows, n_images=len(features), ranks=ranks, seed=seed, start=start)
 
     results = on_ranks(size, work)
     first = results[0]
@@ -80,6 +81,15 @@ def test_ranks_fill_empty_clusters_with_the_same_images(backend: str, empty: str
     expected = kmeans.fit(features, seed=5)
     assert expected.n_repaired + expected.n_squeezed > 0
     assert_same(on_shares(kmeans, features, 3), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ranks_start_from_the_last_labels_like_one_process(backend: str) -> None:
+    features, kmeans = mixture(), KMeans(k=30, n_iter=3, backend=backend, start="labels")
+    labels = torch.randint(-1, 25, (len(features),), generator=torch.Generator().manual_seed(8))  # 25 to 29 are empty
+    expected = kmeans.fit(features, seed=5, start=labels)
+    assert_same(on_shares(kmeans, features, 3, start=labels), expected)
+    assert not torch.equal(expected.labels, kmeans.fit(features, seed=5).labels)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

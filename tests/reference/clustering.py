@@ -30,6 +30,22 @@ def lloyd(features: Float, centroids: Float, n_iter: int) -> tuple[Float, Int]:
     return centroids, nearest(features, centroids)
 
 
+def spherical_lloyd(features: Float, centroids: Float, n_iter: int) -> tuple[Float, Int]:
+    """k-means as DeepCluster-v2 has it: unit centroids, the largest dot product, an empty cluster keeps its centroid.
+
+    n_iter times an E and an M step, then an E step.
+    """
+    centroids = centroids / np.linalg.norm(centroids, axis=1, keepdims=True)
+    labels = (features @ centroids.T).argmax(axis=1)
+    for _ in range(n_iter):
+        for cluster in range(len(centroids)):
+            members = features[labels == cluster]
+            if len(members) > 0:
+                centroids[cluster] = members.sum(axis=0) / np.linalg.norm(members.sum(axis=0))
+        labels = (features @ centroids.T).argmax(axis=1)
+    return centroids, labels
+
+
 def nearest(features: Float, centroids: Float) -> Int:
     """The nearest centroid of each row, distances written out."""
     distances = ((features[:, None, :] - centroids[None, :, :]) ** 2).sum(axis=2)

@@ -16,6 +16,7 @@ from support.configs import CONFIGS, NEEDS
 from deepcluster.app.errors import message_for_user
 from deepcluster.app.hydra_setup import register
 from deepcluster.app.sweep.overrides import expand_jobs
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
@@ -196,8 +197,13 @@ REFUSED = [
     ("clustering", ["clustering", "KEY="]),
     ("data.root=/my(dir", ["data.root=/my(dir", "put quotes"]),
     # types
-    ("clustering.k=abc", ["clustering.k", "abc", "Integer"]),
-    ("clustering.k=", ["clustering.k", "Integer"]),
+    ("clustering.k=abc", ["clustering.k", "abc", "integer"]),
+    ("clustering.k=", ["clustering.k", "integer"]),
+    ("clustering.k=2.5", ["clustering.k", "2.5", "integer"]),
+    ("clustering.k=[]", ["clustering.k", "integers", "[]"]),
+    ("clustering.k=[50,a]", ["clustering.k", "integers", "'a'"]),
+    ("clustering.k=[50,1]", ["clustering.k", "at least 2", "[50, 1]"]),
+    ("clustering.k=[50,100] clustering.n_labelings=3", ["clustering.n_labelings=3", "[50, 100]", "leave it out"]),
     ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
     ("view.mean=grey", ["view.mean", "list"]),
     ("trainer.max_epochs=abc", ["trainer.max_epochs", "int", "abc"]),
@@ -274,6 +280,13 @@ def test_an_experiment_is_combined_with_another_clustering_as_the_refusal_says(t
     found = composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=cifar10_copy", "clustering=pic")
     settings = train_config(found)
     assert settings.clustering == PIC() and settings.reduction.dim == 256
+
+
+def test_several_k_are_one_run_with_as_many_labelings(tmp_path: Path) -> None:
+    settings = train_config(composed("clustering.k=[50,100]"))
+    assert settings.clustering == KMeans(k=[50, 100])
+    write_config(settings, tmp_path)
+    assert resume(tmp_path).clustering == KMeans(k=[50, 100])
 
 
 def test_null_lets_a_logger_decide() -> None:
@@ -397,7 +410,7 @@ def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
         resume(tmp_path, "trainer.max_epochs=6")
 
 
-@pytest.mark.parametrize("text", ["clusterin: {k: 3}", "clustering: {k: abc}", "a: [", "- 1"])
+@pytest.mark.parametrize("text", ["clusterin: {k: 3}", "clustering: {n_iter: abc}", "a: [", "- 1"])
 def test_a_damaged_config_of_a_run_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"config\.yaml is not the config of a run"):

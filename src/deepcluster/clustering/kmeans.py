@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepcluster.clustering.backend import BACKENDS, choose_backend
-from deepcluster.clustering.method import Clustering
-from deepcluster.system.setting import check, setting
+from deepcluster.clustering.chosen_k import ChosenK
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,14 @@ SHARED_FROM_BYTES = 2**28  # of the reduced features, which one process would ha
 
 
 @dataclass(kw_only=True)
-class KMeans(Clustering):
+class KMeans(ChosenK):
     """Lloyd's k-means, the clustering step of DeepCluster (Caron et al. 2018).
 
     Args:
         kind: "kmeans".
-        k: number of clusters K, at most the number of images N.
+        start: where the iterations begin: at "images" that the seed draws; or at the last assignment's "labels": at the
+            means of the images under them, which do not depend on the reduction's basis. Clusters without images, and
+            the first assignment, begin at images; with n_redo only the first run begins at the labels.
         n_iter: Lloyd iterations per reassignment.
         n_redo: runs from different starts; the best objective is kept.
         spherical: keep the centroids on the unit sphere.
@@ -42,7 +44,7 @@ class KMeans(Clustering):
     """
 
     kind: str = "kmeans"
-    k: int = setting(50, at_least=2)
+    start: str = setting("images", one_of=("images", "labels"))
     n_iter: int = setting(20, at_least=1)  # original: clustering.py, run_kmeans
     n_redo: int = setting(1, at_least=1)
     spherical: bool = False
@@ -52,36 +54,22 @@ class KMeans(Clustering):
     backend: str = setting("auto", one_of=BACKENDS)
     parallel: str = setting("auto", one_of=("auto", "gather", "shares"))
 
-    def __post_init__(self) -> None:
-        check(self, "clustering")
-
     @property
     def n_updates(self) -> int:
-        return self.n_iter * self.n_redo
-
-    def capacity(self, n_images: int) -> int:
-        return self.k
+        return self.n_iter * self.n_redo * len(self.ks)
 
     def n_iterated(self, n_images: int) -> int:
-        return min(n_images, self.k * (self.max_points_per_centroid or n_images))
+        return self._n_iterated(n_images, max(self.ks))
+
+    def _n_iterated(self, n_images: int, k: int) -> int:
+        return min(n_images, k * (self.max_points_per_centroid or n_images))
 
     def distances(self, n_images: int) -> float:
-        return float(self.k) * self.n_redo * (self.n_iterated(n_images) * self.n_iter + n_images)
+        return sum(float(k) * self.n_redo * (self._n_iterated(n_images, k) * self.n_iter + n_images) for k in self.ks)
 
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
-        return f"K = {self.k}, {backend} ({why})"
-
-    def check(self, n_images: int) -> None:
-        """Refuse fewer images than clusters.
-
-        Raises:
-            ValueError: if n_images < k.
-        """
-        if n_images < self.k:
-            raise ValueError(
-                f"clustering.k={self.k} needs at least that many images, there are {n_images}; lower clustering.k"
-            )
+        return f"{self.words()}, {backend} ({why})"
 
     def fit(
         self,
@@ -90,17 +78,20 @@ class KMeans(Clustering):
         seed: int,
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Assignment:
         """Cluster features (N, P); the seed chooses the first centroids, and the images of a sample.
 
         The same features, seed, backend and device give the same assignment.
         """
-        return self._fit(features, n_images=len(features), ranks=None, seed=seed, device=device, progress=progress)
+        return self._fit(
+            features, n_images=len(features), ranks=None, seed=seed, device=device, progress=progress, start=start
+        )
 
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
         if self.parallel != "auto":
             return self.parallel == "shares", f"clustering.parallel={self.parallel}"
-        n_products, n_bytes = n_images * self.k * dim, n_images * dim * 4
+        n_products, n_bytes = n_images * max(self.ks) * dim, n_images * dim * 4
         if n_products >= SHARED_FROM_PRODUCTS:
             return True, f"N x K x P = {n_products:.1e}"
         if n_bytes >= SHARED_FROM_BYTES:
@@ -116,20 +107,30 @@ class KMeans(Clustering):
         seed: int,
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Assignment:
-        return self._fit(rows, n_images=n_images, ranks=ranks, seed=seed, device=device, progress=progress)
+        return self._fit(rows, n_images=n_images, ranks=ranks, seed=seed, device=device, progress=progress, start=start)
 
     def _fit(
-        self, rows: Tensor, *, n_images: int, ranks: Ranks | None, device: torch.device | str, **options: Any
+        self,
+        rows: Tensor,
+        *,
+        n_images: int,
+        ranks: Ranks | None,
+        device: torch.device | str,
+        start: Tensor | None,
+        **options: Any,
     ) -> Assignment:
         from deepcluster.clustering import kmeans_fit
 
+        k = self.only_k
         self.check(n_images)
         return kmeans_fit.fit(
             rows,
             n_images=n_images,
             ranks=ranks,
-            k=self.k,
+            k=k,
+            start=start if self.start == "labels" else None,
             n_iter=self.n_iter,
             n_redo=self.n_redo,
             spherical=self.spherical,

@@ -26,6 +26,7 @@ def lloyd(
     seed: int,
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
+    start: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Centroids (K, P), float32, after n_iter iterations on features (N, P), all on the CPU.
@@ -36,6 +37,9 @@ def lloyd(
 
     A sample of the images is copied once, as float32. Without a sample nothing is copied: faiss's codec decodes
     float16 in blocks.
+
+    Args:
+        start: centroids (K, P) float32 to begin at; None: at images that faiss draws.
     """
     faiss = load_faiss()
     _, sample = draw(len(features), k, seed, max_points_per_centroid)
@@ -44,7 +48,7 @@ def lloyd(
     numbers = features.numpy()
     index = faiss.IndexFlatL2(features.shape[1])
     codec = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    centroids: np.ndarray[Any, np.dtype[np.float32]] | None = None if start is None else start.numpy()
     for iteration in range(n_iter):
         clustering = faiss.Clustering(features.shape[1], k)
         clustering.niter = 1

@@ -38,6 +38,7 @@ def fit(
     n_images: int,
     ranks: Ranks | None,
     k: int,
+    start: Tensor | None,
     n_iter: int,
     n_redo: int,
     spherical: bool,
@@ -58,6 +59,7 @@ def fit(
             those of the images ``[rank::G]``.
         n_images: N, on all processes together.
         ranks: what the G processes offer, each of which calls this; None: this process has all images.
+        start: (N,) labels, -1 for none, at whose means the first run begins; None: at images.
         engine: "faiss" or "torch".
         device: where the products are taken.
         progress: called with (iterations done, iterations in all) after each.
@@ -66,7 +68,7 @@ def fit(
         An assignment of all N images on the CPU, without its reduction; the same on every process.
 
     Raises:
-        ValueError: if a feature is NaN or infinite.
+        ValueError: if a feature is NaN or infinite, or the start does not fit.
     """
     device = engine_device(engine, device)
     rows = _moved(checked_features(rows) if ranks is None else rows.detach(), device)
@@ -81,25 +83,36 @@ def fit(
     else:
         lloyd = partial(kmeans_shares.lloyd, share, k, engine=engine)
     iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
-    return _best(iterate, assign, n_iter, n_redo, seed, progress)
+    first = None
+    if start is not None and k < n_images:  # as many clusters as images: each is its own start
+        first = kmeans_shares.means_under(share, start, k, engine=engine, seed=seed)
+        first = normalize(first, dim=1) if spherical else first
+    return _best(iterate, assign, first, n_iter, n_redo, seed, progress)
 
 
 def _best(
     iterate: Callable[..., Tensor],
     assign: Callable[[Tensor], Assignment],
+    first: Tensor | None,
     n_iter: int,
     n_redo: int,
     seed: int,
     progress: Progress | None,
 ) -> Assignment:
-    """The assignment of the smallest objective among n_redo starts."""
+    """The assignment of the smallest objective among n_redo starts.
+
+    Args:
+        first: centroids (K, P) that the first of them begins at; None: at images.
+    """
 
     def advance(redo: int, done: int) -> None:
         if progress is not None:
             progress(redo * n_iter + done, n_redo * n_iter)
 
-    starts = range(n_redo)
-    assignments = (assign(iterate(seed=seed + r * REDO_SEED_STEP, progress=partial(advance, r))) for r in starts)
+    assignments = (
+        assign(iterate(seed=seed + r * REDO_SEED_STEP, start=None if r else first, progress=partial(advance, r)))
+        for r in range(n_redo)
+    )
     return min(assignments, key=lambda assignment: assignment.objective)  # the first of equal ones
 
 

@@ -5,7 +5,7 @@ decides by size whether processes share. A single process may also iterate here,
 torch, and with faiss on a GPU, where faiss searches and torch updates the centroids.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -139,6 +139,7 @@ def lloyd(
     seed: int,
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
+    start: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Centroids (K, P) after n_iter iterations, the same on every process.
@@ -146,10 +147,11 @@ def lloyd(
     Args:
         share: this process's images.
         engine: "faiss" or "torch": which draws the start, searches, and splits clusters into empty ones.
+        start: centroids (K, P) to begin at; None: at images that the seed draws.
     """
     steps = kmeans_faiss if engine == "faiss" else kmeans_torch
     starts, sample = steps.draw(share.n_images, k, seed, max_points_per_centroid)
-    centroids = share.fetch(starts)
+    centroids = share.fetch(starts) if start is None else start
     if spherical:
         centroids = normalize(centroids, dim=1)
     share, search = share.of_sample(sample), _search(engine, centroids)
@@ -165,6 +167,38 @@ def lloyd(
         if progress is not None:
             progress(iteration + 1)
     return centroids
+
+
+@torch.no_grad()
+def means_under(share: Share, labels: Tensor, k: int, *, engine: str, seed: int) -> Tensor:
+    """The means (K, P) of the images under labels, the same on every process.
+
+    A cluster without images gets the image that it would begin at without labels.
+
+    Args:
+        labels: (N,) int64 in -1..K-1, of all images; -1: none.
+        engine: "faiss" or "torch", which draws these images.
+
+    Raises:
+        ValueError: if the labels are not those of these images and clusters.
+    """
+    if labels.shape != (share.n_images,) or int(labels.min()) < -1 or int(labels.max()) >= k:
+        raise ValueError(
+            f"clustering.start=labels needs a label in 0..{k - 1}, or -1, for each of {share.n_images} images, got "
+            f"{len(labels)} labels in {int(labels.min())}..{int(labels.max())}; set clustering.start=images"
+        )
+    mine = labels[share.ranks.rank :: share.ranks.size].to(share.device)
+
+    def sums() -> list[Tensor]:
+        return _sums_of(((mine[i : i + len(block)], block) for i, block in share.blocks()), share, k)
+
+    total, sizes = share.ranks.summed(sums)
+    means = (total / sizes.clamp_min(1)[:, None]).float()
+    empty = torch.nonzero(sizes == 0).flatten()
+    if len(empty) > 0:
+        steps = kmeans_faiss if engine == "faiss" else kmeans_torch
+        means[empty] = share.fetch(steps.draw(share.n_images, k, seed, None)[0][empty.cpu()])
+    return means
 
 
 @torch.no_grad()
@@ -210,15 +244,20 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
 
 
 def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
-    """Sums (K, P) and counts (K,) of the share's images by cluster; float64, as in kmeans_torch.means."""
+    """Sums (K, P) and counts (K,) of the share's images by cluster."""
+    return _sums_of(((nearest(block), block) for _, block in share.blocks()), share, k)
+
+
+def _sums_of(labelled: Iterable[tuple[Tensor, Tensor]], share: Share, k: int) -> list[Tensor]:
+    """Sums (K, P) and counts (K,) by label of blocks (labels, rows), -1 left out; float64, as kmeans_torch.means."""
     dtype = sum_dtype(share.device)
-    sums = torch.zeros(k, share.dim, dtype=dtype, device=share.device)
-    sizes = torch.zeros(k, dtype=dtype, device=share.device)
-    for _, block in share.blocks():
-        labels = nearest(block)
-        sums.index_add_(0, labels, block.to(dtype))
-        sizes += torch.bincount(labels, minlength=k)
-    return [sums, sizes]
+    sums = torch.zeros(k + 1, share.dim, dtype=dtype, device=share.device)  # the last line: images without a label
+    sizes = torch.zeros(k + 1, dtype=dtype, device=share.device)
+    for labels, block in labelled:
+        lines = torch.where(labels < 0, k, labels)
+        sums.index_add_(0, lines, block.to(dtype))
+        sizes += torch.bincount(lines, minlength=k + 1)
+    return [sums[:k], sizes[:k]]
 
 
 def _search(engine: str, centroids: Tensor) -> Callable[[Tensor], Nearest]:

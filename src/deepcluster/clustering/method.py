@@ -24,11 +24,22 @@ class Clustering:
 
     Args:
         kind: the method's name, by which a stored config finds this class.
+        match: after each reassignment, number the clusters so that as many images as possible keep their label
+            (matching.py). The clusters themselves stay as they are.
     """
 
     ABSENT: ClassVar[dict[str, str]] = {}  # keys that only other methods have -> what to set instead
 
     kind: str
+    match: bool = False
+
+    def labelings(self) -> list[Clustering]:
+        """The labelings that this clustering makes, one for each head: each is fitted by itself, with its own seed.
+
+        The other methods of a clustering with several labelings tell of all of them together: :meth:`check` refuses
+        what one of them refuses, :attr:`n_updates` and :meth:`distances` are sums, :meth:`capacity` is the first's.
+        """
+        return [self]
 
     @property
     def n_updates(self) -> int:
@@ -76,6 +87,7 @@ class Clustering:
         seed: int,
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Assignment:
         """Cluster features (N, P), float32 or float16: the same features, seed and device give the same assignment.
 
@@ -84,6 +96,8 @@ class Clustering:
             seed: of everything random.
             device: where the products are taken.
             progress: called with (updates done, updates in all) after each update.
+            start: (N,) int64, the last labels of the same images, -1 where there is none; used only by methods whose
+                settings ask for it.
 
         Returns:
             An assignment on the CPU, without its reduction.
@@ -109,6 +123,7 @@ class Clustering:
         seed: int,
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Assignment:
         """:meth:`fit` by G processes together: each calls this and gets the assignment of all N images.
 
@@ -116,5 +131,6 @@ class Clustering:
             rows: this process's rows (n, P): the images ``[rank::G]``.
             n_images: N.
             ranks: what the processes offer.
+            start: as :meth:`fit` takes it, of all N images.
         """
         raise NotImplementedError

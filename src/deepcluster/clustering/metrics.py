@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -156,7 +157,7 @@ def moved_share(previous: Tensor, current: Tensor) -> float:
     if max(n_rows, n_columns) <= LARGEST_EXACT_MATCHING:
         n_stayed = _best_matching(rows, columns, counts, n_rows, n_columns)
     else:
-        n_stayed = _greedy_matching(rows, columns, counts)
+        n_stayed = sum(count for _, _, count in greedy_matching(rows, columns, counts))
     return 1 - n_stayed / len(current)
 
 
@@ -166,9 +167,9 @@ def _best_matching(rows: Tensor, columns: Tensor, counts: Tensor, n_rows: int, n
     return int(table[linear_sum_assignment(table, maximize=True)].sum())
 
 
-def _greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> int:
+def greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> Iterator[tuple[int, int, int]]:
+    """Pairs (row, column, count) of a contingency table's cells, largest count first, each row and column once."""
     order = torch.argsort(counts, descending=True, stable=True)
-    n_matched = 0
     taken_rows = np.zeros(int(rows.max()) + 1, dtype=bool)
     taken_columns = np.zeros(int(columns.max()) + 1, dtype=bool)
     for part in torch.split(order, CELLS_AT_ONCE):  # millions of cells as lists would take gigabytes
@@ -177,8 +178,7 @@ def _greedy_matching(rows: Tensor, columns: Tensor, counts: Tensor) -> int:
         for row, column, count in zip(*(array[is_free].tolist() for array in cells), strict=True):
             if not (taken_rows[row] or taken_columns[column]):
                 taken_rows[row] = taken_columns[column] = True
-                n_matched += count
-    return n_matched
+                yield row, column, count
 
 
 def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:

@@ -111,8 +111,9 @@ class PIC(Clustering):
         seed: int,
         device: torch.device | str = "cpu",
         progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Assignment:
-        """Cluster features (N, P); the seed is not used.
+        """Cluster features (N, P); seed and start are not used.
 
         Raises:
             ValueError: if N <= n_neighbours, a feature is NaN or infinite, or all weights are 0.

@@ -1,0 +1,78 @@
+"""What clusterings with a chosen K share: one labeling of the images, or several, each with its own head."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from deepcluster.clustering.method import Clustering
+from deepcluster.system.setting import check, setting
+
+
+@dataclass(kw_only=True)
+class ChosenK(Clustering):
+    """A clustering whose number of clusters is a setting.
+
+    Args:
+        k: number of clusters K, at most the number of images N; a list of them makes one labeling of each.
+        n_labelings: that many labelings with the same K, from different seeds; with a list of K leave it at 1.
+    """
+
+    k: Any = setting(50, at_least=2)
+    n_labelings: int = setting(1, at_least=1)
+
+    def __post_init__(self) -> None:
+        numbers = self.k if isinstance(self.k, list | tuple) else [self.k]
+        if len(numbers) == 0 or any(not isinstance(k, int) for k in numbers):
+            shown = repr(self.k) if isinstance(self.k, str) else self.k
+            raise ValueError(
+                f"clustering.k must be an integer, or a list of integers such as [50,100], one of each labeling; "
+                f"got {shown}"
+            )
+        check(self, "clustering")
+        if isinstance(self.k, list | tuple) and self.n_labelings not in (1, len(numbers)):
+            raise ValueError(
+                f"clustering.n_labelings={self.n_labelings} does not fit the {len(numbers)} numbers of "
+                f"clustering.k={list(self.k)}; leave it out"
+            )
+
+    @property
+    def ks(self) -> list[int]:
+        """K of each labeling."""
+        return list(self.k) if isinstance(self.k, list | tuple) else [self.k] * self.n_labelings
+
+    def labelings(self) -> list[Clustering]:
+        return [dataclasses.replace(self, k=k, n_labelings=1) for k in self.ks]
+
+    def capacity(self, n_images: int) -> int:
+        return self.ks[0]
+
+    def check(self, n_images: int) -> None:
+        """Refuse fewer images than clusters.
+
+        Raises:
+            ValueError: if n_images < k.
+        """
+        largest = max(self.ks)
+        if n_images < largest:
+            raise ValueError(
+                f"clustering.k={largest} needs at least that many images, there are {n_images}; lower clustering.k"
+            )
+
+    @property
+    def only_k(self) -> int:
+        """K of the only labeling, for :meth:`fit`.
+
+        Raises:
+            ValueError: if there are several labelings, which are fitted one by one.
+        """
+        if len(self.ks) > 1:
+            raise ValueError(f"{self.words()} are {len(self.ks)} labelings; fit each of labelings() by itself")
+        return self.ks[0]
+
+    def words(self) -> str:
+        """The numbers of clusters, to print: "K = 50", "K = 50, 100, 200" or "4 x K = 50"."""
+        if isinstance(self.k, list | tuple) or self.n_labelings == 1:
+            return f"K = {', '.join(map(str, self.ks))}"
+        return f"{self.n_labelings} x K = {self.k}"
