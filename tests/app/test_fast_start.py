@@ -42,7 +42,7 @@ def answered(folder: Path, entry: str, *arguments: str) -> tuple[subprocess.Comp
         ("train.py callbacks.lr._target_=a.B", 1, "no key callbacks.lr yet; a plus adds it: +callbacks.lr"),
         ("train.py clustering=kmeens", 1, "did you mean kmeans?"),
         ("train.py clustering.k=1", 1, "clustering.k must be at least 2"),
-        ("train.py clustering.k=many", 1, "clustering.k: Value 'many'"),
+        ("train.py clustering.k=many", 1, "clustering.k must be an integer"),
         ("train.py clustering.k=[", 1, "cannot be read"),
         ("train.py resume=nowhere", 1, "no run there"),
         ("train.py -m clustering.k=1,5", 1, "no job was started: clustering.k=1: clustering.k must be at least 2"),
