@@ -5,18 +5,21 @@ import torch
 from reference import clustering as plain
 
 from deepcluster.clustering import assignment as module
+from deepcluster.clustering import history
 from deepcluster.clustering.assignment import Assignment, nearest_centroid
+from deepcluster.clustering.describe import describe
 from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
 
 
-def small(labels: list[int] | None = None, k: int = 3) -> Assignment:
+def small(labels: list[int] | None = None, k: int = 3, n_unused: int = 0) -> Assignment:
     return Assignment(
         labels=torch.tensor([0, 2, 1, 2] if labels is None else labels),
         k=k,
         objective=1.5,
         centroids=torch.arange(2.0 * k).reshape(k, 2),
+        n_unused=n_unused,
     )
 
 
@@ -27,15 +30,52 @@ def test_sizes_count_each_clusters_images() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2, 3], "labels must be in 0..2, got 0..3"),
-        ([0, 1, 2, -1], "labels must be in 0..2, got -1..2"),
-        ([0, 2, 2, 2], r"1 of 3 are empty: \[1\]"),
+        ([0, 1, 2, 3], "labels must be in 0..2, or -1 for none, got 0..3"),
+        ([0, 1, 2, -2], "labels must be in 0..2, or -1 for none, got -2..2"),
+        ([-1, 2, 2, 0], r"1 of 3 are empty: \[1\]"),
         ([], "labels must be"),
     ],
 )
 def test_labels_that_break_the_contract_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(labels)
+
+
+def test_clusters_that_the_clustering_keeps_may_be_empty() -> None:
+    kept = small([0, 2, 2, 0], n_unused=1)
+    assert kept.sizes().tolist() == [2, 0, 2] and kept.n_outputs == 3
+    with pytest.raises(ValueError, match="n_unused=1, but 0 of 3 clusters are empty"):
+        small(n_unused=1)
+
+
+@pytest.mark.parametrize("k", [3, 200, 40_000])
+def test_images_without_a_label_count_nowhere_and_stay_so_on_disk(k: int, tmp_path: Path) -> None:
+    labels = torch.cat([torch.arange(k), torch.tensor([-1, -1, 0])])
+    some = Assignment(labels=labels, k=k, objective=0.0, centroids=torch.zeros(k, 1))
+    assert some.sizes().tolist() == [2] + [1] * (k - 1)
+    assert torch.equal(Assignment.from_state_dict(some.state_dict()).labels, labels)
+    history.write_samples(tmp_path, [str(i) for i in range(len(labels))])
+    history.write_assignment(tmp_path, "epoch_00000", 0, some)
+    assert history.read_assignments(tmp_path).labels[0].tolist() == labels.tolist()
+
+
+def test_images_without_a_label_are_left_out_of_the_figures() -> None:
+    true = torch.tensor([0, 0, 1, 1, 0, 1])
+    full, now = torch.tensor([1, 1, 0, 0, 1, 0]), torch.tensor([0, 0, 1, 1, -1, -1])
+    first, second = (
+        Assignment(labels=labels, k=2, objective=0.0, centroids=torch.zeros(2, 1)) for labels in (full, now)
+    )
+    numbers = describe(second, first, true)
+    assert numbers["nmi_previous"] == numbers["nmi_labels"] == 1 and numbers["moved_share"] == 0
+    assert numbers["purity"] == 1 and numbers["largest_share"] == 0.5
+
+
+def test_assignments_of_before_unused_clusters_are_read() -> None:
+    state = small().state_dict()
+    del state["n_unused"]
+    assert Assignment.from_state_dict(state).n_unused == 0
+    kept = small([0, 2, 2, 0], n_unused=1)
+    assert Assignment.from_state_dict(kept.state_dict()).n_unused == 1
 
 
 def test_centroids_that_break_the_contract_are_refused() -> None:

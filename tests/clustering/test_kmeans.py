@@ -228,6 +228,44 @@ def test_a_warm_start_ignores_the_basis_of_the_features(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_v2s_k_means_equals_its_plain_twin_from_the_same_start(backend: str) -> None:
+    features = normalize(mixture(n=400) + torch.eye(16)[0])  # all on one side, so starts on the other stay empty
+    rows = features.double().numpy()
+    start = np.concatenate([rows[:25], -rows[25:30]])
+    centroids, labels = plain.spherical_lloyd(rows, start, 10)
+    share = kmeans_shares.Share(features, 400, Ranks(), torch.device("cpu"))
+    found = kmeans_shares.assign(
+        share,
+        kmeans_shares.lloyd(
+            share,
+            30,
+            engine=backend,
+            n_iter=10,
+            seed=1,
+            spherical=True,
+            start=torch.from_numpy(start).float(),
+            keep_empty=True,
+        ),
+        empty="keep",
+        spherical=True,
+    )
+    assert torch.equal(found.labels, torch.from_numpy(labels)) and found.n_unused == 30 - len(np.unique(labels)) >= 5
+    torch.testing.assert_close(found.centroids.double(), torch.from_numpy(centroids), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.centroids[25:], -features[25:30])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_v2s_k_means_starts_at_random_images_and_keeps_what_is_empty(backend: str) -> None:
+    features = mixture(n=400)
+    features[200:] = features[0]  # copies among the starts: all but one of them are empty in every iteration
+    starts = (kmeans_faiss if backend == "faiss" else kmeans_torch).draw(400, 40, 5, None)[0]
+    found = KMeans(k=40, spherical=True, n_iter=10, empty="keep", backend=backend).fit(features, seed=5)
+    is_empty = found.sizes() == 0
+    assert (found.k, found.n_unused, found.n_repaired) == (40, int(is_empty.sum()), 0) and found.n_unused > 10
+    torch.testing.assert_close(found.centroids[is_empty], features[starts][is_empty])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_as_many_clusters_as_images_gives_each_its_own(backend: str) -> None:
     found = KMeans(k=30, backend=backend).fit(torch.zeros(30, 4), seed=1)
     assert found.labels.sort().values.tolist() == list(range(30))

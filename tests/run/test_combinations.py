@@ -132,6 +132,7 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "arch=coates": ["arch.n_filters=8", "trainer.max_epochs=0"],  # which has nothing to train
     "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
     "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
+    "clustering=kmeans_v2": ["clustering.k=4", "clustering.n_iter=3"],
     "clustering=pic": ["clustering.n_iter=5"],
     "clustering=pic_official": ["clustering.n_iter=5"],
     "reduction=official": ["reduction.dim=4"],

@@ -231,7 +231,7 @@ def pictures(typist: Typist) -> Path:
     ("typed", "named"),
     [
         (["clustering.kk=3"], ["clustering.kk", "did you mean clustering.k?"]),
-        (["clustering.k=ten"], ["clustering.k", "ten", "Integer"]),
+        (["clustering.k=ten"], ["clustering.k", "ten", "integer"]),
         (["clustering.k=1"], ["clustering.k must be at least 2, got 1"]),
         (["clustering.k=6000"], ["clustering.k=6000", "5000", "lower clustering.k"]),
         (["reduction.dim=85"], ["reduction.dim=85", "84"]),
@@ -321,7 +321,7 @@ def test_arrays_of_five_channels_are_learned_from_and_measured(typist: Typist) -
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        (["clustering.k=10,abc"], ["clustering.k=abc", "Integer"]),
+        (["clustering.k=10,abc"], ["clustering.k=abc", "integer"]),
         (["clustering.k=10,1"], ["clustering.k=1", "at least 2"]),
         (["clustering.k=10,20", "reduction.dmi=8"], ["reduction.dmi", "reduction.dim?"]),
         (["clustering.k=10,20", "resume=whole"], ["resume="]),

@@ -213,7 +213,7 @@ REFUSED = [
     ("clustering.k=1", ["clustering.k", "at least 2", "1"]),
     ("clustering.n_iter=0", ["clustering.n_iter", "at least 1"]),
     ("clustering.backend=fais", ["clustering.backend", "faiss", "fais"]),
-    ("clustering.empty=drop", ["clustering.empty", "repair, squeeze", "drop"]),
+    ("clustering.empty=drop", ["clustering.empty", "repair, squeeze, keep", "drop"]),
     ("optimizer.head_momentum=1", ["optimizer.head_momentum", "[0, 1)", "1"]),
     ("evaluation.nmi_average=mean", ["evaluation.nmi_average", "arithmetic, geometric", "mean"]),
     ("clustering=pic clustering.k=5", ["clustering.k", "finds K itself", "clustering.max_k"]),

@@ -19,10 +19,10 @@ STORED_DTYPES = (torch.float32, torch.float16)  # of features; computations are 
 
 @dataclass(kw_only=True)
 class Assignment:
-    """N images in K clusters, every cluster used.
+    """N images in K clusters, every cluster used but for those that the clustering keeps empty.
 
     Args:
-        labels: (N,) int64 in 0..K-1.
+        labels: (N,) int64 in 0..K-1; -1: an image without a label.
         k: number of clusters K.
         objective: sum over the images of the squared distance, in the reduced space, to the centroid that the
             image is assigned to.
@@ -31,9 +31,10 @@ class Assignment:
         n_repaired: clusters that ended empty and were given half of another.
         n_squeezed: clusters that ended empty and were left out; they are not among the K.
         n_merged: clusters that the head has no room for and that were merged into others.
+        n_unused: clusters that ended empty and were kept as they are; they are among the K, and no image's label.
 
     Raises:
-        ValueError: if labels are out of range, a cluster is empty or a centroid is not finite.
+        ValueError: if labels are out of range, another number of clusters is empty or a centroid is not finite.
     """
 
     labels: Tensor
@@ -44,15 +45,18 @@ class Assignment:
     n_repaired: int = 0
     n_squeezed: int = 0
     n_merged: int = 0
+    n_unused: int = 0
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64 or len(self.labels) == 0:
             raise ValueError(f"labels must be (N,) int64, got {tuple(self.labels.shape)} {self.labels.dtype}")
         low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= self.k:
-            raise ValueError(f"labels must be in 0..{self.k - 1}, got {low}..{high}")
+        if low < -1 or high >= self.k:
+            raise ValueError(f"labels must be in 0..{self.k - 1}, or -1 for none, got {low}..{high}")
         empty = torch.nonzero(self.sizes() == 0).flatten().tolist()
-        if empty:
+        if len(empty) != self.n_unused:
+            if self.n_unused > 0:
+                raise ValueError(f"n_unused={self.n_unused}, but {len(empty)} of {self.k} clusters are empty")
             raise ValueError(f"every cluster must hold an image, {len(empty)} of {self.k} are empty: {empty[:5]}")
         if self.centroids.ndim != 2 or len(self.centroids) != self.k:
             raise ValueError(f"centroids must be ({self.k}, P), got {tuple(self.centroids.shape)}")
@@ -68,8 +72,8 @@ class Assignment:
         return self.k + self.n_squeezed
 
     def sizes(self) -> Tensor:
-        """Number of images in each cluster, (K,) int64."""
-        return torch.bincount(self.labels, minlength=self.k)
+        """Number of images in each cluster, (K,) int64; images without a label count nowhere."""
+        return torch.bincount(self.labels + 1, minlength=self.k + 1)[1:]
 
     def apply(self, features: Tensor) -> Tensor:
         """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device."""
@@ -79,7 +83,7 @@ class Assignment:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that torch.load(weights_only=True) can read them."""
         return {
-            "labels": self.labels.to(_smallest_integer(self.k)),
+            "labels": self.labels.to(_smallest_integer(self.k, signed=bool((self.labels < 0).any()))),
             "k": self.k,
             "objective": self.objective,
             "centroids": self.centroids,
@@ -87,6 +91,7 @@ class Assignment:
             "n_repaired": self.n_repaired,
             "n_squeezed": self.n_squeezed,
             "n_merged": self.n_merged,
+            "n_unused": self.n_unused,
         }
 
     @classmethod
@@ -102,6 +107,7 @@ class Assignment:
             n_repaired=state["n_repaired"],
             n_squeezed=state.get("n_squeezed", 0),  # older files lack it
             n_merged=state.get("n_merged", 0),  # older files lack it
+            n_unused=state.get("n_unused", 0),  # older files lack it
         )
 
 
@@ -170,7 +176,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _smallest_integer(k: int) -> torch.dtype:
-    if k <= 2**8:
+def _smallest_integer(k: int, *, signed: bool) -> torch.dtype:
+    if k <= 2**8 and not signed:
         return torch.uint8
     return torch.int16 if k <= 2**15 else torch.int32

@@ -11,6 +11,8 @@ def describe(
 ) -> dict[str, float]:
     """Sizes of the clusters, how they differ from the previous assignment's, and how they fit true labels.
 
+    Images without a pseudo-label, now or in the previous assignment, are left out.
+
     Args:
         previous: the last assignment of the same images; None at the first one.
         labels: true labels (N,), -1 where unknown; None without labels.
@@ -26,13 +28,15 @@ def describe(
         "n_repaired": assignment.n_repaired,
         "n_squeezed": assignment.n_squeezed,
         "n_merged": assignment.n_merged,
-        **metrics.size_statistics(assignment.labels, assignment.k),
+        **metrics.size_statistics(assignment.labels[assignment.labels >= 0], assignment.k),
     }
     if assignment.reduction is not None:
         numbers["explained_variance"] = assignment.reduction.explained_variance
     if previous is not None:
-        numbers["nmi_previous"] = metrics.nmi(assignment.labels, previous.labels, nmi_average)
-        numbers["moved_share"] = metrics.moved_share(previous.labels, assignment.labels)
+        both = (assignment.labels >= 0) & (previous.labels >= 0)
+        if bool(both.any()):
+            numbers["nmi_previous"] = metrics.nmi(assignment.labels[both], previous.labels[both], nmi_average)
+            numbers["moved_share"] = metrics.moved_share(previous.labels[both], assignment.labels[both])
     if labels is not None:
         numbers |= metrics.label_metrics(assignment.labels, labels, nmi_average)
     return {name: float(value) for name, value in numbers.items()}

@@ -37,7 +37,7 @@ class AssignmentHistory:
         samples: N identities of images: file names, or indices.
         names: T names: "epoch_00003", "final", ...
         epochs: T numbers of the epochs that the assignments were made for.
-        labels: (T, N) int64.
+        labels: (T, N) int64, -1 for an image without a label.
         k: T numbers of clusters.
         objective: T sums of squared distances.
     """
@@ -98,7 +98,7 @@ def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assi
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        labels=labels.astype(np.min_scalar_type(assignment.k - 1)),
+        labels=labels.astype(np.min_scalar_type(-assignment.k if labels.min() < 0 else assignment.k - 1)),
         k=np.int64(assignment.k),
         objective=np.float64(assignment.objective),
         epoch=np.int64(epoch),

@@ -37,7 +37,8 @@ class KMeans(ChosenK):
         spherical: keep the centroids on the unit sphere.
         max_points_per_centroid: iterate on at most this number times k images, chosen by the seed; null: on all.
         empty: what becomes of a cluster that is no image's nearest: "repair" gives it half of the largest cluster;
-            "squeeze" leaves it out, as the 2018 code does: the head keeps its output, which is no image's label.
+            "squeeze" leaves it out, as the 2018 code does: the head keeps its output, which is no image's label;
+            "keep" keeps its last centroid, in the iterations too, as DeepCluster-v2 does: it is no image's label.
         backend: auto, faiss or torch; see :func:`choose_backend`.
         parallel: with several processes: "gather" clusters on the first one, "shares" on all, each with its share of
             the images; auto decides by size. The results differ only by the order in which floats are added.
@@ -50,7 +51,7 @@ class KMeans(ChosenK):
     spherical: bool = False
     # original: 10_000_000, use every point (faiss's default is 256)
     max_points_per_centroid: int | None = setting(None, at_least=1, hint="null takes all images")
-    empty: str = setting("repair", one_of=("repair", "squeeze"))
+    empty: str = setting("repair", one_of=("repair", "squeeze", "keep"))
     backend: str = setting("auto", one_of=BACKENDS)
     parallel: str = setting("auto", one_of=("auto", "gather", "shares"))
 

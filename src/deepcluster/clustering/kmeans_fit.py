@@ -2,7 +2,7 @@
 
 On a CPU faiss does the iterations (kmeans_faiss.py); elsewhere, and where several processes share the images,
 kmeans_shares.py does them by faiss or torch. What comes after is common: every image is assigned to its nearest
-centroid, and clusters that are then empty are repaired or squeezed out.
+centroid, and clusters that are then empty are repaired, squeezed out or kept.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from deepcluster.clustering.assignment import (
 )
 from deepcluster.clustering.kmeans_shares import Share
 from deepcluster.clustering.ranks import Ranks
-from deepcluster.clustering.repair import repair_empty, squeeze_empty
+from deepcluster.clustering.repair import count_empty, repair_empty, squeeze_empty
 from deepcluster.system.processor import has_room
 
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the features may take
@@ -78,10 +78,10 @@ def fit(
     else:
         share.check()
         assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical)
-    if ranks is None and engine == "faiss" and device.type == "cpu":
-        lloyd = partial(kmeans_faiss.lloyd, rows, k)
+    if ranks is None and engine == "faiss" and device.type == "cpu" and empty != "keep":
+        lloyd = partial(kmeans_faiss.lloyd, rows, k)  # faiss's own iterations always split clusters into empty ones
     else:
-        lloyd = partial(kmeans_shares.lloyd, share, k, engine=engine)
+        lloyd = partial(kmeans_shares.lloyd, share, k, engine=engine, keep_empty=empty == "keep")
     iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
     first = None
     if start is not None and k < n_images:  # as many clusters as images: each is its own start
@@ -117,11 +117,13 @@ def _best(
 
 
 def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
-    """Assign each image to its nearest centroid, then repair or squeeze out the clusters that are empty."""
+    """Assign each image to its nearest centroid, then repair, squeeze out or keep the clusters that are empty."""
     labels = nearest_centroid(features, centroids)
-    n_repaired = n_squeezed = 0
+    n_repaired = n_squeezed = n_unused = 0
     if empty == "squeeze":
         labels, centroids, n_squeezed = squeeze_empty(labels, centroids)
+    elif empty == "keep":
+        n_unused = count_empty(labels, centroids)
     else:
         labels, centroids, n_repaired = repair_empty(features, labels, centroids)
     if spherical and n_repaired > 0:
@@ -133,6 +135,7 @@ def _assign(features: Tensor, centroids: Tensor, *, empty: str, spherical: bool)
         centroids=centroids.cpu(),
         n_repaired=n_repaired,
         n_squeezed=n_squeezed,
+        n_unused=n_unused,
     )
 
 

@@ -23,7 +23,7 @@ from deepcluster.clustering.assignment import (
 from deepcluster.clustering.faiss_index import FlatIndex
 from deepcluster.clustering.moments import check_finite
 from deepcluster.clustering.ranks import Ranks
-from deepcluster.clustering.repair import repair_with, squeeze_empty
+from deepcluster.clustering.repair import count_empty, repair_with, squeeze_empty
 
 Nearest = Callable[[Tensor], Tensor]  # rows (B, P) -> the nearest centroid of each (B,)
 
@@ -140,6 +140,7 @@ def lloyd(
     spherical: bool = False,
     max_points_per_centroid: int | None = None,
     start: Tensor | None = None,
+    keep_empty: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Centroids (K, P) after n_iter iterations, the same on every process.
@@ -148,6 +149,7 @@ def lloyd(
         share: this process's images.
         engine: "faiss" or "torch": which draws the start, searches, and splits clusters into empty ones.
         start: centroids (K, P) to begin at; None: at images that the seed draws.
+        keep_empty: a cluster that is empty in an iteration keeps its centroid, in place of a split of another.
     """
     steps = kmeans_faiss if engine == "faiss" else kmeans_torch
     starts, sample = steps.draw(share.n_images, k, seed, max_points_per_centroid)
@@ -161,7 +163,10 @@ def lloyd(
         nearest = search(centroids)
         sums, sizes = share.ranks.summed(lambda: _sums(share, nearest, k))  # noqa: B023  # called at once
         means = (sums / sizes.clamp_min(1)[:, None]).float()
-        centroids = steps.split_into_empty(means, sizes.long())
+        if keep_empty:
+            centroids = torch.where(sizes[:, None] > 0, means, centroids)
+        else:
+            centroids = steps.split_into_empty(means, sizes.long())
         if spherical:
             centroids = normalize(centroids, dim=1)
         if progress is not None:
@@ -203,7 +208,7 @@ def means_under(share: Share, labels: Tensor, k: int, *, engine: str, seed: int)
 
 @torch.no_grad()
 def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
-    """Assign all N images to their nearest centroid, then repair or squeeze out empty clusters.
+    """Assign all N images to their nearest centroid, then repair, squeeze out or keep empty clusters.
 
     Every process gets the same assignment.
     """
@@ -219,9 +224,11 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
         return [labels]
 
     labels = ranks.summed(nearest)[0].long()
-    n_repaired = n_squeezed = 0
+    n_repaired = n_squeezed = n_unused = 0
     if empty == "squeeze":
         labels, centroids, n_squeezed = squeeze_empty(labels, centroids.cpu())
+    elif empty == "keep":
+        n_unused = count_empty(labels, centroids)
     else:
         labels, centroids, n_repaired = repair_with(labels, centroids, halves=share.halves, mean=share.mean)
     if spherical and n_repaired > 0:
@@ -240,6 +247,7 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
         centroids=centroids.cpu(),
         n_repaired=n_repaired,
         n_squeezed=n_squeezed,
+        n_unused=n_unused,
     )
 
 

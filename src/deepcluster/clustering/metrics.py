@@ -106,7 +106,7 @@ def majority_classes(labels_true: Tensor, clusters: Tensor, k: int) -> Tensor:
 
     Args:
         labels_true: (N,), -1 for images without a label, which are not counted.
-        clusters: (N,) in 0..k-1.
+        clusters: (N,) in 0..k-1; -1 for images in no cluster, which are not counted.
     """
     return label_shares(labels_true, clusters, k)[0]
 
@@ -116,7 +116,7 @@ def label_shares(labels_true: Tensor, clusters: Tensor, k: int) -> tuple[Tensor,
 
     The share is 0 in clusters without labelled images.
     """
-    known = labels_true.cpu() >= 0
+    known = (labels_true.cpu() >= 0) & (clusters.cpu() >= 0)
     labels, clusters = labels_true.cpu()[known].long(), clusters.cpu()[known].long()
     if len(labels) == 0:
         return torch.full((k,), -1), torch.zeros(k, dtype=torch.float64)
@@ -200,7 +200,7 @@ def size_statistics(labels: Tensor, k: int) -> dict[str, int | float]:
 
 
 def label_metrics(clusters: Tensor, labels: Tensor, average: str = "arithmetic") -> dict[str, float]:
-    """How well clusters (N,) agree with true labels (N,); images labelled -1 are left out.
+    """How well clusters (N,) agree with true labels (N,); images that are -1 in either are left out.
 
     Args:
         average: of NMI, see :func:`nmi`; AMI always takes the arithmetic mean.
@@ -209,7 +209,7 @@ def label_metrics(clusters: Tensor, labels: Tensor, average: str = "arithmetic")
         nmi_labels, ami_labels (absent if clusters x classes > 1e6), ari_labels, purity, one_to_one_accuracy (absent
         if there are more than 5000 clusters and more than 5000 classes). Empty if no image has a label.
     """
-    known = labels.cpu() >= 0
+    known = (labels.cpu() >= 0) & (clusters.cpu() >= 0)
     clusters, labels = clusters.cpu()[known], labels.cpu()[known]
     if len(labels) == 0:
         return {}

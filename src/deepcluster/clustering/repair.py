@@ -1,4 +1,4 @@
-"""Empty clusters get half of the largest one, or are left out, so that every cluster is used. Next: kmeans_fit.py."""
+"""Empty clusters get half of the largest one, are left out, or stay. Next: kmeans_fit.py."""
 
 import heapq
 from collections.abc import Callable
@@ -86,6 +86,11 @@ def squeeze_empty(labels: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, in
     used = torch.bincount(labels, minlength=len(centroids)) > 0
     number = torch.cumsum(used, dim=0) - 1
     return number[labels], centroids[used], int((~used).sum())
+
+
+def count_empty(labels: Tensor, centroids: Tensor) -> int:
+    """The number of centroids (K, P) that are no image's label (N,)."""
+    return int((torch.bincount(labels, minlength=len(centroids)) == 0).sum())
 
 
 def _halves(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
