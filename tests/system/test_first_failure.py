@@ -43,10 +43,10 @@ def test_ranks_of_lightning_torchrun_and_srun(started) -> None:
     started(SLURM_PROCID="3", SLURM_LOCALID="1", SLURM_STEP_NUM_TASKS="4", SLURM_JOB_ID="77")
     assert (distributed.rank_at_start(), distributed.local_rank(), distributed.n_started()) == (3, 1, 4)
     assert distributed.starter() == "srun" and not distributed.is_main_process()
-    assert distributed.agreed_folder("runs/2026-11-22_10-00-00") == "runs/slurm_77_0"
+    assert distributed.agreed_folder("runs/2026-11-22_10-00-00", str) == "runs/slurm_77_0"
     started(SLURM_PROCID="0", SLURM_JOB_ID="77", SLURM_NTASKS="4")  # a script of sbatch, without srun
     assert distributed.is_main_process() and distributed.n_started() == 1 and distributed.starter() is None
-    assert distributed.agreed_folder("runs/x") == "runs/x"
+    assert distributed.agreed_folder("runs/x", str) == "runs/x"
 
 
 def test_lightning_sees_the_same_ranks_under_slurm(started, monkeypatch: pytest.MonkeyPatch) -> None:

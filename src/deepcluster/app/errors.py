@@ -18,6 +18,8 @@ from deepcluster.settings.moved_keys import MOVED
 from deepcluster.system import distributed
 from deepcluster.system.first_failure import ProcessLost
 
+ERROR_LOG = "error.log"  # in a run's folder: the traceback of its failure
+
 
 class JobFailed(Exception):
     """A job of a sweep has failed, and its error is printed already."""
@@ -55,7 +57,7 @@ def exit_everywhere_with_error(error: BaseException, prefix: str = "") -> NoRetu
 
 def write_traceback(error: BaseException, folder: Path) -> str:
     """Append the traceback to error.log in the folder; returns a line that names the file."""
-    file = folder / "error.log"
+    file = folder / ERROR_LOG
     try:
         with file.open("a") as stream:
             traceback.print_exception(error, file=stream)

@@ -12,6 +12,7 @@ from deepcluster.app.sweep.overrides import name_and_group
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import eval_config
 from deepcluster.system import distributed
+from deepcluster.system.atomic import locked
 from deepcluster.system.quoting import argument
 
 
@@ -26,7 +27,7 @@ def evaluate_from_command_line(cfg: DictConfig) -> None:
                 "start it with python eval.py ..."
             )
         )
-    with report_failure(folder, how_to_repeat):
+    with report_failure(folder, how_to_repeat), locked(folder):  # a second one would write over its results
         settings = eval_config(cfg, list(hydra_cfg.overrides.task))
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
         evaluate(settings, folder)

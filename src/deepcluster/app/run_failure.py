@@ -14,8 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from deepcluster.app.errors import JobFailed, is_disk_full, message_for_user, user_errors, write_traceback
+from deepcluster.app.errors import ERROR_LOG, JobFailed, is_disk_full, message_for_user, user_errors, write_traceback
 from deepcluster.data.loader import worker_died
+from deepcluster.settings.run_folder import remove_unused
 from deepcluster.system import distributed
 from deepcluster.system.first_failure import FailedElsewhere
 
@@ -41,6 +42,8 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
     rank = distributed.rank_at_start()
     try:
         yield
+        if rank == 0:
+            (folder / ERROR_LOG).unlink(missing_ok=True)  # of an earlier start that failed
     except FailedElsewhere as elsewhere:
         if is_sweep():
             raise JobFailed(str(elsewhere)) from elsewhere
@@ -52,13 +55,13 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
         if error is None:
             traceback.print_exc()
             raise SystemExit(_status_of_failure()) from None
-        advice = write_traceback(raised, folder)
+        advice = "" if remove_unused(folder) else write_traceback(raised, folder)
         if is_disk_full(error) and "Make room" not in str(error):
             advice = f"make room{_go_on(folder, how_to_go_on)}\n{advice}".rstrip()
         elif error is not raised:
             advice = f"stopped{_go_on(folder, how_to_go_on)}\n{advice}".rstrip()
         process = f"process {rank}: " if rank else ""
-        print(f"\nerror: {process}{message_for_user(error)}\n{advice}", file=sys.stderr)
+        print(f"\nerror: {process}{message_for_user(error)}\n{advice}".rstrip(), file=sys.stderr)
         if is_sweep():  # Hydra goes on with the next job and raises this at the end
             raise JobFailed(message_for_user(error)) from raised
         raise SystemExit(_status_of_failure()) from None
@@ -69,6 +72,7 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
         if not by_hand and not isinstance(stopped, SIGTERMException):
             raise
         print(f"\nstopped{_go_on(folder, how_to_go_on)}", file=sys.stderr)
+        remove_unused(folder)
         # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
         raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
 

@@ -1,5 +1,12 @@
-"""Folders of runs and jobs: the resolvers run_folder and file_name of configs/train.yaml and eval.yaml."""
+"""Folders of runs and jobs: the resolvers run_folder and file_name of configs/train.yaml and eval.yaml.
 
+A new folder under runs/ belongs to the process that makes it (`make_folder`), so that two runs of one second do not
+share one.
+"""
+
+import itertools
+import os
+import shutil
 from pathlib import Path
 
 from deepcluster.system import distributed
@@ -29,7 +36,37 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
             f"output_dir={output_dir} already holds a run; continue it with resume={output_dir}, "
             "or choose another folder"
         )
-    return output_dir or distributed.agreed_folder(default)
+    return output_dir or default
+
+
+_made: set[Path] = set()  # by this process
+_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log"}  # what a run that is refused has left in its folder
+
+
+def make_folder(name: str) -> str:
+    """Make a folder of this name, or NAME_2, NAME_3 ... where another process has made that already."""
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = name if number == 1 else f"{name}_{number}"
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            continue
+        _made.add(Path(folder).absolute())
+        return folder
+    raise AssertionError("count() does not end")
+
+
+def remove_unused(folder: Path) -> bool:
+    """Remove a folder that :func:`make_folder` has made in this process, if no work has begun in it.
+
+    Returns:
+        Whether it is removed.
+    """
+    if folder.absolute() not in _made or not {file.name for file in folder.iterdir()} <= _BEFORE_THE_WORK:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def file_name(text: str) -> str:

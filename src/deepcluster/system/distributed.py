@@ -81,16 +81,18 @@ def is_main_process() -> bool:
     return (rank_at_start() if process_group() is None else rank()) == 0
 
 
-def agreed_folder(name: str) -> str:
-    """One folder name for all processes that torchrun or srun has started.
+def agreed_folder(name: str, make: Callable[[str], str]) -> str:
+    """One new folder for all processes that torchrun or srun has started.
 
     The name holds the time, which differs between processes, and there is no process group yet.
 
     Args:
         name: this process's name for the folder.
+        make: makes a folder of that or a similar name, and returns its name.
 
     Returns:
-        With torchrun the first process's name, with srun a name of the job's number, else the given name.
+        With torchrun what the first process has made, with srun a name of the job's number, else what this process has
+        made.
     """
     if starter() == "srun" and n_started() > 1:
         job = f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', '0')}"
@@ -103,9 +105,9 @@ def agreed_folder(name: str) -> str:
         )
         key = f"deepcluster/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{re.sub('[0-9]', '', name)}"
         if rank_at_start() == 0:
-            store.set(key, name)
+            store.set(key, make(name))
         return str(store.get(key).decode())
-    return name
+    return make(name)
 
 
 def _by_srun() -> bool:

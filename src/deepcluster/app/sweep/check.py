@@ -19,9 +19,10 @@ from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_sear
 from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, without_hydra
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.resume import new_or_resumed_config
-from deepcluster.settings.run_folder import run_folder
+from deepcluster.settings.run_folder import make_folder, run_folder
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
+from deepcluster.system.atomic import locked
 from deepcluster.system.seeding import mix
 
 BUILT_IN = ("BasicSweeper", "BasicLauncher")  # part of Hydra
@@ -33,7 +34,10 @@ class CheckConfig(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run."""
         try:
+            _refuse_chdir(config.hydra)
             _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
+            if not take_new_folder(config, "run"):
+                _check_folder(Path(config.hydra.run.dir), OmegaConf.select(config, "resume"))
         except Exception as error:  # Hydra would only warn of it and go on
             exit_everywhere_with_error(error)
 
@@ -49,6 +53,7 @@ class CheckConfig(Callback):
             if distributed.starter() == "torchrun" and distributed.n_started() > 1:
                 raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
             check_plugins(hydra)
+            _refuse_chdir(hydra)
             for job in (candidate_jobs if is_search(hydra) else expand_jobs)(sweep_overrides(hydra)):
                 if any(override.startswith("resume=") for override in job):
                     raise ValueError(
@@ -60,13 +65,56 @@ class CheckConfig(Callback):
             job = []
             if is_search(hydra):
                 _check_objective(settings)
-                _continue_study(hydra, settings[0].objective)
             elif name == "train":
                 check_all_differ(jobs, settings)
+            take_new_folder(config, "sweep")
+            if is_search(hydra):
+                _continue_study(hydra, settings[0].objective)
         except Exception as error:
             exit_everywhere_with_error(error, "no job was started: " + (f"{' '.join(job)}: " if job else ""))
         if not is_search(hydra) and name == "train":
             _say_what_is_done(Path(hydra.sweep.dir), settings)
+
+
+def take_new_folder(config: DictConfig, mode: str) -> bool:
+    """Make the new folder that hydra.run.dir or hydra.sweep.dir names by the time, for this process alone.
+
+    Args:
+        config: the composed config; its folder becomes the one that is made.
+        mode: "run" or "sweep".
+
+    Returns:
+        False if the user has named a folder.
+    """
+    hydra = config.hydra
+    raw = str(OmegaConf.to_container(hydra[mode], resolve=False)["dir"])  # type: ignore[call-overload,index]
+    if not raw.startswith("${run_folder:") or config.output_dir is not None or OmegaConf.select(config, "resume"):
+        return False
+    folder = distributed.agreed_folder(str(hydra[mode].dir), make_folder)
+    with open_dict(hydra):
+        hydra[mode].dir = folder
+        if mode == "sweep":  # Hydra composes the jobs from these words
+            hydra.overrides.hydra.append(f"hydra.sweep.dir={folder!r}")
+    return True
+
+
+def _check_folder(folder: Path, resume: str | None) -> None:
+    """Refuse a folder in which this run cannot be, before Hydra writes its files there."""
+    if resume is not None and folder.resolve() != Path(resume).resolve():
+        raise ValueError(f"hydra.run.dir={folder}: resume={resume} goes on in that run's own folder; leave one out")
+    if resume is None:
+        run_folder(None, str(folder), "")
+    if folder.is_dir() and distributed.is_main_process():
+        with locked(folder):  # the run itself locks it for long
+            pass
+
+
+def _refuse_chdir(hydra: DictConfig) -> None:
+    if hydra.job.chdir:
+        raise ValueError(
+            "hydra.job.chdir=true: paths are meant from the folder where the command is typed, so a run stays there; "
+            "leave it out, all files of a run go to its folder anyway"
+        )
 
 
 def check_plugins(hydra: DictConfig) -> None:
