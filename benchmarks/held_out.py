@@ -19,7 +19,7 @@ from unittest import mock
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Arrays, Source
 from deepcluster.data.sources.load import load
 from deepcluster.run.train import train
 
@@ -27,11 +27,11 @@ N_HELD_OUT = 10_000
 NAMES = ("knn_accuracy", "linear_probe_accuracy", "nmi_labels")
 
 
-def held_out(settings: Data, reading: Reading, split: str, root: str) -> ImageSet | None:
+def held_out(settings: Source, reading: Reading, split: str, root: str) -> ImageSet | None:
     """The shipped training images ("train"), or the last 10,000 of all training images ("test")."""
     if split == "train":
         return load(settings, reading, "train")
-    whole = load(Data(source="fashion_mnist", root=root), reading, "train")
+    whole = load(Arrays(source="fashion_mnist", root=root), reading, "train")
     assert isinstance(whole, MemoryImages) and whole.labels is not None
     return MemoryImages(
         images=whole.images[-N_HELD_OUT:],

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Folder
 from deepcluster.data.sources.index import find_images
 
 
@@ -32,7 +32,7 @@ def make(root: Path, n_files: int, n_folders: int) -> None:
         os.utime(path, ns=(past, past))
 
 
-def timed(what: str, root: Path, settings: Data, reading: Reading) -> None:
+def timed(what: str, root: Path, settings: Folder, reading: Reading) -> None:
     started = time.perf_counter()
     paths, _ = find_images(str(root), settings, reading)
     elapsed = time.perf_counter() - started
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"{'os.walk, for comparison':42} {len(names):>10,} files in {time.perf_counter() - started:7.2f} s")
         walked = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         del names
-        settings = Data(source="folder", root=str(root))
+        settings = Folder(root=str(root))
         reading = Reading(cache_dir=str(Path(folder, "cache")))
         timed("first start", root, settings, reading)
         timed("second start", root, settings, reading)

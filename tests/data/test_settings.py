@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 from support.images_of import images_of
 
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Arrays, Folder, Litdata
 from deepcluster.data.view_settings import View
 
 
@@ -15,7 +15,7 @@ from deepcluster.data.view_settings import View
         ({"in_memory": "yes"}, ["reading.in_memory", "auto, always, never"]),
         ({"memory_gb": float("nan")}, ["reading.memory_gb"]),
         ({"n_channels": 0}, ["data.n_channels", "at least 1", "0"]),
-        ({"n_channels": 5}, ["data.n_channels=5", ".npy", "data.source=fashion_mnist_mini", "1 to 4"]),
+        ({"n_channels": 5}, ["data.n_channels=5", ".npy", "data=fashion_mnist_mini", "1 to 4"]),
         ({"check": "some"}, ["reading.check", "auto, all, sample, none"]),
         ({"check": "none", "in_memory": "always"}, ["reading.in_memory=always", "reading.check=none"]),
         ({"on_broken": "ignore"}, ["reading.on_broken", "error, skip"]),
@@ -65,15 +65,24 @@ def test_arrays_are_in_memory_anyway():
 
 
 def test_settings_are_a_schema_for_hydra():
-    schema = OmegaConf.structured(Data)
+    schema = OmegaConf.structured(Folder)
     merged = OmegaConf.merge(schema, {"source": "folder", "root": "x"})
-    data = OmegaConf.to_object(merged)
-    assert isinstance(data, Data) and data.root == "x"
+    assert OmegaConf.to_object(merged) == Folder(root="x")
     with pytest.raises(Exception, match="rot"):
         OmegaConf.merge(schema, {"rot": "x"})
 
 
 @pytest.mark.parametrize("n", [2, 4, 5, 300])
 def test_any_number_of_channels_with_one_mean_each_is_taken(n):
-    assert Data(source="folder", n_channels=n).n_channels == n
+    assert Folder(root="x", n_channels=n).n_channels == n
     View(mean=[0.5] * n, std=[0.1] * n).check_channels(n)
+
+
+def test_hashes_of_images_name_the_keys_that_every_source_once_had():
+    once = (
+        "{'source': 'svhn', 'root': 'x', 'name': None, 'config': None, 'revision': None, 'train_split': None, "
+        "'test_split': None, 'image_column': None, 'label_column': None, 'id': None, 'labels': 'none', "
+        "'n_channels': None, 'limit': 9}"
+    )
+    assert repr(Arrays(source="svhn", root="x", labels="none", limit=9).which) == once
+    assert Litdata(root="x", cache_gb=1.0).which == Litdata(root="x").which

@@ -10,7 +10,7 @@ from support import tiny
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import FileImages
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Arrays, Folder
 from deepcluster.data.view_settings import View
 from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.training import clusterer as clusterer_module
@@ -103,7 +103,7 @@ def test_another_job_of_the_sweep_takes_them_from_the_file_only_if_all_is_the_sa
 
 
 def test_images_are_the_same_by_their_pixels_names_and_settings() -> None:
-    images, data, reading, view = tiny.images(), Data(), Reading(), View(size=16)
+    images, data, reading, view = tiny.images(), Arrays(), Reading(), View(size=16)
     known = same_images(data, reading, view, images)
     assert known == same_images(data, Reading(num_workers=3), view, tiny.images())
     assert known != same_images(data, Reading(decode="scaled"), view, tiny.images())
@@ -115,7 +115,7 @@ def test_images_are_the_same_by_their_pixels_names_and_settings() -> None:
 def test_files_made_anew_under_the_same_names_are_other_images(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"one image")
-    data, reading, view = Data(source="folder", root=str(tmp_path)), Reading(), View()
+    data, reading, view = Folder(root=str(tmp_path)), Reading(), View()
     images = FileImages(root=tmp_path, samples=["a.png", "b.png"], n_channels=1)
     known = same_images(data, reading, view, images)
     assert known == same_images(data, reading, view, images)

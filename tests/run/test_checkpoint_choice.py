@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.data.settings import Arrays
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.untrained import stored_figures
 from deepcluster.settings.resume import what_is_learned
@@ -159,7 +160,7 @@ def test_other_files_have_no_damage_to_find(tmp_path: Path) -> None:
 
 def test_what_is_learned_leaves_out_what_may_change() -> None:
     cfg = OmegaConf.structured(TrainConfig)
-    cfg.init, cfg.clustering = RandomInit(), KMeans(k=7)
+    cfg.data, cfg.init, cfg.clustering = Arrays(), RandomInit(), KMeans(k=7)
     learned = what_is_learned(OmegaConf.to_object(cfg))
     assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["view.size"] == 32
     assert not [key for key in learned if key.startswith(("trainer", "checkpoint", "data.root", "resume", "logger"))]

@@ -34,11 +34,12 @@ def schema_of(file: Path) -> DictConfig | None:
     """What a group's file is merged into; None for a variant of another file, which may say the default again."""
     text = file.read_text()
     group = file.parent.name
+    kind = re.search(rf"/{group}_(\w+)@(_here_|{group})", text)
+    own = OmegaConf.structured(CLASSES[group][kind[1]]) if kind else None
     if "# @package _global_" in text:
-        return SCHEMA
-    kind = re.search(rf"/{group}_(\w+)@_here_", text)
-    if kind:
-        return OmegaConf.structured(CLASSES[group][kind[1]])
+        return OmegaConf.merge(SCHEMA, {group: own}) if own is not None else SCHEMA  # type: ignore[return-value]
+    if own is not None:
+        return own
     return None if "defaults:" in text else SCHEMA[group]
 
 
@@ -93,7 +94,7 @@ SMALL_GARMENTS = "crop_scale"  # smaller crops of Fashion-MNIST's 28 px show too
 @pytest.mark.parametrize("file", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda file: file.stem)
 def test_a_source_says_nothing_of_network_size_crops_or_k(file: Path) -> None:
     plain = OmegaConf.to_container(OmegaConf.load(file))
-    assert isinstance(plain, dict) and "defaults" not in plain
+    assert isinstance(plain, dict) and plain.pop("defaults")[1] == "_self_"
     groups = plain if "# @package _global_" in file.read_text() else {"data": plain}
     assert groups.keys() <= {"data", "reading", "view"} and "batch_size" not in groups.get("reading", {})
     allowed = {*OF_SETS, SMALL_GARMENTS} if file.stem.startswith("fashion") else {*OF_SETS}

@@ -1,5 +1,6 @@
 """The config: every option composes, every bad value is refused with what to do about it, before anything starts."""
 
+import copy
 import itertools
 import re
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import ARRAYS, SOURCES, Arrays, Folder, Huggingface, Litdata, Source
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.moved_keys import with_new_keys
@@ -73,6 +74,32 @@ def test_every_option_composes_and_is_accepted(option: str) -> None:
     if option in ("arch=timm", "logger=mlflow", "logger=tensorboard"):
         pytest.importorskip(option.partition("=")[2])
     train_config(composed(option, *NEEDS.get(option, [])))
+
+
+BASE = {"source", "root", "labels", "n_channels", "limit"}
+OF_TABLES = {"train_split", "test_split", "image_column", "label_column", "id"}
+OWN = {  # kind -> its keys
+    **dict.fromkeys((*ARRAYS, "folder", "parquet"), BASE),
+    "huggingface": {*BASE, *OF_TABLES, "name", "config", "revision"},
+    "litdata": {*BASE, *OF_TABLES, "cache_gb"},
+}
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_a_source_has_its_own_keys_only(option: str) -> None:
+    found = composed(option).data
+    assert set(found) == OWN[found.source] and OmegaConf.get_type(found) is SOURCES[found.source]
+
+
+@pytest.mark.parametrize(("name", "source"), [*(("train", kind) for kind in OWN), ("eval", "folder")])
+def test_a_source_refuses_the_keys_of_others(name: str, source: str) -> None:
+    found = composed(f"data={source}", name=name)
+    for key in set().union(*OWN.values()) - OWN[source]:
+        typed = copy.deepcopy(found)
+        typed.data[key] = 7  # as Hydra does it for data.KEY=7
+        others = " and ".join(f"data={kind}" for kind, keys in OWN.items() if key in keys)
+        with pytest.raises(ValueError, match=f"^there is no key data.{key} here: it is for {others}$"):
+            as_dataclass(typed)
 
 
 @pytest.mark.parametrize("option", [*options("evaluation"), "data=cifar10", "seed=2"])
@@ -188,8 +215,9 @@ REFUSED = [
     ("trainer.benchmark=true", ["trainer.benchmark", "+trainer.benchmark=VALUE"]),
     ("foo=bar", ["foo", "clustering", "output_dir"]),
     ("+foo=bar", ["foo", "clustering", "output_dir"]),
-    ("+clustering.kk=3", ["clustering.kk", "n_iter"]),
-    ("+evaluation.knn.kk=3", ["evaluation.knn.kk", "temperature"]),
+    ("+clustering.kk=3", ["clustering.kk", "clustering.k?"]),
+    ("+evaluation.knn.kk=3", ["evaluation.knn.kk", "evaluation.knn.k?"]),
+    ("+evaluation.knn.zzz=3", ["evaluation.knn.zzz", "temperature"]),
     ("+trainer.maxepochs=3", ["trainer.maxepochs", "trainer.max_epochs?"]),
     ("+arch.dropuot=0.1", ["arch.dropuot", "channels"]),
     ("+trainer.logger=false", ["trainer.logger", "leave it out"]),
@@ -229,7 +257,18 @@ REFUSED = [
     ("sampler.kind=unifrom", ["sampler.kind", "uniform", "unifrom"]),
     ("optimizer.lr=-1", ["optimizer.lr", "-1"]),
     ("optimizer.schedule=cosin", ["optimizer.schedule", "cosine"]),
+    # sources
     ("data.source=cifar", ["data.source", "cifar10"]),
+    ("data=folder data.root=x data.source=parquet", ["data.source=parquet", "data=OPTION", "huggingface"]),
+    ("data=folder", ["data.root has no value", "data.root=VALUE"]),
+    ("data=folder data.root=null", ["data=folder needs data.root=DIR"]),
+    ("data=parquet data.root=null", ["data=parquet needs data.root=DIR"]),
+    ("data=litdata data.root=null", ["data=litdata needs data.root=DIR"]),
+    ("data=huggingface", ["data.name=OWNER/SET", "data.root=DIR"]),
+    ("data.limt=5", ["no key data.limt", "data.limit?"]),
+    ("data.siz=48", ["no key data.siz", "view.size?"]),
+    ("data.colour=3", ["no key data.colour", "source, root, labels, n_channels, limit"]),
+    ("data=huggingface data.name=a/b data.image_colum=x", ["no key data.image_colum", "data.image_column?"]),
     ("reading.batch_size=1", ["reading.batch_size", "at least 2"]),
     ("view.crop_scale=[0,1]", ["view.crop_scale", "(0, 1]"]),
     ("view.color_jitter=[0.8,0.8,0.8,0.9]", ["view.color_jitter", "hue at most 0.5", "0.9"]),
@@ -391,6 +430,14 @@ def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> 
     assert settings.clustering.k == 7
 
 
+def test_what_may_change_of_the_runs_source_is_typed_without_the_source(tmp_path: Path) -> None:
+    write_config(train_config(composed("data=litdata", "data.root=s3://set")), tmp_path)
+    assert resume(tmp_path, "data.cache_gb=300").data == Litdata(root="s3://set", cache_gb=300.0)
+    write_config(train_config(composed()), tmp_path)
+    with pytest.raises(ValueError, match=r"^data.cache_gb=300 cannot change in a resumed run"):
+        resume(tmp_path, "data.cache_gb=300")
+
+
 def test_another_trainer_in_a_resumed_run_is_another_machine_and_nothing_else(stored: Path) -> None:
     settings = resume(stored, "trainer=ddp", "trainer.devices=4")
     assert (settings.trainer["strategy"], settings.trainer["devices"]) == ("ddp", 4)
@@ -474,7 +521,7 @@ def test_a_folder_is_told_so_that_it_can_be_typed_again(path: str) -> None:
 # eval.py's images --------------------------------------------------------------------------------------------------
 
 
-def evaluated(ckpt: Path, *typed: str) -> Data | None:
+def evaluated(ckpt: Path, *typed: str) -> Source | None:
     """Which images eval.py reads when this is typed; None: those of the checkpoint's run."""
     overrides = [f"ckpt={ckpt}", *typed]
     return eval_config(composed(*overrides, name="eval"), overrides).data
@@ -499,6 +546,20 @@ def test_data_keys_alone_change_what_the_run_says_of_its_images(trained: Path) -
     assert unchanged == {key: of_run[key] for key in unchanged}
 
 
+def test_data_keys_alone_are_those_of_the_runs_source(trained: Path) -> None:
+    with pytest.raises(Exception) as refused:
+        evaluated(trained, "data.image_column=img")
+    assert message_for_user(refused.value) == (
+        "there is no key data.image_column here: it is for data=huggingface and data=litdata"
+    )
+    with pytest.raises(Exception) as refused:
+        evaluated(trained, "data.limt=9")
+    assert message_for_user(refused.value) == "there is no key data.limt; did you mean data.limit?"
+    write_config(train_config(composed("data=huggingface", "data.name=a/b")), trained)
+    assert evaluated(trained, "data.test_split=dev") == Huggingface(name="a/b", test_split="dev")
+    assert evaluated(trained, "data.name=null", "data.root=copy") == Huggingface(root="copy")
+
+
 def test_view_keys_alone_change_how_the_run_crops_them(trained: Path) -> None:
     typed = [f"ckpt={trained}", "view.flip=false"]
     found = eval_config(composed(*typed, name="eval"), typed)
@@ -520,6 +581,21 @@ def test_old_keys_are_read_as_they_are_called_now(tmp_path: Path) -> None:
     OmegaConf.save(plain, tmp_path / "config.yaml")
     stored = read_stored_config(tmp_path / "config.yaml")
     assert (stored.view.size, stored.view.flip, stored.reading.batch_size) == (48, False, 9)
+
+
+def test_a_source_is_chosen_by_its_option_where_its_old_key_is_typed() -> None:
+    assert with_new_keys(["data.source=folder", "data.root=x"])[0] == ["data=folder", "data.root=x"]
+    assert with_new_keys(["data.source=folder"])[1] == ["data.source is now data"]
+    assert with_new_keys(["data=folder", "data.source=folder"]) == (["data=folder", "data.source=folder"], [])
+
+
+@pytest.mark.parametrize("source", [Arrays(source="svhn", root="x"), Folder(root="x"), Huggingface(name="a/b", id="n")])
+def test_a_stored_source_with_the_keys_of_all_sources_is_read(tmp_path: Path, source: Source) -> None:
+    write_config(train_config(composed()), tmp_path)
+    plain = OmegaConf.load(tmp_path / "config.yaml")
+    plain.data = {**source.which, "cache_gb": 200.0}
+    OmegaConf.save(plain, tmp_path / "config.yaml")
+    assert resume(tmp_path).data == source
 
 
 def test_a_data_option_is_other_images_and_not_the_runs(trained: Path) -> None:
@@ -563,6 +639,7 @@ def decoding(ckpt: Path, *typed: str) -> str:
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
     of_groups = {"trainer", "callbacks", "logger", "checkpoint", "estimate"}
     of_reading = ("num_workers", "persistent_workers", "on_broken", "timeout_s", "cache_dir")
-    of_images = {"data.root", "data.cache_gb", *(f"reading.{name}" for name in of_reading)}
+    of_images = {"data.root", *(f"reading.{name}" for name in of_reading)}
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}
     assert set(may_change(composed())) == {*of_groups, *of_images, *of_features}
+    assert set(may_change(composed("data=litdata"))) == {"data.cache_gb", *of_groups, *of_images, *of_features}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import MemoryImages
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Arrays
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.settings import Extraction
@@ -68,7 +68,7 @@ def context(
     found = EvaluationContext(
         backbone=backbone or lenet(1),
         stored=Weights(path=path, format="test", tensors={}, card=card, assignment=assignment),
-        data_settings=Data(),
+        data_settings=Arrays(),
         view=View(size=16),
         extraction=Extraction(batch_size=32),
         folder=folder,

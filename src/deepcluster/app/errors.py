@@ -1,11 +1,9 @@
 """Errors for the user who typed the command: one line with the key, its value and the way out."""
 
-import difflib
 import errno
 import sys
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from deepcluster.settings.callbacks import GROUP as CALLBACKS
-from deepcluster.settings.moved_keys import MOVED
+from deepcluster.settings.unknown_keys import did_you_mean, explain_unknown_key
 from deepcluster.system import distributed
 from deepcluster.system.first_failure import ProcessLost
 
@@ -71,7 +69,7 @@ def message_for_user(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        meant = _did_you_mean(option, error.options)
+        meant = did_you_mean(option, error.options)
         return f"{group}={option}: configs/{group} has no such option; it has {', '.join(error.options)}{meant}"
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
@@ -97,17 +95,14 @@ def message_for_user(error: BaseException) -> str:
 def _unknown_key(error: OmegaConfBaseException) -> str:
     """Says that a key does not exist, and which one may have been meant."""
     key, parent = str(error.full_key), error.parent_node
-    group, _, name = key.rpartition(".")
+    group = key.rpartition(".")[0]
     known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, DictConfig) else []
-    absent = getattr(OmegaConf.get_type(parent), "ABSENT", {}) if isinstance(parent, DictConfig) else {}
-    if name in absent:
-        return f"there is no key {key}: {absent[name]}"
-    meant = _did_you_mean(name, known, f"{group}." if group else "") or _did_you_mean_new_key(key)
-    if key.startswith(f"{CALLBACKS}.") and not meant:
+    reason = explain_unknown_key(key, known, OmegaConf.get_type(parent) if isinstance(parent, DictConfig) else None)
+    if key.startswith(f"{CALLBACKS}.") and not reason:
         return f"there is no key {key} yet; a plus adds it: +{key}=VALUE"
-    if not meant and isinstance(parent, DictConfig) and "_target_" in parent:
+    if not reason and isinstance(parent, DictConfig) and "_target_" in parent:
         return f"there is no key {key} yet; +{key}=VALUE gives it to {parent['_target_']}"
-    return f"there is no key {key}" + (meant or f"; {group or 'the config'} has {', '.join(known)}")
+    return f"there is no key {key}" + (reason or f"; {group or 'the config'} has {', '.join(known)}")
 
 
 def _unknown_key_of_file(where: str, error: OmegaConfBaseException) -> str:
@@ -122,13 +117,3 @@ def _unknown_key_of_file(where: str, error: OmegaConfBaseException) -> str:
     if group and key.rpartition(".")[2] in getattr(OmegaConf.get_type(error.parent_node), "ABSENT", {}):
         way_out = f". To combine them copy configs/{file}.yaml without {key} and choose the copy: {group}={name}_copy"
     return f"{where}: {_unknown_key(error)}{way_out}"
-
-
-def _did_you_mean_new_key(key: str) -> str:
-    close = difflib.get_close_matches(key, MOVED, n=1, cutoff=0.8)
-    return f"; did you mean {MOVED[close[0]]}?" if close else ""
-
-
-def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import TABLE_SOURCES, Data
+from deepcluster.data.settings import Source
 from deepcluster.system.atomic import find_damage
 
 _LEFT_OVER_S = 3600.0  # a part that is being written was changed a moment ago
@@ -32,7 +32,9 @@ def fingerprint(*parts: object, files: Iterable[tuple[str, str]] = ()) -> str:
     return digest.hexdigest()
 
 
-def read(settings: Data, reading: Reading, name: str, key: str, *, of_root_only: bool = False) -> dict[str, Any] | None:
+def read(
+    settings: Source, reading: Reading, name: str, key: str, *, of_root_only: bool = False
+) -> dict[str, Any] | None:
     """The entry of this name, if written for this key; its tensors are mapped from the disk, not copied.
 
     Args:
@@ -52,7 +54,7 @@ def read(settings: Data, reading: Reading, name: str, key: str, *, of_root_only:
 
 
 def write(
-    settings: Data, reading: Reading, name: str, key: str, entry: dict[str, Any], *, of_root_only: bool = False
+    settings: Source, reading: Reading, name: str, key: str, entry: dict[str, Any], *, of_root_only: bool = False
 ) -> None:
     """Remember an entry of tensors and plain Python; an older one of this name is replaced."""
     path = _path(settings, reading, name, of_root_only)
@@ -91,14 +93,12 @@ def folder_of(reading: Reading) -> Path | None:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
 
 
-def _path(settings: Data, reading: Reading, name: str, of_root_only: bool) -> Path | None:
+def _path(settings: Source, reading: Reading, name: str, of_root_only: bool) -> Path | None:
     folder = folder_of(reading)
     if folder is None:
         return None
     # One entry per set and reading; a changed set replaces its own, so the folder does not grow for ever.
-    facts: tuple[object, ...] = (settings.source, os.path.abspath(settings.root or ""))
-    if settings.source in TABLE_SOURCES:
-        facts += (settings.name, settings.config, settings.train_split, settings.test_split)
+    facts = settings.files
     if not of_root_only:
         facts += (reading.stored_size, settings.n_channels, reading.in_memory, settings.limit)
         if reading.decode != "full":  # so that entries of before this was a setting stay good

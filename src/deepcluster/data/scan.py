@@ -7,6 +7,7 @@ Next: statistics.py measures the pixels; views.py cuts crops.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_square, to_short_side
 from deepcluster.system.threads import for_each, in_threads
 
@@ -45,7 +46,7 @@ def choose_check(images: DecodedImages, reading: Reading) -> str:
     return "all" if shape is not None and len(images) * shape.numel() <= reading.memory_gb * 1e9 else "sample"
 
 
-def scan(images: DecodedImages, settings: Data, reading: Reading, split: str, check: str) -> ImageSet:
+def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, check: str) -> ImageSet:
     """Decode all images once, and keep them in memory if that is wanted and possible; or only a sample, or none.
 
     A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
@@ -59,8 +60,9 @@ def scan(images: DecodedImages, settings: Data, reading: Reading, split: str, ch
         ValueError: if images are broken (reading.on_broken=error), or all of them are, or if
             reading.in_memory=always cannot be.
     """
-    images.on_broken, images.timeout_s = reading.on_broken, reading.timeout_s
-    images.scaled = reading.decode == "scaled"
+    images = replace(
+        images, on_broken=reading.on_broken, timeout_s=reading.timeout_s, scaled=reading.decode == "scaled"
+    )
     if check == "none":
         images.prepare()
         return images
@@ -99,8 +101,8 @@ def scan(images: DecodedImages, settings: Data, reading: Reading, split: str, ch
             classes=kept.classes,
             skipped=skipped,
         )
+    kept = replace(kept, skipped=skipped)
     kept.prepare()
-    kept.skipped = skipped
     return kept
 
 

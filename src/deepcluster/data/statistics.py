@@ -7,7 +7,7 @@ from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.shrunk import Shrink, to_short_side
 from deepcluster.data.view_settings import View
 from deepcluster.system.threads import for_each
@@ -16,7 +16,7 @@ _MAX_IMAGES = 50_000  # 1,000 would do for two digits; 50,000 gives CIFAR-10's p
 _SMALLEST_STD = 1 / 255  # of a constant channel: one grey level
 
 
-def statistics(images: ImageSet, view: View, data: Data, reading: Reading) -> tuple[list[float], list[float]]:
+def statistics(images: ImageSet, view: View, data: Source, reading: Reading) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation, in [0, 1], over the pixels; every image counts the same.
 
     Args:

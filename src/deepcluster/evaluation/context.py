@@ -13,7 +13,7 @@ from torch import Tensor
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
@@ -72,7 +72,7 @@ class EvaluationContext:
 
     backbone: Backbone
     stored: Weights
-    data_settings: Data | None
+    data_settings: Source | None
     extraction: Extraction
     folder: Path
     seed: int
@@ -82,7 +82,7 @@ class EvaluationContext:
     untrained: Untrained | None = None
     reading: Reading = field(default_factory=Reading)
     view: View = field(default_factory=View)
-    run_data: Data | None = None
+    run_data: Source | None = None
     images_unknown: str = "the images are unknown: add data=..."
     loaded_images: ImageSet | None = None
 
@@ -93,7 +93,7 @@ class EvaluationContext:
         return self.stored.card
 
     @property
-    def data(self) -> Data:
+    def data(self) -> Source:
         """Settings of the images.
 
         Raises:

@@ -27,7 +27,7 @@ def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:
     """Everything that decides a result, as dotted name -> text: the network's weights and all values of the groups.
 
     Args:
-        groups: dataclasses, dictionaries or single values, such as seed=1, data=Data(...).
+        groups: dataclasses, dictionaries or single values, such as seed=1, data=Folder(...).
     """
     return {"weights": weights_digest(network), **dict(_leaves("", groups))}
 

@@ -19,7 +19,7 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.cache import fingerprint
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.features.digest import weights_digest
 from deepcluster.models.backbone import Backbone
@@ -113,7 +113,7 @@ class UntrainedFeatures:
                 part.unlink(missing_ok=True)
 
 
-def same_images(data: Data, reading: Reading, view: View, images: ImageSet) -> str:
+def same_images(data: Source, reading: Reading, view: View, images: ImageSet) -> str:
     """A hash of the images as the feature view sees them: of their settings and names, and of pixels in memory.
 
     For images in files, the hash covers the source's own fingerprint, and size and time of change of some hundred

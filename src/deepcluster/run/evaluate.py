@@ -5,8 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
 from deepcluster.data.view_settings import View
@@ -85,7 +84,7 @@ def _finite(value: float) -> float | None:
 
 def context_of_file(
     ckpt: str,
-    data: Data | None,
+    data: Source | None,
     reading: Reading | None,
     view: View | None,
     context_of: Callable[..., EvaluationContext],
@@ -107,17 +106,13 @@ def context_of_file(
         run_data, run_reading, run_view = images_of_run(stored.path)
     except ValueError as error:  # an evaluation that needs images raises it, unless `data` names them
         unknown = str(error)
-    # Copies without validation, as some evaluations need no images that fit the network.
-    data, view = copy(data or run_data), copy(view or run_view)
-    view.size, view.resize = card["image_size"], card["resize"]
-    if data is not None:
-        data.n_channels = card["in_channels"]
+    data = data or run_data
     return context_of(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
-        data_settings=data,
+        data_settings=None if data is None else replace(data, n_channels=card["in_channels"]),
         reading=reading or run_reading,
-        view=view,
+        view=replace(view or run_view, size=card["image_size"], resize=card["resize"]),
         run_data=run_data,
         images_unknown=unknown,
     )
@@ -125,7 +120,7 @@ def context_of_file(
 
 def context_of_architecture(
     arch: dict[str, Any],
-    data: Data,
+    data: Source,
     reading: Reading,
     view: View,
     init: Init,

@@ -6,6 +6,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deepcluster.settings.options import kind_key
+from deepcluster.settings.unknown_keys import explain_unknown_key
+
 
 def as_dataclass(cfg: DictConfig) -> Any:
     """The config as an object of the dataclass that is its schema.
@@ -32,8 +35,8 @@ def _check_keys(node: DictConfig, prefix: str) -> None:
     for name in map(str, node):
         key = f"{prefix}{name}"
         if name not in known:
-            why = getattr(schema, "ABSENT", {}).get(name, f"there are {', '.join(known)}")
-            raise ValueError(f"there is no key {key}, and none can be added; {why}")
+            reason = explain_unknown_key(key, known, schema) or f"; there are {', '.join(known)}, none can be added"
+            raise ValueError(f"there is no key {key}{reason}")
         value = None if OmegaConf.is_missing(node, name) else node[name]
         if isinstance(value, DictConfig):
             _check_keys(value, f"{key}.")
@@ -50,6 +53,9 @@ def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
         ValueError: naming the options.
     """
     for group, kinds in options.items():
-        kind = getattr(config, group).kind
-        if kinds.get(kind) is not type(getattr(config, group)):
-            raise ValueError(f"{group}.kind={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}")
+        key, settings = kind_key(group), getattr(config, group)
+        kind = getattr(settings, key)
+        if kinds.get(kind) is not type(settings):
+            raise ValueError(
+                f"{group}.{key}={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}"
+            )

@@ -1,5 +1,6 @@
 """configs/eval.yaml, typed, and which of its settings exclude each other. Next: run/evaluate.py."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.settings import Extraction
@@ -44,7 +45,7 @@ class EvalConfig:
     """
 
     ckpt: str | None = None
-    data: Data | None = None
+    data: Source | None = None
     reading: Reading | None = None
     view: View | None = None
     arch: dict[str, Any] | None = None
@@ -69,10 +70,19 @@ class EvalConfig:
         check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
 
 
+@dataclass(kw_only=True)
+class _ComposedEval(EvalConfig):
+    """EvalConfig for Hydra, which accepts GROUP.KEY=VALUE only where the group is not None; see :func:`with_images`."""
+
+    data: Any = field(default_factory=dict)  # of any kind: which one the checkpoint's run says
+    reading: Reading | None = field(default_factory=Reading)
+    view: View | None = field(default_factory=View)
+
+
 def eval_schema() -> DictConfig:
-    """EvalConfig for Hydra, which accepts `data.KEY=VALUE` only where `data` is not None; see :func:`with_images`."""
-    node: DictConfig = OmegaConf.structured(EvalConfig)
-    node.data, node.reading, node.view = map(OmegaConf.structured, (Data, Reading, View))
+    """EvalConfig for Hydra, with any `data.KEY`: those of the checkpoint's run are known later."""
+    node: DictConfig = OmegaConf.structured(_ComposedEval)
+    OmegaConf.set_struct(node.data, False)
     return node
 
 
@@ -102,9 +112,8 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """
     typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if "data" in typed_keys:
-        if "reading.decode" not in typed_keys:
-            _decode_as_the_run(cfg)
-        return cfg
+        decode = None if "reading.decode" in typed_keys else _decoding_of_run(cfg.ckpt)
+        return _changed(cfg, reading=OmegaConf.merge(cfg.reading, {"decode": decode})) if decode else cfg
     changes = [key for key in typed_keys if key.startswith(("data.", "reading.", "view."))]
     data, reading, view, ckpt = None, None, None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
@@ -119,21 +128,26 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         for key in changes:
             OmegaConf.update(stored, key, OmegaConf.select(cfg, key), merge=False)
         data, reading, view = stored.data, stored.reading, stored.view
-    cfg.data, cfg.reading, cfg.view = data, reading, view
-    return cfg
+    return _changed(cfg, data=data, reading=reading, view=view)
 
 
-def _decode_as_the_run(cfg: DictConfig) -> None:
-    """Other images are decoded as those were that the network learned from, whatever their group says."""
-    if cfg.ckpt is None:
-        return
+def _changed(cfg: DictConfig, **groups: Any) -> DictConfig:
+    """A copy with other groups."""
+    copied = copy.copy(cfg)
+    for name, group in groups.items():
+        copied[name] = group
+    return copied
+
+
+def _decoding_of_run(ckpt: str | None) -> str | None:
+    """reading.decode of the checkpoint's run: other images are decoded like those that the network learned from."""
+    if ckpt is None:
+        return None
     try:
-        run = folder_of_run(find_weights(cfg.ckpt))
-        stored = None if run is None else read_stored_config(run / "config.yaml").reading
+        run = folder_of_run(find_weights(ckpt))
+        return None if run is None else str(read_stored_config(run / "config.yaml").reading.decode)
     except (ValueError, FileNotFoundError):  # reported later; of a run of another version only the weights are needed
-        return
-    if stored is not None:
-        cfg.reading.decode = stored.decode
+        return None
 
 
 def folder_of_run(path: Path) -> Path | None:
@@ -142,7 +156,7 @@ def folder_of_run(path: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
-def images_of_run(path: Path) -> tuple[Data, Reading, View]:
+def images_of_run(path: Path) -> tuple[Source, Reading, View]:
     """The images that the checkpoint's run learned from, and how it read and cropped them.
 
     Raises:
@@ -173,6 +187,8 @@ def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     assert isinstance(settings, EvalConfig)
     check_kinds(settings, {**EVAL_OPTIONS, "logger": OPTIONS["logger"]})
     settings.logger.check()
+    if settings.data is not None:
+        check_kinds(settings, {"data": OPTIONS["data"]})
     if settings.data is not None and settings.view is not None:
         settings.view.check_channels(settings.data.n_channels)
     if settings.data is not None and settings.reading is not None:

@@ -6,6 +6,7 @@ kind has the first kind of its group: it is older than the other kinds.
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
+from deepcluster.data.settings import SOURCES
 from deepcluster.evaluation.clusters.assign import Assign
 from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
 from deepcluster.evaluation.export import Export
@@ -27,6 +28,7 @@ from deepcluster.visualization.top_images import TopImages
 from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, WeightsInit
 
 OPTIONS: dict[str, dict[str, type]] = {
+    "data": {**SOURCES},
     "init": {
         "random": RandomInit,
         "checkpoint": CheckpointInit,
@@ -63,3 +65,8 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "gallery": Gallery,
     },
 }
+
+
+def kind_key(group: str) -> str:
+    """The key of a group that holds its kind."""
+    return "source" if group == "data" else "kind"

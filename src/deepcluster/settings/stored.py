@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deepcluster.settings.moved_keys import move_old_keys
-from deepcluster.settings.options import OPTIONS
+from deepcluster.settings.options import OPTIONS, kind_key
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import write_atomically
 
@@ -23,9 +23,10 @@ def read_stored_config(file: Path) -> DictConfig:
         move_old_keys(plain)
         schema = OmegaConf.structured(TrainConfig)
         for group, kinds in OPTIONS.items():
-            kind = OmegaConf.select(plain, f"{group}.kind") or next(iter(kinds))
+            key = f"{group}.{kind_key(group)}"
+            kind = OmegaConf.select(plain, key) or next(iter(kinds))
             if kind not in kinds:
-                raise ValueError(f"{file}: {group}.kind={kind} is none of {', '.join(kinds)}")
+                raise ValueError(f"{file}: {key}={kind} is none of {', '.join(kinds)}")
             schema[group] = OmegaConf.structured(kinds[kind])
         merged = OmegaConf.merge(schema, plain)
     except (OmegaConfBaseException, YAMLError) as error:

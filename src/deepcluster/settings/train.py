@@ -13,7 +13,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.sampler import Sampler
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.settings import Extraction
@@ -59,7 +59,7 @@ class TrainConfig:
         resume: the folder of a run to continue.
     """
 
-    data: Data = field(default_factory=Data)
+    data: Source = MISSING
     reading: Reading = field(default_factory=Reading)
     view: View = field(default_factory=View)
     arch: dict[str, Any] = field(default_factory=dict)
@@ -90,8 +90,11 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     for group, kinds in [*OPTIONS.items(), *EVAL_OPTIONS.items()]:
+        # data takes any key, as that of the run's source is typed with resume=RUN and with eval.py ckpt=RUN alone;
+        # composed.py refuses those that the source does not have.
+        flags = {"struct": False} if group == "data" else None
         for kind, schema in kinds.items():
-            store.store(name=f"{group}_{kind}", node=schema)
+            store.store(name=f"{group}_{kind}", node=OmegaConf.structured(schema, flags=flags))
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Folder, Parquet, Source
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.tables import write_csv
@@ -95,9 +95,9 @@ class GalleryPages:
         )
 
 
-def _data_name(data: Data) -> str:
+def _data_name(data: Source) -> str:
     """The folder's name for the user's own files; otherwise the source's name, such as cifar10."""
-    if data.root is not None and data.source in ("folder", "parquet"):
+    if isinstance(data, Folder | Parquet):
         return Path(data.root).resolve().name
     return data.source
 

@@ -122,7 +122,7 @@ def test_a_failed_download_names_the_root_and_the_way_out(tmp_path, monkeypatch,
                 monkeypatch.setattr(module, name, fail)
     with pytest.raises(FileNotFoundError) as error:
         load(*images_of(source, root=str(tmp_path)), "train")
-    for words in (f"data.source={source}", f"data.root={tmp_path}", "name resolution", "fashion_mnist_mini"):
+    for words in (f"data={source}", f"data.root={tmp_path}", "name resolution", "fashion_mnist_mini"):
         assert words in str(error.value)
     with pytest.raises(ValueError, match=r"needs data.root=DIR"):
         load(*images_of(source), "train")

@@ -244,15 +244,11 @@ def test_a_row_without_an_image_is_named_by_its_number(tmp_path: Path) -> None:
         read(tmp_path / "holes")
 
 
-def test_what_is_missing_or_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"either data.name=OWNER/SET"):
         images_of("huggingface")
     with pytest.raises(ValueError, match=r"either data.name=OWNER/SET"):
         images_of("huggingface", name="a/b", root="c")
-    with pytest.raises(ValueError, match=r"data.name=a/b is for data=huggingface"):
-        images_of("litdata", name="a/b", root="c")
-    with pytest.raises(ValueError, match=r"data.id=key is for data=huggingface and data=litdata"):
-        images_of("folder", root="c", id="key")
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(ImportError, match=r"data.source=huggingface needs an extra: pip install -e '.\[hf\]'"):
+    with pytest.raises(ImportError, match=r"data=huggingface needs an extra: pip install -e '.\[hf\]'"):
         load(*images_of("huggingface", name="some/set"), "train")

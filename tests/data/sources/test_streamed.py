@@ -183,8 +183,6 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"has no index.json"):
         read(tmp_path)
-    with pytest.raises(ValueError, match=r"needs data.root=DIR_OR_URL"):
-        load(*images_of("litdata"), "train")
 
 
 def test_missing_and_damaged_chunks_are_named(tmp_path: Path) -> None:

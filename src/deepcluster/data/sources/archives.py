@@ -103,7 +103,7 @@ def _arrays(
 
 def _needs_root(root: str | None, source: str) -> Path:
     if root is None:
-        raise ValueError(f"data.source={source} needs data.root=DIR; its files are found there or downloaded to it")
+        raise ValueError(f"data={source} needs data.root=DIR; its files are found there or downloaded to it")
     return Path(root).expanduser()
 
 
@@ -127,7 +127,7 @@ def _download(source: str, folder: Path, make: Callable[[], Any]) -> Any:
         return make()
     except (RuntimeError, OSError) as error:  # no network, no such host, wrong checksum, full disk
         raise FileNotFoundError(
-            f"data.source={source} is not under data.root={folder} and could not be downloaded: {error}; "
+            f"data={source} is not under data.root={folder} and could not be downloaded: {error}; "
             "put its files there (torchvision's layout), or train on the shipped subset with "
-            "data.source=fashion_mnist_mini, which needs no download"
+            "data=fashion_mnist_mini, which needs no download"
         ) from error

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from deepcluster.data import cache
 from deepcluster.data.decode import BrokenImage, UnreadableImage, read_file
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Huggingface
 from deepcluster.data.sources.columns import is_integer, is_text, read_column
 from deepcluster.data.sources.identities import Identities, content_identity, from_tensors, identities
 from deepcluster.data.sources.tables import check_identities
@@ -42,7 +42,7 @@ class ArrowRows:
 
 
 def table_identities(
-    dataset: Any, images: Any, settings: Data, reading: Reading, split: str, fingerprint: str
+    dataset: Any, images: Any, settings: Huggingface, reading: Reading, split: str, fingerprint: str
 ) -> Identities:
     """What data.id says; hashes may repeat, all else may not.
 
@@ -98,7 +98,7 @@ def _paths(images: Any, root: str | None) -> Identities | None:
     return None if int(pc.count_distinct(paths).as_py()) < len(paths) else identities(paths)
 
 
-def _contents(images: Any, settings: Data, reading: Reading, split: str, fingerprint: str) -> Identities:
+def _contents(images: Any, settings: Huggingface, reading: Reading, split: str, fingerprint: str) -> Identities:
     """Hashes of the encoded images; computed once, in the order of storage, and remembered."""
     name, key = f"identities-{split}", cache.fingerprint("content", fingerprint)
     entry = cache.read(settings, reading, name, key, of_root_only=True)

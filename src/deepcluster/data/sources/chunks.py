@@ -30,7 +30,7 @@ def library() -> Any:
     try:
         import litdata
     except ImportError as error:
-        raise ImportError(f"data.source=litdata needs an extra: pip install -e '.[litdata]' ({error})") from error
+        raise ImportError(f"data=litdata needs an extra: pip install -e '.[litdata]' ({error})") from error
     return litdata
 
 

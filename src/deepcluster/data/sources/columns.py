@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import TableSource
 from deepcluster.data.sources.tables import LABEL_NAMES
 
 _BLOCK = 100_000  # rows
 
 
-def image_column(features: Any, settings: Data) -> str:
+def image_column(features: Any, settings: TableSource) -> str:
     """data.image_column, or the only column that holds images.
 
     Raises:
@@ -51,7 +51,7 @@ def listed(features: Any) -> str:
     return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
 
 
-def label_column(features: Any, settings: Data) -> str | None:
+def label_column(features: Any, settings: TableSource) -> str | None:
     """data.label_column, or the only ClassLabel, or integers or text of a usual name; None without any.
 
     Raises:

@@ -1,4 +1,4 @@
-"""data.source=folder: image and .npy files in any of the usual layouts. Next: scan.py decodes them once."""
+"""data=folder: image and .npy files in any of the usual layouts. Next: scan.py decodes them once."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from deepcluster.data.decode import BrokenImage, channels_of, read_file
 from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import choose_check, scan
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Folder
 from deepcluster.data.sources.index import EXTENSIONS, HIDDEN, find_images
 from deepcluster.data.sources.paths import Paths
 from deepcluster.system.threads import in_threads
@@ -23,7 +23,7 @@ SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation", "val
 _N_PROBED = 64
 
 
-def load_folder(settings: Data, reading: Reading, split: str) -> ImageSet | None:
+def load_folder(settings: Folder, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
     Layouts: DIR/train and DIR/test (or val, validation, valid; Train, TEST ... too), else all of DIR is the
@@ -36,7 +36,7 @@ def load_folder(settings: Data, reading: Reading, split: str) -> ImageSet | None
         FileNotFoundError: if data.root is missing, no folder, or holds no images.
         ValueError: if it cannot be told whether train/ is a split or a class; from :func:`scan`.
     """
-    root = _root(settings)
+    root = _root(settings.root)
     folders = {name: _split_folder(root, name) for name in SPLIT_FOLDERS}
     if split == "test" and folders["test"] is None:
         return None
@@ -76,16 +76,13 @@ def load_folder(settings: Data, reading: Reading, split: str) -> ImageSet | None
     )
     check = choose_check(images, reading)
     if check == "all":  # then each file's own size and time count too
-        images.fingerprint = fingerprint(
-            str(root.resolve()), files=((name, os.path.join(root, name)) for name in samples)
-        )
+        files_of_set = ((name, os.path.join(root, name)) for name in samples)
+        images = replace(images, fingerprint=fingerprint(str(root.resolve()), files=files_of_set))
     return scan(images, settings, reading, split, check)
 
 
-def _root(settings: Data) -> Path:
-    if settings.root is None:
-        raise ValueError("data.source=folder needs data.root=DIR, the folder with the images")
-    root = Path(settings.root).expanduser()
+def _root(typed: str) -> Path:
+    root = Path(typed).expanduser()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise FileNotFoundError(f"data.root={root} {what}; it must be a folder with images ({', '.join(EXTENSIONS)})")

@@ -1,4 +1,4 @@
-"""data.source=huggingface: sets of the hub by name, or of a local folder, read by the library datasets.
+"""data=huggingface: sets of the hub by name, or of a local folder, read by the library datasets.
 
 The library keeps them as Arrow files in its own cache ($HF_HOME) or reads them where they lie, and maps them: any row
 at any time, from any worker. Next: tables.py puts them in order.
@@ -17,7 +17,7 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.images import ImageSet
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Huggingface
 from deepcluster.data.sources.arrow_identities import ArrowRows, table_identities
 from deepcluster.data.sources.columns import image_column, integers, is_text, label_column, read_column
 from deepcluster.data.sources.tables import Table, table_images
@@ -26,7 +26,7 @@ TEST_SPLITS = ("test", "validation", "val")
 _LAW = 1  # of what is remembered: raised when the same table would give other identities or images
 
 
-def load_huggingface(settings: Data, reading: Reading, split: str) -> ImageSet | None:
+def load_huggingface(settings: Huggingface, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split, in the order of their identities; None if there is no test split.
 
     Args:
@@ -53,7 +53,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(f"data.source=huggingface needs an extra: pip install -e '.[hf]' ({error})") from error
+        raise ImportError(f"data=huggingface needs an extra: pip install -e '.[hf]' ({error})") from error
     return datasets
 
 
@@ -88,7 +88,7 @@ def _open(name: str | None, root: str | None, config: str | None, revision: str 
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
-def _split_names(there: list[str], settings: Data) -> dict[str, str | None]:
+def _split_names(there: list[str], settings: Huggingface) -> dict[str, str | None]:
     """Which split to learn from and which to test on."""
     names: dict[str, str | None] = {}
     for split, wanted in (("train", settings.train_split), ("test", settings.test_split)):
@@ -106,7 +106,9 @@ def _split_names(there: list[str], settings: Data) -> dict[str, str | None]:
     return names
 
 
-def _table(splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Data, reading: Reading) -> Table:
+def _table(
+    splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Huggingface, reading: Reading
+) -> Table:
     name = names[split]
     assert name is not None
     dataset = splits[name]
@@ -128,7 +130,7 @@ def _table(splits: dict[str, Any], names: dict[str, str | None], split: str, set
 
 
 def _labels(
-    splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Data
+    splits: dict[str, Any], names: dict[str, str | None], split: str, settings: Huggingface
 ) -> tuple[Tensor | None, list[str] | None]:
     """(N,) int64, -1 where there is none, and the labels' names."""
     dataset = splits[names[split] or ""]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deepcluster.data import cache
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Folder
 from deepcluster.data.sources.paths import Paths
 from deepcluster.system.threads import in_threads, n_cores
 
@@ -63,7 +63,7 @@ class _Listed:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def find_images(folder: str, settings: Data, reading: Reading) -> tuple[Paths, str]:
+def find_images(folder: str, settings: Folder, reading: Reading) -> tuple[Paths, str]:
     """The image files below a folder, and a fingerprint that changes when files are added, removed or renamed.
 
     In the order of a walk that takes each folder's entries by name. Names that begin with "." or "__MACOSX" are left

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import TableSource
 from deepcluster.data.sources.tables import LABEL_NAMES
 
 # Pillow's modes that are not grey or colours, with or without alpha
@@ -59,7 +59,7 @@ def _may_be_image(value: Any) -> bool:
     return isinstance(value, bytes | bytearray | memoryview | Image.Image)
 
 
-def image_field(item: Any, settings: Data) -> str | int | None:
+def image_field(item: Any, settings: TableSource) -> str | int | None:
     """data.image_column, or the only field that can be an image, in the first item as in all; None: the item itself.
 
     Raises:
@@ -87,7 +87,7 @@ def image_field(item: Any, settings: Data) -> str | int | None:
     return found[0]
 
 
-def label_field(item: Any, settings: Data) -> str | int | None:
+def label_field(item: Any, settings: TableSource) -> str | int | None:
     """data.label_column, or the integer of a usual name in a dict, or the only one in a tuple; None without any.
 
     Raises:

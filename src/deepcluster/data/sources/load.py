@@ -1,6 +1,7 @@
 """From settings to images: the one door to all data. Next: archives.py (arrays), folder.py, parquet.py, tables.py."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -8,19 +9,13 @@ from deepcluster.data.crops import square
 from deepcluster.data.decode import to_channels
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Arrays, Folder, Huggingface, Litdata, Parquet, Source
 from deepcluster.data.sources import archives
 from deepcluster.data.sources.folder import load_folder
 from deepcluster.data.sources.huggingface import load_huggingface
 from deepcluster.data.sources.parquet import load_parquet
 from deepcluster.data.sources.streamed import load_litdata
 
-_FILES: dict[str, Callable[[Data, Reading, str], ImageSet | None]] = {
-    "folder": load_folder,
-    "parquet": load_parquet,
-    "huggingface": load_huggingface,
-    "litdata": load_litdata,
-}
 _ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
     "fashion_mnist_mini": archives.fashion_mnist_mini,
     "fashion_mnist": archives.fashion_mnist,
@@ -31,7 +26,7 @@ _ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
 }
 
 
-def load(settings: Data, reading: Reading, split: str) -> ImageSet | None:
+def load(settings: Source, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split.
 
     Args:
@@ -47,13 +42,12 @@ def load(settings: Data, reading: Reading, split: str) -> ImageSet | None:
         ValueError: if images are broken, or settings do not fit the data.
     """
     assert split in ("train", "test"), split
-    if settings.source in _FILES:
-        return _FILES[settings.source](settings, reading, split)
-    return _adapted(_ARRAYS[settings.source](settings.root, split), settings, reading)
+    return _LOADERS[type(settings)](settings, reading, split)
 
 
-def _adapted(data: MemoryImages, settings: Data, reading: Reading) -> MemoryImages:
-    """An array as the settings want it: limit, channels, stored size, labels or none."""
+def load_array(settings: Arrays, reading: Reading, split: str) -> MemoryImages:
+    """A set that comes as one array, with the limit, channels, stored size and labels of the settings."""
+    data = _ARRAYS[settings.source](settings.root, split)
     chosen = evenly_spaced(len(data), settings.limit)
     images, labels = data.images, data.labels
     if len(chosen) < len(data):
@@ -71,3 +65,12 @@ def _adapted(data: MemoryImages, settings: Data, reading: Reading) -> MemoryImag
         labels=labels if labelled else None,
         classes=data.classes if labelled else None,
     )
+
+
+_LOADERS: dict[type[Source], Callable[[Any, Reading, str], ImageSet | None]] = {
+    Arrays: load_array,
+    Folder: load_folder,
+    Parquet: load_parquet,
+    Huggingface: load_huggingface,
+    Litdata: load_litdata,
+}

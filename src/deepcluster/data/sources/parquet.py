@@ -1,4 +1,4 @@
-"""data.source=parquet: tables of encoded images, as the Hugging Face hub has them. Next: scan.py."""
+"""data=parquet: tables of encoded images, as the Hugging Face hub has them. Next: scan.py."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from deepcluster.data.decode import BrokenImage, channels_of
 from deepcluster.data.images import EncodedImages, ImageSet, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import scan
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Parquet
 
 _log = logging.getLogger(__name__)
 SPLIT_PREFIXES = {"train": ("train",), "test": ("test", "validation", "val")}
@@ -27,7 +27,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _N_PROBED = 64
 
 
-def load_parquet(settings: Data, reading: Reading, split: str) -> ImageSet | None:
+def load_parquet(settings: Parquet, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split; None if there is no test split.
 
     Files: DIR/*.parquet, DIR/data/*.parquet, or those of the only folder in DIR that has some (the hub's
@@ -58,7 +58,7 @@ def load_parquet(settings: Data, reading: Reading, split: str) -> ImageSet | Non
         raise ValueError(
             f"data.root={settings.root}: the encoded images of {split} take {n_bytes / 1e9:.3g} GB, "
             f"reading.memory_gb={reading.memory_gb:g}; "
-            "raise it, or unpack the images and use data.source=folder"
+            "raise it, or unpack the images and use data=folder"
         )
     everything = tables + [_open(file) for other in files if other != split for file in files[other]]
     samples, labels, classes = _rows(tables, everything, split, column)
@@ -77,9 +77,7 @@ def load_parquet(settings: Data, reading: Reading, split: str) -> ImageSet | Non
     return scan(images, settings, reading, split, "all" if reading.check == "auto" else reading.check)
 
 
-def _files(settings: Data) -> dict[str, list[Path]]:
-    if settings.root is None:
-        raise ValueError("data.source=parquet needs data.root=DIR, the folder with the .parquet files")
+def _files(settings: Parquet) -> dict[str, list[Path]]:
     root = Path(settings.root).expanduser()
     files = sorted(root.glob("[!.]*.parquet")) or sorted((root / "data").glob("[!.]*.parquet"))
     if not files:

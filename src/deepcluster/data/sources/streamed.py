@@ -1,4 +1,4 @@
-"""data.source=litdata: sets that litdata's `optimize` wrote, in a local folder or in a bucket. Next: tables.py.
+"""data=litdata: sets that litdata's `optimize` wrote, in a local folder or in a bucket. Next: tables.py.
 
 DeepCluster draws every batch from the whole set, and a chunk of 64 MB for one image would be fetched over and over.
 So the chunks of a set in a bucket are fetched once, into reading.cache_dir, and read from there like a local folder's.
@@ -14,7 +14,7 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.images import ImageSet
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Litdata
 from deepcluster.data.sources.chunks import INDEX, Chunks, check_chunks, library, read_index
 from deepcluster.data.sources.fetch import fetched, is_url
 from deepcluster.data.sources.folder import SPLIT_FOLDERS
@@ -27,7 +27,7 @@ _OWN = (None, "content", "position")  # what data.id may be, besides a field
 _log = logging.getLogger(__name__)
 
 
-def load_litdata(settings: Data, reading: Reading, split: str) -> ImageSet | None:
+def load_litdata(settings: Litdata, reading: Reading, split: str) -> ImageSet | None:
     """The images of a split, in the order of their identities; None if there is no test split.
 
     Layouts: data.root itself holds index.json and is the training set, or its folders train and test (val, ...) do;
@@ -49,11 +49,9 @@ def load_litdata(settings: Data, reading: Reading, split: str) -> ImageSet | Non
     return table_images(table, training, settings, reading, split)
 
 
-def _places(settings: Data) -> dict[str, str | None]:
+def _places(settings: Litdata) -> dict[str, str | None]:
     """The folder or URL of each split."""
     root = settings.root
-    if root is None:
-        raise ValueError("data.source=litdata needs data.root=DIR_OR_URL, where litdata's chunks and index.json are")
     wanted = {"train": settings.train_split, "test": settings.test_split}
     if is_url(root):  # what is there cannot be listed
         places = {split: f"{root.rstrip('/')}/{name}" if name is not None else None for split, name in wanted.items()}
@@ -74,7 +72,7 @@ def _places(settings: Data) -> dict[str, str | None]:
     return found
 
 
-def _table(place: str, split: str, settings: Data, reading: Reading) -> Table:
+def _table(place: str, split: str, settings: Litdata, reading: Reading) -> Table:
     library()
     folder = Path(fetched(place, settings.cache_gb, reading) if is_url(place) else place)
     index = read_index(folder)
@@ -105,7 +103,7 @@ def _table(place: str, split: str, settings: Data, reading: Reading) -> Table:
     )
 
 
-def _walk(chunks: Chunks, n_rows: int, split: str, settings: Data) -> tuple[Identities, Tensor | None]:
+def _walk(chunks: Chunks, n_rows: int, split: str, settings: Litdata) -> tuple[Identities, Tensor | None]:
     """Identities and labels of all rows, read once in the order of storage."""
     _log.info("%s: reading %s rows once, for identities and labels", settings.place, f"{n_rows:,}")
     first = chunks.item(0) if n_rows else None

@@ -15,7 +15,7 @@ from deepcluster.data.decode import BrokenImage, channels_of
 from deepcluster.data.images import ImageSet, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.scan import choose_check, scan
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import TableSource
 from deepcluster.data.sources.identities import Identities, by_identity, first_repeated
 from deepcluster.data.sources.rows import RowImages, Rows
 
@@ -42,7 +42,7 @@ class Table:
     fingerprint: str
 
 
-def table_images(table: Table, training: Table, settings: Data, reading: Reading, split: str) -> ImageSet:
+def table_images(table: Table, training: Table, settings: TableSource, reading: Reading, split: str) -> ImageSet:
     """The set that a table's rows are.
 
     Args:
@@ -74,7 +74,7 @@ def table_images(table: Table, training: Table, settings: Data, reading: Reading
     return scan(images, settings, reading, split, choose_check(images, reading))
 
 
-def check_identities(found: Identities, settings: Data) -> None:
+def check_identities(found: Identities, settings: TableSource) -> None:
     """Refuse a column that does not tell the images apart.
 
     Raises:
@@ -88,13 +88,13 @@ def check_identities(found: Identities, settings: Data) -> None:
         )
 
 
-def _ordered(table: Table, settings: Data) -> tuple[Identities, Tensor]:
+def _ordered(table: Table, settings: TableSource) -> tuple[Identities, Tensor]:
     if settings.id == "position":
         return table.identities, torch.arange(len(table.identities))
     return by_identity(table.identities, table.labels)
 
 
-def _probe_channels(training: Table, settings: Data) -> int:
+def _probe_channels(training: Table, settings: TableSource) -> int:
     """1 if the first images are all grey, else 3, or what an array among them has."""
     for row in _ordered(training, settings)[1][:_N_PROBED].tolist():
         try:

@@ -14,7 +14,7 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment, nearest_centroid
 from deepcluster.clustering.history import same_samples
 from deepcluster.data.images import ImageSet
-from deepcluster.data.settings import Data
+from deepcluster.data.settings import Source
 from deepcluster.evaluation.context import EvaluationContext
 
 
@@ -78,7 +78,7 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
     return None
 
 
-def _same_place(a: Data, b: Data) -> bool:
+def _same_place(a: Source, b: Source) -> bool:
     """Same source and root? The images' names are not enough: many sets call them train/0, train/1, ..."""
     roots = [None if data.root is None else Path(data.root).expanduser().resolve() for data in (a, b)]
     return a.source == b.source and roots[0] == roots[1]
