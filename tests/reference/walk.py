@@ -5,18 +5,20 @@ import os
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
 
-def walked(folder, above="", seen=()):
-    """Relative paths, each folder's entries by name, without hidden ones; circles of links are not entered."""
-    identity = os.path.realpath(folder)
-    if identity in seen:
-        return []
+def walked(folder):
+    """Relative paths, each folder's entries by name, without hidden ones; links only to folders outside of it."""
+    inside = {os.path.realpath(place) for place, _, _ in os.walk(folder)}
     found = []
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if name.startswith((".", "__MACOSX")):
-            continue
-        if os.path.isdir(path):
-            found += walked(path, f"{above}{name}/", (*seen, identity))
-        elif name.lower().endswith(ENDINGS):
-            found.append(above + name)
+
+    def walk(path, above):
+        for name in sorted(os.listdir(path)):
+            below = os.path.join(path, name)
+            if name.startswith((".", "__MACOSX")):
+                continue
+            if not os.path.isdir(below):
+                found.extend([above + name] if name.lower().endswith(ENDINGS) else [])
+            elif not os.path.islink(below) or os.path.realpath(below) not in inside:
+                walk(below, f"{above}{name}/")
+
+    walk(folder, "")
     return found

@@ -60,9 +60,10 @@ OTHERS = [".hidden.png", "a/.b/9.png", "__MACOSX/10.png", "a/notes.txt", "empty/
 
 
 def test_the_files_and_their_order_are_those_of_a_plain_walk(tmp_path, settings):
-    touch(tmp_path / "images", *NAMES, *OTHERS)
+    touch(tmp_path / "images", *NAMES, *OTHERS, "../elsewhere/f/g/4.webp")
     os.symlink(tmp_path / "images", tmp_path / "images" / "a" / "circle")
-    os.symlink(tmp_path / "images" / "a" / "e", tmp_path / "images" / "link")
+    os.symlink(tmp_path / "images" / "a" / "e", tmp_path / "images" / "again")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "images" / "link")
     expected = walked(tmp_path / "images")
     assert sorted(expected) == sorted([*NAMES, "link/f/g/4.webp"])
     fresh, _ = find_images(settings.data.root, *settings)

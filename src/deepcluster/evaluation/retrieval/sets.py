@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.decode import decode_file
-from deepcluster.data.sources.index import EXTENSIONS, HIDDEN
+from deepcluster.data.sources.index import images_below
+from deepcluster.data.sources.photographs import EXTENSIONS, is_hidden, is_of_system
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the stored image
 
@@ -145,16 +146,8 @@ def plain_set(root: Path, reference: str, queries: Sequence[str] | None) -> Retr
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files in a folder and its subfolders, sorted, without hidden ones."""
-    images: list[Path] = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        images += [
-            Path(place, name)
-            for name in sorted(names)
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(HIDDEN)
-        ]
-    return images
+    """The image files in a folder and its subfolders, sorted: those that data.source=folder would read."""
+    return sorted(folder / name for name in images_below(str(folder))) if folder.is_dir() else []
 
 
 def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Tensor:
@@ -192,7 +185,7 @@ def to_larger_side(image: Tensor, size: int) -> Tensor:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(HIDDEN)
+    return entry.is_dir() and not is_hidden(entry.name) and not is_of_system(entry.name)
 
 
 def _folder(folders: dict[str, Path], name: str, key: str, root: Path) -> Path:
