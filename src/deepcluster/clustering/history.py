@@ -1,6 +1,7 @@
 """Assignments on disk: one small file per reassignment, for comparing and plotting after the run.
 
 RUN/assignments/samples.jsonl.gz    the images' identities, written once
+RUN/assignments/contents.npy        what images hold, as numbers; rewritten when the run begins
 RUN/assignments/epoch_00003.npz     labels, k, objective, epoch
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER = "assignments"  # in the run's folder
 SAMPLES = "samples.jsonl.gz"
+CONTENTS = "contents.npy"
 DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # what damaged files raise
 
 
@@ -90,6 +92,41 @@ def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
     if not path.is_file() or _n_samples(path) != len(samples):
         return False
     return all(stored == sample for stored, sample in zip(_stored_samples(path), samples, strict=True))
+
+
+def write_contents(folder: str | Path, contents: NDArray[np.int64]) -> None:
+    """Write what the images hold.
+
+    Args:
+        contents: (M, 2) int64, an image's number and a hash of what it holds.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, contents)
+    write_atomically(Path(folder) / CONTENTS, buffer.getbuffer())
+
+
+def changed_images(run_folder: str | Path, contents: NDArray[np.int64]) -> list[int] | None:
+    """The numbers of the images that hold something else than when the run began.
+
+    Args:
+        contents: of the images now; those are compared that stand in both tables.
+
+    Returns:
+        None if it cannot be told: an older version's run.
+
+    Raises:
+        ValueError: if the run's file is damaged.
+    """
+    path = Path(run_folder) / FOLDER / CONTENTS
+    if not path.is_file():
+        return None
+    try:
+        before = np.load(path, allow_pickle=False).reshape(-1, 2)
+    except DAMAGED as error:
+        raise ValueError(f"{path} is cut or damaged ({error}); delete it to go on without this check") from error
+    both, in_before, in_now = np.intersect1d(before[:, 0], contents[:, 0], return_indices=True)
+    differ = before[in_before, 1] != contents[in_now, 1]
+    return [int(image) for image in both[differ]] if len(both) else None
 
 
 def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assignment) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from deepcluster.data.decode import BrokenImage, read_file
+from deepcluster.data.cache import fingerprint
+from deepcluster.data.decode import BrokenImage, read_file, to_channels
 from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
 from deepcluster.data.sources.lazy_strings import LazyStrings
 
@@ -25,6 +26,7 @@ class ImageSet(Protocol):
         samples: N stable identities, such as "train/cat/7.jpg" or "train/17".
         n_channels: C of every image.
         skipped: broken images that were left out, as (identity, reason).
+        contents: (M, 2) int64, number and content of all or of some images (contents.py); None: not looked at.
     """
 
     labels: Tensor | None
@@ -32,6 +34,7 @@ class ImageSet(Protocol):
     samples: Sequence[str]
     n_channels: int
     skipped: list[tuple[str, str]]
+    contents: Tensor | None
 
     def __len__(self) -> int: ...
 
@@ -49,6 +52,7 @@ class MemoryImages:
     labels: Tensor | None = None
     classes: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    contents: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8 and self.images.ndim == 4, "MemoryImages holds uint8 (N, C, H, W)"
@@ -65,7 +69,7 @@ class MemoryImages:
 
 @dataclass(kw_only=True)
 class DecodedImages:
-    """What sets share whose images are decoded at each access; each says how it reads one.
+    """What sets share whose images are decoded at each access; each says how it gets one as it is stored.
 
     Args:
         fingerprint: changes when the images do.
@@ -80,6 +84,7 @@ class DecodedImages:
     labels: Tensor | None = None
     classes: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    contents: Tensor | None = None
     fingerprint: str = ""
     on_broken: str = "error"
     broken_later: dict[int, str] = field(default_factory=dict)
@@ -98,7 +103,7 @@ class DecodedImages:
         Raises:
             BrokenImage: naming the image.
         """
-        return self.decode(i, None).pixels
+        return self.decode(i, self.stored(i), None).pixels
 
     def read_shrunk(self, i: int, shrink: Shrink) -> Shrunk:
         """Image i, if `scaled` perhaps decoded smaller.
@@ -106,11 +111,28 @@ class DecodedImages:
         Raises:
             BrokenImage: naming the image.
         """
-        return self.decode(i, shrink if self.scaled else None)
+        return self.decode(i, self.stored(i), shrink if self.scaled else None)
 
-    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
-        """Image i as small as `shrink` allows; None: as it is."""
+    def stored(self, i: int) -> bytes | Tensor:
+        """Image i as it is stored: encoded bytes, or pixels uint8 (C, H, W).
+
+        Raises:
+            BrokenImage: naming the image.
+        """
         raise NotImplementedError
+
+    def decode(self, i: int, stored: bytes | Tensor, shrink: Shrink | None) -> Shrunk:
+        """Image i from what :meth:`stored` gave, as small as `shrink` allows; None: as it is."""
+        if isinstance(stored, bytes):
+            return decode_shrunk(stored, self.n_channels, self.samples[i], shrink)
+        n_channels = stored.shape[0]
+        if n_channels != self.n_channels and max(n_channels, self.n_channels) > 4:
+            raise BrokenImage(f"it has {n_channels} channels, the set {self.n_channels}", self.samples[i])
+        return whole(to_channels(stored, self.n_channels))
+
+    def state(self, chosen: Sequence[int]) -> str:
+        """Changes when the files of these images are written anew; "" where `fingerprint` tells it."""
+        return ""
 
     def take(self: D, indices: Sequence[int]) -> D:
         """The set of these images only; what they are read from is shared."""
@@ -121,6 +143,7 @@ class DecodedImages:
             samples=samples.take(chosen) if isinstance(samples, LazyStrings) else [samples[i] for i in indices],
             labels=None if self.labels is None else self.labels[chosen],
             broken_later={},
+            contents=None,
             **self.places(chosen),
         )
 
@@ -135,9 +158,19 @@ class FileImages(DecodedImages):
 
     root: Path
 
-    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
-        path = os.path.join(self.root, self.samples[i])
-        return decode_shrunk(read_file(path), self.n_channels, path, shrink)
+    def path(self, i: int) -> str:
+        """Where image i is."""
+        return os.path.join(self.root, self.samples[i])
+
+    def stored(self, i: int) -> bytes:
+        return read_file(self.path(i))
+
+    def decode(self, i: int, stored: bytes | Tensor, shrink: Shrink | None) -> Shrunk:
+        assert isinstance(stored, bytes)
+        return decode_shrunk(stored, self.n_channels, self.path(i), shrink)
+
+    def state(self, chosen: Sequence[int]) -> str:
+        return fingerprint(files=((self.samples[i], self.path(i)) for i in chosen))
 
 
 @dataclass(kw_only=True)
@@ -160,12 +193,11 @@ class EncodedImages(DecodedImages):
         if self.encoded is None:
             self.encoded = self.fetch()
 
-    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
+    def stored(self, i: int) -> bytes:
         assert self.encoded is not None, "prepare() comes before the first read"
         data, offsets = self.encoded
         row = int(self.rows[i])
-        encoded = bytes(data[offsets[row] : offsets[row + 1]].numpy())
-        return decode_shrunk(encoded, self.n_channels, self.samples[i], shrink)
+        return bytes(data[offsets[row] : offsets[row + 1]].numpy())
 
     def places(self, chosen: Tensor) -> dict[str, Any]:
         return {"rows": self.rows[chosen]}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
+from deepcluster.data.contents import UNKNOWN, content_digest, contents
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.reading_settings import Reading
@@ -22,14 +23,16 @@ from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_
 from deepcluster.system.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
-_LAW = 1  # of decoding: raised when the same file would give other pixels, so that no old entry is used
+_LAW = 2  # of decoding: raised when the same file would give other pixels, so that no old entry is used
 _N_NAMED = 5
 _N_ALL = 200_000  # photographs: about two minutes on 2 cores
 _N_SAMPLED = 2_000
+_N_UNCHECKED = 100  # images whose content is remembered with reading.check=none
 
 
 class _Found(NamedTuple):
     broken: dict[int, str]  # index -> reason
+    digests: Tensor  # (M,) int64, of the contents of the images that were read
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
     may_heal: bool = False  # some could not even be read: another time they may be
 
@@ -65,7 +68,8 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
     )
     if check == "none":
         images.prepare()
-        return images
+        chosen = evenly_spaced(len(images), _N_UNCHECKED)
+        return _with_contents(images, chosen, _read_each(images, chosen, None, None, "reading a few images").digests)
     facts: list[object] = [
         _LAW,
         images.fingerprint,
@@ -76,23 +80,25 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
     ]
     if reading.decode != "full":  # so that entries of before this was a setting stay good
         facts.append(reading.decode)
+    sample = evenly_spaced(len(images), _N_SAMPLED)
     if check == "sample":
-        facts.append(_N_SAMPLED)
+        facts += [_N_SAMPLED, images.state(sample)]
     key = cache.fingerprint(*facts)
     found = _recall(cache.read(settings, reading, f"scan-{split}", key))
     if found is None:
         images.prepare()
         found = _decode_all(images, settings.place, reading) if check == "all" else _decode_sample(images)
-        # A sample's key knows the names only: a broken file that was put right in place must not stay broken.
-        if not found.may_heal and not (check == "sample" and found.broken):
+        if not found.may_heal:
             cache.write(settings, reading, f"scan-{split}", key, _entry(found))
     if check == "sample":
         _check_sample(images, found.broken, settings.place, reading.on_broken)
         images.prepare()
-        return images
+        return _with_contents(images, sample, found.digests)
     _check_broken(images, found.broken, settings.place, reading.on_broken)
     skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
-    kept = images.take([i for i in range(len(images)) if i not in found.broken]) if skipped else images
+    good = [i for i in range(len(images)) if i not in found.broken]
+    kept = images.take(good) if skipped else images
+    table = contents(range(len(good)), found.digests[good] if skipped else found.digests)
     if found.images is not None:
         return MemoryImages(
             images=found.images,
@@ -100,40 +106,58 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
             labels=kept.labels,
             classes=kept.classes,
             skipped=skipped,
+            contents=table,
         )
-    kept = replace(kept, skipped=skipped)
+    kept = replace(kept, skipped=skipped, contents=table)
     kept.prepare()
     return kept
+
+
+def _with_contents(images: DecodedImages, chosen: Sequence[int], digests: Tensor) -> DecodedImages:
+    """Images of which only some were read; their fingerprint changes with those."""
+    changes_too = cache.fingerprint(images.fingerprint, digests.tolist())
+    return replace(images, contents=contents(chosen, digests), fingerprint=changes_too)
 
 
 def _decode_all(images: DecodedImages, place: str, reading: Reading) -> _Found:
     store = _Store(images, reading)
     _log.info("decoding %s images of %s once", f"{len(images):,}", place)
-    broken, may_heal = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
+    found = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
     kept = store.images
-    if kept is not None and broken:
-        kept = kept[[i for i in range(len(images)) if i not in broken]]
-    return _Found(broken, kept, may_heal)
+    if kept is not None and found.broken:
+        kept = kept[[i for i in range(len(images)) if i not in found.broken]]
+    return found._replace(images=kept)
 
 
 def _decode_sample(images: DecodedImages) -> _Found:
     chosen = evenly_spaced(len(images), _N_SAMPLED)
     _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
-    broken, may_heal = _read_each(images, chosen, as_small_as_can_be, lambda i, image: None, "decoding a sample")
-    return _Found(broken, None, may_heal)
+    return _read_each(images, chosen, as_small_as_can_be, lambda i, image: None, "decoding a sample")
 
 
 def _read_each(
-    images: DecodedImages, chosen: Sequence[int], shrink: Shrink, use: Callable[[int, Shrunk], None], title: str
-) -> tuple[dict[int, str], bool]:
-    """Read the chosen images in threads; why some are broken, and if some could not even be read."""
+    images: DecodedImages,
+    chosen: Sequence[int],
+    shrink: Shrink | None,
+    use: Callable[[int, Shrunk], None] | None,
+    title: str,
+) -> _Found:
+    """Read the chosen images in threads: what they hold, and why some are broken.
+
+    Args:
+        use: takes a decoded image; None: they are not decoded.
+    """
     broken: dict[int, str] = {}
     may_heal: list[int] = []
+    digests = torch.full((len(chosen),), UNKNOWN, dtype=torch.int64)
 
     def work(number: int) -> None:
         i = chosen[number]
         try:
-            use(i, images.read_shrunk(i, shrink))
+            stored = images.stored(i)
+            digests[number] = content_digest(stored)
+            if use is not None:
+                use(i, images.decode(i, stored, shrink if images.scaled else None))
         except BrokenImage as error:
             broken[i] = error.reason
             if isinstance(error, UnreadableImage):
@@ -146,7 +170,7 @@ def _read_each(
         timeout_s=images.timeout_s,
         name=lambda number: repr(images.samples[chosen[number]]),
     )
-    return broken, bool(may_heal)
+    return _Found(broken=broken, digests=digests, images=None, may_heal=bool(may_heal))
 
 
 class _Store:
@@ -249,8 +273,8 @@ def _named(images: DecodedImages, broken: dict[int, str]) -> list[str]:
 
 
 def _entry(found: _Found) -> dict[str, Any]:
-    return {"broken": found.broken, "images": found.images}
+    return {"broken": found.broken, "digests": found.digests, "images": found.images}
 
 
 def _recall(entry: dict[str, Any] | None) -> _Found | None:
-    return None if entry is None else _Found(entry["broken"], entry["images"])
+    return None if entry is None else _Found(entry["broken"], entry["digests"], entry["images"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet, MemoryImages, size_of_first
 from deepcluster.data.loader import n_workers
 from deepcluster.data.sources.load import load as load_images
@@ -72,6 +73,7 @@ class Parts:
             *(f"init       {line}" for line in self.init_report),
             self._describe_images(source),
             *self._describe_sizes(),
+            *([] if (copies := tell_copies(self.images.contents)) is None else [f"images     {copies}"]),
             self._describe_network(),
             *self._describe_processes(batch_size, n_processes),
             f"precision  {self.precision.trainer} on {self.device.type}: {self.precision.reason}",

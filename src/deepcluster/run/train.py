@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.clustering.history import FOLDER, write_samples
+from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, same_samples, write_contents, write_samples
+from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
@@ -129,8 +130,26 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
             f"trainer.max_epochs={max_epochs} is less than the {stored.epoch} epochs that "
             f"{folder} has trained; raise it, or leave it out"
         )
+    check_contents(folder, parts.images)
     say(f"resuming after epoch {stored.epoch} from {stored.path}")
     return parts, Start(stored=stored, untrained=figures, learned=learned)
+
+
+def check_contents(folder: Path, images: ImageSet) -> None:
+    """Refuse to resume a run on images that were replaced by others of the same names: its pseudo-labels fit the old.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    if images.contents is None or not same_samples(folder, images.samples):  # other names: write_samples tells them
+        return
+    if changed := changed_images(folder, images.contents.numpy()):
+        raise ValueError(
+            f"{len(changed):,} of {len(images.contents):,} images hold something else than when the run in {folder} "
+            f"clustered them, the first is {images.samples[changed[0]]!r}; put the old ones back (data.root=DIR if "
+            f"they lie elsewhere), or start a new run, with init=checkpoint {argument('init.path', folder)} to begin "
+            "from these weights"
+        )
 
 
 def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: int) -> None:
@@ -165,6 +184,9 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
     untrained, max_epochs = start.untrained or {}, config.trainer["max_epochs"]
     if distributed.is_main_process():
         write_samples(folder / FOLDER, parts.images.samples)
+        is_known = start.stored is not None and (folder / FOLDER / CONTENTS).is_file()
+        if parts.images.contents is not None and not is_known:
+            write_contents(folder / FOLDER, parts.images.contents.numpy())
         write_config(config, folder, store_dtype=parts.clusterer.store_dtype)
         if start.stored is not None:
             put_aside(folder, start.stored.path)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from deepcluster.data.contents import contents_of
 from deepcluster.data.crops import square
 from deepcluster.data.decode import to_channels
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced
@@ -16,6 +17,7 @@ from deepcluster.data.sources.huggingface import load_huggingface
 from deepcluster.data.sources.parquet import load_parquet
 from deepcluster.data.sources.streamed import load_litdata
 
+_N_LOOKED_AT = 2_000  # images of an array whose content is remembered: well-known sets do not change in parts
 _ARRAYS: dict[str, Callable[[str | None, str], MemoryImages]] = {
     "fashion_mnist_mini": archives.fashion_mnist_mini,
     "fashion_mnist": archives.fashion_mnist,
@@ -58,12 +60,14 @@ def load_array(settings: Arrays, reading: Reading, split: str) -> MemoryImages:
     side = reading.stored_size
     if side is not None and images.shape[2:] != (side, side):
         images = torch.cat([square(part, side, side) for part in torch.split(images, 4096)])
+    looked_at = evenly_spaced(len(images), _N_LOOKED_AT)
     labelled = settings.labels == "auto"
     return MemoryImages(
         images=images,
         samples=[data.samples[i] for i in chosen],
         labels=labels if labelled else None,
         classes=data.classes if labelled else None,
+        contents=contents_of(lambda i: images[i], looked_at),
     )
 
 

@@ -5,9 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from deepcluster.data.decode import BrokenImage, to_channels
+from deepcluster.data.decode import BrokenImage
 from deepcluster.data.images import DecodedImages
-from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
 
 
 class Rows(Protocol):
@@ -34,17 +33,11 @@ class RowImages(DecodedImages):
     store: Rows
     rows: Tensor
 
-    def decode(self, i: int, shrink: Shrink | None) -> Shrunk:
+    def stored(self, i: int) -> bytes | Tensor:
         try:
-            data = self.store.read(int(self.rows[i]))
+            return self.store.read(int(self.rows[i]))
         except BrokenImage as error:
             raise type(error)(error.reason, self.samples[i]) from error
-        if isinstance(data, bytes):
-            return decode_shrunk(data, self.n_channels, self.samples[i], shrink)
-        n_channels = data.shape[0]
-        if n_channels != self.n_channels and max(n_channels, self.n_channels) > 4:
-            raise BrokenImage(f"it has {n_channels} channels, the set {self.n_channels}", self.samples[i])
-        return whole(to_channels(data, self.n_channels))
 
     def places(self, chosen: Tensor) -> dict[str, Any]:
         return {"rows": self.rows[chosen]}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment, nearest_centroid
-from deepcluster.clustering.history import same_samples
+from deepcluster.clustering.history import changed_images, same_samples
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Source
 from deepcluster.evaluation.context import EvaluationContext
@@ -56,7 +56,8 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
 
     Args:
         choice: "own": always the run's assignment; "nearest": always None; "auto": the run's assignment if `images` are
-            those that the run learned from, with the same source, root and names in the same order.
+            those that the run learned from: the same names in the same order, with the same contents (of runs of
+            older versions, which know no contents: from the same source and root).
 
     Raises:
         ValueError: if choice is "own" and these are not the run's images.
@@ -66,14 +67,19 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
         return None
     folder = context.stored.path.parent.parent
     are_of_run = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
-    if are_of_run and choice == "auto":
+    changed = None if images.contents is None or not are_of_run else changed_images(folder, images.contents.numpy())
+    if changed is not None:
+        are_of_run = not changed
+    elif are_of_run and choice == "auto":
         are_of_run = context.run_data is not None and _same_place(context.run_data, context.data)
     if are_of_run:
         return assignment.labels
     if choice == "own":
+        replaced = f", and {len(changed):,} hold something else than then" if changed else ""
         raise ValueError(
             f"evaluation.clusters=own: these {len(images):,} images are not those that the run in {folder} clustered "
-            f"({len(assignment.labels):,}); leave out data and evaluation.split, or set evaluation.clusters=nearest"
+            f"({len(assignment.labels):,}{replaced}); leave out data and evaluation.split, or set "
+            "evaluation.clusters=nearest"
         )
     return None
 
