@@ -19,7 +19,8 @@ SIZES = torch.tensor([1, 2, 2, 3, 5, 6, 9, 10, 10])
 
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_NAME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def opened(folder: Path, config: dict[str, Any], **settings: Any) -> Tracker:
@@ -101,3 +102,13 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ImportError, match=r"logger=mlflow needs an extra: pip install -e '\.\[mlflow\]'"):
         MLflowSettings().check()
+
+
+def test_the_variables_of_mlflow_stand_in_for_keys_that_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MLflowSettings().named("by folder", None).project == "deepcluster"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    monkeypatch.setenv("MLFLOW_RUN_NAME", "night")
+    settings = MLflowSettings().named("by folder", None)
+    assert (settings.project, settings.name) == ("theirs", "night")
+    keys = MLflowSettings(project="mine", name="day").named("by folder", None)
+    assert (keys.project, keys.name) == ("mine", "day")

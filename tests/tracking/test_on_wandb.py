@@ -25,7 +25,8 @@ SIZES = torch.tensor([1, 2, 2, 3, 5, 6, 9, 10, 10])
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+    names = ("API_KEY", "MODE", "BASE_URL", "PROJECT", "NAME", "RUN_GROUP", "TAGS", "DIR", "RUN_ID", "JOB_TYPE")
+    for name in (f"WANDB_{name}" for name in names):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
 
@@ -161,3 +162,28 @@ def test_its_own_process_may_die(tmp_path: Path) -> None:
     tracker.close("finished")
     (run,) = segments(tmp_path / "1")
     assert [row["x"] for row in run.history] == [1.0]
+
+
+def test_the_variables_of_wandb_stand_in_for_keys_that_are_not_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variables = {"PROJECT": "theirs", "NAME": "night", "RUN_GROUP": "grp", "TAGS": "a, b", "NOTES": "why"}
+    variables |= {"RUN_ID": "abc", "JOB_TYPE": "pretrain", "DIR": str(tmp_path / "elsewhere")}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    (tmp_path / "run").mkdir()
+    opened(tmp_path / "run").close("finished")
+    run = segments(tmp_path / "elsewhere")[0].run
+    assert (run.project, run.display_name, run.run_group) == ("theirs", "night", "grp")
+    assert (list(run.tags), run.notes, run.run_id, run.job_type) == (["a", "b"], "why", "abc", "pretrain")
+    keys = WandbSettings(project="mine", name="day", group="own", tags=["c"]).named("by folder", None)
+    assert (keys.project, keys.name, keys.group, keys.tags) == ("mine", "day", "own", ["c"])
+
+
+def test_disabled_wandb_keeps_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    said: list[str] = []
+    tracker = opened(tmp_path, said)
+    tracker.log_row(Row(epoch=0, step=1, numbers={"cluster/k": 9.0}, sizes=SIZES))
+    tracker.close("finished")
+    assert said == ["wandb      disabled by WANDB_MODE: nothing is kept"] and not list(tmp_path.glob("wandb/*run*"))

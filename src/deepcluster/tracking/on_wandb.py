@@ -97,22 +97,25 @@ def open_wandb(
 
     trained = {} if run.of_run is None else read_logged(run.of_run, "wandb")
     offline = mode in OFFLINE
-    stored = trained or read_logged(run.folder, "wandb") or {"id": uuid.uuid4().hex[:12]}
+    stored = trained or read_logged(run.folder, "wandb") or {"id": _new_id()}
     project, entity = stored.get("project", project), stored.get("entity", entity)
+    files = Path(os.environ.get("WANDB_DIR") or run.folder)  # W&B makes a folder wandb in it
     if not trained:  # before the run begins, so that one that is killed early has the same id when it is resumed
         update_logged(run.folder, "wandb", id=stored["id"], project=project, entity=entity)
     described: dict[str, Any] = {}  # an evaluation leaves the description of a training's run as it is
     if not trained:
-        described = {"config": run.config, "job_type": run.job, "name": name, "group": group, "tags": list(tags)}
-    run.folder.mkdir(parents=True, exist_ok=True)
-    last_row, last_step = last_steps(run.folder, stored["id"])  # before this process adds rows
+        job_type = os.environ.get("WANDB_JOB_TYPE") or run.job
+        described = {"config": run.config, "job_type": job_type, "name": name, "group": group, "tags": list(tags)}
+        described["notes"] = os.environ.get("WANDB_NOTES")
+    files.mkdir(parents=True, exist_ok=True)
+    last_row, last_step = last_steps(files, stored["id"])  # before this process adds rows
     try:
         opened = wandb.init(
             project=project,
             entity=entity,
             id=stored["id"],
             resume="allow",  # offline too: `wandb sync` then joins the parts
-            dir=str(run.folder),
+            dir=str(files),
             mode=mode,  # type: ignore[arg-type]  # wandb checks it
             allow_val_change=True,  # a resumed run may train on
             settings=wandb.Settings(console="off", silent=offline, finish_timeout=FINISH_TIMEOUT_S),
@@ -121,21 +124,28 @@ def open_wandb(
     except wandb.Error as error:
         raise ValueError(
             f"logger=wandb could not begin: {str(error).splitlines()[0]}; logger.offline=true writes into "
-            f"{run.folder}/wandb, for `wandb sync` later"
+            f"{files}/wandb, for `wandb sync` later"
         ) from error
     opened.define_metric("epoch")
     opened.define_metric("*", step_metric="epoch")
     if trained:
         run.say(f"wandb      continues run {stored['id']} of {run.of_run}")
-    if offline:
+    if mode == "disabled":
+        run.say("wandb      disabled by WANDB_MODE: nothing is kept")
+    elif offline:
         if last_step >= 0:  # an offline run does not know the steps of its earlier parts
             opened.log({}, step=last_step + 1, commit=False)
         why = "" if os.environ.get("WANDB_API_KEY") else " (no WANDB_API_KEY)"
-        run.say(f"wandb      offline{why}; later: wandb sync {run.folder}/wandb/offline-run-*")
+        run.say(f"wandb      offline{why}; later: wandb sync {files}/wandb/offline-run-*")
     else:
         last_row = opened.summary.get(ROW_STEP, opened.step - 1)
         run.say(f"wandb      online: {opened.url or f'project {project}'}")
     return WandbTracker(run, opened, is_own=not trained, last_step=last_row)
+
+
+def _new_id() -> str:
+    """WANDB_RUN_ID or a new one. The variable names one run: the next job of a sweep gets an id of its own."""
+    return os.environ.pop("WANDB_RUN_ID", None) or uuid.uuid4().hex[:12]
 
 
 def _table(table: Table) -> Any:

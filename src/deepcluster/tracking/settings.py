@@ -9,10 +9,12 @@ import importlib
 import netrc
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlparse
 
 from deepcluster.system.setting import check, setting
+
+PROJECT = "deepcluster"
 
 if TYPE_CHECKING:
     from deepcluster.tracking.tracked_run import TrackedRun
@@ -111,15 +113,17 @@ class RunsSettings(PictureSettings):
     """A tracker that compares many runs and keeps files.
 
     Args:
-        project: where the tracker lists the run.
-        name: the run's name; null: its folder's name, in a sweep the job's overrides.
-        group: a name for runs that belong together; null: in a sweep the name of its folder.
-        tags: words to find the run by.
+        project: where the tracker lists the run; null: the tracker's own variable in VARIABLES, else "deepcluster".
+        name: the run's name; null: that variable, else its folder's name, in a sweep the job's overrides.
+        group: a name for runs that belong together; null: that variable, else in a sweep the name of its folder.
+        tags: words to find the run by; [] takes that variable, words with commas between.
         assignments: which assignments the tracker keeps as files: "last", "all" (of each reassignment) or "none".
         checkpoint: the tracker keeps checkpoints/final.ckpt too.
     """
 
-    project: str = "deepcluster"
+    VARIABLES: ClassVar[dict[str, str]] = {}  # key -> the environment variable that the tracker's users know
+
+    project: str | None = None
     name: str | None = None
     group: str | None = None
     tags: list[str] = setting([])
@@ -128,11 +132,21 @@ class RunsSettings(PictureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.project:
+        if self.project == "":
             raise ValueError("logger.project must have a name")
 
     def named(self, name: str, group: str | None) -> Self:
-        return replace(self, name=self.name or name, group=self.group or group)
+        tags = (self._variable("tags") or "").split(",")
+        return replace(
+            self,
+            project=self.project or self._variable("project") or PROJECT,
+            name=self.name or self._variable("name") or name,
+            group=self.group or self._variable("group") or group,
+            tags=self.tags or [tag.strip() for tag in tags if tag.strip()],
+        )
+
+    def _variable(self, key: str) -> str | None:
+        return os.environ.get(self.VARIABLES.get(key, "")) or None
 
     def keeps_assignment(self, *, last: bool) -> bool:
         return self.assignments == "all" or (last and self.assignments == "last")
@@ -151,6 +165,8 @@ class MLflowSettings(RunsSettings):
             set, else mlflow.db beside the run's folder, shared by all runs there and by all jobs of a sweep.
     """
 
+    VARIABLES: ClassVar[dict[str, str]] = {"project": "MLFLOW_EXPERIMENT_NAME", "name": "MLFLOW_RUN_NAME"}
+
     kind: str = "mlflow"
     tracking_uri: str | None = None
 
@@ -164,7 +180,7 @@ class MLflowSettings(RunsSettings):
         return open_mlflow(
             run,
             tracking_uri=self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
-            project=self.project,
+            project=self.project or PROJECT,
             name=self.name,
             group=self.group,
             tags=self.tags,
@@ -177,10 +193,17 @@ class WandbSettings(RunsSettings):
 
     Args:
         kind: "wandb".
-        entity: user or team; null: the default of the API key.
+        entity: user or team; null: WANDB_ENTITY, else the default of the API key.
         offline: write into the run's folder, for `wandb sync` later; null: offline, unless WANDB_API_KEY is set or
             WANDB_MODE asks for online.
     """
+
+    VARIABLES: ClassVar[dict[str, str]] = {
+        "project": "WANDB_PROJECT",
+        "name": "WANDB_NAME",
+        "group": "WANDB_RUN_GROUP",
+        "tags": "WANDB_TAGS",
+    }
 
     kind: str = "wandb"
     entity: str | None = None
@@ -206,7 +229,7 @@ class WandbSettings(RunsSettings):
         return open_wandb(
             run,
             mode=self.mode(),
-            project=self.project,
+            project=self.project or PROJECT,
             entity=self.entity,
             name=self.name,
             group=self.group,
