@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.strategies.launchers import subprocess_script
+from pytorch_lightning.strategies import DDPStrategy
 
-from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
+from deepcluster.training.lightning_processes import FollowedStrategy, cluster_environment, trainer_arguments
 from deepcluster.training.processes import check_processes, check_start, n_processes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -106,9 +106,42 @@ def test_a_child_that_dies_is_left_to_us_and_not_to_lightning(monkeypatch: pytes
     observer = subprocess_script._ChildProcessObserver(0, launcher.procs, sleep_period=1)
     observer.start()
     followed: list[Any] = []
-    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
-    FollowChildren(followed.extend).setup(trainer, pl.LightningModule(), "fit")
+    strategy = FollowedStrategy(followed.extend)
+    strategy._launcher = launcher
+    monkeypatch.setattr(DDPStrategy, "setup_environment", lambda self: followed.append("waits for them"))
+    strategy.setup_environment()
     child.kill()
     child.wait()
     observer.join(timeout=30)
-    assert followed == [child] and not observer.is_alive() and not killed
+    assert followed == [child, "waits for them"] and not observer.is_alive() and not killed
+
+
+def test_a_later_machine_without_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_RANK", "1")
+    with pytest.raises(ValueError, match=r"NODE_RANK=1 .* trainer.num_nodes=1; unset NODE_RANK"):
+        check_start({"devices": 1}, CPU, folder_is_named=True)
+    check_start({"devices": 1, "num_nodes": 2}, CPU, folder_is_named=True)
+
+
+def test_processes_of_one_machine_meet_there_whatever_address_the_environment_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "gone.example")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    first = cluster_environment(1)
+    assert first.main_address == "127.0.0.1" and first.main_port not in (-1, 1) and first.main_port == first.main_port
+    assert cluster_environment(2).main_address == "gone.example"  # of several machines the user names the first
+    monkeypatch.setenv("LOCAL_RANK", "1")  # a child has what its parent has chosen
+    assert (cluster_environment(1).main_address, cluster_environment(1).main_port) == ("gone.example", 1)
+
+
+def test_a_step_of_a_slurm_job_is_counted_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train.sh", "SLURM_NTASKS": "4", "SLURM_NODEID": "0"}
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "4"}
+    for name, value in (job | step).items():
+        monkeypatch.setenv(name, value)
+    srun = cluster_environment(1)
+    srun.validate_settings(2, 1)
+    assert (srun.world_size(), srun.global_rank(), srun.local_rank()) == (2, 1, 1)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # a shell of salloc
+    assert not cluster_environment(1).creates_processes_externally

@@ -18,11 +18,18 @@ from deepcluster.app.errors import JobFailed, exit_with_error, is_disk_full, use
 from deepcluster.app.sweep.end import report_open_sweep
 from deepcluster.app.sweep.overrides import sweep_keys_of_swept_groups
 from deepcluster.settings.moved_keys import with_new_keys
+from deepcluster.system.leftover import forget_leftover
 from deepcluster.system.quoting import argument
 
 
 def start(main: Callable[[], Any]) -> None:
     """Call the `main` of train.py or eval.py; an error of the user ends in one line instead of Hydra's pages."""
+    try:
+        note = forget_leftover(is_alone=Path(sys.argv[0]).stem == "eval")
+    except ValueError as error:
+        exit_with_error(error)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides

@@ -28,6 +28,7 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import locked
 from deepcluster.system.first_failure import FirstFailure
+from deepcluster.system.leftover import STARTED_BY
 from deepcluster.system.quoting import argument
 
 
@@ -92,8 +93,9 @@ def own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
     Lightning starts the other processes of a run on several devices with this process's ``sys.argv``.
     """
     argv, has_failed = sys.argv, True
-    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    names = (STARTED_BY, "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     before = {name: os.environ.get(name) for name in names}
+    os.environ[STARTED_BY] = str(os.getpid())
     # hydra.mode: sweep=NAME among the overrides would start the sweep again
     sys.argv = [argv[0], *overrides, "hydra.mode=RUN", f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
     try:

@@ -25,7 +25,7 @@ from deepcluster.tracking.settings import PictureSettings
 from deepcluster.tracking.tracked_run import TrackedRun
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.lightning_processes import FollowChildren, trainer_arguments
+from deepcluster.training.lightning_processes import cluster_environment, trainer_arguments
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord, recording
@@ -102,7 +102,6 @@ def assemble(
     )
     n_per_epoch = conductor.n_images_per_epoch
     callbacks: list[pl.Callback] = [
-        *([] if follow is None else [FollowChildren(follow)]),
         conductor,
         WorldSizeChange(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
         EpochReport(conductor, parts.progress, record),
@@ -121,6 +120,7 @@ def assemble(
         precision=parts.precision.trainer,
         keep_previous=config.checkpoint.keep_previous,
         bars=parts.progress.bars,
+        follow=follow,
     )
     module = DeepClusterModule(
         parts.backbone,
@@ -191,6 +191,7 @@ def build_trainer(
     precision: str,
     keep_previous: bool,
     bars: bool,
+    follow: Callable[[Any], None] | None = None,
 ) -> pl.Trainer:
     """Build the Trainer.
 
@@ -199,17 +200,21 @@ def build_trainer(
         precision: one of Lightning's names; it replaces the group's "auto".
         keep_previous: see :class:`AtomicCheckpointIO`.
         bars: show progress bars.
+        follow: see :func:`deepcluster.run.train.train`.
 
     Raises:
         ValueError: if the Trainer refuses a setting.
     """
     try:
         trainer: pl.Trainer = build(
-            {**trainer_arguments(settings), "precision": precision},
+            {**trainer_arguments(settings, follow), "precision": precision},
             "trainer",
             callbacks=[*callbacks, *([TrainingBar()] if bars else [])],
             logger=loggers,
-            plugins=[AtomicCheckpointIO(keep_previous=keep_previous)],
+            plugins=[
+                AtomicCheckpointIO(keep_previous=keep_previous),
+                cluster_environment(settings.get("num_nodes", 1)),
+            ],
             enable_progress_bar=bars,
             enable_checkpointing=True,
             enable_model_summary=False,

@@ -111,9 +111,15 @@ def agreed_folder(name: str, make: Callable[[str], str]) -> str:
 
 
 def _by_srun() -> bool:
-    # Not SLURM_NTASKS: sbatch sets it too, for a script that runs only once. srun numbers its tasks.
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as in Lightning
-    return "SLURM_STEP_NUM_TASKS" in os.environ and "SLURM_PROCID" in os.environ and not interactive
+    """Whether srun has started several processes, this one among them."""
+    # In a shell of SLURM the job has the name "bash" (as in Lightning), or srun --pty keeps a port for the terminal.
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive") or "SLURM_PTY_PORT" in os.environ
+    if interactive or "TORCHELASTIC_RUN_ID" in os.environ:  # the usual way to several nodes: srun starts torchrun
+        return False
+    # Not SLURM_NTASKS: sbatch sets it too, for a script that runs only once. srun numbers its tasks; a step of one
+    # task is a shell of salloc, or a process that is alone.
+    n_tasks, number = os.environ.get("SLURM_STEP_NUM_TASKS", ""), os.environ.get("SLURM_PROCID", "")
+    return n_tasks.isdigit() and int(n_tasks) > 1 and number.isdigit()
 
 
 def _number(*names: str) -> int:

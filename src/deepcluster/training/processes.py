@@ -4,6 +4,7 @@ Imports nothing heavy at its top, because checking a config imports this file.
 """
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ def check_start(trainer: dict[str, Any], device: "torch.device", *, folder_is_na
             f"{starter} has started {n_started} process{'es' if n_started > 1 else ''}, but trainer.devices="
             f"{trainer['devices']} and trainer.num_nodes={nodes} make {n}; set trainer.devices={n_started // nodes}"
             + (f", or start without {starter}: trainer=ddp starts the processes itself" if n_started > 1 else "")
+        )
+    node = os.environ.get("NODE_RANK") or "0"
+    if starter is None and trainer.get("num_nodes", 1) == 1 and node != "0":
+        raise ValueError(
+            f"NODE_RANK={node} in the environment says that this is a later one of several machines, but "
+            "trainer.num_nodes=1; unset NODE_RANK, or set trainer.num_nodes"
         )
     if starter is None and trainer.get("num_nodes", 1) > 1 and not folder_is_named:
         raise ValueError(
