@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from deepcluster.app.run_failure import is_sweep, report_failure
 from deepcluster.app.sweep.jobs import SHARED
-from deepcluster.app.sweep.overrides import name_and_group
+from deepcluster.app.sweep.overrides import is_search, name_and_group
 from deepcluster.app.sweep.same_job import is_finished
 from deepcluster.run.checkpoint_choice import checkpoints
 from deepcluster.run.train import train
@@ -61,8 +61,15 @@ def train_from_command_line(cfg: DictConfig) -> float | None:
             if (folder / "config.yaml").is_file():  # of these settings: same_job.job_folder chose the folder
                 settings = _continued(settings, folder)
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
-        summary = train(settings, folder, follow=first_failure.follow, shared=shared_folder)
-        return _objective(summary, settings.objective)
+        searched = settings.objective if is_sweep() and is_search(hydra_cfg) else None
+        summary = train(settings, folder, follow=first_failure.follow, shared=shared_folder, searched=searched)
+        value = _objective(summary, settings.objective)
+        if searched is not None and value is None and summary:
+            raise ValueError(
+                f"objective={searched} could not be measured: an accuracy needs labels of two classes and "
+                "evaluation.knn.k labelled images; objective=nmi_previous needs no labels"
+            )
+        return value
 
 
 def _continued(settings: TrainConfig, folder: Path) -> TrainConfig:

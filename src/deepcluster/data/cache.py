@@ -90,7 +90,10 @@ def folder_of(reading: Reading) -> Path | None:
         return None
     if reading.cache_dir is not None:
         return Path(reading.cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
+    except RuntimeError:  # no HOME and a user whom the system does not know, as in docker run --user 12345
+        return None
 
 
 def _path(settings: Source, reading: Reading, name: str, of_root_only: bool) -> Path | None:

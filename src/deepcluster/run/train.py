@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, same_samples, write_contents, write_samples
 from deepcluster.data.images import ImageSet
@@ -65,12 +67,14 @@ def train(
     *,
     follow: Callable[[Any], None] | None = None,
     shared: Path | None = None,
+    searched: str | None = None,
 ) -> dict[str, Any]:
     """Run DeepCluster in `folder`, from the start or from the folder's last checkpoint.
 
     Args:
         follow: called with the processes that Lightning has started, to watch over them.
         shared: folder for files that the jobs of a sweep share; None: nothing is shared.
+        searched: the number by which a search chooses, one of OBJECTIVES; None: there is no search.
 
     Returns:
         The content of summary.json; empty after estimate=true, and in all processes but the main one.
@@ -81,6 +85,8 @@ def train(
     started = time.perf_counter()
     silence_libraries()
     parts, start = choose(config, folder, shared)
+    if searched is not None:
+        check_measured(searched, parts.images.labels)
     tell_estimate(config, parts, folder, start.epochs_done)
     if config.estimate:
         return {}
@@ -149,6 +155,22 @@ def check_contents(folder: Path, images: ImageSet) -> None:
             f"clustered them, the first is {images.samples[changed[0]]!r}; put the old ones back (data.root=DIR if "
             f"they lie elsewhere), or start a new run, with init=checkpoint {argument('init.path', folder)} to begin "
             "from these weights"
+        )
+
+
+def check_measured(objective: str, labels: Tensor | None) -> None:
+    """Refuse a search by a number that needs labels, where there are none.
+
+    Args:
+        labels: (N,) of the training images, -1 for those without one.
+
+    Raises:
+        ValueError: naming the number that needs none.
+    """
+    if objective != "nmi_previous" and (labels is None or not bool((labels >= 0).any())):
+        raise ValueError(
+            f"objective={objective} needs labels, and these images have none; objective=nmi_previous needs none (how "
+            "equal the last two assignments are)"
         )
 
 

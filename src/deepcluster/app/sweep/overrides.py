@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
@@ -112,6 +113,6 @@ def name_and_group(hydra: HydraConf, folder: Path) -> tuple[str, str | None]:
     return " ".join(words) or folder.resolve().name, Path(hydra.sweep.dir).resolve().name
 
 
-def is_search(hydra: DictConfig) -> bool:
+def is_search(hydra: Any) -> bool:
     """Whether the sweeper chooses values by the results so far (hydra/sweeper=optuna)."""
     return not str(hydra.sweeper["_target_"]).endswith("BasicSweeper")
