@@ -8,6 +8,7 @@ import torch
 
 from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_shares
 from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.share import Share
 from deepcluster.system.processor import SKYLAKEX_FLAGS, openblas_core
 
 ZEN5 = ("AuthenticAMD", SKYLAKEX_FLAGS | {"avx512_bf16"})
@@ -64,7 +65,7 @@ def test_the_index_takes_tensors_and_gives_the_nearest_rows_as_a_tensor() -> Non
 def test_iterations_as_on_a_gpu_give_the_centroids_of_faisss_own(settings: dict[str, int]) -> None:
     """On a GPU faiss searches and torch updates the centroids; here on the CPU."""
     features = torch.randn(1500, 8, generator=torch.Generator().manual_seed(3))
-    share = kmeans_shares.Share(features, len(features), Ranks(), torch.device("cpu"))
+    share = Share(features, len(features), Ranks(), torch.device("cpu"))
     there = kmeans_shares.lloyd(share, 30, engine="faiss", n_iter=8, seed=5, **settings)  # type: ignore[arg-type]
     own = kmeans_faiss.lloyd(features, 30, n_iter=8, seed=5, **settings)  # type: ignore[arg-type]
     torch.testing.assert_close(there, own, atol=1e-5, rtol=0)

@@ -10,6 +10,7 @@ from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_shares, kme
 from deepcluster.clustering.backend import choose_backend
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.share import Share
 
 BACKENDS = ["faiss", "torch"]
 
@@ -89,7 +90,7 @@ def test_torch_backend_iterates_on_the_sampled_images_only() -> None:
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(5))
     sample = features[order[: 12 * 9]].double().numpy()
     expected, _ = plain.lloyd(sample, sample[:12], 10)
-    share = kmeans_shares.Share(features, len(features), Ranks(), torch.device("cpu"))
+    share = Share(features, len(features), Ranks(), torch.device("cpu"))
     centroids = kmeans_shares.lloyd(share, 12, engine="torch", n_iter=10, seed=5, max_points_per_centroid=9)
     torch.testing.assert_close(centroids.double(), torch.from_numpy(expected), atol=1e-5, rtol=0)
 
@@ -233,7 +234,7 @@ def test_v2s_k_means_equals_its_plain_twin_from_the_same_start(backend: str) -> 
     rows = features.double().numpy()
     start = np.concatenate([rows[:25], -rows[25:30]])
     centroids, labels = plain.spherical_lloyd(rows, start, 10)
-    share = kmeans_shares.Share(features, 400, Ranks(), torch.device("cpu"))
+    share = Share(features, 400, Ranks(), torch.device("cpu"))
     found = kmeans_shares.assign(
         share,
         kmeans_shares.lloyd(

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -50,6 +51,24 @@ def nearest(features: Float, centroids: Float) -> Int:
     """The nearest centroid of each row, distances written out."""
     distances = ((features[:, None, :] - centroids[None, :, :]) ** 2).sum(axis=2)
     return distances.argmin(axis=1)
+
+
+def sinkhorn(scores: Float, epsilon: float, n_iter: int) -> Float:
+    """The plan (B, K) as SwAV's paper writes it: columns of Q are images, rows prototypes."""
+    k, n = scores.shape[1], scores.shape[0]
+    plan = np.exp(scores / epsilon).T
+    plan = plan / plan.sum()
+    for _ in range(n_iter):
+        plan = plan / plan.sum(axis=1, keepdims=True) / k
+        plan = plan / plan.sum(axis=0, keepdims=True) / n
+    return (plan * n).T
+
+
+def equal_transport(scores: Float) -> Int:
+    """The labels (N,) of the largest total score with N / K images in each cluster."""
+    k = scores.shape[1]
+    seats = np.repeat(scores, len(scores) // k, axis=1)  # each cluster offers N / K seats
+    return linear_sum_assignment(seats, maximize=True)[1] // (len(scores) // k)  # type: ignore[no-any-return]
 
 
 def nmi(a: list[int], b: list[int]) -> float:

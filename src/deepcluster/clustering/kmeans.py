@@ -39,6 +39,8 @@ class KMeans(ChosenK):
         empty: what becomes of a cluster that is no image's nearest: "repair" gives it half of the largest cluster;
             "squeeze" leaves it out, as the 2018 code does: the head keeps its output, which is no image's label;
             "keep" keeps its last centroid, in the iterations too, as DeepCluster-v2 does: it is no image's label.
+        sizes: "free" gives each image its nearest centroid in the last assignment; "balanced" makes the clusters about
+            equally large (Sinkhorn-Knopp), and their means the centroids.
         backend: auto, faiss or torch; see :func:`choose_backend`.
         parallel: with several processes: "gather" clusters on the first one, "shares" on all, each with its share of
             the images; auto decides by size. The results differ only by the order in which floats are added.
@@ -52,6 +54,7 @@ class KMeans(ChosenK):
     # original: 10_000_000, use every point (faiss's default is 256)
     max_points_per_centroid: int | None = setting(None, at_least=1, hint="null takes all images")
     empty: str = setting("repair", one_of=("repair", "squeeze", "keep"))
+    sizes: str = setting("free", one_of=("free", "balanced"))
     backend: str = setting("auto", one_of=BACKENDS)
     parallel: str = setting("auto", one_of=("auto", "gather", "shares"))
 
@@ -137,6 +140,7 @@ class KMeans(ChosenK):
             spherical=self.spherical,
             max_points_per_centroid=self.max_points_per_centroid,
             empty=self.empty,
+            balanced=self.sizes == "balanced",
             engine=choose_backend(self.backend, device)[0],
             device=device,
             **options,

@@ -20,9 +20,9 @@ from deepcluster.clustering.assignment import (
     nearest_centroid,
     squared_distance,
 )
-from deepcluster.clustering.kmeans_shares import Share
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.repair import count_empty, repair_empty, squeeze_empty
+from deepcluster.clustering.share import Share
 from deepcluster.system.processor import has_room
 
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the features may take
@@ -44,6 +44,7 @@ def fit(
     spherical: bool,
     max_points_per_centroid: int | None,
     empty: str,
+    balanced: bool,
     engine: str,
     seed: int,
     device: torch.device | str,
@@ -73,11 +74,12 @@ def fit(
     device = engine_device(engine, device)
     rows = _moved(checked_features(rows) if ranks is None else rows.detach(), device)
     share = Share(rows, n_images, ranks or Ranks(), device)
-    if ranks is None:
+    if ranks is not None:
+        share.check()
+    if ranks is None and not balanced:
         assign = partial(_assign, rows, empty=empty, spherical=spherical)
     else:
-        share.check()
-        assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical)
+        assign = partial(kmeans_shares.assign, share, empty=empty, spherical=spherical, balanced=balanced)
     if ranks is None and engine == "faiss" and device.type == "cpu" and empty != "keep":
         lloyd = partial(kmeans_faiss.lloyd, rows, k)  # faiss's own iterations always split clusters into empty ones
     else:

@@ -5,128 +5,20 @@ decides by size whether processes share. A single process may also iterate here,
 torch, and with faiss on a GPU, where faiss searches and torch updates the centroids.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from deepcluster.clustering import kmeans_faiss, kmeans_torch
-from deepcluster.clustering.assignment import (
-    ROWS_PER_BLOCK,
-    Assignment,
-    nearest_centroid,
-    read_rows,
-    squared_distance,
-    sum_dtype,
-)
+from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance, sum_dtype
 from deepcluster.clustering.faiss_index import FlatIndex
-from deepcluster.clustering.moments import check_finite
-from deepcluster.clustering.ranks import Ranks
+from deepcluster.clustering.kmeans_balanced import balanced_labels
 from deepcluster.clustering.repair import count_empty, repair_with, squeeze_empty
+from deepcluster.clustering.share import Share
 
 Nearest = Callable[[Tensor], Tensor]  # rows (B, P) -> the nearest centroid of each (B,)
-
-
-class Share:
-    """One process's images: the rows ``[rank::G]`` of the reduced features (N, P).
-
-    Args:
-        rows: (n, P) of any float type; they are read as float32, a block at a time.
-        n_images: N, on all processes together.
-        ranks: what the processes offer.
-        device: where the computations run; rows that are elsewhere are moved there in blocks.
-    """
-
-    def __init__(self, rows: Tensor, n_images: int, ranks: Ranks, device: torch.device) -> None:
-        assert len(rows) == len(range(ranks.rank, n_images, ranks.size))
-        self.rows = rows
-        self.n_images = n_images
-        self.dim = rows.shape[1]
-        self.ranks = ranks
-        self.device = device
-
-    def check(self) -> None:
-        """Refuse values that are not finite, on every process.
-
-        Raises:
-            ValueError: on a process with such rows: how many, and the first. The others raise OtherProcessFailed.
-        """
-        with self.ranks.together("k-means"):
-            for start, block in self.blocks():
-                check_finite(block, first_row=start)
-
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """The rows in blocks of float32, each with the number of its first row."""
-        for start in range(0, len(self.rows), ROWS_PER_BLOCK):
-            yield start, read_rows(self.rows, slice(start, start + ROWS_PER_BLOCK), self.device)
-
-    def of_sample(self, images: Tensor | None) -> "Share":
-        """This process's share of a sample: images (M,), the same on every process; None: of all images."""
-        if images is None:
-            return self
-        share = Share.__new__(Share)
-        share.__dict__ |= self.__dict__
-        mine = images[images % self.ranks.size == self.ranks.rank] // self.ranks.size
-        share.rows = self.rows[mine.sort().values.to(self.rows.device)]
-        share.n_images = len(images)
-        return share
-
-    def fetch(self, images: Tensor) -> Tensor:
-        """The rows (M, P) float32 of these images, whichever processes have them; the same on every process."""
-        return self.ranks.summed(lambda: [self._filled(images, lambda rows: rows, (self.dim,))])[0]
-
-    def mean(self, images: Tensor) -> Tensor:
-        """The mean (P,) float32 of these images."""
-        dtype = sum_dtype(self.device)
-        local = self._local(images)[1]
-        total = self.ranks.summed(lambda: [read_rows(self.rows, local, self.device).sum(dim=0, dtype=dtype)])[0]
-        return (total / len(images)).float()
-
-    def halves(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Two halves of these images (M,), as :func:`repair.repair_empty` parts them."""
-        mean = self.mean(images)
-        farthest = self._farthest(images, mean) - mean
-        along = self.ranks.summed(
-            lambda: [self._filled(images, lambda rows: ((rows - mean) * farthest).sum(dim=1), ())]
-        )[0]
-        order = torch.argsort(along.cpu(), stable=True)
-        half = (len(images) + 1) // 2
-        return images[order[:half]], images[order[half:]]
-
-    def _farthest(self, images: Tensor, mean: Tensor) -> Tensor:
-        """The row (P,) of these images that is farthest from the mean; of equally far ones the first.
-
-        Each process writes its own candidate (distance, place, row) into its line of a table of zeros; the sum over
-        processes is the whole table.
-        """
-
-        def own_candidate() -> list[Tensor]:
-            table = torch.zeros(self.ranks.size, 2 + self.dim, dtype=sum_dtype(self.device), device=self.device)
-            mine = table[self.ranks.rank]
-            places, local = self._local(images)
-            mine[0] = -1.0  # no candidate
-            if len(local) > 0:
-                rows = read_rows(self.rows, local, self.device)
-                distance, index = (rows - mean).square().sum(dim=1).max(dim=0)
-                mine[0], mine[1], mine[2:] = distance, places[index], rows[index]
-            return [table]
-
-        candidates = self.ranks.summed(own_candidate)[0]
-        farthest = candidates[candidates[:, 0] == candidates[:, 0].max()]
-        return farthest[farthest[:, 1].argmin(), 2:].float()
-
-    def _local(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of (M,) that this process has: their places in 0..M-1, and the numbers of their rows."""
-        places = torch.nonzero(images % self.ranks.size == self.ranks.rank).flatten()
-        return places.to(self.device), (images[places] // self.ranks.size).to(self.rows.device)
-
-    def _filled(self, images: Tensor, compute: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
-        """(M, *shape): at the places of this process's images what `compute` makes of their rows, else zeros."""
-        places, local = self._local(images)
-        filled = torch.zeros(len(images), *shape, device=self.device)
-        filled[places] = compute(read_rows(self.rows, local, self.device))
-        return filled
 
 
 @torch.no_grad()
@@ -192,13 +84,7 @@ def means_under(share: Share, labels: Tensor, k: int, *, engine: str, seed: int)
             f"clustering.start=labels needs a label in 0..{k - 1}, or -1, for each of {share.n_images} images, got "
             f"{len(labels)} labels in {int(labels.min())}..{int(labels.max())}; set clustering.start=images"
         )
-    mine = labels[share.ranks.rank :: share.ranks.size].to(share.device)
-
-    def sums() -> list[Tensor]:
-        return _sums_of(((mine[i : i + len(block)], block) for i, block in share.blocks()), share, k)
-
-    total, sizes = share.ranks.summed(sums)
-    means = (total / sizes.clamp_min(1)[:, None]).float()
+    means, sizes = _means(share, labels, k)
     empty = torch.nonzero(sizes == 0).flatten()
     if len(empty) > 0:
         steps = kmeans_faiss if engine == "faiss" else kmeans_torch
@@ -207,23 +93,24 @@ def means_under(share: Share, labels: Tensor, k: int, *, engine: str, seed: int)
 
 
 @torch.no_grad()
-def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> Assignment:
+def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool, balanced: bool = False) -> Assignment:
     """Assign all N images to their nearest centroid, then repair, squeeze out or keep empty clusters.
 
     Every process gets the same assignment.
+
+    Args:
+        balanced: make the clusters about equally large instead (kmeans_balanced.py), and their means the centroids.
     """
     k, ranks = len(centroids), share.ranks
     mine = slice(ranks.rank, None, ranks.size)
-
-    def nearest() -> list[Tensor]:
-        # All processes sum one byte an image, or four. Each has zeros in the others' places, so sums are the labels.
-        labels = torch.zeros(share.n_images, dtype=torch.uint8 if k <= 256 else torch.int32)
-        parts = [nearest_centroid(block, centroids).cpu() for _, block in share.blocks()]
-        if parts:
-            labels[mine] = torch.cat(parts).to(labels.dtype)
-        return [labels]
-
-    labels = ranks.summed(nearest)[0].long()
+    if balanced:
+        centroids = centroids.to(share.device)
+        labels = balanced_labels(share, centroids)
+        means, sizes = _means(share, labels, k)
+        centroids = torch.where(sizes[:, None] > 0, means, centroids)
+        centroids = normalize(centroids, dim=1) if spherical else centroids
+    else:
+        labels = share.labels(lambda block: nearest_centroid(block, centroids), k)
     n_repaired = n_squeezed = n_unused = 0
     if empty == "squeeze":
         labels, centroids, n_squeezed = squeeze_empty(labels, centroids.cpu())
@@ -254,6 +141,17 @@ def assign(share: Share, centroids: Tensor, *, empty: str, spherical: bool) -> A
 def _sums(share: Share, nearest: Nearest, k: int) -> list[Tensor]:
     """Sums (K, P) and counts (K,) of the share's images by cluster."""
     return _sums_of(((nearest(block), block) for _, block in share.blocks()), share, k)
+
+
+def _means(share: Share, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The means (K, P) of all images under labels (N,), 0 for an empty cluster, and the clusters' sizes (K,)."""
+    mine = labels[share.ranks.rank :: share.ranks.size].to(share.device)
+
+    def sums() -> list[Tensor]:
+        return _sums_of(((mine[i : i + len(block)], block) for i, block in share.blocks()), share, k)
+
+    total, sizes = share.ranks.summed(sums)
+    return (total / sizes.clamp_min(1)[:, None]).float(), sizes
 
 
 def _sums_of(labelled: Iterable[tuple[Tensor, Tensor]], share: Share, k: int) -> list[Tensor]:

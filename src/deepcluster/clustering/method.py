@@ -29,6 +29,7 @@ class Clustering:
     """
 
     ABSENT: ClassVar[dict[str, str]] = {}  # keys that only other methods have -> what to set instead
+    needs_scores: ClassVar[bool] = False  # the rows are a head's scores (N, K), not features
 
     kind: str
     match: bool = False

@@ -35,6 +35,6 @@ class Ranks:
 
     def summed(self, work: Callable[[], list[Tensor]]) -> list[Tensor]:
         """The tensors that `work` returns on each process, summed over the processes."""
-        with self.together("k-means"):
+        with self.together("clustering"):
             mine = work()
         return self.sum(mine)

@@ -6,6 +6,7 @@ kind has the first kind of its group: it is older than the other kinds.
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 from deepcluster.data.settings import SOURCES
 from deepcluster.evaluation.clusters.assign import Assign
 from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
@@ -35,7 +36,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "weights": WeightsInit,
         "kmeans_patches": KMeansPatchesInit,
     },
-    "clustering": {"kmeans": KMeans, "pic": PIC},
+    "clustering": {"kmeans": KMeans, "pic": PIC, "sinkhorn": Sinkhorn},
     "logger": {
         "csv": LoggerSettings,
         "wandb": WandbSettings,
