@@ -5,14 +5,20 @@ import struct
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png, decode_webp
 
+from deepcluster.data import png
 from deepcluster.data.arrays import MAGIC, read_array
+from deepcluster.data.metadata import tiff_without_metadata
+from deepcluster.data.orientation import orientation, orientation_in, upright
 
+LAW = 3  # raised when the same file would give other pixels, so that nothing remembered is used (3: XMP turns images)
 # Pillow's own limit, which it keeps itself (2 x 89,478,485 pixels): a header can claim any size.
 MAX_PIXELS = 178_956_970
+# Pillow's other formats start programs (EPS), are no pixels, or have no signature, so that damage looks like them.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "ICO", "QOI")
 _GREY_MODES = ("1", "L", "LA", "La", "P", "PA")
 
 
@@ -64,8 +70,9 @@ def decode(data: bytes, n_channels: int) -> Tensor:
     16-bit values are divided by 257; colours become grey by the ITU-R 601 weights; of several frames the first
     counts. With 1 or 3 channels transparency is dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4
     colours and alpha (255, opaque, where the image has none; colours as they are stored, not weighed by it).
-    torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock); Pillow
-    does the rest and has the last word on errors. The bytes of a .npy array must have n_channels (arrays.py).
+    torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock), a PNG after
+    its parts have been checked; Pillow does the rest. Metadata are read by us alone (orientation.py), so they turn every
+    format by one rule, and damage in them refuses no image. The bytes of a .npy array must have n_channels (arrays.py).
 
     Raises:
         BrokenImage: with the reason; truncated images are errors.
@@ -76,8 +83,9 @@ def decode(data: bytes, n_channels: int) -> Tensor:
         return _decode_array(data, n_channels)
     if n_channels > 4:
         raise BrokenImage(f"an image file gives 1 to 4 channels, the set has {n_channels}; store it as a .npy array")
-    image = _decode_fast(data, n_channels)
-    return to_channels(_decode_pillow(data, n_channels) if image is None else image, n_channels)
+    image = _decode_png(data, n_channels) if data[:8] == png.SIGNATURE else _decode_fast(data, n_channels)
+    image = _decode_pillow(tiff_without_metadata(data), n_channels) if image is None else image
+    return to_channels(upright(image, orientation_in(data)), n_channels)
 
 
 def channels_of(data: bytes) -> int:
@@ -126,8 +134,27 @@ def to_channels(images: Tensor, n_channels: int) -> Tensor:
     return torch.cat([shown, alpha], -3)
 
 
+def _decode_png(data: bytes, n_channels: int) -> Tensor:
+    """A PNG, not yet upright: by torchvision, or by Pillow what that overlooks (palettes, few bits, tRNS)."""
+    try:
+        header = png.read_header(data)
+        _check_size(header.height, header.width)
+        parts = png.read_parts(data, header)
+        with_alpha = n_channels in (2, 4)
+        if header.colour_type == png.PALETTE or header.bits < 8 or (with_alpha and b"tRNS" in parts):
+            return _decode_pillow(bytes(png.written_anew(parts)), n_channels)
+        raw = torch.frombuffer(png.written_for_libpng(parts, header), dtype=torch.uint8)
+    except BrokenImage:
+        raise
+    except ValueError as error:
+        raise BrokenImage(str(error)) from error
+    opaque = ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB
+    image: Tensor = decode_png(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else opaque)
+    return image if image.dtype == torch.uint8 else _from_16_bits(image.to(torch.int32))
+
+
 def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
-    """torchvision's decoder for plain PNG, JPEG and WebP; None leaves the image to Pillow.
+    """torchvision's decoder for plain JPEG and WebP, not yet upright; None leaves the image to Pillow.
 
     What it gives has 1 to 4 channels, with alpha where it is wanted and there.
     """
@@ -137,35 +164,27 @@ def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
         return None
     if kind is None:
         return None
-    if height * width > MAX_PIXELS:
-        raise BrokenImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut it into tiles")
+    _check_size(height, width)
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    with_alpha = n_channels in (2, 4)
-    if with_alpha and kind == "png" and b"tRNS" in data[: data.find(b"IDAT")]:
-        return None  # one colour that is transparent, which torchvision overlooks
-    opaque = ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB
-    mode = ImageReadMode.RGB_ALPHA if with_alpha else opaque
-    image: Tensor
     try:
-        if kind == "png":
-            image = decode_png(raw, mode=mode, apply_exif_orientation=True)
-        elif kind == "jpeg":
-            image = decode_jpeg(raw, mode=opaque, apply_exif_orientation=True)
+        if kind == "jpeg":
+            image: Tensor = decode_jpeg(raw, mode=ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB)
         else:
-            image = decode_webp(raw, mode=mode if with_alpha else ImageReadMode.RGB)
+            image = decode_webp(raw, mode=ImageReadMode.RGB_ALPHA if n_channels in (2, 4) else ImageReadMode.RGB)
     except RuntimeError:
         return None
-    return image if image.dtype == torch.uint8 else _from_16_bits(image.to(torch.int32))
+    return image
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise BrokenImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut it into tiles")
 
 
 def _header(data: bytes) -> tuple[str | None, int, int]:
     """Format and size (height, width) of the formats that torchvision decodes as we want them."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        width, height = struct.unpack(">II", data[16:24])
-        palette_or_bits = data[25] == 3 or data[24] < 8
-        return (None if palette_or_bits else "png"), height, width
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        # The extended format (VP8X: animation, EXIF orientation) is left to Pillow.
+        # The extended format (VP8X: animation, metadata) is left to Pillow.
         if data[12:16] == b"VP8L" and data[20] == 0x2F:
             bits = struct.unpack("<I", data[21:25])[0]
             return "webp", ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
@@ -192,24 +211,34 @@ def _jpeg_header(data: bytes) -> tuple[str | None, int, int]:
 
 
 def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
+    """Any other image, not yet upright if orientation_in can tell how it is turned."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+            image: Image.Image = opened
+            image.load()
             if image.mode == "F":
                 raise BrokenImage("floating point pixels have no fixed scale; save it with 8 or 16 bits")
             if image.mode.startswith("I"):
-                return _from_16_bits(torch.from_numpy(np.array(image).astype(np.int32)))[None]
-            if n_channels == 1:
-                pixels = np.array((image if image.mode in _GREY_MODES else image.convert("RGB")).convert("L"))
-                return torch.from_numpy(pixels)[None]
-            mode = "RGBA" if n_channels in (2, 4) else "RGB"
-            return torch.from_numpy(np.array(image.convert(mode))).permute(2, 0, 1)
+                pixels = _from_16_bits(torch.from_numpy(np.array(image).astype(np.int32)))[None]
+            elif n_channels == 1:
+                grey = (image if image.mode in _GREY_MODES else image.convert("RGB")).convert("L")
+                pixels = torch.from_numpy(np.array(grey))[None]
+            else:
+                mode = "RGBA" if n_channels in (2, 4) else "RGB"
+                pixels = torch.from_numpy(np.array(image.convert(mode))).permute(2, 0, 1)
+            return upright(pixels, _orientation_of(opened)) if opened.format == "AVIF" else pixels
     except (BrokenImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise BrokenImage("not an image, or of an unknown format") from error
     except Exception as error:  # decoders raise whatever they like on damaged data; all of it means "broken"
         raise BrokenImage(f"{type(error).__name__}: {error}") from error
+
+
+def _orientation_of(opened: Image.Image) -> int:
+    """Of an AVIF, whose own word Pillow puts into the EXIF block."""
+    exif, xmp = opened.info.get("exif"), opened.info.get("xmp")
+    return orientation(exif if isinstance(exif, bytes) else b"", xmp if isinstance(xmp, bytes) else b"")
 
 
 def _from_16_bits(values: Tensor) -> Tensor:

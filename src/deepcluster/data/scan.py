@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.contents import UNKNOWN, content_digest, contents
-from deepcluster.data.decode import BrokenImage, UnreadableImage
+from deepcluster.data.decode import LAW, BrokenImage, UnreadableImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
@@ -23,7 +23,6 @@ from deepcluster.data.shrunk import Shrink, Shrunk, as_small_as_can_be, central_
 from deepcluster.system.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
-_LAW = 2  # of decoding: raised when the same file would give other pixels, so that no old entry is used
 _N_NAMED = 5
 _N_ALL = 200_000  # photographs: about two minutes on 2 cores
 _N_SAMPLED = 2_000
@@ -71,7 +70,7 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
         chosen = evenly_spaced(len(images), _N_UNCHECKED)
         return _with_contents(images, chosen, _read_each(images, chosen, None, None, "reading a few images").digests)
     facts: list[object] = [
-        _LAW,
+        LAW,
         images.fingerprint,
         images.n_channels,
         reading.in_memory,

@@ -11,17 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import square
 from deepcluster.data.decode import MAX_PIXELS, decode_named, to_channels
+from deepcluster.data.orientation import orientation_in, upright
 
 Shrink = Callable[[int, int], float]  # (height, width) of an image -> how many times smaller it may be decoded
 _FACTORS = (8, 4, 2)
-_ORIENTATION = 0x0112  # EXIF
-_ON_ITS_SIDE = (5, 6, 7, 8)  # other numbers that files hold mean nothing
 
 
 class Shrunk(NamedTuple):
@@ -71,8 +70,8 @@ def _decode_small(data: bytes, n_channels: int, shrink: Shrink) -> Shrunk | None
     try:
         with Image.open(io.BytesIO(data)) as opened:
             stored = opened.size
-            turned = opened.getexif().get(_ORIENTATION, 1)
-            width, height = stored[::-1] if turned in _ON_ITS_SIDE else stored
+            turned = orientation_in(data)
+            width, height = stored[::-1] if turned >= 5 else stored
             # Pillow warns of images beyond half of that; CMYK is left to torchvision, which knows its variants
             if opened.mode not in ("L", "RGB") or height * width > MAX_PIXELS // 2:
                 return None
@@ -80,12 +79,13 @@ def _decode_small(data: bytes, n_channels: int, shrink: Shrink) -> Shrunk | None
             if by == 1:
                 return None
             opened.draft("L" if n_channels <= 2 else "RGB", (stored[0] // by, stored[1] // by))
-            pixels = np.array(ImageOps.exif_transpose(opened))
+            pixels = np.array(opened)
     except Exception:  # decoders raise whatever they like on damaged data
         return None
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    assert pixels.shape[:2] == (-(-height // by), -(-width // by)), "libjpeg rounds up"
-    return Shrunk(to_channels(torch.from_numpy(pixels).permute(2, 0, 1), n_channels), height, width, by)
+    image = upright(torch.from_numpy(pixels).permute(2, 0, 1), turned)
+    assert image.shape[1:] == (-(-height // by), -(-width // by)), "libjpeg rounds up"
+    return Shrunk(to_channels(image, n_channels), height, width, by)
 
 
 def _factor(shrink: float, stored: tuple[int, int], turned: bool) -> int:
