@@ -71,7 +71,7 @@ def decode(data: bytes, n_channels: int) -> Tensor:
     counts. With 1 or 3 channels transparency is dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4
     colours and alpha (255, opaque, where the image has none; colours as they are stored, not weighed by it).
     torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock), a PNG after
-    its parts have been checked; Pillow does the rest. Metadata are read by us alone (orientation.py), so they turn every
+    its parts have been checked; Pillow does the rest. Metadata are read by us alone (orientation.py): they turn every
     format by one rule, and damage in them refuses no image. The bytes of a .npy array must have n_channels (arrays.py).
 
     Raises:
