@@ -221,3 +221,8 @@ SOURCES: dict[str, type[Source]] = {
     "huggingface": Huggingface,
     "litdata": Litdata,
 }
+
+
+def is_url(root: str) -> bool:
+    """Whether data.root has to be fetched."""
+    return "://" in root or root.startswith("local:")  # litdata's own, for tests: a folder that is treated as a bucket

@@ -13,7 +13,8 @@ from deepcluster.system.nested import flat
 from deepcluster.system.setting import MAY_CHANGE
 from deepcluster.training.processes import TIMEOUT_KEY
 
-ABOUT_FOLDER = ("output_dir", "resume")  # where a run is, not what it learns
+# Where files are, not what is learned: the first weights are in the checkpoint, wherever their file has gone.
+ABOUT_FOLDER = ("output_dir", "resume", "init.path")
 # Keys that resume=RUN trainer=OPTION takes from the option; its other values are defaults for a new run.
 ABOUT_MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
 

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from deepcluster.settings.absolute import with_absolute_paths
 from deepcluster.settings.moved_keys import move_old_keys
 from deepcluster.settings.options import OPTIONS, kind_key
 from deepcluster.settings.train import TrainConfig
@@ -36,12 +37,12 @@ def read_stored_config(file: Path) -> DictConfig:
 
 
 def write_config(config: TrainConfig, folder: Path, *, store_dtype: str | None = None) -> None:
-    """Write the resolved config into the run's folder; its presence marks the folder as a run's.
+    """Write the resolved config, its paths absolute, into the run's folder; its presence marks the folder as a run's.
 
     Args:
         store_dtype: the type that extraction.store_dtype=auto has chosen, which a resumed run keeps; None: as set.
     """
-    plain = OmegaConf.structured(config)
+    plain = with_absolute_paths(OmegaConf.structured(config))
     plain.resume, plain.estimate = None, False
     plain.extraction.store_dtype = store_dtype or plain.extraction.store_dtype
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(plain).encode())

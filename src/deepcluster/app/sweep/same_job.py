@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.app.sweep.jobs import JOB_FILE
+from deepcluster.settings.absolute import with_absolute_paths
 from deepcluster.settings.composed import as_dataclass
 from deepcluster.settings.resume import may_change
 from deepcluster.settings.stored import read_stored_config
@@ -82,7 +83,7 @@ def is_finished(folder: Path, settings: TrainConfig) -> bool:
 
 def identity(cfg: DictConfig) -> str:
     """A hash of the settings that decide a run's result: 32 hexadecimal digits."""
-    plain = OmegaConf.to_container(cfg)
+    plain = OmegaConf.to_container(with_absolute_paths(cfg))
     assert isinstance(plain, dict)
     for key in {*may_change(cfg), *NO_DIFFERENCE}.difference(A_DIFFERENCE):
         *groups, name = key.split(".")

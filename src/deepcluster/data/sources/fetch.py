@@ -16,11 +16,6 @@ _N_FETCHING = 4
 _log = logging.getLogger(__name__)
 
 
-def is_url(root: str) -> bool:
-    """Whether it has to be fetched."""
-    return "://" in root or root.startswith("local:")  # litdata's own, for tests: a folder that is treated as a bucket
-
-
 def fetched(url: str, cache_gb: float, reading: Reading) -> str:
     """The local folder with all chunks, fetched now or before.
 

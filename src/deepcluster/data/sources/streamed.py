@@ -14,9 +14,9 @@ from torch import Tensor
 from deepcluster.data import cache
 from deepcluster.data.images import ImageSet
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Litdata
+from deepcluster.data.settings import Litdata, is_url
 from deepcluster.data.sources.chunks import INDEX, Chunks, check_chunks, library, read_index
-from deepcluster.data.sources.fetch import fetched, is_url
+from deepcluster.data.sources.fetch import fetched
 from deepcluster.data.sources.folder import SPLIT_FOLDERS
 from deepcluster.data.sources.identities import Identities, content_identity, from_tensors, identities
 from deepcluster.data.sources.items import fields, image_field, image_of, integer, label_field, listed
