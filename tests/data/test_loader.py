@@ -5,6 +5,7 @@ import torch
 from support.images_of import images_of
 
 from deepcluster.data import broken as broken_module
+from deepcluster.data import loader as loader_module
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader, feature_batches, n_workers
 from deepcluster.data.sources.load import load
@@ -342,3 +343,24 @@ def test_what_fails_in_a_worker_is_told_as_in_the_process_itself(error, workers)
     with pytest.raises(type(error)) as caught:
         list(loader(images, Epochs(23), train=failing, workers=workers))
     assert str(caught.value) == str(error)
+
+
+def test_reading_processes_fit_into_the_shared_memory(
+    on_disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """64 MB in a container by default: a batch that does not fit there ends the process with "Bus error"."""
+    _, files = on_disk
+    batch_bytes = 256 * 3 * 224**2  # 38.5 MB
+    monkeypatch.setattr(loader_module, "n_cores", lambda: 4)
+    monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 9 * batch_bytes)
+    assert n_workers(None, files, batch_bytes=batch_bytes) == 4 and not caplog.records
+    monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 6 * batch_bytes)
+    assert n_workers(None, files, batch_bytes=batch_bytes) == 2  # 2 ready for each, and one in use
+    assert "4 reading processes need about 0.3 GB of shared memory" in caplog.text and "--shm-size" in caplog.text
+    monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 64_000_000)
+    assert n_workers(None, files, batch_bytes=batch_bytes) == 0
+    with pytest.raises(ValueError, match=r"0.3 GB of shared memory, 64 MB are free.*lower reading.num_workers"):
+        n_workers(3, files, batch_bytes=batch_bytes)
+    assert n_workers(0, files, batch_bytes=batch_bytes) == 0
+    monkeypatch.setattr(loader_module, "free_shared_memory", lambda: None)  # not Linux
+    assert n_workers(3, files, batch_bytes=batch_bytes) == 3

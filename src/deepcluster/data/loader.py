@@ -3,6 +3,7 @@
 Next: training looks up pseudo_labels[batch.indices] and calls the view on its own device.
 """
 
+import logging
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView
+from deepcluster.system.machine import free_shared_memory, in_gb
 from deepcluster.system.seeding import mix
 from deepcluster.system.threads import hung_message, in_threads, n_cores
 
@@ -31,6 +33,8 @@ class Batch(NamedTuple):
     draws: Tensor
 
 
+PREFETCHED = 2  # batches that each reading process holds ready: torch's default; one more is in use
+_log = logging.getLogger(__name__)
 _Loader = DataLoader[tuple[Batch, list[Broken]]]
 
 
@@ -311,13 +315,28 @@ def _end_when_told(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1) -> int:
-    """reading.num_workers, or what suits: none for a set in memory, one per core of this process for files."""
-    if num_workers is not None:
-        return num_workers
+def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1, batch_bytes: int = 0) -> int:
+    """reading.num_workers, or what suits: none for a set in memory, one per core of this process for files.
+
+    Args:
+        batch_bytes: of the largest batch that reading processes hand over, in shared memory.
+
+    Raises:
+        ValueError: if the batches do not fit there: writing them would end a process with "Bus error".
+    """
     if isinstance(images, MemoryImages):
-        return 0
-    return max(1, min(8, n_cores() // n_processes))
+        return num_workers or 0
+    n = max(1, min(8, n_cores() // n_processes)) if num_workers is None else num_workers
+    free, needed = free_shared_memory(), (PREFETCHED * n + 1) * batch_bytes * n_processes
+    if n == 0 or free is None or needed <= free:
+        return n
+    said = f"{n} reading processes need about {in_gb(needed)} of shared memory, {in_gb(free)} are free in /dev/shm"
+    more = "give the container more: docker run --shm-size=8g, or --ipc=host"
+    if num_workers is not None:
+        raise ValueError(f"{said}; lower reading.num_workers (0 needs none) or the batch sizes, or {more}")
+    fitting = max(0, int(free / (n_processes * batch_bytes) - 1) // PREFETCHED)
+    _log.warning("%s: this run takes %d (0 reads in the run's own process); %s", said, fitting, more)
+    return fitting
 
 
 def _rest_cuts(n_images: int, batch_size: int, world_size: int, *, whole: bool) -> list[tuple[int, int]]:

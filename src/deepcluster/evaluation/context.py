@@ -137,12 +137,13 @@ class EvaluationContext:
             ValueError: if the number of channels is not the network's.
         """
         self.check_channels(images)
+        batch_bytes = self.extraction.batch_size * images.n_channels * self.view.size**2  # uint8 crops
         return feature_pass(
             backbone or self.backbone,
             images,
             feature_view(self.view, images, self.card["mean"], self.card["std"]),
             batch_size=self.extraction.batch_size,
-            num_workers=n_workers(self.reading.num_workers, images),
+            num_workers=n_workers(self.reading.num_workers, images, batch_bytes=batch_bytes),
             device=self.device,
             dtype=self.dtype,
             convolutional=convolutional,

@@ -55,6 +55,14 @@ def reset_peak_memory() -> bool:
     return True
 
 
+def free_shared_memory(folder: Path = Path("/dev/shm")) -> int | None:
+    """Bytes of memory that processes can still share, 64 MB in a container by default; None where it is not told."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
 def free_disk(folder: Path) -> int:
     """Bytes that can be written to the folder; if it does not exist, to the nearest existing folder above."""
     folder = folder.resolve()
