@@ -4,6 +4,7 @@ import copy
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,17 @@ from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import ARRAYS, SOURCES, Arrays, Folder, Huggingface, Litdata, Source
+from deepcluster.features.settings import Extraction
 from deepcluster.settings.composed import as_dataclass, check_kinds
-from deepcluster.settings.eval import eval_config
+from deepcluster.settings.eval import EvalConfig, eval_config
 from deepcluster.settings.moved_keys import with_new_keys
-from deepcluster.settings.options import EVAL_OPTIONS
+from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.resume import may_change, resumed_config
 from deepcluster.settings.run_folder import file_name, run_folder
 from deepcluster.settings.stored import read_stored_config, write_config
 from deepcluster.settings.train import TrainConfig, check_sizes, train_config
 from deepcluster.system.quoting import argument
+from deepcluster.system.setting import IS_PATH
 from deepcluster.tracking.settings import TensorBoardSettings, WandbSettings
 from deepcluster.training.schedule import Schedule
 
@@ -643,3 +646,15 @@ def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> N
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}
     assert set(may_change(composed())) == {*of_groups, *of_images, *of_features}
     assert set(may_change(composed("data=litdata"))) == {"data.cache_gb", *of_groups, *of_images, *of_features}
+
+
+def test_every_setting_that_is_called_as_a_path_is_marked_as_one() -> None:
+    names = {"root", "pca_root", "ground_truth", "path", "cache_dir", "scratch", "resume", "ckpt", "output_dir"}
+    groups = [kind for kinds in (*OPTIONS.values(), *EVAL_OPTIONS.values()) for kind in kinds.values()]
+    paths = [
+        (group.__name__, field.name, field.metadata.get(IS_PATH))
+        for group in (*groups, Reading, Extraction, TrainConfig, EvalConfig)
+        for field in fields(group)
+        if field.name in names
+    ]
+    assert len(paths) > 15 and all(is_path for _, _, is_path in paths), paths

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import pytest
 from omegaconf import OmegaConf
 
+from deepcluster.system.quoting import with_home
 from deepcluster.system.setting import MAY_CHANGE, check, setting
 
 
@@ -68,3 +69,28 @@ def test_hydra_sees_the_same_types_and_defaults() -> None:
     node.count = 0
     with pytest.raises(Exception, match=r"group\.count must be at least 1"):
         OmegaConf.to_object(node)
+
+
+@dataclass(kw_only=True)
+class Placed:
+    root: str | None = setting(None, is_path=True)
+
+    def __post_init__(self) -> None:
+        check(self, "data")
+
+
+def test_paths_begin_at_home_for_a_tilde_and_are_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert Placed(root="~/photos").root == "/home/ada/photos" and Placed(root="~").root == "/home/ada"
+    assert [Placed(root=root).root for root in ("~nobody_here/x", "a~/b", "s3://b/c", None)] == [
+        *("~nobody_here/x", "a~/b", "s3://b/c", None)
+    ]
+    for empty in ("", " "):
+        with pytest.raises(ValueError, match=r"^data\.root is empty \(a shell variable that is not set\?\)"):
+            Placed(root=empty)
+
+
+def test_a_tilde_in_a_typed_word_is_the_home_folder_in_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada l.")
+    words = ["data.root=~/my photos", "~data", "data.root=a~b", "seed=1", "data.root=~/a,~/b", "+x=~"]
+    assert list(map(with_home, words)) == ['data.root="/home/ada l./my photos"', *words[1:5], '+x="/home/ada l."']

@@ -19,7 +19,7 @@ from deepcluster.app.sweep.end import report_open_sweep
 from deepcluster.app.sweep.overrides import sweep_keys_of_swept_groups
 from deepcluster.settings.moved_keys import with_new_keys
 from deepcluster.system.leftover import forget_leftover
-from deepcluster.system.quoting import argument
+from deepcluster.system.quoting import argument, with_home
 
 
 def start(main: Callable[[], Any]) -> None:
@@ -33,7 +33,7 @@ def start(main: Callable[[], Any]) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
-    words, notes = with_new_keys([word for word in sys.argv[1:] if word not in flags])
+    words, notes = with_new_keys([with_home(word) for word in sys.argv[1:] if word not in flags])
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     sys.argv = [sys.argv[0], *flags, *(sweep_keys_of_swept_groups(words) if flags else words)]

@@ -89,7 +89,7 @@ def folder_of(reading: Reading) -> Path | None:
     if reading.cache_dir == "none":
         return None
     if reading.cache_dir is not None:
-        return Path(reading.cache_dir).expanduser()
+        return Path(reading.cache_dir)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepcluster"
     except RuntimeError:  # no HOME and a user whom the system does not know, as in docker run --user 12345

@@ -44,7 +44,7 @@ class Reading:
     check: str = setting("auto", one_of=("auto", "all", "sample", "none"))
     on_broken: str = setting("error", one_of=("error", "skip"), may_change=True)
     timeout_s: float | None = setting(600.0, above=0, at_most=1e6, hint="seconds; null waits for ever", may_change=True)
-    cache_dir: str | None = setting(None, may_change=True)
+    cache_dir: str | None = setting(None, may_change=True, is_path=True)
 
     def __post_init__(self) -> None:
         check(self, "reading")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from deepcluster.data.reading_settings import Reading
-from deepcluster.system.setting import MAY_CHANGE, check, setting
+from deepcluster.system.setting import IS_PATH, MAY_CHANGE, check, setting
 
 ARRAYS = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10")
 # The keys that every source had before each kind had its own: hashes of images still name them all, as they did.
@@ -42,7 +42,7 @@ class Source:
     """
 
     source: str
-    root: str | None = field(metadata={MAY_CHANGE: True})
+    root: str | None = field(metadata={MAY_CHANGE: True, IS_PATH: True})
     labels: str = setting("auto", one_of=("auto", "none"))
     n_channels: int | None = setting(None, at_least=1)
     limit: int | None = setting(None, at_least=2)
@@ -58,7 +58,7 @@ class Source:
     @property
     def files(self) -> tuple[object, ...]:
         """What tells which files are read: for the names of cache entries."""
-        return self.source, os.path.abspath(self.root or "")
+        return self.source, os.path.realpath(self.root or "")
 
     @property
     def which(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Arrays(Source):
     """
 
     source: str = setting("fashion_mnist_mini", one_of=ARRAYS, hint="data=OPTION chooses other kinds")
-    root: str | None = setting(None, may_change=True)
+    root: str | None = setting(None, may_change=True, is_path=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +105,7 @@ class Arrays(Source):
 class RootedSource(Source):
     """A source that has no images without data.root."""
 
-    root: str = field(metadata={MAY_CHANGE: True})
+    root: str = field(metadata={MAY_CHANGE: True, IS_PATH: True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,7 +177,7 @@ class Huggingface(TableSource):
     """
 
     source: str = "huggingface"
-    root: str | None = setting(None, may_change=True)
+    root: str | None = setting(None, may_change=True, is_path=True)
     name: str | None = None
     config: str | None = None
     revision: str | None = None

@@ -35,7 +35,7 @@ class Extraction:
     store: str = setting("auto", one_of=("auto", "memory", "disk"), may_change=True)
     store_dtype: str = setting("auto", one_of=("auto", "float32", "float16"))
     memory_gb: float | None = setting(None, above=0, hint="null is half of what is free", may_change=True)
-    scratch: str | None = setting(None, may_change=True)
+    scratch: str | None = setting(None, may_change=True, is_path=True)
     reuse_mb: int = setting(1024, at_least=0, hint="0 keeps nothing", may_change=True)
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class EvalConfig:
         output_dir: the folder of the results; None: a new folder under runs/.
     """
 
-    ckpt: str | None = None
+    ckpt: str | None = setting(None, is_path=True)
     data: Source | None = None
     reading: Reading | None = None
     view: View | None = None
@@ -54,7 +54,7 @@ class EvalConfig:
     extraction: Extraction = field(default_factory=Extraction)
     logger: LoggerSettings = field(default_factory=LoggerSettings)
     seed: int = setting(1, at_least=0)
-    output_dir: str | None = None
+    output_dir: str | None = setting(None, is_path=True)
 
     def __post_init__(self) -> None:
         check(self, "")

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from deepcluster.system import distributed
+from deepcluster.system.setting import checked_path
 
 
 def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
@@ -19,6 +20,7 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
         ValueError: if there is nothing to resume, or output_dir is a file or holds a run.
     """
     if resume is not None:
+        resume = checked_path("resume", resume)
         if (Path(resume) / "multirun.yaml").is_file():
             raise ValueError(
                 f"resume={resume} is a sweep's folder; the sweep's own command with output_dir={resume} goes on with it"
@@ -28,6 +30,8 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
                 f"resume={resume}: no run there (no config.yaml); give the folder of a run, as train.py printed it"
             )
         return resume
+    if output_dir is not None:
+        output_dir = checked_path("output_dir", output_dir)
     if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise ValueError(f"output_dir={output_dir} is a file; give a new folder's name")
     # Only the first of several processes checks: it may have begun the run when the others come here.

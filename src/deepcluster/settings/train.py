@@ -78,8 +78,8 @@ class TrainConfig:
     seed: int = setting(1, at_least=0)
     estimate: bool = setting(False, may_change=True)
     objective: str = setting("knn_accuracy", one_of=OBJECTIVES)
-    output_dir: str | None = None
-    resume: str | None = None
+    output_dir: str | None = setting(None, is_path=True)
+    resume: str | None = setting(None, is_path=True)
 
     def __post_init__(self) -> None:
         check(self, "")

@@ -12,12 +12,14 @@ refuses `reassign.every=0` by "reassign.every must be at least 1, got 0; 1 reass
 
 import copy
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import Field, field, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 MAY_CHANGE = "may change"  # key in a field's metadata: whether a resumed run may change it
+IS_PATH = "is a path"  # another: "~" is expanded, and an empty one is refused
 
 
 def setting(
@@ -30,6 +32,7 @@ def setting(
     one_of: Sequence[Any] = (),
     hint: str = "",
     may_change: bool = False,
+    is_path: bool = False,
 ) -> T:
     """A dataclass field with limits, which :func:`check` applies. None is always allowed.
 
@@ -39,17 +42,18 @@ def setting(
         one_of: the allowed values.
         hint: the way out, at the end of the message.
         may_change: a resumed run may change it, because it does not change what is learned.
+        is_path: a file's or folder's name: :func:`check` expands "~" and refuses an empty one.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    metadata |= {"one_of": tuple(one_of), "hint": hint, MAY_CHANGE: may_change}
+    metadata |= {"one_of": tuple(one_of), "hint": hint, MAY_CHANGE: may_change, IS_PATH: is_path}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def check(settings: Any, group: str) -> None:
-    """Refuse values outside their limits.
+    """Refuse values outside their limits; expand the paths among them.
 
     Args:
         settings: a dataclass object.
@@ -62,12 +66,26 @@ def check(settings: Any, group: str) -> None:
         value = getattr(settings, setting_field.name)
         if value is None or not setting_field.metadata:
             continue
+        if setting_field.metadata.get(IS_PATH):
+            key = f"{group}.{setting_field.name}".lstrip(".")
+            setattr(settings, setting_field.name, checked_path(key, value))
         requirement = _unmet(setting_field, value)
         if requirement:
             hint = setting_field.metadata.get("hint")
             shown = repr(value) if isinstance(value, str) else value
             key = f"{group}.{setting_field.name}".lstrip(".")
             raise ValueError(f"{key} must be {requirement}, got {shown}{f'; {hint}' if hint else ''}")
+
+
+def checked_path(key: str, path: str) -> str:
+    """A path that was typed, with the home folder for "~" and "~user".
+
+    Raises:
+        ValueError: if it is empty, which would mean the folder where one stands.
+    """
+    if not path.strip():
+        raise ValueError(f"{key} is empty (a shell variable that is not set?); give a path, or leave {key} out")
+    return os.path.expanduser(path)
 
 
 def _unmet(setting_field: "Field[Any]", value: Any) -> str:

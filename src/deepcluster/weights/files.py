@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from deepcluster.system.setting import checked_path
+
 EXPORTED = "backbone.safetensors"  # beside its description, backbone.json
 
 
@@ -11,6 +13,7 @@ def find_weights(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
+    path = checked_path("ckpt", str(path))
     exported = Path(path) / EXPORTED
     return exported if exported.is_file() else find_checkpoint(path)
 

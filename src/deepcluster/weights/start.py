@@ -6,9 +6,10 @@ importing torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deepcluster.system.setting import IS_PATH, check
 from deepcluster.weights.patch_settings import PatchSettings
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ class CheckpointInit(Init):
     """
 
     kind: str = "checkpoint"
-    path: str
+    path: str = field(metadata={IS_PATH: True})
+
+    def __post_init__(self) -> None:
+        check(self, "init")
 
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
@@ -110,8 +114,11 @@ class WeightsInit(Init):
     """
 
     kind: str = "weights"
-    path: str
+    path: str = field(metadata={IS_PATH: True})
     partial: bool = False
+
+    def __post_init__(self) -> None:
+        check(self, "init")
 
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"

@@ -104,7 +104,7 @@ def _arrays(
 def _needs_root(root: str | None, source: str) -> Path:
     if root is None:
         raise ValueError(f"data={source} needs data.root=DIR; its files are found there or downloaded to it")
-    return Path(root).expanduser()
+    return Path(root)
 
 
 def _find_idx(folder: Path, split: str, name: str) -> Path | None:

@@ -91,7 +91,7 @@ def _paths(images: Any, root: str | None) -> Identities | None:
         return None
     if bool(pc.any(pc.starts_with(paths, "/")).as_py()) or any(map(os.path.isabs, paths[:1].to_pylist())):
         # where this machine has the files
-        prefix = str(Path(root or "/").expanduser().absolute()).rstrip(os.sep) + os.sep
+        prefix = str(Path(root or "/").absolute()).rstrip(os.sep) + os.sep
         if root is None or not bool(pc.all(pc.starts_with(paths, prefix)).as_py()):
             return None
         paths = pc.utf8_slice_codeunits(paths, len(prefix))

@@ -88,7 +88,7 @@ def load_folder(settings: Folder, reading: Reading, split: str) -> ImageSet | No
 
 
 def _root(typed: str) -> Path:
-    root = Path(typed).expanduser()
+    root = Path(typed)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise FileNotFoundError(f"data.root={root} {what}; it must be a folder with images ({', '.join(EXTENSIONS)})")

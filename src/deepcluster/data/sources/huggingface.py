@@ -62,7 +62,7 @@ def _open(name: str | None, root: str | None, config: str | None, revision: str 
     """All splits by name."""
     datasets = _library()
     what = f"data.name={name}" if name is not None else f"data.root={root}"
-    folder = None if root is None else Path(root).expanduser().absolute()
+    folder = None if root is None else Path(root).absolute()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"{what} is not a folder")
     try:

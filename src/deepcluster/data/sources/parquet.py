@@ -78,7 +78,7 @@ def load_parquet(settings: Parquet, reading: Reading, split: str) -> ImageSet | 
 
 
 def _files(settings: Parquet) -> dict[str, list[Path]]:
-    root = Path(settings.root).expanduser()
+    root = Path(settings.root)
     files = sorted(root.glob("[!.]*.parquet")) or sorted((root / "data").glob("[!.]*.parquet"))
     if not files:
         files = sorted(root.glob("[!.]*/[!.]*.parquet"))

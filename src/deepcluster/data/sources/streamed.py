@@ -56,7 +56,7 @@ def _places(settings: Litdata) -> dict[str, str | None]:
     if is_url(root):  # what is there cannot be listed
         places = {split: f"{root.rstrip('/')}/{name}" if name is not None else None for split, name in wanted.items()}
         return {"train": places["train"] or root, "test": places["test"]}
-    folder = Path(root).expanduser().absolute()
+    folder = Path(root).absolute()
     found: dict[str, str | None] = {}
     for split, name in wanted.items():
         names = SPLIT_FOLDERS[split] if name is None else (name,)

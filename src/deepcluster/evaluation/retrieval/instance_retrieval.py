@@ -50,16 +50,16 @@ class Retrieval(Evaluator):
     """
 
     kind: str = "retrieval"
-    root: str | None = None
+    root: str | None = setting(None, is_path=True)
     layout: str = setting("auto", one_of=("auto", "plain", "oxford", "revisited"))
     reference: str = "reference"
     queries: list[str] | None = None
-    ground_truth: str | None = None
+    ground_truth: str | None = setting(None, is_path=True)
     stage: str | None = None
     sizes: list[int] | None = setting(None, at_least=1)
     levels: int = setting(3, at_least=1)
     pca: str | None = setting(None, one_of=("other", "database", "none"))
-    pca_root: str | None = None
+    pca_root: str | None = setting(None, is_path=True)
     pca_images: int | None = setting(None, at_least=2)
     n_pca: int = setting(512, at_least=1)
     aqe: int = setting(0, at_least=0, hint="0 is off")

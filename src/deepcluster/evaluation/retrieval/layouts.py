@@ -22,7 +22,7 @@ def retrieval_set(
         FileNotFoundError: if the folder or a part of it is missing.
         ValueError: if the parts do not fit together.
     """
-    folder = Path(root).expanduser()
+    folder = Path(root)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"evaluation.root={folder} {what}; give the folder of a retrieval set")

@@ -59,7 +59,7 @@ def images_for_pca(root: str, at_most: int | None) -> list[Item]:
     Raises:
         FileNotFoundError: if there are none.
     """
-    folder = Path(root).expanduser()
+    folder = Path(root)
     images = images_in(folder)
     if not images:
         raise FileNotFoundError(

@@ -16,7 +16,7 @@ class VocSet:
         num_workers: processes that decode images; null: one per core, at most 8.
     """
 
-    root: str | None = None
+    root: str | None = setting(None, is_path=True)
     train_split: str | None = None
     test_split: str | None = None
     num_workers: int | None = None
