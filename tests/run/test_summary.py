@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.run.summary import ROWS, print_summary
+from deepcluster.run.summary import ROWS, checkpoint_sizes, print_summary
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
@@ -37,3 +37,16 @@ def test_clusters_that_had_ended_empty_are_told_beside_those_used(
     print_summary(summary(untrained, trained), Path("run"), **asked)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "clusters used" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == cells
+
+
+def test_large_checkpoints_are_told_with_the_key_that_makes_them_less(tmp_path: Path) -> None:
+    def file(name: str, size: float) -> None:
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(int(size))  # sparse: takes no room
+
+    file("final.ckpt", 80e6)
+    assert checkpoint_sizes(tmp_path) is None
+    file("last.ckpt", 160e6)
+    assert "take 0.2 GB: final.ckpt 80 MB, last.ckpt 0.2 GB. To use" in str(checkpoint_sizes(tmp_path))
+    file("previous.ckpt", 160e6)
+    assert str(checkpoint_sizes(tmp_path)).endswith("; checkpoint.keep_previous=false keeps no previous.ckpt")

@@ -8,10 +8,13 @@ from rich.table import Table as PrintedTable
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
+from deepcluster.system.machine import in_gb
 from deepcluster.system.quoting import argument
 from deepcluster.tracking.tracker import Table
+from deepcluster.training.checkpointing import PREVIOUS
 from deepcluster.training.reassign import ReassignCallback
 
+LARGE = 1e8  # bytes of checkpoints from which their sizes are told
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
     ("linear-probe accuracy, test images", "linear_probe_accuracy", "{:.1%}"),
@@ -103,6 +106,8 @@ def print_summary(
     )
     console.print(f"seconds    {by_phase}")
     console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
+    if (line := checkpoint_sizes(folder / "checkpoints")) is not None:
+        console.print(f"{'':11}{line}")
     if summary["merged_clusters"] > 0:
         room = clustering.capacity(summary["n_images"])
         console.print(
@@ -115,6 +120,19 @@ def print_summary(
         )
     for number, (aim, command) in enumerate(_next_commands(folder, clustering, max_epochs).items()):
         console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
+
+
+def checkpoint_sizes(folder: Path) -> str | None:
+    """What takes the disk space of a run's checkpoints, and what makes it less; None if it is little."""
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.ckpt"))}
+    if sum(sizes.values()) < LARGE:
+        return None
+    by_file = ", ".join(f"{name} {in_gb(size)}" for name, size in sizes.items())
+    less = "; checkpoint.keep_previous=false keeps no previous.ckpt" if PREVIOUS in sizes else ""
+    return (
+        f"checkpoints/ take {in_gb(sum(sizes.values()))}: {by_file}. To use the network final.ckpt is enough; the "
+        f"others, with the optimizer's state, are to train on{less}"
+    )
 
 
 def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dict[str, str]:
