@@ -1,8 +1,10 @@
+import os
+
 import pytest
 from omegaconf import OmegaConf
 from support.images_of import images_of
 
-from deepcluster.data.settings import Arrays, Folder, Litdata
+from deepcluster.data.settings import Arrays, Folder, Huggingface, Litdata
 from deepcluster.data.view_settings import View
 
 
@@ -86,3 +88,11 @@ def test_hashes_of_images_name_the_keys_that_every_source_once_had():
     )
     assert repr(Arrays(source="svhn", root="x", labels="none", limit=9).which) == once
     assert Litdata(root="x", cache_gb=1.0).which == Litdata(root="x").which
+
+
+def test_cache_entries_are_named_by_the_files_that_are_read():
+    here = os.path.realpath("")
+    assert Folder(root="x", labels="none", limit=9).files == ("folder", os.path.join(here, "x"))
+    of_hub = Huggingface(name="a/b", config="c", test_split="dev", id="path")
+    assert of_hub.files == ("huggingface", here, "a/b", "c", None, "dev")
+    assert Litdata(root="/x", train_split="all").files == ("litdata", "/x", None, None, "all", None)

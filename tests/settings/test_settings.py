@@ -94,6 +94,16 @@ def test_a_source_has_its_own_keys_only(option: str) -> None:
     assert set(found) == OWN[found.source] and OmegaConf.get_type(found) is SOURCES[found.source]
 
 
+def test_an_option_of_ones_own_names_its_kind_in_its_first_lines(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, head in (("new", "defaults: [/data_folder@_here_, _self_]"), ("old", "source: folder")):
+        (tmp_path / "data" / f"{name}.yaml").write_text(f"{head}\nroot: here\n")
+    path = f"hydra.searchpath=[file://{tmp_path}]"
+    assert train_config(composed(path, "data=new")).data == Folder(root="here")
+    with pytest.raises(ValueError, match=r"defaults: \[/data_folder@_here_, _self_\]$"):
+        train_config(composed(path, "data=old"))
+
+
 @pytest.mark.parametrize(("name", "source"), [*(("train", kind) for kind in OWN), ("eval", "folder")])
 def test_a_source_refuses_the_keys_of_others(name: str, source: str) -> None:
     found = composed(f"data={source}", name=name)

@@ -33,7 +33,7 @@ def card(backbone: Backbone, target: str, **arch: Any) -> dict[str, Any]:
 
 
 def start(backbone: Backbone, path: Path, described: dict[str, Any] | None = None, **settings: Any) -> list[str]:
-    """init=weights, as run/prepare.py applies it."""
+    """init=weights, as run/parts.py applies it."""
     described = described or card(backbone, "resnet.resnet", name="resnet18", small_images=False)
     return WeightsInit(path=str(path), **settings).apply(backbone, card=described, images=tiny.images(4), seed=1)
 

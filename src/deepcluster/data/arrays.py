@@ -34,16 +34,16 @@ def read_array(data: bytes, n_channels: int | None) -> Pixels:
     n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) - start != n_bytes:
         raise ValueError(f"{len(data) - start:,} bytes of pixels, the header promises {n_bytes:,}; the file is damaged")
-    found = shape[2] if len(shape) == 3 else 1
-    if found != n_channels:
+    own_channels = shape[2] if len(shape) == 3 else 1
+    if own_channels != n_channels:
         if _may_be_planes(shape):
             raise ValueError(
-                f"the shape {shape} is read as (H, W, C) and gives {found} channels: store (C, H, W) as "
-                f"array.transpose(1, 2, 0), or set data.n_channels={found} if that is right"
+                f"the shape {shape} is read as (H, W, C) and gives {own_channels} channels: store (C, H, W) as "
+                f"array.transpose(1, 2, 0), or set data.n_channels={own_channels} if that is right"
             )
         if n_channels is not None:
             raise ValueError(
-                f"the array has {found} channel{'s' if found > 1 else ''}, the set {n_channels} "
+                f"the array has {own_channels} channel{'s' if own_channels > 1 else ''}, the set {n_channels} "
                 "(data.n_channels, or what the first ones have); all arrays of a set need the same number"
             )
     loaded = np.load(io.BytesIO(data), allow_pickle=False)

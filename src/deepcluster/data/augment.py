@@ -108,8 +108,8 @@ def augmentation(settings: View) -> Augmentation | None:
         settings.blur_probability,
         settings.blur_sigma,
     )
-    wanted = made.jitter_probability or made.grey_probability or made.blur_probability
-    return made if wanted else None
+    changes_something = made.jitter_probability or made.grey_probability or made.blur_probability
+    return made if changes_something else None
 
 
 def blur_radius(side: int) -> int:

@@ -19,7 +19,7 @@ class Broken(NamedTuple):
     unreadable: bool  # the file itself, not only what is in it
 
 
-def note_broken(images: ImageSet, found: list[Broken]) -> None:
+def note_broken(images: ImageSet, newly_broken: list[Broken]) -> None:
     """Tell of each image once, and go on if reading.on_broken=skip.
 
     A set keeps its size and order while a run goes on, because its clusters and its place in an epoch count on them.
@@ -28,7 +28,7 @@ def note_broken(images: ImageSet, found: list[Broken]) -> None:
         BrokenImage: if reading.on_broken=error, if a file is gone, or if too many images are broken.
     """
     assert isinstance(images, DecodedImages), "images in memory cannot break"
-    for image in found:
+    for image in newly_broken:
         name = images.samples[image.i]
         if image.unreadable:  # a disk that is gone must not become an epoch of grey
             raise UnreadableImage(f"{image.reason}; put it back, then go on with resume=RUN", name)

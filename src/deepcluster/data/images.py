@@ -94,8 +94,8 @@ class DecodedImages:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def prepare(self) -> None:
-        """Called once, before threads or workers read."""
+    def fetch_encoded(self) -> None:
+        """Fetch what all images need; called once, before threads or workers read."""
 
     def read(self, i: int) -> Tensor:
         """Image i, uint8 (C, H, W).
@@ -177,7 +177,7 @@ class FileImages(DecodedImages):
 class EncodedImages(DecodedImages):
     """Encoded images (PNG, JPEG, WebP bytes) from a table, held in memory.
 
-    The bytes are fetched by `prepare`, because a set whose decoded images are remembered never needs them.
+    The bytes are fetched by `fetch_encoded`, because a set whose decoded images are remembered never needs them.
 
     Args:
         fetch: gives all rows' bytes as one uint8 tensor and the (rows + 1,) offsets into it.
@@ -188,13 +188,13 @@ class EncodedImages(DecodedImages):
     rows: Tensor
     encoded: tuple[Tensor, Tensor] | None = None
 
-    def prepare(self) -> None:
+    def fetch_encoded(self) -> None:
         """Fetch the bytes."""
         if self.encoded is None:
             self.encoded = self.fetch()
 
     def stored(self, i: int) -> bytes:
-        assert self.encoded is not None, "prepare() comes before the first read"
+        assert self.encoded is not None, "fetch_encoded() comes before the first read"
         data, offsets = self.encoded
         row = int(self.rows[i])
         return bytes(data[offsets[row] : offsets[row + 1]].numpy())

@@ -280,9 +280,9 @@ def _batches(loader: _Loader, images: ImageSet) -> Iterator[Batch]:
                 raise TimeoutError(hung_message(waited_for, reader.timeout_s)) from error
             raise
         except (ValueError, OSError) as error:
-            if (told := _as_in_the_worker(error)) is None:
+            if (own_error := _as_in_the_worker(error)) is None:
                 raise
-            raise told from error
+            raise own_error from error
         if broken:
             note_broken(images, broken)
         yield batch
@@ -292,9 +292,9 @@ def _as_in_the_worker(error: ValueError | OSError) -> Exception | None:
     """An error of a reading process, without the traceback that torch puts into its message; None of other errors."""
     if not str(error).startswith(f"Caught {type(error).__name__} in DataLoader worker"):
         return None
-    told = re.split(rf"^(?:\w+\.)*{type(error).__name__}: ", str(error), flags=re.MULTILINE)
+    parts = re.split(rf"^(?:\w+\.)*{type(error).__name__}: ", str(error), flags=re.MULTILINE)
     kind = OSError if isinstance(error, OSError) else ValueError  # whose subclasses may take other arguments
-    return kind(told[-1].strip()) if len(told) > 1 else None
+    return kind(parts[-1].strip()) if len(parts) > 1 else None
 
 
 def worker_died(error: RuntimeError) -> ChildProcessError | None:

@@ -29,7 +29,7 @@ _N_SAMPLED = 2_000
 _N_UNCHECKED = 100  # images whose content is remembered with reading.check=none
 
 
-class _Found(NamedTuple):
+class _Outcome(NamedTuple):
     broken: dict[int, str]  # index -> reason
     digests: Tensor  # (M,) int64, of the contents of the images that were read
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
@@ -66,7 +66,7 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
         images, on_broken=reading.on_broken, timeout_s=reading.timeout_s, scaled=reading.decode == "scaled"
     )
     if check == "none":
-        images.prepare()
+        images.fetch_encoded()
         chosen = evenly_spaced(len(images), _N_UNCHECKED)
         return _with_contents(images, chosen, _read_each(images, chosen, None, None, "reading a few images").digests)
     facts: list[object] = [
@@ -83,24 +83,24 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
     if check == "sample":
         facts += [_N_SAMPLED, images.state(sample)]
     key = cache.fingerprint(*facts)
-    found = _recall(cache.read(settings, reading, f"scan-{split}", key))
-    if found is None:
-        images.prepare()
-        found = _decode_all(images, settings.place, reading) if check == "all" else _decode_sample(images)
-        if not found.may_heal:
-            cache.write(settings, reading, f"scan-{split}", key, _entry(found))
+    outcome = _recall(cache.read(settings, reading, f"scan-{split}", key))
+    if outcome is None:
+        images.fetch_encoded()
+        outcome = _decode_all(images, settings.place, reading) if check == "all" else _decode_sample(images)
+        if not outcome.may_heal:
+            cache.write(settings, reading, f"scan-{split}", key, _entry(outcome))
     if check == "sample":
-        _check_sample(images, found.broken, settings.place, reading.on_broken)
-        images.prepare()
-        return _with_contents(images, sample, found.digests)
-    _check_broken(images, found.broken, settings.place, reading.on_broken)
-    skipped = [(images.samples[i], reason) for i, reason in sorted(found.broken.items())]
-    good = [i for i in range(len(images)) if i not in found.broken]
+        _check_sample(images, outcome.broken, settings.place, reading.on_broken)
+        images.fetch_encoded()
+        return _with_contents(images, sample, outcome.digests)
+    _check_broken(images, outcome.broken, settings.place, reading.on_broken)
+    skipped = [(images.samples[i], reason) for i, reason in sorted(outcome.broken.items())]
+    good = [i for i in range(len(images)) if i not in outcome.broken]
     kept = images.take(good) if skipped else images
-    table = contents(range(len(good)), found.digests[good] if skipped else found.digests)
-    if found.images is not None:
+    table = contents(range(len(good)), outcome.digests[good] if skipped else outcome.digests)
+    if outcome.images is not None:
         return MemoryImages(
-            images=found.images,
+            images=outcome.images,
             samples=kept.samples,
             labels=kept.labels,
             classes=kept.classes,
@@ -108,7 +108,7 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
             contents=table,
         )
     kept = replace(kept, skipped=skipped, contents=table)
-    kept.prepare()
+    kept.fetch_encoded()
     return kept
 
 
@@ -118,17 +118,17 @@ def _with_contents(images: DecodedImages, chosen: Sequence[int], digests: Tensor
     return replace(images, contents=contents(chosen, digests), fingerprint=changes_too)
 
 
-def _decode_all(images: DecodedImages, place: str, reading: Reading) -> _Found:
+def _decode_all(images: DecodedImages, place: str, reading: Reading) -> _Outcome:
     store = _Store(images, reading)
     _log.info("decoding %s images of %s once", f"{len(images):,}", place)
-    found = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
+    outcome = _read_each(images, range(len(images)), store.shrink, store.keep, "decoding images")
     kept = store.images
-    if kept is not None and found.broken:
-        kept = kept[[i for i in range(len(images)) if i not in found.broken]]
-    return found._replace(images=kept)
+    if kept is not None and outcome.broken:
+        kept = kept[[i for i in range(len(images)) if i not in outcome.broken]]
+    return outcome._replace(images=kept)
 
 
-def _decode_sample(images: DecodedImages) -> _Found:
+def _decode_sample(images: DecodedImages) -> _Outcome:
     chosen = evenly_spaced(len(images), _N_SAMPLED)
     _log.info("decoding a sample of %s of %s images", f"{len(chosen):,}", f"{len(images):,}")
     return _read_each(images, chosen, as_small_as_can_be, lambda i, image: None, "decoding a sample")
@@ -140,7 +140,7 @@ def _read_each(
     shrink: Shrink | None,
     use: Callable[[int, Shrunk], None] | None,
     title: str,
-) -> _Found:
+) -> _Outcome:
     """Read the chosen images in threads: what they hold, and why some are broken.
 
     Args:
@@ -169,7 +169,7 @@ def _read_each(
         timeout_s=images.timeout_s,
         name=lambda number: repr(images.samples[chosen[number]]),
     )
-    return _Found(broken=broken, digests=digests, images=None, may_heal=bool(may_heal))
+    return _Outcome(broken=broken, digests=digests, images=None, may_heal=bool(may_heal))
 
 
 class _Store:
@@ -202,21 +202,21 @@ class _Store:
         side = self.reading.stored_size
         return 1.0 if side is None else to_short_side(side)(height, width)
 
-    def keep(self, i: int, read: Shrunk) -> None:
+    def keep(self, i: int, image: Shrunk) -> None:
         store, side = self.images, self.reading.stored_size
         if store is None:
             return
-        image = read.pixels if side is None else central_square(read, side, side)
-        if image.shape != store.shape[1:]:
+        pixels = image.pixels if side is None else central_square(image, side, side)
+        if pixels.shape != store.shape[1:]:
             self.images = None
-            (height, width), (other_height, other_width) = image.shape[1:], store.shape[2:]
+            (height, width), (other_height, other_width) = pixels.shape[1:], store.shape[2:]
             self._refuse(
                 f"images differ in size, {self.samples[i]!r} is {width} x {height} and others "
                 f"{other_width} x {other_height}; set reading.stored_size to bring them to one, "
                 "or reading.in_memory=auto"
             )
             return
-        store[i] = image
+        store[i] = pixels
 
     def _refuse(self, reason: str) -> None:
         if self.reading.in_memory == "always":
@@ -271,9 +271,9 @@ def _named(images: DecodedImages, broken: dict[int, str]) -> list[str]:
     return named
 
 
-def _entry(found: _Found) -> dict[str, Any]:
-    return {"broken": found.broken, "digests": found.digests, "images": found.images}
+def _entry(outcome: _Outcome) -> dict[str, Any]:
+    return {"broken": outcome.broken, "digests": outcome.digests, "images": outcome.images}
 
 
-def _recall(entry: dict[str, Any] | None) -> _Found | None:
-    return None if entry is None else _Found(entry["broken"], entry["digests"], entry["images"])
+def _recall(entry: dict[str, Any] | None) -> _Outcome | None:
+    return None if entry is None else _Outcome(entry["broken"], entry["digests"], entry["images"])

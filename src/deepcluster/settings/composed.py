@@ -35,7 +35,9 @@ def _check_keys(node: DictConfig, prefix: str) -> None:
     for name in map(str, node):
         key = f"{prefix}{name}"
         if name not in known:
-            reason = explain_unknown_key(key, known, schema) or f"; there are {', '.join(known)}, none can be added"
+            reason = (
+                explain_unknown_key(key, known, schema) or f"; {prefix[:-1] or 'the config'} has {', '.join(known)}"
+            )
             raise ValueError(f"there is no key {key}{reason}")
         value = None if OmegaConf.is_missing(node, name) else node[name]
         if isinstance(value, DictConfig):
@@ -55,6 +57,11 @@ def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:
     for group, kinds in options.items():
         key, settings = kind_key(group), getattr(config, group)
         kind = getattr(settings, key)
+        if type(settings) not in kinds.values():
+            raise ValueError(
+                f"the file of the chosen {group}=OPTION does not say whose settings it holds: it must begin with "
+                f"defaults: [/{group}_{kind}@_here_, _self_]"
+            )
         if kinds.get(kind) is not type(settings):
             raise ValueError(
                 f"{group}.{key}={kind} is not set by hand: {group}=OPTION chooses among {', '.join(kinds)}"

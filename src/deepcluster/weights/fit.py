@@ -1,6 +1,6 @@
 """Match the tensors of a file with those of a network, and advise where they do not fit. Next: network.py."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,8 +32,8 @@ class Fitted:
     """
 
     state: dict[str, Tensor]
-    left_out: list[str] = field(default_factory=list)
-    random: list[str] = field(default_factory=list)
+    left_out: list[str]
+    random: list[str]
 
 
 def fit_weights(
@@ -51,16 +51,17 @@ def fit_weights(
     """
     target = backbone.state_dict()
     layout = max(layouts.known_layouts(backbone), key=lambda one: len(weights.tensors.keys() & set(one.names.values())))
-    fitted = Fitted(state={})
+    state: dict[str, Tensor] = {}
+    random: list[str] = []
     for name, value in target.items():
         theirs = layout.names[name]
         tensor = weights.tensors.get(theirs)
         if tensor is not None and tensor.shape == value.shape:
-            fitted.state[name] = tensor
+            state[name] = tensor
         elif tensor is None and layouts.is_batch_count(name):
-            fitted.state[name] = torch.zeros_like(value)
+            state[name] = torch.zeros_like(value)
         elif partial or not weights.tensors.keys() & set(layout.names.values()):
-            fitted.random.append(name)
+            random.append(name)
         else:
             has = "has no such tensor" if tensor is None else f"has {_shape(tensor)}"
             near = f" ({theirs} there)" if theirs != name else ""
@@ -68,18 +69,18 @@ def fit_weights(
                 f"{weights.path} ({weights.format}) does not fit this network: {name}{near} is {_shape(value)} here, "
                 f"the file {has}; {_advice(weights, card, target, tensor, name)}"
             )
-    if all(layouts.is_batch_count(name) for name in fitted.state):
+    if all(layouts.is_batch_count(name) for name in state):
         raise ValueError(
             f"nothing in {weights.path} ({weights.format}) fits this network: it holds "
             f"{_some(list(weights.tensors))}; this network has {_some(list(target))}; "
             f"{_advice(weights, card, target, None, '')}"
         )
-    used = {layout.names[name] for name in fitted.state}
-    fitted.left_out = [name for name in weights.tensors if name not in used]
+    used = {layout.names[name] for name in state}
+    left_out = [name for name in weights.tensors if name not in used]
     rooms = {name.partition(".")[0] for name in layout.names.values()}
     beyond = [
         name
-        for name in fitted.left_out
+        for name in left_out
         if name.partition(".")[0] in rooms and not name.startswith(layout.classifiers or ("\0",))
     ]
     if beyond and not partial:
@@ -87,7 +88,7 @@ def fit_weights(
             f"{weights.path} ({weights.format}) holds a larger network: this one has no {_some(beyond)}; "
             f"{_advice(weights, card, target, None, '')}"
         )
-    return fitted
+    return Fitted(state=state, left_out=left_out, random=random)
 
 
 def _advice(

@@ -1,6 +1,6 @@
 """Initial weights of a new network: the config group `init`. Each kind is a settings dataclass.
 
-settings/options.py names the kinds; run/prepare.py applies one before the first features. Settings are read without
+settings/options.py names the kinds; run/parts.py applies one before the first features. Settings are read without
 importing torch.
 """
 

@@ -119,5 +119,4 @@ def _identity_of_run(config_file: Path, _changed_ns: int, store_dtype: str) -> s
         cfg = read_stored_config(config_file)
     except ValueError:
         return None
-    cfg.extraction.store_dtype = store_dtype
-    return identity(cfg)
+    return identity(OmegaConf.merge(cfg, {"extraction": {"store_dtype": store_dtype}}))  # type: ignore[arg-type]

@@ -65,9 +65,9 @@ def table_identities(
         values, kind = read_column(dataset, settings.id), dataset.features[settings.id]
         if values.null_count or not (is_integer(kind) or is_text(kind)):
             raise ValueError(f"data.id={settings.id} must hold text or integers and no nulls; or set data.id=content")
-        found = identities(values)
-        check_identities(found, settings)
-        return found
+        values_of_column = identities(values)
+        check_identities(values_of_column, settings)
+        return values_of_column
     if settings.id != "content":
         paths = _paths(images, settings.root)
         if paths is not None:
@@ -115,6 +115,6 @@ def _contents(images: Any, settings: Huggingface, reading: Reading, split: str, 
         except BrokenImage:  # without an image; scan.py will tell it
             return b""
 
-    found = identities([content_identity(content(row)) for row in range(len(images))])
-    cache.write(settings, reading, name, key, found.tensors(), of_root_only=True)
-    return found
+    hashes = identities([content_identity(content(row)) for row in range(len(images))])
+    cache.write(settings, reading, name, key, hashes.tensors(), of_root_only=True)
+    return hashes

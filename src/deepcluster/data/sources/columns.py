@@ -20,19 +20,19 @@ def image_column(features: Any, settings: TableSource) -> str:
         ValueError: with a list of the columns, if it holds none, or if none or several do.
     """
     there = listed(features)
-    wanted = settings.image_column
-    if wanted is not None and wanted not in features:
-        raise ValueError(f"data.image_column={wanted}: {settings.place} has the columns {there}")
-    if wanted is not None and not (_is(features[wanted], "Image") or _holds_bytes(features[wanted])):
-        raise ValueError(f"data.image_column={wanted} holds no images; {settings.place} has the columns {there}")
-    if wanted is not None:
-        return wanted
-    found = [name for name, feature in features.items() if _is(feature, "Image")]
-    found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
-    if len(found) != 1:
-        what = "several of which may hold the images" if found else "none of which holds images"
+    chosen = settings.image_column
+    if chosen is not None and chosen not in features:
+        raise ValueError(f"data.image_column={chosen}: {settings.place} has the columns {there}")
+    if chosen is not None and not (_is(features[chosen], "Image") or _holds_bytes(features[chosen])):
+        raise ValueError(f"data.image_column={chosen} holds no images; {settings.place} has the columns {there}")
+    if chosen is not None:
+        return chosen
+    candidates = [name for name, feature in features.items() if _is(feature, "Image")]
+    candidates = candidates or [name for name, feature in features.items() if _holds_bytes(feature)]
+    if len(candidates) != 1:
+        what = "several of which may hold the images" if candidates else "none of which holds images"
         raise ValueError(f"{settings.place} has the columns {there}, {what}; say which: data.image_column=NAME")
-    return str(found[0])
+    return str(candidates[0])
 
 
 def _is(feature: Any, kind: str) -> bool:
@@ -57,26 +57,26 @@ def label_column(features: Any, settings: TableSource) -> str | None:
     Raises:
         ValueError: with a list of the columns, if it holds no labels, or if several are ClassLabels.
     """
-    wanted = settings.label_column
+    chosen = settings.label_column
     there = listed(features)
-    if wanted is not None and wanted not in features:
-        raise ValueError(f"data.label_column={wanted}: {settings.place} has the columns {there}")
-    if wanted is not None and not (is_integer(features[wanted]) or is_text(features[wanted])):
+    if chosen is not None and chosen not in features:
+        raise ValueError(f"data.label_column={chosen}: {settings.place} has the columns {there}")
+    if chosen is not None and not (is_integer(features[chosen]) or is_text(features[chosen])):
         raise ValueError(
-            f"data.label_column={wanted} holds no labels (a ClassLabel, integers or text); {settings.place} has the "
+            f"data.label_column={chosen} holds no labels (a ClassLabel, integers or text); {settings.place} has the "
             f"columns {there}"
         )
-    if wanted is not None:
-        return wanted
-    found = [name for name, feature in features.items() if _is(feature, "ClassLabel")]
-    if len(found) > 1:
+    if chosen is not None:
+        return chosen
+    candidates = [name for name, feature in features.items() if _is(feature, "ClassLabel")]
+    if len(candidates) > 1:
         raise ValueError(
             f"{settings.place} has the columns {there}, several of which hold labels; say which: "
             "data.label_column=NAME, or data.labels=none for none"
         )
     usable = [name for name in LABEL_NAMES if name in features]
-    found = found or [name for name in usable if is_integer(features[name]) or is_text(features[name])]
-    return found[0] if found else None
+    candidates = candidates or [name for name in usable if is_integer(features[name]) or is_text(features[name])]
+    return candidates[0] if candidates else None
 
 
 def is_integer(feature: Any) -> bool:
@@ -91,8 +91,8 @@ def is_text(feature: Any) -> bool:
 
 def integers(column: Any) -> NDArray[np.int64]:
     """The labels of an Arrow array, -1 where there is none."""
-    found: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), -1).to_numpy().astype(np.int64)
-    return found
+    labels: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), -1).to_numpy().astype(np.int64)
+    return labels
 
 
 def read_column(dataset: Any, column: str, part: str | None = None) -> Any:

@@ -67,9 +67,9 @@ def _open(name: str | None, root: str | None, config: str | None, revision: str 
         raise FileNotFoundError(f"{what} is not a folder")
     try:
         if folder is not None and any((folder / file).is_file() for file in ("dataset_dict.json", "state.json")):
-            found = datasets.load_from_disk(str(folder))
+            loaded = datasets.load_from_disk(str(folder))
         else:
-            found = datasets.load_dataset(name or str(folder), config, revision=revision)
+            loaded = datasets.load_dataset(name or str(folder), config, revision=revision)
     except ConnectionError as error:  # no network, or HF_HUB_OFFLINE
         offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
         raise FileNotFoundError(
@@ -85,16 +85,16 @@ def _open(name: str | None, root: str | None, config: str | None, revision: str 
         why = (str(cause).splitlines() or [type(cause).__name__])[0]
         why = f"{type(cause).__name__}: {why} (has it rows?)" if isinstance(cause, LookupError) else why
         raise ValueError(f"{what} cannot be read by the library datasets: {why}") from error
-    return dict(found) if isinstance(found, dict) else {"train": found}
+    return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
 
 
 def _split_names(there: list[str], settings: Huggingface) -> dict[str, str | None]:
     """Which split to learn from and which to test on."""
     names: dict[str, str | None] = {}
-    for split, wanted in (("train", settings.train_split), ("test", settings.test_split)):
-        if wanted is not None and wanted not in there:
-            raise ValueError(f"data.{split}_split={wanted}: {settings.place} has the splits {', '.join(there)}")
-        names[split] = wanted
+    for split, chosen in (("train", settings.train_split), ("test", settings.test_split)):
+        if chosen is not None and chosen not in there:
+            raise ValueError(f"data.{split}_split={chosen}: {settings.place} has the splits {', '.join(there)}")
+        names[split] = chosen
     if names["train"] is None:
         if "train" not in there and len(there) != 1:
             raise ValueError(

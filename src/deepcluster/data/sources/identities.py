@@ -81,18 +81,18 @@ def content_identity(data: bytes | Tensor) -> str:
     return digest.hexdigest()
 
 
-def first_repeated(found: Identities) -> str | None:
+def first_repeated(stored: Identities) -> str | None:
     """One that stands there twice; None if all differ."""
-    if int(pc.count_distinct(found.array).as_py()) == len(found):
+    if int(pc.count_distinct(stored.array).as_py()) == len(stored):
         return None
-    return next(name for name, n in Counter(found).items() if n > 1)
+    return next(name for name, n in Counter(stored).items() if n > 1)
 
 
-def by_identity(found: Identities, labels: Tensor | None) -> tuple[Identities, Tensor]:
+def by_identity(stored: Identities, labels: Tensor | None) -> tuple[Identities, Tensor]:
     """The canonical order of a set: ascending by identity, images of one identity by label.
 
     Args:
-        found: N identities, in the order of storage.
+        stored: N identities, in the order of storage.
         labels: (N,) int64 or None.
 
     Returns:
@@ -100,10 +100,10 @@ def by_identity(found: Identities, labels: Tensor | None) -> tuple[Identities, T
         the place in storage of each. Images that share identity and label are alike, so it does not matter which of
         them is the second.
     """
-    order = torch.arange(len(found)) if labels is None else torch.argsort(labels, stable=True)
-    ranks = pc.sort_indices(found.array.take(pa.array(order.numpy())))  # stable
+    order = torch.arange(len(stored)) if labels is None else torch.argsort(labels, stable=True)
+    ranks = pc.sort_indices(stored.array.take(pa.array(order.numpy())))  # stable
     order = order[torch.from_numpy(ranks.to_numpy().astype(np.int64))]
-    ordered = found.take(order)
+    ordered = stored.take(order)
     if first_repeated(ordered) is not None:
         ordered = identities(_numbered(ordered))
     return ordered, order

@@ -65,26 +65,26 @@ def image_field(item: Any, settings: TableSource) -> str | int | None:
     Raises:
         ValueError: with a list of the fields, if it is none, or if none or several can be.
     """
-    there, wanted = fields(item), settings.image_column
+    there, chosen = fields(item), settings.image_column
     if not there:
-        if wanted is not None or not _may_be_image(item):
+        if chosen is not None or not _may_be_image(item):
             raise ValueError(
                 f"the items of {settings.place} are {type(item).__name__}, not images or fields with images"
-                + (f"; data.image_column={wanted} is none of them" if wanted is not None else "")
+                + (f"; data.image_column={chosen} is none of them" if chosen is not None else "")
             )
         return None
-    if wanted is not None:
-        name = next((name for name in there if str(name) == wanted), None)
+    if chosen is not None:
+        name = next((name for name in there if str(name) == chosen), None)
         if name is None or not _may_be_image(there[name]):
-            raise ValueError(f"data.image_column={wanted} holds no images; the fields are {listed(item)}")
+            raise ValueError(f"data.image_column={chosen} holds no images; the fields are {listed(item)}")
         return name
-    found = [name for name, value in there.items() if _may_be_image(value)]
-    if len(found) != 1:
-        what = "several of which may hold the images" if found else "none of which holds images"
+    candidates = [name for name, value in there.items() if _may_be_image(value)]
+    if len(candidates) != 1:
+        what = "several of which may hold the images" if candidates else "none of which holds images"
         raise ValueError(
             f"the items of {settings.place} have the fields {listed(item)}, {what}; say which: data.image_column=NAME"
         )
-    return found[0]
+    return candidates[0]
 
 
 def label_field(item: Any, settings: TableSource) -> str | int | None:
@@ -93,16 +93,16 @@ def label_field(item: Any, settings: TableSource) -> str | int | None:
     Raises:
         ValueError: with a list of the fields, if it holds no integers.
     """
-    there, wanted = fields(item), settings.label_column
-    if wanted is not None:
-        name = next((name for name in there if str(name) == wanted), None)
+    there, chosen = fields(item), settings.label_column
+    if chosen is not None:
+        name = next((name for name in there if str(name) == chosen), None)
         if name is None or integer(there[name]) is None:
-            raise ValueError(f"data.label_column={wanted} holds no integers; the fields are {listed(item)}")
+            raise ValueError(f"data.label_column={chosen} holds no integers; the fields are {listed(item)}")
         return name
-    found: list[str | int] = [name for name, value in there.items() if integer(value) is not None]
+    candidates: list[str | int] = [name for name, value in there.items() if integer(value) is not None]
     if isinstance(item, dict):
-        return next((name for name in LABEL_NAMES if name in found), None)
-    return found[0] if len(found) == 1 else None
+        return next((name for name in LABEL_NAMES if name in candidates), None)
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def integer(value: Any) -> int | None:

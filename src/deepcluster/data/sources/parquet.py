@@ -93,13 +93,13 @@ def _files(settings: Parquet) -> dict[str, list[Path]]:
         raise FileNotFoundError(
             f"data.root={root} {what}; looked for {root}/*.parquet, {root}/data/*.parquet and {root}/*/*.parquet"
         )
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for split, prefixes in SPLIT_PREFIXES.items():
         groups = ([file for file in files if file.name.startswith(prefix)] for prefix in prefixes)
-        found[split] = next((group for group in groups if group), [])
-    if not found["train"] and found["test"]:
-        raise ValueError(f"data.root={root} has {found['test'][0].name} but no train*.parquet; rename the files")
-    return found if found["train"] else {"train": files, "test": []}
+        by_split[split] = next((group for group in groups if group), [])
+    if not by_split["train"] and by_split["test"]:
+        raise ValueError(f"data.root={root} has {by_split['test'][0].name} but no train*.parquet; rename the files")
+    return by_split if by_split["train"] else {"train": files, "test": []}
 
 
 def _open(file: Path) -> Any:
@@ -165,8 +165,8 @@ def _rows(
     if label is not None:
         classes = sorted({name for table in everything for name in _texts(table, label) if name is not None})
         numbers = {name: number for number, name in enumerate(classes)}
-        found = [-1 if name is None else numbers[name] for table in tables for name in _texts(table, label)]
-        return samples, torch.tensor(found, dtype=torch.int64), classes
+        labels = [-1 if name is None else numbers[name] for table in tables for name in _texts(table, label)]
+        return samples, torch.tensor(labels, dtype=torch.int64), classes
     if named:
         kind = schema.field(named[0]).type
         _log.warning("column %s of the %s files is %s; only integers and text are labels", named[0], split, kind)

@@ -52,24 +52,24 @@ def load_litdata(settings: Litdata, reading: Reading, split: str) -> ImageSet | 
 def _places(settings: Litdata) -> dict[str, str | None]:
     """The folder or URL of each split."""
     root = settings.root
-    wanted = {"train": settings.train_split, "test": settings.test_split}
+    chosen = {"train": settings.train_split, "test": settings.test_split}
     if is_url(root):  # what is there cannot be listed
-        places = {split: f"{root.rstrip('/')}/{name}" if name is not None else None for split, name in wanted.items()}
-        return {"train": places["train"] or root, "test": places["test"]}
+        urls = {split: f"{root.rstrip('/')}/{name}" if name is not None else None for split, name in chosen.items()}
+        return {"train": urls["train"] or root, "test": urls["test"]}
     folder = Path(root).absolute()
-    found: dict[str, str | None] = {}
-    for split, name in wanted.items():
+    places: dict[str, str | None] = {}
+    for split, name in chosen.items():
         names = SPLIT_FOLDERS[split] if name is None else (name,)
         there = next((folder / each for each in names if (folder / each / INDEX).is_file()), None)
         if there is None and name is not None:
             raise FileNotFoundError(f"data.{split}_split={name}: {folder / name} has no {INDEX}")
-        found[split] = None if there is None else str(there)
-    if found["train"] is None and (folder / INDEX).is_file():
-        found["train"] = str(folder)
-    if found["train"] is None:
+        places[split] = None if there is None else str(there)
+    if places["train"] is None and (folder / INDEX).is_file():
+        places["train"] = str(folder)
+    if places["train"] is None:
         what = "is not a folder" if not folder.is_dir() else f"has no {INDEX}, nor has its folder train"
         raise FileNotFoundError(f"data.root={root} {what}; give a folder that litdata's optimize wrote")
-    return found
+    return places
 
 
 def _table(place: str, split: str, settings: Litdata, reading: Reading) -> Table:
@@ -87,16 +87,16 @@ def _table(place: str, split: str, settings: Litdata, reading: Reading) -> Table
         chunks.image_field = image_field(chunks.item(0), settings)
     entry = cache.read(settings, reading, name, key, of_root_only=True)
     if entry is None:
-        found, labels = _walk(chunks, n_rows, split, settings)
-        entry = {**found.tensors(), "labels": labels}
+        ids, labels = _walk(chunks, n_rows, split, settings)
+        entry = {**ids.tensors(), "labels": labels}
         cache.write(settings, reading, name, key, entry, of_root_only=True)
     labels = entry["labels"]
-    found = from_tensors(entry)
+    ids = from_tensors(entry)
     if settings.id not in _OWN:
-        check_identities(found, settings)
+        check_identities(ids, settings)
     return Table(
         store=chunks,
-        identities=found,
+        identities=ids,
         labels=labels if settings.labels == "auto" else None,
         classes=None,
         fingerprint=fingerprint,
@@ -125,6 +125,6 @@ def _walk(chunks: Chunks, n_rows: int, split: str, settings: Litdata) -> tuple[I
         else:
             names.append(content_identity(image_of(item, chunks.image_field)))
         if label is not None:
-            found = integer(item[label])
-            labels.append(-1 if found is None else found)
+            number = integer(item[label])
+            labels.append(-1 if number is None else number)
     return identities(names), torch.tensor(labels) if label is not None else None

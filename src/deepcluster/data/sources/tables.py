@@ -74,13 +74,13 @@ def table_images(table: Table, training: Table, settings: TableSource, reading: 
     return scan(images, settings, reading, split, choose_check(images, reading))
 
 
-def check_identities(found: Identities, settings: TableSource) -> None:
+def check_identities(of_column: Identities, settings: TableSource) -> None:
     """Refuse a column that does not tell the images apart.
 
     Raises:
         ValueError: naming a value that is there twice.
     """
-    repeated = first_repeated(found)
+    repeated = first_repeated(of_column)
     if repeated is not None:
         raise ValueError(
             f"data.id={settings.id}: {repeated!r} is there several times in {settings.place}, so it does not tell the "
