@@ -21,12 +21,14 @@ class FittedReduction:
         projection: (D, P) float32, whitening included, or None without PCA.
         l2: divide every row by its length.
         explained_variance: share of the total variance that the P directions keep.
+        effective_dim: see :func:`effective_dim`; None without PCA, and in a reduction from a file.
     """
 
     mean: Tensor
     projection: Tensor | None
     l2: bool
     explained_variance: float
+    effective_dim: float | None = None
 
     @torch.no_grad()
     def apply(self, features: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def fit_pca(moments: Moments, dim: int, *, whiten: bool, l2: bool, epsilon: floa
         ValueError: if a direction cannot be whitened with epsilon=0.
     """
     mean, covariance = moments.mean_and_covariance()
-    total = covariance.trace().item()
+    total, n_effective = covariance.trace().item(), effective_dim(mean, covariance)
     variances, directions = (
         torch.from_numpy(array.copy()).flip(-1)  # largest first
         for array in eigh(
@@ -101,7 +103,20 @@ def fit_pca(moments: Moments, dim: int, *, whiten: bool, l2: bool, epsilon: floa
         projection=projection.float().contiguous(),
         l2=l2,
         explained_variance=variances.sum().item() / total if total > 0 else 1.0,
+        effective_dim=n_effective,
     )
+
+
+def effective_dim(mean: Tensor, covariance: Tensor) -> float:
+    """Along how many directions features differ: (sum of variances)^2 / sum of their squares, 1 to D.
+
+    Returns:
+        0 if they differ by less than 1e-4 of their length: what rounding in a network leaves of equal images.
+    """
+    total = covariance.trace().item()
+    if total <= 1e-8 * mean.square().sum().item():
+        return 0.0
+    return total**2 / covariance.square().sum().item()  # the squares of all entries sum up to those of the variances
 
 
 def _whitening(variances: Tensor, epsilon: float) -> Tensor:

@@ -114,6 +114,8 @@ def print_summary(
             f"merged     {summary['merged_clusters']:,} clusters in all, because the head has room for {room:,}; "
             "clustering.max_k=MORE makes room"
         )
+    for sentence in summary.get("alike", ()):
+        console.print(f"alike      {sentence}")
     if is_measured and summary["trained"]["knn_accuracy"] is None:
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"

@@ -18,7 +18,9 @@ from typing import Any
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.collapse import tell_collapse
 from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, same_samples, write_contents, write_samples
+from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
@@ -250,6 +252,7 @@ def finish(
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
     )
+    summary["alike"] = [told for told in (tell_copies(parts.images.contents), tell_collapse(assignment)) if told]
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     both = [("final", trained), ("untrained", untrained)]

@@ -3,6 +3,7 @@
 The only part that knows all others. schedule.py decides when; module.py learns the labels that are delivered here.
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.collapse import tell_collapse
 from deepcluster.clustering.describe import describe, describe_draw
 from deepcluster.clustering.history import write_assignment
 from deepcluster.data.sampler import Sampler
@@ -22,6 +24,8 @@ from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.record import RunRecord
 from deepcluster.training.schedule import Schedule
+
+_log = logging.getLogger(__name__)
 
 
 class ReassignCallback(pl.Callback):
@@ -71,6 +75,7 @@ class ReassignCallback(pl.Callback):
         self.latest: dict[str, float] = {}  # metrics of the last reassignment
         self.epoch_training_s = 0.0
         self._training_since: float | None = None
+        self._has_warned = False
         self._delivered = -1  # the version that the module holds
 
     @property
@@ -138,6 +143,7 @@ class ReassignCallback(pl.Callback):
         )
         self._write(f"epoch_{epoch:05d}", epoch, assignment)
         self._take(assignment, seconds)
+        self._warn(epoch, tell_collapse(assignment))
         self.version = epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
         numbers |= describe_draw(assignment, self.indices(epoch))
@@ -152,6 +158,12 @@ class ReassignCallback(pl.Callback):
             distributed.on_rank_zero(
                 "writing the assignment", lambda: write_assignment(folder, name, epoch, assignment)
             )
+
+    def _warn(self, epoch: int, sentence: str | None) -> None:
+        """Log in the main process that a clustering says nothing, the first time only."""
+        if sentence is not None and not self._has_warned and distributed.is_main_process():
+            _log.warning("epoch %d: %s", epoch + 1, sentence)
+            self._has_warned = True
 
     def _stop_if_stable(self, trainer: pl.Trainer) -> None:
         if self.schedule.stable_ends_training and self.schedule.stable(self.nmi_previous):
