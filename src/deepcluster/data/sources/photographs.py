@@ -58,6 +58,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
+def is_plain_image(name: str) -> bool:
+    """By its name, and not hidden."""
+    return name[0] != "." and name.lower().endswith(EXTENSIONS)
+
+
 def is_hidden(name: str) -> bool:
     """As .DS_Store, .Trash-1000, .thumbnails and ._im.jpg, which macOS writes beside im.jpg."""
     return name.startswith(".")

@@ -20,6 +20,7 @@ from deepcluster.system.threads import in_threads, n_cores
 _SETTLED_NS = 2_000_000_000  # a folder that changed so shortly before it was listed may change again in the same tick
 _REPORT_EVERY_S = 10.0
 _LONGEST_PATH = 4095  # bytes, of Linux; other systems allow less and say so themselves
+_LONGEST_NAME = 255
 _HEAD_BYTES = 32
 _PASSED_OVER = {  # errors of one folder that are no reason to stop
     errno.EACCES: reasons.DENIED,
@@ -212,6 +213,9 @@ def _list(listed: Listed, inside: list[os.DirEntry[str]], path: str, room: int) 
             listed.left_out[_PASSED_OVER.get(error.errno or 0, reasons.LINK), path + name] += 1
             listed.settled = False
             continue
+        if is_file and photographs.is_plain_image(name) and room > _LONGEST_NAME:  # nearly all files: no more questions
+            images.append(name)
+            continue
         reason, what = _why_not(name, is_folder)
         if not reason and len(os.fsencode(name)) > room:
             reason, what = reasons.LONG, path + name
@@ -254,5 +258,6 @@ def _is_image(path: str) -> bool:
 
 def _listing(names: Sequence[str]) -> bytes:
     """Names, folders with a slash, as :class:`Listed` holds them."""
-    ordered = sorted(names, key=lambda name: name_order(name.removesuffix("/")))
+    key = str if "".join(names).isascii() else name_order  # the same order, in a fifth of the time
+    ordered = sorted(names, key=lambda name: key(name.removesuffix("/")))
     return os.fsencode("".join(f"{name}\0" for name in ordered))
