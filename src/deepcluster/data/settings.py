@@ -10,8 +10,9 @@ from deepcluster.system.setting import IS_PATH, MAY_CHANGE, check, setting
 ARRAYS = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10")
 # The keys that every source had before each kind had its own: hashes of images still name them all, as they did.
 _ONCE_FOR_ALL = (
-    "source root name config revision train_split test_split image_column label_column id labels n_channels limit"
-).split()
+    "source", "root", "name", "config", "revision", "train_split", "test_split", "image_column", "label_column", "id",
+    "labels", "n_channels", "limit",
+)  # fmt: skip
 
 
 @dataclass(kw_only=True)
