@@ -70,10 +70,9 @@ def test_images_without_a_label_are_left_out_of_the_figures() -> None:
     assert numbers["purity"] == 1 and numbers["largest_share"] == 0.5
 
 
-def test_assignments_of_before_unused_clusters_are_read() -> None:
-    state = small().state_dict()
-    del state["n_unused"]
-    assert Assignment.from_state_dict(state).n_unused == 0
+def test_checkpoints_tell_of_unused_clusters_only_where_there_are_some() -> None:
+    assert "n_unused" not in small().state_dict()
+    assert Assignment.from_state_dict(small().state_dict()).n_unused == 0
     kept = small([0, 2, 2, 0], n_unused=1)
     assert Assignment.from_state_dict(kept.state_dict()).n_unused == 1
 

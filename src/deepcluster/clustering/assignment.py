@@ -91,7 +91,7 @@ class Assignment:
             "n_repaired": self.n_repaired,
             "n_squeezed": self.n_squeezed,
             "n_merged": self.n_merged,
-            "n_unused": self.n_unused,
+            **({"n_unused": self.n_unused} if self.n_unused else {}),  # as older files where there are none
         }
 
     @classmethod
@@ -107,7 +107,7 @@ class Assignment:
             n_repaired=state["n_repaired"],
             n_squeezed=state.get("n_squeezed", 0),  # older files lack it
             n_merged=state.get("n_merged", 0),  # older files lack it
-            n_unused=state.get("n_unused", 0),  # older files lack it
+            n_unused=state.get("n_unused", 0),
         )
 
 

@@ -48,8 +48,8 @@ def annealed_potentials(
 ) -> Tensor:
     """:func:`column_potentials` for a hard plan, from a soft one whose epsilon is halved until it is the given one.
 
-    Each begins where the last one ended, which takes a tenth of the iterations of a hard plan from the start. A constant
-    added to a row of the scores changes nothing.
+    Each begins where the last one ended, which takes a tenth of the iterations of a hard plan from the start. A
+    constant added to a row of the scores changes nothing.
 
     Args:
         n_halvings: the first epsilon is 2^n_halvings times the last.

@@ -21,15 +21,15 @@ N_HALVINGS = 5  # of epsilon, from soft to as hard as asked for
 
 @dataclass(kw_only=True)
 class Sinkhorn(ChosenK):
-    """Self-labelling (SeLa, Asano, Rupprecht and Vedaldi 2020): each image gets a label by its scores, sizes about equal.
+    """Self-labelling (SeLa, Asano, Rupprecht and Vedaldi 2020): labels by scores, with clusters of about equal size.
 
-    The rows that it clusters are a head's scores (N, K), log-probabilities in the paper. The label is the largest entry
-    of the image's row of the transport plan. Nothing is random.
+    The rows that it clusters are a head's scores (N, K), log-probabilities in the paper. The label is the largest
+    entry of the image's row of the transport plan. Nothing is random.
 
     Args:
         kind: "sinkhorn".
         epsilon: softness of the plan, 1 / lambda in the paper; the smaller, the more equal the sizes.
-        n_iter: the most iterations at each of six epsilons, from 32 times this one on, which is faster than at this alone.
+        n_iter: the most iterations at each of six epsilons: from 32 times this one it is halved, which is faster.
         tolerance: stop when the clusters' masses differ from N / K by this share of it on average.
     """
 
