@@ -577,7 +577,7 @@ def test_view_keys_alone_change_how_the_run_crops_them(trained: Path) -> None:
     typed = [f"ckpt={trained}", "view.flip=false"]
     found = eval_config(composed(*typed, name="eval"), typed)
     assert found.view is not None and (found.view.flip, found.view.crop_scale) == (False, [0.3, 0.9])
-    assert found.data is not None and found.data.root == str(Path("here").absolute())  # config.yaml holds absolute paths
+    assert found.data is not None and found.data.root == str(Path("here").absolute())
 
 
 def test_old_keys_are_read_as_they_are_called_now(tmp_path: Path) -> None:
