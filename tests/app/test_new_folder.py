@@ -9,7 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from support.configs import CONFIGS
 
+from deepcluster.app.errors import ERROR_LOG
 from deepcluster.app.hydra_setup import register_for_jobs
+from deepcluster.app.run_failure import report_failure
 from deepcluster.app.sweep import check
 from deepcluster.app.sweep.check import CheckConfig, take_new_folder
 from deepcluster.settings.run_folder import make_folder, remove_unused
@@ -94,3 +96,21 @@ def test_a_folder_in_which_another_process_runs_is_refused_before_hydra_writes(
 def _start(config: DictConfig) -> None:
     with open("printed", "w") as file, contextlib.redirect_stderr(file):
         CheckConfig().on_run_start(config)
+
+
+def test_a_success_takes_the_error_of_an_earlier_start_away() -> None:
+    folder = Path("mine")
+    folder.mkdir()
+    with pytest.raises(SystemExit), report_failure(folder, str):
+        raise ValueError("no")
+    assert (folder / ERROR_LOG).is_file()
+    with report_failure(folder, str):
+        pass
+    assert not (folder / ERROR_LOG).exists()
+
+
+def test_a_refusal_in_a_new_folder_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(make_folder("runs/a"))
+    with pytest.raises(SystemExit), report_failure(folder, str):
+        raise ValueError("there is no such image")
+    assert not folder.exists() and capsys.readouterr().err == "\nerror: there is no such image\n"
