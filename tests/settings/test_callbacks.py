@@ -72,6 +72,8 @@ def test_a_file_of_the_group_and_null() -> None:
     [
         ({"_target_": "os.mkdir", "path": "executed"}, "callbacks.x._target_=os.mkdir is not allowed; name a Callback"),
         ({"_target_": "no_such.Thing"}, "callbacks.x._target_=no_such.Thing cannot be imported"),
+        ({"_target_": MONITOR[:-2] + "r"}, f"did you mean {MONITOR}?"),
+        ({"_target_": "lightning.pytorch.callbacks.LearningRateMonitr"}, f"did you mean {MONITOR}?"),
         ({"_target_": MONITOR, "loging_interval": "step"}, "did you mean callbacks.x.logging_interval"),
         ({"_target_": MONITOR, "log_momentum": 3}, "callbacks.x.log_momentum must be bool"),
         ({"_target_": MONITOR, "log_momentum": {"_target_": "os.mkdir"}}, "names a _target_"),
@@ -102,6 +104,15 @@ def test_a_strangers_callback_is_not_even_imported(node: Any, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"callbacks\.p\._target_"):
         composed(typed)
     assert not Path("executed").exists()
+    assert composed(typed, "callbacks=none").callbacks == {}
+
+
+def test_stored_callbacks_that_are_no_dictionary_are_refused_by_the_groups_own_key(tmp_path: Path) -> None:
+    typed = stored(tmp_path / "run")
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"callbacks": "${arch}"}))
+    with pytest.raises(ValueError, match=r"names callbacks=\$\{arch\}, .* type callbacks=none"):
+        composed(typed)
     assert composed(typed, "callbacks=none").callbacks == {}
 
 

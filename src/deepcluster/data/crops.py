@@ -64,11 +64,21 @@ def central_crop(images: Tensor, resize: int, size: int) -> Tensor:
 def with_short_side(images: Tensor, resize: int) -> Tensor:
     """Float images (B, C, H, W) with their short side brought to `resize`, as torchvision does; others as they are."""
     height, width = images.shape[2:]
-    short = min(height, width)
-    if short == resize:
+    if min(height, width) == resize:
         return images
-    target = [resize if side == short else int(resize * side / short) for side in (height, width)]
+    target = resized_sides(height, width, resize)
     return F.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
+
+
+def resized_sides(height: int, width: int, resize: int) -> tuple[int, int]:
+    """Height and width after torchvision has resized the short side to `resize`."""
+    short = min(height, width)
+    return (resize, int(resize * width / short)) if height == short else (int(resize * height / short), resize)
+
+
+def first_of_centre(side: int, size: int) -> int:
+    """Where torchvision's central crop of `size` pixels begins in `side` pixels."""
+    return round((side - size) / 2)
 
 
 def _is_strip(height: int, width: int) -> bool:
@@ -78,12 +88,11 @@ def _is_strip(height: int, width: int) -> bool:
 
 def _square_of_strip(images: Tensor, resize: int, size: int) -> Tensor:
     """:func:`central_crop` of (..., C, H, W) without the rest of the resized image: by its weights, float32."""
-    short = min(images.shape[-2:])
     pixels = images.float()
-    for axis in (-2, -1):
+    height, width = images.shape[-2:]
+    for axis, resized in zip((-2, -1), resized_sides(height, width, resize), strict=True):
         side = images.shape[axis]
-        resized = resize if side == short else int(resize * side / short)  # torchvision: resize
-        first = round((resized - size) / 2)  # torchvision: center_crop
+        first = first_of_centre(resized, size)
         scale = side / resized
         centres = (first + torch.arange(size, device=images.device) + 0.5) * scale
         reach = max(scale, 1.0)

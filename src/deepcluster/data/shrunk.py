@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from deepcluster.data.crops import square
+from deepcluster.data.crops import first_of_centre, resized_sides, square
 from deepcluster.data.decode import MAX_PIXELS, decode_named, to_channels
 from deepcluster.data.orientation import orientation_in, upright
 
@@ -116,7 +116,7 @@ def short_side(image: Shrunk, resize: int) -> Tensor:
     if image.by == 1:
         resized: Tensor = TF.resize(image.pixels, [resize], antialias=True)
         return resized
-    height, width = _resized_sides(image, resize)
+    height, width = resized_sides(image.height, image.width, resize)
     return _resampled(image.pixels, (0, 0, image.width / image.by, image.height / image.by), height, width)
 
 
@@ -125,17 +125,12 @@ def central_square(image: Shrunk, resize: int, size: int) -> Tensor:
     if image.by == 1:
         return square(image.pixels, resize, size)
     box: list[float] = []
-    for side, resized in zip((image.width, image.height), reversed(_resized_sides(image, resize)), strict=True):
-        first = round((resized - size) / 2)  # torchvision: center_crop
+    resized_height, resized_width = resized_sides(image.height, image.width, resize)
+    for side, resized in ((image.width, resized_width), (image.height, resized_height)):
+        first = first_of_centre(resized, size)
         box += [edge * side / resized / image.by for edge in (first, first + size)]
     left, right, top, bottom = box
     return _resampled(image.pixels, (left, top, right, bottom), size, size)
-
-
-def _resized_sides(image: Shrunk, resize: int) -> tuple[int, int]:
-    short = min(image.height, image.width)
-    height, width = (resize if side == short else int(resize * side / short) for side in (image.height, image.width))
-    return height, width
 
 
 def _resampled(pixels: Tensor, box: tuple[float, float, float, float], height: int, width: int) -> Tensor:

@@ -50,8 +50,10 @@ def refuse_stored_code(stored: DictConfig, overrides: Sequence[str], file: Path)
     if GROUP in typed:
         return
     plain: Any = OmegaConf.to_container(stored, resolve=False)  # interpolations stay text, which is no target
-    callbacks = plain[GROUP]
-    for name, node in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
+    callbacks = plain[GROUP] or {}
+    if not isinstance(callbacks, dict):
+        raise ValueError(f"{file} names {GROUP}={callbacks}, which is no list of callbacks; type {GROUP}=none")
+    for name, node in callbacks.items():
         key = f"{GROUP}.{name}"
         if node is None or typed & {key, f"{key}.{OWN}"}:
             continue

@@ -72,7 +72,7 @@ def locate(target: Any, key: str) -> Any:
     try:
         named = _imported(target)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{key}._target_={target} cannot be imported: {error}") from error
+        raise ValueError(f"{key}._target_={target} cannot be imported: {error}{_suggestion(target)}") from error
     kind: type = _imported(kind_name)
     if not _is_or_returns(named, kind, prefix):
         raise ValueError(
@@ -84,6 +84,16 @@ def locate(target: Any, key: str) -> Any:
 def _imported(name: str) -> Any:
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
+
+
+def _suggestion(target: str) -> str:
+    """The name in the same module that is spelled most like a target that cannot be imported, as a question."""
+    module, _, last = target.replace("lightning.pytorch.", "pytorch_lightning.").rpartition(".")
+    try:
+        close = difflib.get_close_matches(last, dir(importlib.import_module(module)), n=1)
+    except (ImportError, ValueError):
+        return ""
+    return f"; did you mean {module}.{close[0]}?" if close else ""
 
 
 def _is_or_returns(named: Any, kind: type, prefix: str) -> bool:

@@ -1,7 +1,6 @@
 """What a run logged, epoch by epoch, read from its metrics.csv. Next: curves_chart.py draws it."""
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +26,9 @@ class RunCurves:
 
     def last(self, column: str) -> float | None:
         """The newest value of a column; None if there is none."""
-        known = self.values.get(column, np.empty(0))
-        known = known[np.isfinite(known)]
-        return float(known[-1]) if len(known) else None
+        values = self.values.get(column, np.empty(0))
+        values = values[np.isfinite(values)]
+        return float(values[-1]) if len(values) else None
 
 
 def metrics_file(path: Path) -> Path:
@@ -51,14 +50,14 @@ def read_run(file: Path, name: str) -> RunCurves:
     """Read a metrics.csv; cells that are empty or absent become NaN.
 
     Raises:
-        ValueError: if the file holds no epochs, or is not a run's.
+        ValueError: if the file holds no epochs, or is no run's metrics.csv.
     """
     try:
         with file.open(newline="", encoding="utf-8") as opened:
             reader = csv.DictReader(opened)
             rows = sorted(reader, key=lambda row: int(row["epoch"]))
         columns = [column for column in reader.fieldnames or () if column != "epoch"]
-        values = {column: np.array([_number(row[column]) for row in rows]) for column in columns}
+        values = {column: np.array([float(row[column] or "nan") for row in rows]) for column in columns}
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{file} is not the {FILE} of a run: {error!r}") from error
     if not rows:
@@ -66,12 +65,8 @@ def read_run(file: Path, name: str) -> RunCurves:
     return RunCurves(name=name, epochs=np.array([int(row["epoch"]) + 1 for row in rows]), values=values)
 
 
-def _number(cell: str | None) -> float:
-    return float(cell) if cell else math.nan
-
-
 def distinct_names(folders: list[Path]) -> list[str]:
-    """The folders' names, with as many parents as make them differ; numbered if the folders are the same."""
+    """The folders' names, with as many parent folders as tell them apart; numbered if a folder stands twice."""
     for n_parts in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-n_parts:]) for folder in folders]
         if len(set(names)) == len(names):

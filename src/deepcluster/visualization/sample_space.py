@@ -1,4 +1,4 @@
-"""A sample of the images with features, clusters and labels. Next: plane.py brings it into the plane."""
+"""A random sample of the images, with features, clusters and labels. Next: plane.py projects it onto the plane."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ from deepcluster.system.seeding import generator
 
 @dataclass(kw_only=True)
 class Sample:
-    """n of the N images.
+    """n of the N images, drawn at random.
 
     Args:
         indices: (n,) int64, ascending.
-        features: (n, P) float32, reduced by PCA, of length 1.
-        clusters: (n,) int64; None if the network has none.
-        own: the clusters are the run's own last assignment, not the nearest centroids.
-        labels: (n,) int64, -1 without; None if no image has one.
+        features: (n, P) float32, reduced by PCA; each row has length 1.
+        clusters: (n,) int64; None if the checkpoint has no assignment.
+        own: whether the clusters are the run's last assignment; if not, they are the nearest centroids.
+        labels: (n,) int64, -1 for an image without a label; None if no image has one.
     """
 
     indices: Tensor
@@ -50,11 +50,11 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     """Draw images at random, compute their features and reduce these by a PCA of the sample.
 
     The PCA does not whiten: whitening suits k-means, but it gives the noisy small directions as much weight as the
-    large ones, and the picture blurs. Only the (n, D) features of the sample are in memory.
+    large ones, and the picture blurs. Memory holds only the (n, D) features of the sample.
 
     Args:
-        n: images, all if there are fewer.
-        dim: directions of the PCA, as many as there are if there are fewer.
+        n: number of images; all are taken if there are fewer.
+        dim: directions P of the PCA, at most D and at most the number of images.
         clusters: see :func:`~deepcluster.evaluation.clusters.clustered_images.own_labels`.
     """
     assignment = context.stored.assignment

@@ -1,6 +1,6 @@
-"""The channels of one stage by gradient ascent: climbed in batches, kept one by one, shown as a picture and a table.
+"""Gradient ascent for the channels of one stage: computed in batches, stored singly, shown as picture and table.
 
-Called by gradient_ascent.py; ascent.py climbs.
+Called by gradient_ascent.py; ascent.py holds the ascent itself.
 """
 
 import copy
@@ -24,7 +24,7 @@ from deepcluster.visualization.tiles import as_picture, fitted, save_picture, sh
 
 
 class Drawn(TypedDict):
-    """A channel's image, uint8 (C, S, S), and its answers to the start and to the image."""
+    """A channel's image, uint8 (C, S, S), and the channel's activation before the ascent and after it."""
 
     pixels: Tensor
     before: float
@@ -32,7 +32,7 @@ class Drawn(TypedDict):
 
 
 def frozen_copy(backbone: Backbone, device: torch.device) -> Backbone:
-    """The network for images to climb: on the device, in eval mode, its weights without gradients."""
+    """A copy of the network for gradient ascent: on the device, in eval mode, its weights without gradients."""
     return copy.deepcopy(backbone).eval().requires_grad_(False).to(device)
 
 
@@ -44,8 +44,8 @@ class StageAscent:
         context: the card, the seed, the device and the folder.
         backbone: from :func:`frozen_copy`.
         stage: the stage and its channels.
-        recipe: how the images climb.
-        size: their side S.
+        recipe: how the ascent begins and steps.
+        size: side S of the images.
     """
 
     context: EvaluationContext
@@ -56,17 +56,17 @@ class StageAscent:
 
     @property
     def folder(self) -> Path:
-        """For single images and for what is kept."""
+        """The folder of single images and of finished work."""
         return self.context.folder / f"gradient_ascent_{self.stage.key}"
 
     def climb(self, *, batch_size: int) -> list[Drawn]:
-        """The chosen channels in their order; those that are kept are not drawn again."""
+        """Draw the chosen channels, in their order; those that an earlier call has stored are only read."""
         stage, say = self.stage.name, self.context.progress.say
         card = {name: self.context.card[name] for name in ("mean", "std")}
         facts = facts_of(
             self.backbone.features, stage=stage, recipe=self.recipe, size=self.size, seed=self.context.seed, card=card
         )
-        # Pictures of other steps, rates or weights stay beside these: each took minutes.
+        # Each picture took minutes, so those of other steps, rates or weights stay, in folders of their own.
         kept = KeptWork(folder=self.folder / digest_of(facts), facts=facts, say=say)
         drawn = {channel: kept.read(f"{channel:04d}") for channel in self.stage.channels}
         missing = [channel for channel, one in drawn.items() if one is None]
@@ -83,7 +83,7 @@ class StageAscent:
     def _climb_together(self, channels: list[int], advance: Callable[[int], None]) -> list[Drawn]:
         recipe, context, backbone, stage = self.recipe, self.context, self.backbone, self.stage.name
         mean, std = context.card["mean"], context.card["std"]
-        # Sobel sees no colours: noise in them would stay for ever (in the 2018 code it does).
+        # Sobel sees no colours, so coloured noise would never be removed (as in the 2018 code).
         grey = backbone.sobel is not None and not recipe.as_2018
         starts = [
             start(recipe, backbone.in_channels, self.size, seed=mix(context.seed, stage, channel), grey=grey)
@@ -108,7 +108,7 @@ class StageAscent:
         return [Drawn(pixels=one.cpu(), before=b, after=a) for one, b, a in zip(pixels, before, after, strict=True)]
 
     def show(self, drawn: list[Drawn], *, title: str, tile: int, singles: bool) -> dict[str, float]:
-        """Write the picture, the table and, if asked, each image; the numbers for results.json."""
+        """Write the picture, the table and, with `singles`, each image; return the numbers for results.json."""
         stage, key, channels, say = self.stage.name, self.stage.key, self.stage.channels, self.context.progress.say
         pictures = [as_picture(one["pixels"]) for one in drawn]
         file = self.context.folder / f"gradient_ascent_{key}.png"
@@ -127,7 +127,7 @@ class StageAscent:
         )
         n_silent = int((after == 0).sum())
         if n_silent:
-            say(f"{stage:10} {n_silent} of them are silent to the end")
+            say(f"{stage:10} {n_silent} of them are still 0 after the last step")
         return {
             f"{key}_channels": len(channels),
             f"{key}_activation_before": float(before.mean()),

@@ -14,7 +14,7 @@ from deepcluster.visualization.response import ChosenStage
 
 
 class TopImage(NamedTuple):
-    """An image at a rank of a channel: its index in the set, its score, and the map's place that is strongest."""
+    """An image among a channel's strongest: its index in the set, its score, and the strongest place of its map."""
 
     image: int
     score: float
@@ -25,7 +25,7 @@ class TopImage(NamedTuple):
 def strongest_images(
     context: EvaluationContext, source: FeaturePass, stage: ChosenStage, *, by_mean: bool, n_top: int
 ) -> dict[int, list[TopImage]]:
-    """For each chosen channel its `n_top` strongest images, in one pass; a score of exactly 0 is no answer.
+    """For each chosen channel its `n_top` strongest images, in one pass; images with a score of exactly 0 are left out.
 
     Args:
         source: the images and how they are read.
@@ -47,7 +47,7 @@ def strongest_images(
     with context.progress.bar(f"top images {stage.name}", len(images), "img") as advance:
         for indices, scores in scored.stream(torch.arange(len(images))):
             scores = scores.cpu()
-            for broken in getattr(images, "broken_later", {}):  # stands there in grey: not to be ranked
+            for broken in getattr(images, "broken_later", {}):  # replaced by grey: not to be ranked
                 scores[indices == broken, :, 0] = -torch.inf
             strongest.update(indices, scores)
             advance(len(indices))
@@ -64,11 +64,11 @@ def strongest_images(
 
 @dataclass
 class StageScores:
-    """Network for a pass: images (B, C, H, W) -> (B, c, 2), each channel's score and its strongest place.
+    """The network of a feature pass: images (B, C, H, W) -> (B, c, 2), each channel's score and its strongest place.
 
     Args:
         backbone: the network.
-        stage: whose maps are read.
+        stage: the stage whose maps are read.
         by_mean: the score is the mean over the map (original: visu/activ-retrieval.py); else its maximum.
     """
 
@@ -87,8 +87,8 @@ class StageScores:
 class Strongest:
     """The n highest scores of each of c channels among all images seen so far, highest first.
 
-    Of equal scores the image that came first stands first, whatever the batches. Ranks that are not filled yet have
-    score -infinity and index -1.
+    Of images with equal scores, the first one seen comes first, however they are batched. Ranks that are not filled yet
+    have score -infinity and index -1.
 
     Args:
         n_channels: c.
@@ -108,7 +108,7 @@ class Strongest:
         self.places = torch.zeros(shape, dtype=torch.int64)
 
     def update(self, indices: Tensor, batch: Tensor) -> None:
-        """Take in a batch: its images' indices (B,), and (B, c, 2) of :class:`StageScores`."""
+        """Add a batch: indices of its images (B,), and scores and places (B, c, 2) from :class:`StageScores`."""
         scores = torch.cat([self.scores, batch[:, :, 0].T], dim=1)
         places = torch.cat([self.places, batch[:, :, 1].T.long()], dim=1)
         images = torch.cat([self.indices, indices.expand(self.n_channels, -1)], dim=1)

@@ -26,7 +26,7 @@ class Point:
     """One run.
 
     Args:
-        values: what was typed for it, key -> value.
+        values: the overrides typed for it, key -> value.
         numbers: its results: trained/NAME and untrained/NAME.
     """
 
@@ -66,7 +66,7 @@ class Line(NamedTuple):
 
 
 def choose_axes(points: list[Point]) -> Axes | None:
-    """The numeric key with the most values goes along x, K before others; None where nothing differs."""
+    """Choose the numeric key with the most values for x, K if several have as many; None if all runs are alike."""
     keys = [key for key in dict.fromkeys(key for p in points for key in p.values) if len(_values(points, key)) > 1]
     swept = [key for key in keys if key != SEED] or keys
     if not swept:
@@ -96,7 +96,7 @@ def draw(points: list[Point], file: Path) -> bool:
         file: a PNG file.
 
     Returns:
-        False if there is nothing to draw: nothing differs, or no number is there.
+        False if there is nothing to draw: the runs are alike, or have no number that is drawn.
 
     Raises:
         ImportError: without matplotlib.
@@ -122,7 +122,7 @@ def draw(points: list[Point], file: Path) -> bool:
 
 
 def _panel(axis: Any, axes: Axes, lines: list[Line], untrained: float | None, name: str, factor: float) -> None:
-    """One number along the axis; `untrained`: what it is for all untrained networks, if that is one value."""
+    """Draw one number along the axis; `untrained`: its value for untrained networks, if they share one."""
     if untrained is not None:
         axis.axhline(factor * untrained, color=UNTRAINED, linestyle="--", linewidth=1.1, zorder=1)
     for number, line in enumerate(lines):
@@ -144,7 +144,7 @@ def _panel(axis: Any, axes: Axes, lines: list[Line], untrained: float | None, na
 
 
 def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[float]:
-    """The places of one of n lines, moved a little so that the bars of their spreads do not hide each other."""
+    """The places of one of n lines, moved a little so that the error bars do not hide each other."""
     low, high = axes.places[0], axes.places[-1]
     step = (number - (n - 1) / 2) * min(0.012, 0.06 / n)
     if axes.log:
@@ -166,7 +166,7 @@ def _series(points: list[Point], axes: Axes, name: str, factor: float) -> tuple[
 
 
 def _constant(points: list[Point], axes: Axes, name: str) -> float | None:
-    """The mean of a number that only the seed changes, as the accuracy of untrained networks; else None."""
+    """The mean of a number that depends on the seed alone, such as the accuracy of untrained networks; else None."""
     by_seed: dict[str | None, list[float]] = {}
     for p in points:
         if name in p.numbers:

@@ -1,4 +1,4 @@
-"""Small pictures of images, cropped as the network sees them: for galleries, mosaics and contact sheets."""
+"""Thumbnails, cropped as the network sees the images: for galleries, mosaics and contact sheets."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ BATCH = 64
 
 
 def thumbnail_size(images: ImageSet, largest: int) -> int:
-    """Side of the thumbnails in pixels: `largest`, or that of the images in memory if they are smaller."""
+    """Side of the thumbnails in pixels: `largest`, or the shorter side of images in memory if that is smaller."""
     if isinstance(images, MemoryImages):
         height, width = images.images.shape[2:]
         return min(largest, int(height), int(width))
@@ -33,7 +33,7 @@ def thumbnails(
         advance: called with the number of images that are done.
 
     Raises:
-        BrokenImage: if an image cannot be decoded and is not to be skipped.
+        BrokenImage: if an image cannot be decoded and reading.on_broken does not skip it.
     """
     num_workers = 0 if isinstance(images, MemoryImages) else context.feature_pass(images).num_workers
     yield from small_pictures(images, indices, size, card=context.card, num_workers=num_workers, advance=advance)
@@ -64,7 +64,7 @@ def has_alpha(images: ImageSet) -> bool:
 
 
 def in_colours(image: Tensor, *, alpha: bool = False) -> Tensor:
-    """uint8 (C, H, W) as colours (3, H, W): grey in all three, transparent pixels on white, of more channels three."""
+    """uint8 (C, H, W) as RGB (3, H, W): grey repeated, the first three of more channels, transparency on white."""
     if alpha:
         opaque = image[-1:].float() / 255
         image = (image[:-1] * opaque + 255 * (1 - opaque)).round().to(torch.uint8)

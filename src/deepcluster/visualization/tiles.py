@@ -1,4 +1,4 @@
-"""Many small pictures as one, with a caption under each. Pictures of channels and of images use it."""
+"""A grid of small pictures, each with a caption beneath. Pages of channels and of images use it."""
 
 import io
 import math
@@ -18,7 +18,7 @@ CAPTION, TITLE = 11, 15  # heights of the letters
 
 
 def as_picture(pixels: Tensor) -> Image.Image:
-    """uint8 (C, h, w) as a picture: one channel grey, three colours, others as grey ones side by side."""
+    """uint8 (C, h, w) as a picture: one channel in grey, three as RGB, other numbers side by side in grey."""
     pixels = pixels.cpu()
     if len(pixels) == 3:
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
@@ -46,9 +46,9 @@ def sheet(
 
     Args:
         captions: one for each tile, beneath it; "" for none.
-        n_columns: None: about as many as rows.
-        title: above all.
-        row_names: left of each row.
+        n_columns: None takes about as many columns as rows.
+        title: a line above the grid.
+        row_names: one for each row, to its left.
     """
     assert tiles and len(captions) == len(tiles), "one caption for each tile"
     n_columns = n_columns or math.ceil(math.sqrt(len(tiles)))
@@ -82,14 +82,14 @@ def sheet(
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG file atomically."""
     write_atomically(path, png(picture))
 
 
 def png(picture: Image.Image) -> bytes:
     """A picture as PNG.
 
-    Without PIL's `optimize`, which for pictures of enlarged pixels took ten times as long and saved half a percent.
+    PIL's `optimize` is off: for pictures of enlarged pixels it took ten times as long and saved half a percent.
     """
     content = io.BytesIO()
     picture.save(content, format="PNG")

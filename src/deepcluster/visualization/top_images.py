@@ -21,13 +21,13 @@ class TopImages(Evaluator):
 
     Args:
         kind: "top_images".
-        stage: whose channels; "all" shows those of every stage, None those of the last.
-        channels: which of them; None shows all.
-        first: only the first so many of those.
+        stage: the stage whose channels are shown; "all" shows every stage, None the last.
+        channels: numbers of the channels; None shows all.
+        first: show only this many of them, from the first on; None shows them all.
         score: "mean" over the map after ReLU (original: visu/activ-retrieval.py), or "max", its strongest place.
-        crop: "whole" images, or only the receptive "field" of the strongest place; what lies beyond the image is grey.
-        n_top: images of each channel (original: 9).
-        rows_per_page: channels on a page.
+        crop: "whole" images, or only the receptive "field" of the strongest place, grey beyond the image.
+        n_top: number of images for each channel (original: 9).
+        rows_per_page: number of channels on a page.
         tile: about how high an image is on the page, in pixels.
     """
 
@@ -52,8 +52,8 @@ class TopImages(Evaluator):
         """Write top_images.csv, and top_images_STAGE.png (..._2.png, ... if there are more pages).
 
         Returns:
-            n_images; for each stage STAGE_channels, STAGE_silent (no image moves them) and STAGE_score, the highest
-            score of a channel, averaged over those that are not silent.
+            n_images; for each stage STAGE_channels, STAGE_silent (channels that are 0 for every image) and STAGE_score,
+            the highest score of a channel, averaged over those that are not silent.
 
         Raises:
             ValueError: if there is no such stage or channel.

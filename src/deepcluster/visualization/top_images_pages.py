@@ -1,4 +1,4 @@
-"""Pages of images by channel: a row for each channel, its strongest image first. Called by top_images.py."""
+"""Pages with a row for each channel: its strongest images, the strongest first. Called by top_images.py."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from deepcluster.visualization.tiles import as_picture, fitted, padded, save_pic
 
 
 def cut_to_field(context: EvaluationContext, stage: str, size: int) -> Field | None:
-    """The receptive field of the stage's places; None, with a line for the user, if it is about the whole image."""
+    """The receptive field of one place of the stage's maps; None, with a message, if it is about the whole image."""
     field = receptive_field(context.backbone, stage, size)
     if field is None or min(field.rows.size, field.columns.size) >= size:
         context.progress.say(f"{stage:10} its places see the whole image, or nearly: whole images are shown")
@@ -41,12 +41,12 @@ def write_pages(
     """Write top_images_STAGE.png, ..._2.png, ...
 
     Args:
-        source: its images and its view.
-        strongest: channel -> its images.
-        title: what the images are.
-        field: what is cut out around the strongest place; None: nothing is cut.
-        n_columns: images of a channel.
-        n_rows: channels on a page.
+        source: the images, and the view that crops them.
+        strongest: channel -> its images, the strongest first.
+        title: stands above each page, after the stage's name.
+        field: cut each image to this field around its strongest place; None shows whole images.
+        n_columns: number of images for each channel.
+        n_rows: number of channels on a page.
         tile: about how high an image is, in pixels.
     """
     channels = list(strongest)
@@ -77,17 +77,16 @@ def _cut(pixels: Tensor, one: TopImage, field: Field | None) -> Tensor:
 def as_seen(
     images: ImageSet, view: FeatureView, indices: Sequence[int], context: EvaluationContext
 ) -> dict[int, Tensor]:
-    """These images by index as the view shows them to the network: uint8 (C, S, S), resized and cropped."""
+    """index -> the image as the network sees it, before normalisation: uint8 (C, S, S), resized and cropped."""
     mean, std = (torch.tensor(context.card[name]).view(-1, 1, 1) for name in ("mean", "std"))
     seen: dict[int, Tensor] = {}
+    several_batches = len(indices) > context.extraction.batch_size
     batches = feature_batches(
         images,
         view,
         torch.tensor(indices, dtype=torch.int64),
         batch_size=context.extraction.batch_size,
-        num_workers=n_workers(context.reading.num_workers, images)
-        if len(indices) > context.extraction.batch_size
-        else 0,
+        num_workers=n_workers(context.reading.num_workers, images) if several_batches else 0,
     )
     for batch in batches:
         pixels = (255 * (view(batch.images) * std + mean)).round().clamp(0, 255).to(torch.uint8)
