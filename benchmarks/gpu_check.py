@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +28,11 @@ from torch.nn.functional import cosine_similarity, normalize
 from deepcluster.clustering import faiss_index
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
@@ -67,22 +70,32 @@ def mixture(n: int = 20_000, dim: int = 32, n_components: int = 60) -> Tensor:
     return normalize(centres[members] + 0.4 * torch.randn(n, dim, generator=generator))
 
 
-def kmeans(device: torch.device, backend: str, *, shares: bool = False) -> str:
+def kmeans(device: torch.device, backend: str, *, shares: bool = False, n: int = 20_000, **settings: Any) -> str:
     """k-means on the device against the same on the CPU: same start, so equal up to the order of additions."""
     if backend == "faiss" and device.type == "cuda" and faiss_index.n_gpus() == 0:
         raise Skipped("faiss sees no GPU: the CPU's wheel is installed")
-    features, settings = mixture(), KMeans(k=60, n_iter=10, backend=backend)
-    expected = settings.fit(features, seed=5)
+    return clustered(KMeans(k=60, n_iter=10, backend=backend, **settings), mixture(n), device, shares=shares)
+
+
+def clustered(settings: Clustering, rows: Tensor, device: torch.device, *, shares: bool = False) -> str:
+    """The assignment made on the device against that of the CPU."""
+    last = torch.arange(len(rows)) % settings.capacity(len(rows))  # for settings that start at the last labels
+    expected = settings.fit(rows, seed=5, start=last)
     there: Assignment
     if shares:
-        there = settings.fit_share(features, n_images=len(features), ranks=Ranks(), seed=5, device=device)
+        there = settings.fit_share(rows, n_images=len(rows), ranks=Ranks(), seed=5, device=device, start=last)
     else:
-        there = settings.fit(features, seed=5, device=device)
+        there = settings.fit(rows, seed=5, device=device, start=last)
     same = float((there.labels == expected.labels).float().mean())
     ratio = there.objective / expected.objective
     assert same > 0.98, f"only {same:.1%} of the labels are those of the CPU"
     assert abs(ratio - 1) < 1e-3, f"objective {ratio:.5f} x that of the CPU"
     return f"{same:.2%} of the labels and {ratio:.6f} of the CPU's objective"
+
+
+def sinkhorn(device: torch.device) -> str:
+    """SeLa's assignment by scores of a head that is fairly sure of itself."""
+    return clustered(Sinkhorn(k=32), (10 * mixture(5000)).log_softmax(dim=1), device)
 
 
 def neighbours(device: torch.device, backend: str) -> str:
@@ -199,6 +212,9 @@ CHECKS = [
     Check("kmeans_torch", lambda device: kmeans(device, "torch")),
     Check("kmeans_shares_faiss", lambda device: kmeans(device, "faiss", shares=True)),
     Check("kmeans_shares_torch", lambda device: kmeans(device, "torch", shares=True)),
+    Check("kmeans_v2", lambda device: kmeans(device, "torch", start="labels", spherical=True, empty="keep")),
+    Check("kmeans_balanced", lambda device: kmeans(device, "torch", sizes="balanced", n=3000)),
+    Check("sinkhorn", sinkhorn),
     Check("neighbours_faiss", lambda device: neighbours(device, "faiss")),
     Check("neighbours_torch", lambda device: neighbours(device, "torch")),
     Check("extraction_float32", lambda device: extraction(device, torch.float32)),

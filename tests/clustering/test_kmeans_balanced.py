@@ -4,6 +4,7 @@ from support.several import on_ranks
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from deepcluster.clustering import kmeans_balanced
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.ranks import Ranks
@@ -60,3 +61,9 @@ def test_copies_of_one_image_stay_together_and_empty_clusters_are_repaired() -> 
     features[:800] = features[0]
     found = KMeans(k=10, sizes="balanced", n_iter=3).fit(features, seed=1)
     assert bool((found.sizes() > 0).all()) and bool(torch.isfinite(found.centroids).all())
+
+
+def test_the_estimate_knows_the_passes_of_balancing() -> None:
+    passes = (kmeans_balanced.N_HALVINGS + 1) * kmeans_balanced.N_ITER
+    free, balanced = (KMeans(k=10, sizes=sizes).distances(1000) for sizes in ("free", "balanced"))
+    assert balanced - free == passes * 10 * 1000

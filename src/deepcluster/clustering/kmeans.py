@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # over processes about a hundredth. The number of processes has no part in it, so that 2 and 4 give the same clusters.
 SHARED_FROM_PRODUCTS = 2e9  # N x K x P
 SHARED_FROM_BYTES = 2**28  # of the reduced features, which one process would have to hold
+BALANCING_PASSES = 240  # at most, over all images: iterations of kmeans_balanced.py
 
 
 @dataclass(kw_only=True)
@@ -69,7 +70,11 @@ class KMeans(ChosenK):
         return min(n_images, k * (self.max_points_per_centroid or n_images))
 
     def distances(self, n_images: int) -> float:
-        return sum(float(k) * self.n_redo * (self._n_iterated(n_images, k) * self.n_iter + n_images) for k in self.ks)
+        n_passes = self.n_redo * (1 if self.sizes == "free" else 1 + BALANCING_PASSES)
+        return sum(
+            float(k) * (self.n_redo * self._n_iterated(n_images, k) * self.n_iter + n_passes * n_images)
+            for k in self.ks
+        )
 
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
