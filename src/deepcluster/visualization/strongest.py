@@ -1,6 +1,6 @@
 """The images that excite each channel most, found in one pass. top_images_pages.py shows them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -35,14 +35,7 @@ def strongest_images(
     n_channels, _, width = stage.shape
     # float32: bfloat16 keeps three digits, and many images would share a rank
     network = inference_copy(context.backbone, channels_last=True).to(context.device)
-    scored = FeaturePass(
-        network=StageScores(network, stage.name, by_mean),
-        images=images,
-        view=source.view,
-        batch_size=source.batch_size,
-        num_workers=source.num_workers,
-        device=source.device,
-    )
+    scored = replace(source, network=StageScores(network, stage.name, by_mean), dtype=torch.float32)
     strongest = Strongest(n_channels, n_top)
     with context.progress.bar(f"top images {stage.name}", len(images), "img") as advance:
         for indices, scores in scored.stream(torch.arange(len(images))):

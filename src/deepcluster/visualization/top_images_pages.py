@@ -11,6 +11,7 @@ from deepcluster.data.loader import feature_batches, n_workers
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.extraction import FeaturePass
+from deepcluster.visualization.ascent import denormalise
 from deepcluster.visualization.receptive_field import Field, receptive_field
 from deepcluster.visualization.response import ChosenStage
 from deepcluster.visualization.strongest import TopImage
@@ -78,7 +79,6 @@ def as_seen(
     images: ImageSet, view: FeatureView, indices: Sequence[int], context: EvaluationContext
 ) -> dict[int, Tensor]:
     """index -> the image as the network sees it, before normalisation: uint8 (C, S, S), resized and cropped."""
-    mean, std = (torch.tensor(context.card[name]).view(-1, 1, 1) for name in ("mean", "std"))
     seen: dict[int, Tensor] = {}
     several_batches = len(indices) > context.extraction.batch_size
     batches = feature_batches(
@@ -89,6 +89,6 @@ def as_seen(
         num_workers=n_workers(context.reading.num_workers, images) if several_batches else 0,
     )
     for batch in batches:
-        pixels = (255 * (view(batch.images) * std + mean)).round().clamp(0, 255).to(torch.uint8)
+        pixels = denormalise(view(batch.images), context.card["mean"], context.card["std"])
         seen |= dict(zip(batch.indices.tolist(), pixels, strict=True))
     return seen
