@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from deepcluster.models.init import he_fan_out
-from deepcluster.models.stages import Convolution, PlainNetwork
+from deepcluster.models.stages import Convolution, PlainNetwork, he_fan_out
 
 # original: alexnet.py, CFG['2012']. No groups, no LRN.
 CONVOLUTIONS = (

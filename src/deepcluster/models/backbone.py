@@ -1,4 +1,4 @@
-"""What all backbones share: images (B, C, H, W) in, features (B, D) out. Next: init.py."""
+"""What all backbones share: images (B, C, H, W) in, features (B, D) out. Next: stages.py."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster.models.init import LINEAR_STD
+from deepcluster.models.stages import LINEAR_STD
 
 
 class ClusterHead(nn.Module):

@@ -9,6 +9,8 @@ from torch import nn
 
 from deepcluster.models.backbone import Backbone, map_shape
 
+LINEAR_STD = 0.01  # of the weights of linear layers at the start, as in the 2018 code
+
 
 class Convolution(NamedTuple):
     """One convolution of a table: its kernel, and the max pooling behind it, given as (kernel, stride)."""
@@ -78,6 +80,26 @@ class PlainNetwork(Backbone):
             image_size=image_size,
             sobel=sobel,
         )
+
+
+def he_fan_out(network: nn.Module) -> None:
+    """Draw all weights from torch's global generator, as the original's `_initialize_weights`.
+
+    Convolutions N(0, 2 / (kernel area x output channels)), linear layers N(0, LINEAR_STD^2), biases 0,
+    BatchNorm 1 and 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, LINEAR_STD)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _conv_stage(n_in: int, n_out: int, convolution: Convolution, *, batch_norm: bool) -> nn.Sequential:
