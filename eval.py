@@ -1,5 +1,11 @@
 """Measure a trained network, or assign images to its clusters: Hydra composes the config, then one evaluation runs."""
 
+from deepcluster.system import stop_signals
+
+if __name__ == "__main__":
+    stop_signals.end_quietly()  # before imports that take long: Ctrl-C ends without a traceback
+
+# isort: split
 import hydra
 from omegaconf import DictConfig
 

@@ -1,5 +1,11 @@
 """Learn visual features without labels: Hydra composes the config, then one run trains and measures a network."""
 
+from deepcluster.system import stop_signals
+
+if __name__ == "__main__":
+    stop_signals.end_quietly()  # before imports that take long: Ctrl-C ends without a traceback
+
+# isort: split
 import hydra
 from omegaconf import DictConfig
 

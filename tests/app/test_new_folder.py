@@ -41,7 +41,7 @@ def test_two_starts_of_one_second_have_two_folders(mode: str) -> None:
         assert take_new_folder(config, mode)
     assert [config.hydra[mode].dir for config in configs] == ["runs/2026-01-01", "runs/2026-01-01_2"]
     # Hydra composes each job of a sweep anew, from these words
-    assert ("hydra.sweep.dir='runs/2026-01-01_2'" in configs[1].hydra.overrides.hydra) == (mode == "sweep")
+    assert ("hydra.sweep.dir=runs/2026-01-01_2" in configs[1].hydra.overrides.hydra) == (mode == "sweep")
 
 
 def test_a_folder_that_the_user_has_named_is_taken_as_it_is() -> None:

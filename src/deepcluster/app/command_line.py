@@ -6,6 +6,7 @@ train_command.py or eval_command.py does the work.
 """
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -17,13 +18,21 @@ from typing import Any
 from deepcluster.app.errors import JobFailed, exit_with_error, is_disk_full, user_errors
 from deepcluster.app.sweep.end import report_open_sweep
 from deepcluster.app.sweep.overrides import sweep_keys_of_swept_groups
+from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.settings.moved_keys import with_new_keys
+from deepcluster.system import stop_signals, streams
 from deepcluster.system.leftover import forget_leftover
 from deepcluster.system.quoting import argument, with_home
+
+# Words that ask for an answer and start no run: where `| head` ends it, nothing is lost.
+_ASKS = re.compile(r"-h|-c|-i|--(help|hydra-help|version|cfg|info|resolve|package|shell-completion)(=.*)?")
 
 
 def start(main: Callable[[], Any]) -> None:
     """Call the `main` of train.py or eval.py; an error of the user ends in one line instead of Hydra's pages."""
+    stop_signals.end_quietly()
+    if not any(_ASKS.fullmatch(word) for word in sys.argv[1:]):
+        streams.make_lasting()
     try:
         note = forget_leftover(is_alone=Path(sys.argv[0]).stem == "eval")
     except ValueError as error:
@@ -34,6 +43,7 @@ def start(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
     words, notes = with_new_keys([with_home(word) for word in sys.argv[1:] if word not in flags])
+    words = with_quoted_paths(words, is_sweep=bool(flags))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     sys.argv = [sys.argv[0], *flags, *(sweep_keys_of_swept_groups(words) if flags else words)]
@@ -44,7 +54,7 @@ def start(main: Callable[[], Any]) -> None:
     except JobFailed:
         raise SystemExit(1) from None
     except KeyboardInterrupt:  # while the jobs of a sweep run in other processes, or before a run has begun
-        raise SystemExit(128 + signal.SIGINT) from None
+        raise SystemExit(128 + (stop_signals.stopped_by() or signal.SIGINT)) from None
     except BrokenPipeError:  # the reader of our output has closed it, as in `python train.py --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout once more at its end
         raise SystemExit(128 + signal.SIGPIPE) from None

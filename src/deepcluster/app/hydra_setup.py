@@ -1,13 +1,14 @@
 """What Hydra must know before it composes a config: our schemas, resolvers and options. Next: command_line.py."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from deepcluster.app.env_file import read_env_file
 from deepcluster.app.evaluation_list import list_evaluations
 from deepcluster.app.sweep.same_job import job_folder
 from deepcluster.settings.eval import eval_schema
@@ -20,7 +21,8 @@ REPLACED_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), 
 
 def register() -> None:
     """Read .env and make schemas and resolvers known to Hydra; train.py and eval.py call it before ``hydra.main``."""
-    load_dotenv(Path.cwd() / ".env")
+    for note in read_env_file(Path.cwd() / ".env"):
+        print(f"note: {note}", file=sys.stderr)
     register_for_jobs()
     ConfigStore.instance().store(name="eval_schema", node=eval_schema())
     OmegaConf.register_new_resolver("evaluations", _evaluations, replace=True)  # in configs/hydra/help

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -17,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from deepcluster.app.errors import ERROR_LOG, JobFailed, is_disk_full, message_for_user, user_errors, write_traceback
 from deepcluster.data.loader import worker_died
 from deepcluster.settings.run_folder import remove_unused
-from deepcluster.system import distributed
+from deepcluster.system import distributed, stop_signals, streams
 from deepcluster.system.first_failure import FailedElsewhere
 
 
@@ -40,6 +41,8 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
         JobFailed: instead of SystemExit in a sweep, which goes on with its next job.
     """
     rank = distributed.rank_at_start()
+    streams.log_to(folder.absolute() / f"{Path(sys.argv[0]).stem}.log")
+    stop_signals.begin_work()
     try:
         yield
         if rank == 0:
@@ -49,6 +52,8 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
             raise JobFailed(str(elsewhere)) from elsewhere
         raise SystemExit(_status_of_failure()) from None
     except Exception as raised:
+        if stop_signals.stopped_by() is not None:  # a library has made another error of KeyboardInterrupt
+            _end_stopped(folder, how_to_go_on, rank, signal.SIGINT)
         error = _error_of_user(raised)
         if error is None and rank == 0:
             raise
@@ -66,15 +71,23 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
             raise JobFailed(message_for_user(error)) from raised
         raise SystemExit(_status_of_failure()) from None
     except (KeyboardInterrupt, SystemExit) as stopped:  # Lightning turns KeyboardInterrupt into SystemExit
-        if rank:  # process 0 prints the line
-            raise SystemExit(1) from None
         by_hand = isinstance(stopped, KeyboardInterrupt) or isinstance(stopped.__context__, KeyboardInterrupt)
-        if not by_hand and not isinstance(stopped, SIGTERMException):
+        if not by_hand and not isinstance(stopped, SIGTERMException) and not rank:
             raise
-        print(f"\nstopped{_go_on(folder, how_to_go_on)}", file=sys.stderr)
-        remove_unused(folder)
-        # 128 + the signal's number, as shells have it; Lightning's SIGTERMException would end with 0
-        raise SystemExit(128 + (signal.SIGINT if by_hand else signal.SIGTERM)) from None
+        _end_stopped(folder, how_to_go_on, rank, signal.SIGINT if by_hand else signal.SIGTERM)
+
+
+def _end_stopped(folder: Path, how_to_go_on: Callable[[Path], str], rank: int, by: int) -> NoReturn:
+    """Say how to go on, and end with 128 + the signal's number, as shells have it.
+
+    Args:
+        by: the signal, unless one that was received is known.
+    """
+    if rank:  # process 0 prints the line
+        raise SystemExit(1) from None
+    print(f"\nstopped{_go_on(folder, how_to_go_on)}", file=sys.stderr)
+    remove_unused(folder)
+    raise SystemExit(128 + (stop_signals.stopped_by() or by)) from None
 
 
 def _go_on(folder: Path, how_to_go_on: Callable[[Path], str]) -> str:

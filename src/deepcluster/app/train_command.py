@@ -29,7 +29,7 @@ from deepcluster.system import distributed
 from deepcluster.system.atomic import locked
 from deepcluster.system.first_failure import FirstFailure
 from deepcluster.system.leftover import STARTED_BY
-from deepcluster.system.quoting import argument
+from deepcluster.system.quoting import argument, override
 
 
 def train_from_command_line(cfg: DictConfig) -> float | None:
@@ -104,7 +104,8 @@ def own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in names}
     os.environ[STARTED_BY] = str(os.getpid())
     # hydra.mode: sweep=NAME among the overrides would start the sweep again
-    sys.argv = [argv[0], *overrides, "hydra.mode=RUN", f"hydra.run.dir={str(folder)!r}", "hydra.output_subdir=null"]
+    of_hydra = ["hydra.mode=RUN", override("hydra.run.dir", str(folder)), "hydra.output_subdir=null"]
+    sys.argv = [argv[0], *overrides, *of_hydra]
     try:
         yield
         has_failed = False

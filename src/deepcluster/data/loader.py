@@ -5,7 +5,6 @@ Next: training looks up pseudo_labels[batch.indices] and calls the view on its o
 
 import logging
 import re
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.sharedctypes import RawArray
@@ -20,6 +19,7 @@ from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView
+from deepcluster.system import stop_signals
 from deepcluster.system.machine import free_shared_memory, in_gb
 from deepcluster.system.seeding import mix
 from deepcluster.system.threads import hung_message, in_threads, n_cores
@@ -311,8 +311,8 @@ def worker_died(error: RuntimeError) -> ChildProcessError | None:
 
 
 def _end_when_told(worker: int) -> None:
-    """In a worker: SIGTERM ends it, also while it waits for a disk; Lightning's handler, inherited, would wait."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """In a worker: SIGTERM ends it, also while it waits for a disk; a handler that it inherits would wait."""
+    stop_signals.end_with_parent()
 
 
 def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1, batch_bytes: int = 0) -> int:

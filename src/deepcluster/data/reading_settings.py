@@ -35,7 +35,7 @@ class Reading:
     """
 
     batch_size: int = setting(64, at_least=2)
-    num_workers: int | None = setting(None, at_least=0, may_change=True)
+    num_workers: int | None = setting(None, at_least=0, at_most=1024, may_change=True, hint="one per core is usual")
     persistent_workers: bool = setting(False, may_change=True)
     in_memory: str = setting("auto", one_of=("auto", "always", "never"))
     memory_gb: float = setting(4.0, above=0)

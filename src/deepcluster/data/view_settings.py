@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from deepcluster.system.machine import free_memory, in_gb
 from deepcluster.system.setting import check, setting
 
 
@@ -50,6 +51,23 @@ class View:
             raise ValueError(
                 f"view.resize must be at least view.size={self.size}, got {self.resize}: "
                 "the centre crop cannot be larger than the image; raise it or leave it out"
+            )
+
+    def check_batch(self, batch_size: int, n_channels: int | None) -> None:
+        """Refuse crops of which one batch is larger than the free memory.
+
+        Args:
+            batch_size: B, reading.batch_size.
+            n_channels: C, data.n_channels; None: at least 1.
+
+        Raises:
+            ValueError: naming what it would take.
+        """
+        needed, free = 4 * batch_size * (n_channels or 1) * self.size**2, free_memory()
+        if needed > free:
+            raise ValueError(
+                f"view.size={self.size} with reading.batch_size={batch_size} needs {in_gb(needed)} for one batch of "
+                f"crops, {in_gb(free)} are free; lower one of them"
             )
 
     def check_channels(self, n_channels: int | None) -> None:

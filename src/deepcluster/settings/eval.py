@@ -58,6 +58,8 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check(self, "")
+        if self.view is not None:
+            self.view.check_batch((self.reading or Reading()).batch_size, getattr(self.data, "n_channels", None))
         name = f"evaluation={self.evaluation.kind}"
         if self.ckpt is not None:
             return

@@ -121,6 +121,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     check_processes(config.trainer)
     config.view.check_channels(config.data.n_channels)
     config.data.check_reading(config.reading)
+    config.view.check_batch(config.reading.batch_size, config.data.n_channels)
     # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}

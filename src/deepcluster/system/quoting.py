@@ -1,14 +1,34 @@
-"""Paths on a command line: KEY=VALUE as it can be pasted into a shell, and as Hydra can read it."""
+"""Write KEY=VALUE so that a shell and Hydra give the value back as it is: commands to paste, and paths as typed."""
 
 import os
 import re
+import shlex
 from pathlib import Path
 
+_PLAIN = r"[\w/.+@%:-]+"
+_READ_OTHERWISE = r"(?i)null|true|false|nan|[+-]?inf(inity)?|[+-]?[\d._]+(e[+-]?\d+)?"  # by Hydra: not as text
 
-def argument(key: str, path: Path) -> str:
-    """KEY=PATH for a command line, in quotes if the path holds characters that a shell or Hydra interprets."""
-    plain = re.fullmatch(r"[\w/.+@%:-]+", str(path), re.ASCII) is not None
-    return f"{key}={path}" if plain else f"""'{key}="{path}"'"""
+
+def argument(key: str, value: str | Path) -> str:
+    """KEY=VALUE to paste into a shell, in quotes if it holds characters that a shell or Hydra interprets."""
+    return shlex.quote(override(key, str(value)))
+
+
+def override(key: str, text: str) -> str:
+    """KEY=TEXT in Hydra's grammar, whatever the text holds.
+
+    >>> override("resume", "runs/a"), override("resume", "k=4")
+    ('resume=runs/a', 'resume="k=4"')
+    """
+    if re.fullmatch(_PLAIN, text, re.ASCII) and not re.fullmatch(_READ_OTHERWISE, text):
+        return f"{key}={text}"
+    if text == "???":  # OmegaConf's word for a missing value
+        text = "./???"
+    # OmegaConf reads ${...} inside quotes too, unless an odd number of backslashes stands before it
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    # in quotes backslashes count as such, except before a quote and at the end
+    text = re.sub(r'(\\*)(["]|$(?!\n))', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text)
+    return f'{key}="{text}"'
 
 
 def with_home(word: str) -> str:
@@ -17,4 +37,4 @@ def with_home(word: str) -> str:
     if match is None:
         return word
     key, path = match.groups()
-    return f'{key}="{os.path.expanduser(path)}"'
+    return override(key, os.path.expanduser(path))

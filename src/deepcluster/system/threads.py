@@ -23,7 +23,10 @@ CORES = "DEEPCLUSTER_CORES"  # environment variable, which child processes inher
 def n_cores() -> int:
     """The number of cores that this process may use: by the system, or its share beside other jobs of a sweep."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, int(os.environ.get(CORES) or allowed))
+    text = os.environ.get(CORES, "").strip() or str(allowed)
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"the environment variable {CORES} must be a whole number of at least 1, got {text}; unset it")
+    return min(allowed, int(text))
 
 
 def keep_to_cores(n: int) -> None:

@@ -4,17 +4,20 @@ from deepcluster.weights import load_backbone
 backbone, card = load_backbone("runs/mine")  # or a 2018 .pth.tar, a ResNet of torchvision, an exported file
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.machine import free_memory, in_gb
 from deepcluster.system.seeding import mix
 from deepcluster.system.targets import build, check_target
 from deepcluster.weights.fit import fit_weights
 from deepcluster.weights.recognise import Weights, read_weights_with_card
 
+MOST = 2**16  # channels, or pixels of a side: about what image files can have
 NO_DOWNLOAD = {"weights": None, "pretrained": False}  # arguments of networks that download weights -> their "no"
 
 
@@ -54,7 +57,19 @@ def build_backbone(card: dict[str, Any], *, weights: Weights | None = None, seed
         arch = {**arch, **{name: off for name, off in NO_DOWNLOAD.items() if name in arch}}
     if seed is not None:
         torch.manual_seed(mix(seed, "init"))
-    backbone: Backbone = build(arch, "arch", in_channels=card["in_channels"], image_size=card["image_size"])
+    sizes = {name: card[name] for name in ("in_channels", "image_size")}
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+            raise ValueError(f"a network's {name} must be a whole number in [1, {MOST}], got {value!r}")
+    try:
+        backbone: Backbone = build(arch, "arch", **sizes)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not re.search("memory|allocat|overflow|too (large|big)", str(error)):
+            raise
+        told = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        raise ValueError(
+            f"a network of {arch['_target_']} with {told} does not fit into memory, {in_gb(free_memory())} are free"
+        ) from error
     if weights is None:
         return backbone
     backbone.load_state_dict(fit_weights(weights, backbone, card=card).state)

@@ -19,10 +19,11 @@ from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_sear
 from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, without_hydra
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.resume import new_or_resumed_config
-from deepcluster.settings.run_folder import make_folder, run_folder
+from deepcluster.settings.run_folder import make_folder, remove_unused, run_folder
 from deepcluster.settings.train import TrainConfig
-from deepcluster.system import distributed
+from deepcluster.system import distributed, stop_signals
 from deepcluster.system.atomic import locked
+from deepcluster.system.quoting import override
 from deepcluster.system.seeding import mix
 
 BUILT_IN = ("BasicSweeper", "BasicLauncher")  # part of Hydra
@@ -91,10 +92,11 @@ def take_new_folder(config: DictConfig, mode: str) -> bool:
     if not raw.startswith("${run_folder:") or config.output_dir is not None or OmegaConf.select(config, "resume"):
         return False
     folder = distributed.agreed_folder(str(hydra[mode].dir), make_folder)
+    stop_signals.before_ending(lambda: remove_unused(Path(folder)))
     with open_dict(hydra):
         hydra[mode].dir = folder
         if mode == "sweep":  # Hydra composes the jobs from these words
-            hydra.overrides.hydra.append(f"hydra.sweep.dir={folder!r}")
+            hydra.overrides.hydra.append(override("hydra.sweep.dir", folder))
     return True
 
 

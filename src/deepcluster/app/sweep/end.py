@@ -8,7 +8,6 @@ is printed comes from the files in their folders. To print it again from a sweep
 
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +25,7 @@ from deepcluster.app.sweep.jobs import JOB_FILE, SHARED, Job, jobs_in, keys_and_
 from deepcluster.app.sweep.overrides import expand_jobs, is_search, sweep_overrides
 from deepcluster.app.sweep.same_job import identity, without_hydra
 from deepcluster.settings.composed import as_dataclass
+from deepcluster.system import stop_signals
 from deepcluster.system.threads import keep_to_cores, n_cores
 
 PICTURE = "sweep.png"
@@ -53,8 +53,7 @@ class SweepTable(Callback):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.n_jobs = None if is_search(config.hydra) else len(expand_jobs(sweep_overrides(config.hydra)))
         _open[:] = [self]
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # Lightning sets its own while it trains
-            signal.signal(signal.SIGTERM, _exit_as_terminated)
+        stop_signals.begin_work()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note that the job has begun; in another process, give it its own output file and its share of cores."""
@@ -88,10 +87,6 @@ class SweepTable(Callback):
         self._output.close()
         how = "done" if job.error is None else f"failed: {job.error}"
         print(f"job {job.number:<6} {how}; {Path(job.folder) / OUTPUT}", flush=True)
-
-
-def _exit_as_terminated(*_: Any) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _job(config: DictConfig) -> Job:

@@ -19,7 +19,7 @@ class VocSet:
     root: str | None = setting(None, is_path=True)
     train_split: str | None = None
     test_split: str | None = None
-    num_workers: int | None = None
+    num_workers: int | None = setting(None, at_least=0, at_most=1024)
 
 
 @dataclass(kw_only=True)

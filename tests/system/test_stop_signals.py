@@ -1,0 +1,60 @@
+"""Signals and lost streams, in one small process each: neither prints a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STOP = """
+import os, signal, sys, time
+from deepcluster.system import stop_signals
+stop_signals.end_quietly()
+if sys.argv[2] == "work":
+    stop_signals.begin_work()
+try:
+    os.kill(os.getpid(), int(sys.argv[1]))
+    time.sleep(9)
+except KeyboardInterrupt:
+    assert stop_signals.stopped_by() == int(sys.argv[1])
+    print("kept", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(9)
+"""
+LOST = """
+import os, sys
+from pathlib import Path
+from deepcluster.system import streams
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+os.close(2)
+sys.stderr = None
+streams.make_lasting()
+print("one é")
+print("two", file=sys.stderr)
+streams.log_to(Path("log"))
+print("three")
+"""
+
+
+def python(code: str, folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_work_ends_with_one_line(number: int, tmp_path: Path) -> None:
+    done = python(STOP, tmp_path, int(number), "early")
+    assert (done.returncode, done.stderr.strip()) == (128 + number, "stopped before the work began")
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    done = python(STOP, tmp_path, int(signal.SIGHUP), "work")
+    assert (done.returncode, done.stdout.strip()) == (130, "kept") and done.stderr.strip().startswith("stopped at once")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_what_a_lost_stream_says_goes_to_the_log(tmp_path: Path) -> None:
+    done = python(LOST, tmp_path)
+    assert done.returncode == 0 and set((tmp_path / "log").read_text().split()) == {"one", "é", "two", "three"}
