@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from deepcluster.data.broken import Broken, note_broken
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import ImageSet, MemoryImages, read_shrunk
+from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.data.shrunk import whole
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.system import stop_signals
@@ -26,7 +27,10 @@ from deepcluster.system.threads import hung_message, in_threads, n_cores
 
 
 class Batch(NamedTuple):
-    """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the view's random numbers (B, 6 or 15)."""
+    """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the view's random numbers (B, 6 or 15).
+
+    Workers that cut several crops give images (B, n): see MultiCrop. The module replaces them by a list of V crops.
+    """
 
     images: Tensor
     indices: Tensor
@@ -35,6 +39,7 @@ class Batch(NamedTuple):
 
 PREFETCHED = 2  # batches that each reading process holds ready: torch's default; one more is in use
 _log = logging.getLogger(__name__)
+RandomView = TrainView | MultiCrop
 _Loader = DataLoader[tuple[Batch, list[Broken]]]
 
 
@@ -66,7 +71,7 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
     """
 
     def __init__(
-        self, images: ImageSet, view: TrainView | FeatureView, num_workers: int, timeout_s: float | None
+        self, images: ImageSet, view: RandomView | FeatureView, num_workers: int, timeout_s: float | None
     ) -> None:
         self.images = images
         self.view = view
@@ -88,7 +93,7 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
         place = 0 if worker is None else worker.id
         n, view = len(request.indices), self.view
         draws = torch.empty(n, 0)
-        if request.seed is not None and isinstance(view, TrainView):
+        if request.seed is not None and not isinstance(view, FeatureView):
             draws = view.draw(n, torch.Generator().manual_seed(request.seed))
         if not view.on_files and isinstance(self.images, MemoryImages):
             return Batch(self.images.images[request.indices], request.indices, draws), []
@@ -131,7 +136,7 @@ class EpochLoader:
     def __init__(
         self,
         images: ImageSet,
-        view: TrainView,
+        view: RandomView,
         *,
         batch_size: int,
         num_workers: int,
@@ -256,7 +261,7 @@ def feature_batches(
 
 
 def random_batches(
-    images: ImageSet, view: TrainView, indices: Tensor, batch_size: int, num_workers: int, seed: int
+    images: ImageSet, view: RandomView, indices: Tensor, batch_size: int, num_workers: int, seed: int
 ) -> Iterator[Batch]:
     """These images in this order, with random numbers, for tests on random crops: functions of seed and batch."""
     plan = _Plan()
@@ -353,7 +358,7 @@ def _cuts(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def _data_loader(
-    images: ImageSet, view: TrainView | FeatureView, plan: _Plan, num_workers: int, persistent_workers: bool
+    images: ImageSet, view: RandomView | FeatureView, plan: _Plan, num_workers: int, persistent_workers: bool
 ) -> _Loader:
     if not view.on_files and not isinstance(images, MemoryImages):
         raise ValueError("images on disk differ in size and must be cropped by workers: build the view with on_files")

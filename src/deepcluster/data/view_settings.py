@@ -1,10 +1,25 @@
 """The group `view`: how the images are shown to the network, to learn from and for features. Next: views.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from deepcluster.system.machine import free_memory, in_gb
 from deepcluster.system.setting import check, setting
+
+
+@dataclass(kw_only=True)
+class SmallCrops:
+    """Small crops beside the large ones, which see a part of the image (Caron et al. 2020, "multi-crop").
+
+    Args:
+        n: small crops of each image (SwAV on ImageNet: 6); 0: none.
+        size: their side as the network sees them, in pixels; null: about 0.43 of view.size (96 of 224).
+        crop_scale: smallest and largest share of the image's area (SwAV: 0.05 to 0.14).
+    """
+
+    n: int = setting(0, at_least=0, at_most=16)
+    size: int | None = setting(None, at_least=4)
+    crop_scale: list[float] = setting([0.05, 0.14])
 
 
 @dataclass(kw_only=True)
@@ -24,6 +39,8 @@ class View:
         grey_probability: share of the images that become grey (with their three channels).
         blur_probability: share of the images that are blurred, by a Gaussian whose kernel is a tenth of the side.
         blur_sigma: smallest and largest standard deviation of the blur, in pixels.
+        n_large: training view: crops of `size` of each image; 2 for methods that compare crops.
+        small: training view: further, smaller crops.
         mean: per-channel mean in [0, 1]; None: measured on the training images.
         std: per-channel standard deviation in [0, 1]; None: measured.
     """
@@ -39,6 +56,8 @@ class View:
     grey_probability: float = setting(0.0, at_least=0, at_most=1)
     blur_probability: float = setting(0.0, at_least=0, at_most=1)
     blur_sigma: list[float] = setting([0.1, 2.0])
+    n_large: int = setting(1, at_least=1, at_most=2)
+    small: SmallCrops = field(default_factory=SmallCrops)
     mean: list[float] | None = None
     std: list[float] | None = None
 
@@ -47,6 +66,7 @@ class View:
         self._check_colours()
         self._check_statistics()
         check(self, "view")
+        check(self.small, "view.small")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(
                 f"view.resize must be at least view.size={self.size}, got {self.resize}: "
@@ -70,6 +90,12 @@ class View:
                 f"crops, {in_gb(free)} are free; lower one of them"
             )
 
+    def of_small_crops(self) -> "View":
+        """The view of the small crops."""
+        small = self.small
+        size = small.size or max(4, round(self.size * 96 / 224))
+        return replace(self, size=size, resize=None, crop_scale=small.crop_scale, n_large=1, small=SmallCrops())
+
     def check_channels(self, n_channels: int | None) -> None:
         """Refuse a mean and deviation of another number of channels than data.n_channels, where that is set.
 
@@ -86,6 +112,7 @@ class View:
         for name, value, largest in (
             ("crop_scale", self.crop_scale, 1.0),
             ("crop_ratio", self.crop_ratio, float("inf")),
+            ("small.crop_scale", self.small.crop_scale, 1.0),
         ):
             if len(value) != 2 or not 0 < value[0] <= value[1] <= largest:
                 limit = f", both in (0, {largest:g}]" if isfinite(largest) else ", both above 0"
