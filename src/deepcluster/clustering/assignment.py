@@ -14,6 +14,7 @@ SCORES_PER_BLOCK = 2**22  # 16 MB of float32 scores at a time
 SCORES_PER_GPU_BLOCK = 2**27  # 512 MB: a GPU is fastest with few large products
 NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows: the tighter limit where centroids are few
 ROWS_PER_BLOCK = 16_384
+FEATURES = "features"  # the space that `apply` takes
 STORED_DTYPES = (torch.float32, torch.float16)  # of features; computations are in float32
 
 
@@ -32,6 +33,7 @@ class Assignment:
         n_squeezed: clusters that ended empty and were left out; they are not among the K.
         n_merged: clusters that the head has no room for and that were merged into others.
         n_unused: clusters that ended empty and were kept as they are; they are among the K, and no image's label.
+        space: what was clustered: "features" of the backbone, which `apply` takes, or other rows.
 
     Raises:
         ValueError: if labels are out of range, another number of clusters is empty or a centroid is not finite.
@@ -46,6 +48,7 @@ class Assignment:
     n_squeezed: int = 0
     n_merged: int = 0
     n_unused: int = 0
+    space: str = FEATURES
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64 or len(self.labels) == 0:
@@ -76,7 +79,16 @@ class Assignment:
         return torch.bincount(self.labels + 1, minlength=self.k + 1)[1:]
 
     def apply(self, features: Tensor) -> Tensor:
-        """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device."""
+        """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device.
+
+        Raises:
+            ValueError: if something else than the backbone's features was clustered.
+        """
+        if self.space != FEATURES:
+            raise ValueError(
+                f"these clusters are of the {self.space} while the network trained, not of the backbone's features, so "
+                "new images have no place in them; use the run's checkpoints/final.ckpt, which it writes at its end"
+            )
         reduced = features if self.reduction is None else self.reduction.apply(features)
         return nearest_centroid(reduced, self.centroids.to(reduced.device))
 
@@ -91,7 +103,8 @@ class Assignment:
             "n_repaired": self.n_repaired,
             "n_squeezed": self.n_squeezed,
             "n_merged": self.n_merged,
-            **({"n_unused": self.n_unused} if self.n_unused else {}),  # as older files where there are none
+            **({"n_unused": self.n_unused} if self.n_unused else {}),
+            **({} if self.space == FEATURES else {"space": self.space}),
         }
 
     @classmethod
@@ -108,6 +121,7 @@ class Assignment:
             n_squeezed=state.get("n_squeezed", 0),  # older files lack it
             n_merged=state.get("n_merged", 0),  # older files lack it
             n_unused=state.get("n_unused", 0),
+            space=state.get("space", FEATURES),
         )
 
 

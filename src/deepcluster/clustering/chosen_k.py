@@ -16,7 +16,7 @@ class ChosenK(Clustering):
 
     Args:
         k: number of clusters K, at most the number of images N; a list of them makes one labeling of each.
-        n_labelings: that many labelings with the same K, from different seeds; with a list of K leave it at 1.
+        n_labelings: that many labelings with the same K, from different seeds. Of no use with a list of K.
     """
 
     k: Any = setting(50, at_least=2)
@@ -31,11 +31,6 @@ class ChosenK(Clustering):
                 f"got {shown}"
             )
         check(self, "clustering")
-        if isinstance(self.k, list | tuple) and self.n_labelings not in (1, len(numbers)):
-            raise ValueError(
-                f"clustering.n_labelings={self.n_labelings} does not fit the {len(numbers)} numbers of "
-                f"clustering.k={list(self.k)}; leave it out"
-            )
 
     @property
     def ks(self) -> list[int]:

@@ -42,6 +42,10 @@ class Clustering:
         """
         return [self]
 
+    def of_features(self) -> Clustering:
+        """What clusters the backbone's features for figures and at the end: itself, unless it needs scores."""
+        return self
+
     @property
     def n_updates(self) -> int:
         """The number of times that :meth:`fit` calls `progress`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from deepcluster.clustering.chosen_k import ChosenK
+from deepcluster.clustering.method import Clustering
 from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Sinkhorn(ChosenK):
     epsilon: float = setting(0.04, above=0)  # original: lambda = 25
     n_iter: int = setting(50, at_least=1)
     tolerance: float = setting(0.01, at_least=0)
+
+    def of_features(self) -> Clustering:
+        from deepcluster.clustering.kmeans import KMeans
+
+        return KMeans(k=self.ks[0])
 
     @property
     def n_updates(self) -> int:

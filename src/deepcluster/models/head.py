@@ -19,9 +19,10 @@ class ClusterHead(nn.Module):
     Args:
         feature_dim: features D.
         capacity: the most clusters K that can ever be in use (k-means: K itself; PIC finds fewer).
+        relu: put a ReLU in front, as features are taken before the backbone's last one.
     """
 
-    def __init__(self, feature_dim: int, capacity: int) -> None:
+    def __init__(self, feature_dim: int, capacity: int, *, relu: bool = True) -> None:
         super().__init__()
         if feature_dim < 1 or capacity < 1:
             raise ValueError(f"a head needs feature_dim >= 1 and capacity >= 1, got {feature_dim} and {capacity}")
@@ -29,6 +30,7 @@ class ClusterHead(nn.Module):
         nn.init.normal_(self.linear.weight, 0.0, LINEAR_STD)
         nn.init.zeros_(self.linear.bias)
         self.n_active = capacity
+        self.relu = relu
 
     @property
     def capacity(self) -> int:
@@ -36,7 +38,8 @@ class ClusterHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, K) of features (B, D); unused rows give no logit and get no gradient."""
-        return F.linear(F.relu(features), self.linear.weight[: self.n_active], self.linear.bias[: self.n_active])
+        inputs = F.relu(features) if self.relu else features
+        return F.linear(inputs, self.linear.weight[: self.n_active], self.linear.bias[: self.n_active])
 
     @torch.no_grad()
     def redraw(self, k: int, generator: torch.Generator) -> None:

@@ -1,0 +1,100 @@
+"""The group `other_rows`: rows to cluster that do not come from the network that is trained.
+
+The first clusters of an untrained network fit the images badly. Rows that fit them better from the start can serve the
+first reassignments, or heads of their own beside the method's. Read without importing torch. Next: clusterer.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.system.setting import check, setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcluster.data.images import ImageSet
+    from deepcluster.features.extraction import RowSource
+
+
+class OtherSource(NamedTuple):
+    """Rows that another extractor gives. source: a pass over all N images. dim: D. report: a line for the user."""
+
+    source: RowSource
+    dim: int
+    report: str
+
+
+@dataclass(kw_only=True)
+class OtherRows:
+    """No other rows: all clusters come from the network's own.
+
+    Args:
+        kind: "none".
+    """
+
+    ABSENT: ClassVar[dict[str, str]] = {
+        name: "choose rows first: other_rows=coates, pixels, network or file"
+        for name in ("reassignments", "beside", "weight", "fade_epochs", "reduction")
+    }
+
+    kind: str = "none"
+
+    @property
+    def beside(self) -> int:
+        """Heads beside the method's own that learn clusters of these rows."""
+        return 0
+
+    def serves(self, number: int) -> bool:
+        """Whether reassignment `number` (from 0) clusters these rows in place of the network's own."""
+        return False
+
+
+@dataclass(kw_only=True)
+class UsedRows(OtherRows):
+    """What all kinds of other rows share.
+
+    Args:
+        reassignments: the first so many reassignments cluster these rows in place of the network's own; null: all of
+            them, so that nothing changes after the first; 0: none.
+        n_beside: heads beside the method's own, which learn labelings of these rows.
+        weight: of their loss beside the method's own.
+        fade_epochs: their weight falls linearly to 0 over so many epochs; null: it stays.
+        reduction: of these rows, before they are clustered.
+    """
+
+    ABSENT: ClassVar[dict[str, str]] = {}
+
+    reassignments: int | None = setting(None, at_least=0, hint="null serves all reassignments")
+    n_beside: int = setting(0, at_least=0)
+    weight: float = setting(1.0, above=0)
+    fade_epochs: float | None = setting(None, above=0)
+    reduction: Reduction = field(default_factory=lambda: Reduction(dim=128))
+
+    def __post_init__(self) -> None:
+        check(self, "other_rows")
+
+    @property
+    def beside(self) -> int:
+        return self.n_beside
+
+    def serves(self, number: int) -> bool:
+        return self.reassignments is None or number < self.reassignments
+
+    def build(
+        self,
+        images: ImageSet,
+        *,
+        seed: int,
+        batch_size: int,
+        num_workers: int,
+        device: torch.device,
+    ) -> OtherSource:
+        """Learn what the rows need, and give a pass over all images; on every process the same.
+
+        Raises:
+            ValueError: if the rows cannot be had for these images.
+        """
+        raise NotImplementedError
