@@ -41,7 +41,21 @@ REFUSED = [
     ("experiment=stl10", "view=deepdive_32", "view.resize"),
     ("experiment=coates_cifar10", "arch=[!c]*", "arch.n_filters"),  # its keys are of its own architecture,
     ("experiment=coates_cifar10", "init=[!k]*", "init.n_patches"),  # and of its own filters
+    ("method=deepcluster_v2", "clustering=pic*", "clustering=pic"),  # its centroids are a head of fixed K
+    ("method=sela", "clustering=[!s]*", "rows.of=scores"),
+    ("method=swav", "clustering=sinkhorn", "head=prototypes"),  # which needs a head of its own
+    ("method=swav", "sampler=uniform", "sampler=proportional"),
+    ("method=swav", "sampler=official", "mode=official"),
+    ("method=deepcluster_v2", "sampler=official", "mode=official"),
+    ("method=sela", "sampler=official", "mode=official"),
+    ("method=[!d]*", "mode=official", "official"),
+    ("method=deepcluster_v2", "mode=official", "official"),
+    ("clustering=kmeans_v2", "mode=official", "official"),
+    ("clustering=kmeans_v2", "sampler=official", "official"),
+    ("clustering=sinkhorn", "mode=official", "official"),
+    ("clustering=sinkhorn", "sampler=official", "official"),
 ]
+PARTS_OF_METHODS = ("embedding", "rows", "other_rows", "head", "targets")  # all together: test_method_choices.py
 
 
 def groups() -> dict[str, list[str]]:
@@ -49,7 +63,7 @@ def groups() -> dict[str, list[str]]:
     found = {}
     for entry in yaml.safe_load((CONFIGS / "train.yaml").read_text())["defaults"]:
         for name, default in entry.items() if isinstance(entry, dict) else ():
-            if not name.startswith(("override ", "optional ")):
+            if not name.startswith(("override ", "optional ", *PARTS_OF_METHODS)):
                 options = [f"{name}={file.stem}" for file in sorted((CONFIGS / name).glob("*.yaml"))]
                 found[name] = options + ([f"{name}=null"] if default is None else [])
     assert {"arch", "data", "clustering", "experiment"} <= found.keys()
@@ -133,6 +147,9 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
     "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
     "clustering=kmeans_v2": ["clustering.k=4", "clustering.n_iter=3"],
+    "clustering=sinkhorn": ["clustering.k=4", "clustering.n_labelings=2"],
+    "method=deepcluster_v2": ["embedding.hidden=16", "embedding.dim=8"],
+    "method=swav": ["embedding.hidden=16", "embedding.dim=8"],
     "clustering=pic": ["clustering.n_iter=5"],
     "clustering=pic_official": ["clustering.n_iter=5"],
     "reduction=official": ["reduction.dim=4"],

@@ -55,6 +55,7 @@ def plan(chosen: TrainConfig | None = None) -> Plan:
     return Plan(
         clusterer=parts.clusterer,
         backbone=parts.backbone,
+        module=parts.module,
         train_view=parts.train_view,
         schedule=chosen.reassign,
         evaluation=chosen.evaluation,

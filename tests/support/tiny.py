@@ -16,22 +16,28 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.loader import EpochLoader
+from deepcluster.data.multi_crop import multi_crop
 from deepcluster.data.sampler import Sampler
-from deepcluster.data.view_settings import View
-from deepcluster.data.views import feature_view, train_view
+from deepcluster.data.view_settings import SmallCrops, View
+from deepcluster.data.views import feature_view
+from deepcluster.features.other_rows import OtherRows, OtherSource
+from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
-from deepcluster.models.head import ClusterHead
 from deepcluster.models.lenet import LeNet5
+from deepcluster.run.module import build_module
 from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
 from deepcluster.system.seeding import generator
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
+from deepcluster.training.embedding import Embedding
+from deepcluster.training.head_settings import HeadSettings, LinearSettings
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule
+from deepcluster.training.target_settings import LookupSettings, TargetSettings
 from deepcluster.training.world_size_change import WorldSizeChange
 
 N_IMAGES, K, BATCH = 96, 6, 16
@@ -44,6 +50,24 @@ CARD: dict[str, Any] = {
     "mean": MEAN,
     "std": STD,
 }
+
+
+@dataclass(kw_only=True)
+class Method:
+    """The choices that tell the methods apart; those of DeepCluster if nothing is said."""
+
+    embedding: Embedding = field(default_factory=Embedding)
+    rows: Rows = field(default_factory=Rows)
+    head: HeadSettings = field(default_factory=LinearSettings)
+    targets: TargetSettings = field(default_factory=LookupSettings)
+    other_rows: OtherRows = field(default_factory=OtherRows)
+    other: Callable[[MemoryImages], OtherSource] | None = None
+    n_large: int = 1
+    small: SmallCrops = field(default_factory=SmallCrops)
+
+    def other_source(self, pictures: MemoryImages) -> Callable[[torch.device], OtherSource] | None:
+        build = self.other
+        return None if build is None else lambda device: build(pictures)
 
 
 class Killed(Exception):
@@ -71,8 +95,10 @@ class Seen(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, DeepClusterModule) and pl_module.pseudo_labels is not None
-        labels = pl_module.pseudo_labels[batch.indices].clone()
+        assert isinstance(pl_module, DeepClusterModule)
+        labels = torch.empty(0)  # of methods that need none
+        if pl_module.pseudo_labels is not None:
+            labels = pl_module.pseudo_labels[0][batch.indices].clone()
         self.batches.append((trainer.current_epoch, batch_idx, batch.indices.clone(), labels))
 
     def on_train_batch_end(
@@ -127,9 +153,11 @@ def build(
     trainer: dict[str, Any] | None = None,
     reduction: Reduction | None = None,
     clustering: Clustering | None = None,
+    method: Method | None = None,
 ) -> Run:
     """Build a tiny run in a folder; the same arguments build the same run."""
-    seen_as = View(size=16, mean=MEAN, std=STD, crop_scale=[0.5, 1.0])
+    chosen = method or Method()
+    seen_as = View(size=16, mean=MEAN, std=STD, crop_scale=[0.5, 1.0], n_large=chosen.n_large, small=chosen.small)
     pictures = images()
     if distributed.is_main_process():  # of several, which would write over each other's file
         write_samples(folder / "assignments", pictures.samples)
@@ -143,6 +171,9 @@ def build(
         reduction=reduction or Reduction(dim=8),
         clustering=clustering,
         seed=seed,
+        rows=chosen.rows.of,
+        other=chosen.other_source(pictures),
+        other_reduction=Reduction(dim=None, whiten=False, l2=False),
         num_workers=0,
         progress=Progress(bars=False),
     )
@@ -153,15 +184,23 @@ def build(
         labels=pictures.labels,
         folder=folder / "assignments",
         seed=seed,
+        other_rows=chosen.other_rows,
+        needs_labels=chosen.targets.needs_labels,
     )
-    view = train_view(seen_as, pictures, MEAN, STD)
-    module = DeepClusterModule(
+    view = multi_crop(seen_as, pictures, MEAN, STD)
+    module = build_module(
         backbone,
-        ClusterHead(backbone.feature_dim, clustering.capacity(N_IMAGES)),
         view=view,
+        card=CARD,
+        n_images=N_IMAGES,
+        embedding=chosen.embedding,
+        head=chosen.head,
+        targets=chosen.targets,
+        rows=chosen.rows,
+        other_rows=chosen.other_rows,
+        clustering=clustering,
         optimizer=optimizer or Optimizer(),
         seed=seed,
-        card=CARD,
     )
     seen = Seen(kill_after=kill_after, on_batch=on_batch)
     built = pl.Trainer(

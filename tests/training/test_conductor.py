@@ -161,13 +161,13 @@ def test_images_of_different_sizes_on_disk_are_clustered(tmp_path: Path, num_wor
 def test_an_epoch_begun_twice_reassigns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tiny.build(tmp_path, max_epochs=2)
     calls: list[str] = []
-    assign = run.reassign.clusterer.assign
+    assign = run.reassign.clusterer.reassign
 
     def counted(*args: Any, moment: str, **kwargs: Any) -> Any:
         calls.append(moment)
         return assign(*args, moment=moment, **kwargs)
 
-    monkeypatch.setattr(run.reassign.clusterer, "assign", counted)
+    monkeypatch.setattr(run.reassign.clusterer, "reassign", counted)
     run.fit()
     assert calls == ["epoch 0", "epoch 1"]
 

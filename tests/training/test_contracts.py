@@ -120,14 +120,14 @@ def test_killed_in_the_middle_of_a_clustering_resumes_exactly(
     tmp_path: Path, whole: tiny.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = tiny.build(tmp_path)
-    assign = killed.reassign.clusterer.assign
+    assign = killed.reassign.clusterer.reassign
 
     def dies(*args: Any, moment: str, **kwargs: Any) -> Any:
         if moment == "epoch 2":
             raise tiny.Killed
         return assign(*args, moment=moment, **kwargs)
 
-    monkeypatch.setattr(killed.reassign.clusterer, "assign", dies)
+    monkeypatch.setattr(killed.reassign.clusterer, "reassign", dies)
     with pytest.raises(tiny.Killed):
         killed.fit()
     assert_same_weights(tiny.build(tmp_path).fit(resume=True).weights(), whole.weights())

@@ -9,10 +9,9 @@ from support import tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster.data.loader import Batch
-from deepcluster.models.head import ClusterHead
+from deepcluster.models.heads import LinearHead
 from deepcluster.system.seeding import mix
-from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.module import Crops, DeepClusterModule
 from deepcluster.training.optimizer import Optimizer
 
 
@@ -35,19 +34,19 @@ def module(*, epoch: int = 0, rank: int = 0, seed: int = 1, **optimizer: Any) ->
     """At this place of a run, without a Trainer."""
     trainer = SimpleNamespace(gradient_clip_val=None, estimated_stepping_batches=40)
     kind = type("Placed", (DeepClusterModule,), {"current_epoch": epoch, "global_rank": rank, "trainer": trainer})
-    view: Any = None
+    view: Any = SimpleNamespace(n_large=1)
     torch.manual_seed(0)
     placed: DeepClusterModule = kind(
-        Noise(), ClusterHead(4, 3), view=view, optimizer=Optimizer(**optimizer), seed=seed, card=tiny.CARD
+        Noise(), LinearHead(4, [3]), view=view, optimizer=Optimizer(**optimizer), seed=seed, card=tiny.CARD
     )
-    placed.pseudo_labels = torch.arange(30) % 3
+    placed.take_labels([torch.arange(30) % 3])
     return placed
 
 
-def batch(indices: list[int]) -> Batch:
+def batch(indices: list[int]) -> Crops:
     images = torch.randn(30, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     chosen = torch.tensor(indices)
-    return Batch(images=images[chosen], indices=chosen, draws=torch.zeros(len(indices), 6))
+    return Crops([images[chosen]], chosen)
 
 
 def noise(batch_idx: int, *, state: int = 0, **place: int) -> Tensor:
@@ -115,7 +114,7 @@ def test_the_epochs_figures_are_means_over_its_images_and_start_anew_with_each_e
 
     @torch.no_grad()
     def expected(indices: list[int]) -> dict[str, float]:
-        logits, labels = placed.head(batch(indices).images.flatten(1)), torch.tensor(indices) % 3
+        logits, labels = placed.head(batch(indices).crops[0].flatten(1)), torch.tensor(indices) % 3
         right = int((logits.argmax(1) == labels).sum())
         return {"train/loss": float(F.cross_entropy(logits, labels)), "train/accuracy": right / len(indices)}
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,27 @@ from deepcluster.system.machine import free_memory, in_gb
 from deepcluster.system.seeding import generator
 
 Progress = Callable[[int], None]
+
+
+class RowSource(Protocol):
+    """Rows of N images that can be read in any order: a network's pass, or stored ones."""
+
+    seconds: dict[str, float]  # "features_s" and "reduction_s"; whoever works adds to them
+
+    @property
+    def n_images(self) -> int:
+        """N."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are computed and reduced."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type in which rows lose no digits."""
+
+    def stream(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (indices (B,), rows (B, D)) of these images, in their order."""
 
 
 @dataclass(kw_only=True)
@@ -49,6 +71,10 @@ class FeaturePass:
     device: torch.device
     dtype: torch.dtype = torch.float32
     seconds: dict[str, float] = field(default_factory=lambda: {"features_s": 0.0, "reduction_s": 0.0})
+
+    @property
+    def n_images(self) -> int:
+        return len(self.images)
 
     @torch.inference_mode()
     def stream(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,6 +112,7 @@ def feature_pass(
     dtype: torch.dtype,
     convolutional: bool = False,
     taps: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    then: Callable[[Tensor], Tensor] | None = None,
 ) -> FeaturePass:
     """The pass through a frozen copy of the backbone (BatchNorm folded, `dtype`, channels_last).
 
@@ -93,6 +120,7 @@ def feature_pass(
         convolutional: the rows are the flattened last convolutional stage, which probes read, not the features.
         taps: stage -> what to read from its maps, see :meth:`Backbone.taps`. A row then holds the flattened values of
             all stages, in this order.
+        then: what is computed of the features (B, D), in float32; its rows are given in their place.
     """
     network = inference_copy(backbone, dtype=dtype, channels_last=True).to(device)
     forward: Callable[[Tensor], Tensor] = network.convolutional if convolutional else network
@@ -101,6 +129,12 @@ def feature_pass(
 
         def forward(images: Tensor) -> Tensor:
             return torch.cat([read.flatten(1) for read in network.taps(images, reads).values()], dim=1)
+
+    elif then is not None:
+        further = then
+
+        def forward(images: Tensor) -> Tensor:
+            return further(network(images).float())
 
     return FeaturePass(
         network=forward,
@@ -137,7 +171,7 @@ def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = No
 
 
 def reduced_features(
-    source: FeaturePass,
+    source: RowSource,
     feature_dim: int,
     reduction: Reduction,
     *,
@@ -167,7 +201,7 @@ def reduced_features(
     Raises:
         ValueError: if there are too few images or features for the reduction, or a feature is not finite.
     """
-    n_images, n_ranks = len(source.images), distributed.world_size()
+    n_images, n_ranks = source.n_images, distributed.world_size()
     reduction.check(n_images, feature_dim)
     mine = torch.arange(distributed.rank(), n_images, n_ranks)
     buffered: list[tuple[Tensor, Tensor]] = []

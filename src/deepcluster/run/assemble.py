@@ -15,7 +15,6 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import FOLDER
 from deepcluster.data.loader import EpochLoader
 from deepcluster.evaluation.probe.labelled_split import labelled_split
-from deepcluster.models.head import ClusterHead
 from deepcluster.run.parts import Parts
 from deepcluster.run.untrained import Probes
 from deepcluster.settings.train import TrainConfig
@@ -89,7 +88,7 @@ def assemble(
         learned: the settings that a resumed run cannot change, by their full names; every checkpoint holds them.
         follow: see :func:`deepcluster.run.train.train`.
     """
-    n_images, batch_size = len(parts.images), config.reading.batch_size
+    batch_size = config.reading.batch_size
     conductor = ReassignCallback(
         clusterer=parts.clusterer,
         schedule=config.reassign,
@@ -99,6 +98,8 @@ def assemble(
         seed=config.seed,
         nmi_average=config.evaluation.nmi_average,
         record=record,
+        other_rows=config.other_rows,
+        needs_labels=config.targets.needs_labels,
     )
     n_per_epoch = conductor.n_images_per_epoch
     callbacks: list[pl.Callback] = [
@@ -122,14 +123,7 @@ def assemble(
         bars=parts.progress.bars,
         follow=follow,
     )
-    module = DeepClusterModule(
-        parts.backbone,
-        ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(n_images)),
-        view=parts.train_view,
-        optimizer=config.optimizer,
-        seed=config.seed,
-        card=parts.card,
-    )
+    module = parts.module(parts.backbone)
     batches = TrainingImages(
         partial(
             EpochLoader,

@@ -39,7 +39,7 @@ class ThisRun:
         Raises:
             ValueError: naming what differs.
         """
-        if stored.head is None:
+        if not stored.is_resumable:
             raise ValueError(
                 f"{stored.path} holds no training state, like a final.ckpt; a run is resumed from a last.ckpt"
             )

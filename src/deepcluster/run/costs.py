@@ -17,7 +17,6 @@ from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.head import ClusterHead
 from deepcluster.run.sizes import Plan
 from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
 from deepcluster.system.seeding import generator
@@ -101,18 +100,17 @@ def _training(plan: Plan) -> tuple[int, float]:
         return 0, 0.0
     device, dtype, view = plan.device, dtype_of(plan.precision), plan.train_view
     images, num_workers = plan.clusterer.images, plan.clusterer.num_workers
-    backbone = copy.deepcopy(plan.backbone).to(device).train()
-    head = ClusterHead(backbone.feature_dim, plan.clusterer.clustering.capacity(len(images))).to(device)
-    weights = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
+    module = plan.module(copy.deepcopy(plan.backbone)).to(device).train()
+    module.rehearse(len(images))
+    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9, fused=device.type in ("cpu", "cuda"))
     indices = _spread(len(images), plan.batch_size)
 
     def steps() -> Iterator[Tensor]:
-        for batch in random_batches(images, view, indices, plan.batch_size, num_workers, seed=0):
-            cropped = view(batch.images.to(device), batch.draws).contiguous(memory_format=torch.channels_last)
+        for number, batch in enumerate(random_batches(images, view, indices, plan.batch_size, num_workers, seed=0)):
+            crops = module.on_after_batch_transfer(batch._replace(images=batch.images.to(device)), 0)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                logits = head(backbone(cropped))
-            loss = functional.cross_entropy(logits.float(), batch.indices.to(device) % head.capacity)
+                loss = module.training_step(crops, number + 1)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,21 @@ import torch
 from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet, MemoryImages, size_of_first
 from deepcluster.data.loader import n_workers
+from deepcluster.data.multi_crop import MultiCrop, multi_crop
 from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
 from deepcluster.data.view_settings import View
-from deepcluster.data.views import FeatureView, TrainView, feature_view, train_view
+from deepcluster.data.views import FeatureView, feature_view
+from deepcluster.features.other_rows import OtherSource, UsedRows
 from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
 from deepcluster.features.reuse import UntrainedFeatures, same_images
 from deepcluster.models.backbone import Backbone
+from deepcluster.run.module import build_module
 from deepcluster.settings.train import TrainConfig, check_sizes
 from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
 from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.processes import n_processes
 from deepcluster.weights.network import build_backbone
 
@@ -47,12 +51,13 @@ class Parts:
         num_workers: processes that read images.
         progress: prints lines and draws bars.
         init_report: lines on what the group `init` did to the weights.
+        module: builds what Lightning trains, around a backbone.
     """
 
     images: ImageSet
     test_images: ImageSet | None
     view: Callable[[ImageSet], FeatureView]
-    train_view: TrainView
+    train_view: MultiCrop
     backbone: Backbone
     card: dict[str, Any]
     clusterer: Clusterer
@@ -61,6 +66,7 @@ class Parts:
     num_workers: int
     progress: Progress
     init_report: list[str]
+    module: Callable[[Backbone], DeepClusterModule]
 
     def describe(self, source: str, batch_size: int, n_processes: int) -> list[str]:
         """The lines that are printed at the start of a run.
@@ -175,6 +181,7 @@ def build_parts(
         batch_bytes=largest_batch * images.n_channels * config.view.size**2,  # uint8 crops
     )
     view = partial(feature_view, config.view, mean=mean, std=std)
+    crops = multi_crop(config.view, images, mean, std)
     clusterer = Clusterer(
         images=images,
         view=view(images),
@@ -182,6 +189,9 @@ def build_parts(
         reduction=config.reduction,
         clustering=config.clustering,
         seed=config.seed,
+        rows=config.rows.of,
+        other=_other_rows(config, images, num_workers),
+        other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         dtype=precision.extraction,
         num_workers=num_workers,
         storage=storage,
@@ -194,7 +204,7 @@ def build_parts(
         images=images,
         test_images=test_images,
         view=view,
-        train_view=train_view(config.view, images, mean, std),
+        train_view=crops,
         backbone=backbone.to(memory_format=torch.channels_last),
         card=card,
         clusterer=clusterer,
@@ -203,6 +213,34 @@ def build_parts(
         num_workers=num_workers,
         progress=progress,
         init_report=init_report,
+        module=partial(
+            build_module,
+            view=crops,
+            card=card,
+            n_images=len(images),
+            embedding=config.embedding,
+            head=config.head,
+            targets=config.targets,
+            rows=config.rows,
+            other_rows=config.other_rows,
+            clustering=config.clustering,
+            optimizer=config.optimizer,
+            seed=config.seed,
+        ),
+    )
+
+
+def _other_rows(
+    config: TrainConfig, images: ImageSet, num_workers: int
+) -> Callable[[torch.device], OtherSource] | None:
+    """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none."""
+    settings = config.other_rows
+    if not isinstance(settings, UsedRows):
+        return None
+    return cache(
+        partial(
+            settings.build, images, seed=config.seed, batch_size=config.extraction.batch_size, num_workers=num_workers
+        )
     )
 
 

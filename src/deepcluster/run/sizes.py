@@ -1,14 +1,16 @@
 """The numbers of a run that decide its costs: images, features, clusters, epochs. Next: costs.py times batches."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from deepcluster.data.views import TrainView
+from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.models.backbone import Backbone
 from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.schedule import Schedule
 
 
@@ -18,7 +20,8 @@ class Plan:
 
     clusterer: Clusterer
     backbone: Backbone
-    train_view: TrainView
+    module: Callable[[Backbone], DeepClusterModule]
+    train_view: MultiCrop
     schedule: Schedule
     evaluation: Evaluation
     device: torch.device

@@ -185,6 +185,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
     plan = Plan(
         clusterer=parts.clusterer,
         backbone=parts.backbone,
+        module=parts.module,
         train_view=parts.train_view,
         schedule=config.reassign,
         evaluation=config.evaluation,

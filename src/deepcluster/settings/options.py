@@ -18,10 +18,14 @@ from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
+from deepcluster.features.other_rows import OtherRows
 from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
+from deepcluster.training.embedding import Embedding, MLPEmbedding
+from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.target_settings import LookupSettings, SinkhornSettings
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.curves import Curves
-from deepcluster.visualization.embedding import Embedding
+from deepcluster.visualization.embedding import Embedding as DrawnEmbedding
 from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gradient_ascent import GradientAscent
@@ -37,6 +41,10 @@ OPTIONS: dict[str, dict[str, type]] = {
         "kmeans_patches": KMeansPatchesInit,
     },
     "clustering": {"kmeans": KMeans, "pic": PIC, "sinkhorn": Sinkhorn},
+    "embedding": {"none": Embedding, "mlp": MLPEmbedding},
+    "other_rows": {"none": OtherRows},
+    "head": {"linear": LinearSettings, "centroids": CentroidSettings, "prototypes": PrototypeSettings},
+    "targets": {"lookup": LookupSettings, "sinkhorn": SinkhornSettings},
     "logger": {
         "csv": LoggerSettings,
         "wandb": WandbSettings,
@@ -62,7 +70,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "gradient_ascent": GradientAscent,
         "top_images": TopImages,
         "curves": Curves,
-        "embedding": Embedding,
+        "embedding": DrawnEmbedding,
         "gallery": Gallery,
     },
 }

@@ -16,8 +16,11 @@ from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
+from deepcluster.features.other_rows import OtherRows
+from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
 from deepcluster.settings.callbacks import check_callbacks
+from deepcluster.settings.combinations import check_method
 from deepcluster.settings.composed import as_dataclass, check_kinds
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.run_folder import file_name, run_folder
@@ -25,9 +28,12 @@ from deepcluster.system.setting import MAY_CHANGE, check, setting
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.training.checkpoint_settings import Checkpointing
+from deepcluster.training.embedding import Embedding
+from deepcluster.training.head_settings import HeadSettings
 from deepcluster.training.optimizer import Optimizer
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
+from deepcluster.training.target_settings import TargetSettings
 from deepcluster.weights.start import Init
 
 # Arguments of Lightning's Trainer that the run sets itself.
@@ -68,6 +74,11 @@ class TrainConfig:
     reduction: Reduction = field(default_factory=Reduction)
     clustering: Clustering = MISSING
     reassign: Schedule = field(default_factory=Schedule)
+    embedding: Embedding = field(default_factory=Embedding)
+    rows: Rows = field(default_factory=Rows)
+    other_rows: OtherRows = field(default_factory=OtherRows)
+    head: HeadSettings = MISSING
+    targets: TargetSettings = MISSING
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: Optimizer = field(default_factory=Optimizer)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -122,6 +133,17 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     config.view.check_channels(config.data.n_channels)
     config.data.check_reading(config.reading)
     config.view.check_batch(config.reading.batch_size, config.data.n_channels)
+    check_method(
+        embedding=config.embedding,
+        rows=config.rows,
+        other_rows=config.other_rows,
+        reduction=config.reduction,
+        clustering=config.clustering,
+        head=config.head,
+        targets=config.targets,
+        sampler=config.sampler,
+        view=config.view,
+    )
     # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
     of_lightning = {name: value for name, value in config.trainer.items() if name != TIMEOUT_KEY}

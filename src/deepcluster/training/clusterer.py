@@ -1,19 +1,24 @@
-"""From images and a network to an Assignment: features, reduction, clustering, on all processes. Next: reassign.py."""
+"""From images and a network to Assignments: rows, reduction, clustering, on all processes. Next: reassign.py."""
 
-import dataclasses
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepcluster.clustering.assignment import Assignment
+from deepcluster.clustering.matching import matched
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
-from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features, timed
+from deepcluster.features.bank import MemoryBank
+from deepcluster.features.extraction import FeaturePass, RowSource, feature_pass, reduced_features, timed
+from deepcluster.features.other_rows import OtherSource
 from deepcluster.features.reuse import UntrainedFeatures
 from deepcluster.features.settings import Extraction
 from deepcluster.features.storage import Storage
@@ -22,18 +27,48 @@ from deepcluster.system import collectives, distributed
 from deepcluster.system.progress import Progress
 from deepcluster.system.seeding import mix
 
+OTHER_ROWS = "other rows"  # the space of assignments that did not come from the network's own rows
+NOT_REDUCED = Reduction(dim=None, whiten=False, l2=False)
+
+
+class Network(NamedTuple):
+    """The network of a reassignment: backbone, embedding of E dimensions, scores of the head, memory bank or None."""
+
+    backbone: Backbone
+    embedding: nn.Module
+    dim: int
+    scores: Callable[[Tensor], list[Tensor]]
+    bank: MemoryBank | None = None
+
+
+class _Rows(NamedTuple):
+    """Rows that some labelings cluster.
+
+    columns: those of each labeling; None: all. backbone: the network whose features they are; None: others.
+    """
+
+    source: RowSource
+    dim: int
+    reduction: Reduction
+    labelings: list[int]
+    columns: list[slice] | None = None
+    backbone: Backbone | None = None
+
 
 @dataclass(kw_only=True)
 class Clusterer:
-    """From images and a network to an Assignment: the unsupervised half of DeepCluster.
+    """From images and a network to Assignments: the unsupervised half of DeepCluster.
 
     Args:
         images: the N training images.
         view: how the network sees them: without augmentation.
         extraction: how features are computed.
         reduction: PCA, whitening, L2.
-        clustering: k-means, PIC, ...
+        clustering: k-means, PIC, ...; of H labelings.
         seed: of the run; mixed with the moment, so that each clustering starts from its own seed as in the original.
+        rows: what a reassignment clusters: "features", "embedding" or "scores" of a pass, or the "bank".
+        other: makes other rows than the network's own, when they are first needed; None: there are none.
+        other_reduction: theirs.
         dtype: number type in which features are computed.
         num_workers: processes that read images.
         storage: where the reduced features are kept; all ranks use rank 0's.
@@ -48,11 +83,19 @@ class Clusterer:
     reduction: Reduction
     clustering: Clustering
     seed: int
+    rows: str = "features"
+    other: Callable[[torch.device], OtherSource] | None = None
+    other_reduction: Reduction = field(default_factory=Reduction)
     dtype: torch.dtype = torch.float32
     num_workers: int = 0
     storage: Storage = field(default_factory=Storage)
     progress: Progress = field(default_factory=Progress)
     untrained: UntrainedFeatures | None = None
+
+    @property
+    def labelings(self) -> list[Clustering]:
+        """The clusterings of the H labelings."""
+        return self.clustering.labelings()
 
     @property
     def store_dtype(self) -> str:
@@ -67,7 +110,13 @@ class Clusterer:
         return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
 
     def feature_pass(
-        self, backbone: Backbone, *, device: torch.device, num_workers: int | None = None, convolutional: bool = False
+        self,
+        backbone: Backbone,
+        *,
+        device: torch.device,
+        num_workers: int | None = None,
+        convolutional: bool = False,
+        then: Callable[[Tensor], Tensor] | None = None,
     ) -> FeaturePass:
         """The pass of the images through the network, see :func:`deepcluster.features.extraction.feature_pass`.
 
@@ -83,12 +132,13 @@ class Clusterer:
             device=device,
             dtype=self.dtype,
             convolutional=convolutional,
+            then=then,
         )
 
     def assign(
         self, backbone: Backbone, *, device: torch.device, moment: str, keep_features: bool = False
     ) -> tuple[Assignment, dict[str, float]]:
-        """Cluster the images by the features of `backbone`, on all ranks.
+        """Cluster the images once by the backbone's features, on all ranks: for figures and for the final clusters.
 
         Args:
             backbone: the network; its mode and weights are not changed.
@@ -102,16 +152,109 @@ class Clusterer:
             ValueError: on a rank whose part fails.
             RuntimeError: on the other ranks.
         """
+        rows = self._features(backbone, device, [0])
+        clustering = self.labelings[0].of_features()
+        assignments, seconds = self._cluster_rows(rows, [clustering], device, moment, keep_features=keep_features)
+        return assignments[0], seconds
+
+    def reassign(
+        self,
+        network: Network,
+        *,
+        device: torch.device,
+        moment: str,
+        previous: Sequence[Assignment | None],
+    ) -> tuple[list[Assignment], dict[str, float]]:
+        """Cluster the images for all labelings by the network's own rows, on all ranks.
+
+        Args:
+            moment: see :meth:`assign`.
+            previous: the last assignment of each labeling, for a warm start and for matching.
+
+        Returns:
+            An assignment for each labeling, the same on every rank, and the seconds by phase.
+        """
+        found: dict[int, Assignment] = {}
+        seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0}
+        before = {h: assignment for h, assignment in enumerate(previous) if assignment is not None}
+        for rows in self._own_rows(network, device):
+            assignments, spent = self._cluster_rows(rows, self.labelings, device, moment, previous=before)
+            found |= {h: replace(assignment, space=self.rows) for h, assignment in assignments.items()}
+            for name, value in spent.items():
+                seconds[name] += value
+        return [found[h] for h in sorted(found)], seconds
+
+    def assign_other(
+        self, clusterings: Sequence[Clustering], *, device: torch.device, moment: str
+    ) -> tuple[list[Assignment], dict[str, float]]:
+        """Cluster other rows than the network's own, on all ranks.
+
+        Args:
+            clusterings: one for each labeling that is wanted.
+            moment: see :meth:`assign`.
+        """
+        assert self.other is not None
+        other = self.other(device)
+        rows = _Rows(other.source, other.dim, self.other_reduction, list(range(len(clusterings))))
+        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
+        return [replace(assignments[h], space=OTHER_ROWS) for h in sorted(assignments)], seconds
+
+    def _features(self, backbone: Backbone, device: torch.device, labelings: list[int]) -> _Rows:
         collectives.broadcast_buffers(backbone)
-        shares = distributed.world_size() > 1 and self.shares(backbone)[0]
         source = self.feature_pass(backbone, device=device)
+        return _Rows(source, backbone.feature_dim, self.reduction, labelings, backbone=backbone)
+
+    def _own_rows(self, network: Network, device: torch.device) -> list[_Rows]:
+        """What the labelings cluster: all the same rows, each view of the bank in turn, or their own scores."""
+        labelings, backbone = list(range(len(self.labelings))), network.backbone
+        if self.rows == "features":
+            return [self._features(backbone, device, labelings)]
+        if self.rows == "bank":
+            assert network.bank is not None
+            network.bank.share()
+            n_views, dim = len(network.bank.rows), network.bank.rows.shape[2]
+            return [
+                _Rows(network.bank.view(v), dim, self.reduction, labelings[v::n_views])
+                for v in range(min(n_views, len(labelings)))
+            ]
+        for module in (backbone, network.embedding):
+            collectives.broadcast_buffers(module)
+        embedding = copy.deepcopy(network.embedding).eval().requires_grad_(False)
+        if self.rows == "embedding":
+            source = self.feature_pass(backbone, device=device, then=embedding)
+            return [_Rows(source, network.dim, self.reduction, labelings)]
+
+        def scores(features: Tensor) -> Tensor:
+            logits = network.scores(embedding(features))
+            return torch.cat([part.log_softmax(dim=1) for part in logits], dim=1)
+
+        n_images = len(self.images)
+        ends = torch.tensor([labeling.capacity(n_images) for labeling in self.labelings]).cumsum(0).tolist()
+        columns = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        source = self.feature_pass(backbone, device=device, then=scores)
+        return [_Rows(source, ends[-1], NOT_REDUCED, labelings, columns)]
+
+    def _cluster_rows(
+        self,
+        rows: _Rows,
+        clusterings: Sequence[Clustering],
+        device: torch.device,
+        moment: str,
+        *,
+        previous: Mapping[int, Assignment] | None = None,
+        keep_features: bool = False,
+    ) -> tuple[dict[int, Assignment], dict[str, float]]:
+        """Reduce the rows and cluster them for each of their labelings: number -> assignment; seconds by phase."""
+        n_images, dim = len(self.images), rows.reduction.output_dim(rows.dim)
+        several = distributed.world_size() > 1
+        shares = several and all(clusterings[h].shares(n_images, dim)[0] for h in rows.labelings)
 
         def compute() -> tuple[FittedReduction, Tensor | None]:
-            with self.progress.bar(f"{moment}: features", len(self.images), "img") as advance:
+            with self.progress.bar(f"{moment}: features", n_images, "img") as advance:
                 return reduced_features(
-                    source,
-                    backbone.feature_dim,
-                    self.reduction,
+                    rows.source,
+                    rows.dim,
+                    rows.reduction,
                     buffer_mb=self.extraction.buffer_mb,
                     seed=mix(self.seed, moment, "reduction"),
                     gather=not shares,
@@ -119,39 +262,66 @@ class Clusterer:
                     storage=distributed.on_rank_zero("the choice of a storage", lambda: self.storage),
                 )
 
-        if self.untrained is None:
+        if self.untrained is None or rows.backbone is None:
             fitted, reduced = compute()
         else:
             fitted, reduced = self.untrained.reduced(
-                backbone, self.reduction, len(self.images), compute, keep_features=keep_features
+                rows.backbone, rows.reduction, n_images, compute, keep_features=keep_features
             )
-        seconds = dict(source.seconds)
+        seconds, assignments = dict(rows.source.seconds), {}
+        for h in rows.labelings:
+            before = (previous or {}).get(h)
+            with timed(seconds, "clustering_s"):
+                assignment = self._labeling(
+                    clusterings[h], h, rows, reduced, before, shares=shares, device=device, moment=moment
+                )
+            assignments[h] = replace(assignment, reduction=fitted)
+        return assignments, seconds
+
+    def _labeling(
+        self,
+        clustering: Clustering,
+        h: int,
+        rows: _Rows,
+        reduced: Tensor | None,
+        previous: Assignment | None,
+        *,
+        shares: bool,
+        device: torch.device,
+        moment: str,
+    ) -> Assignment:
+        """Cluster reduced rows for labeling h: in one process, or each process its share together with the others."""
+        seed = mix(self.seed, moment, "k-means", *([h] if h else []))
+        start = None if previous is None else previous.labels
 
         def cluster() -> Assignment:
             assert reduced is not None  # rank 0 has all rows, or every rank has its own
-            return self._cluster(reduced, shares=shares, device=device, moment=moment)
+            mine = reduced if rows.columns is None else reduced[:, rows.columns[h]].contiguous()
+            with self.progress.bar(f"{moment}: {clustering.kind}", clustering.n_updates, "it") as advance:
 
-        with timed(seconds, "clustering_s"):
-            if shares:
-                assignment = cluster()
-            else:
-                state = distributed.on_rank_zero("clustering", lambda: cluster().state_dict())
-                assignment = Assignment.from_state_dict(state)
-        return dataclasses.replace(assignment, reduction=fitted), seconds
+                def progress(done: int, total: int) -> None:
+                    advance(1)
 
-    def _cluster(self, reduced: Tensor, *, shares: bool, device: torch.device, moment: str) -> Assignment:
-        """Cluster reduced features: all of them, or this process's share together with the other processes."""
-        seed = mix(self.seed, moment, "k-means")
-        with self.progress.bar(f"{moment}: {self.clustering.kind}", self.clustering.n_updates, "it") as advance:
+                if not shares:
+                    return clustering.fit(mine, seed=seed, device=device, progress=progress, start=start)
+                return clustering.fit_share(
+                    mine,
+                    n_images=len(self.images),
+                    ranks=process_ranks(),
+                    seed=seed,
+                    device=device,
+                    progress=progress,
+                    start=start,
+                )
 
-            def progress(done: int, total: int) -> None:
-                advance(1)
-
-            if not shares:
-                return self.clustering.fit(reduced, seed=seed, device=device, progress=progress)
-            return self.clustering.fit_share(
-                reduced, n_images=len(self.images), ranks=process_ranks(), seed=seed, device=device, progress=progress
-            )
+        if shares:
+            assignment = cluster()
+        else:
+            state = distributed.on_rank_zero("clustering", lambda: cluster().state_dict())
+            assignment = Assignment.from_state_dict(state)
+        if clustering.match and previous is not None:
+            assignment = matched(assignment, previous.labels, previous.k)
+        return assignment
 
 
 def process_ranks() -> Ranks:

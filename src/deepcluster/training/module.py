@@ -1,84 +1,157 @@
-"""The supervised step on pseudo-labels: batch (image, index) -> pseudo_labels[index] -> cross-entropy.
+"""The supervised step: crops -> features -> embedding -> scores of H labelings, against targets -> loss.
 
-The only part that Lightning trains. reassign.py decides the labels.
+The only part that Lightning trains. reassign.py decides the labels, targets.py what the scores are compared with.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.loader import Batch
-from deepcluster.data.views import TrainView
+from deepcluster.data.multi_crop import MultiCrop
+from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.head import ClusterHead
+from deepcluster.models.heads import Head, NewClusters
 from deepcluster.system.seeding import mix, seed_device
+from deepcluster.training.beside import BesideHeads
+from deepcluster.training.clusterer import Network
 from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.targets import Lookup, Scored, Targets
 from deepcluster.training.train_metrics import TrainMetrics
+
+METHOD = "method"  # key in a checkpoint: the state that only this method has
 
 CHECK_EVERY_N_STEPS = 50  # reading the loss makes a GPU wait, so it is not read at every step
 
 
-class DeepClusterModule(pl.LightningModule):
-    """Backbone and head, trained to predict each image's cluster (Caron et al. 2018, section 3.2).
+class Crops(NamedTuple):
+    """V crops (B, C, S, S) float32 of each of B images, large ones first, and the images' indices (B,)."""
 
-    `pseudo_labels` (N,) int64 is a plain attribute: workers hold no copy that could go stale, and DDP does not
+    crops: list[Tensor]
+    indices: Tensor
+
+
+class DeepClusterModule(pl.LightningModule):
+    """Backbone, embedding and head, trained to predict each image's clusters (Caron et al. 2018, section 3.2).
+
+    `pseudo_labels` (H, N) int64 is a plain attribute: workers hold no copy that could go stale, and DDP does not
     re-send it at every step as it would a buffer (docs/design.md, contract 1).
 
     Args:
+        head: scores of H labelings, of K clusters each.
         view: the augmentation.
         optimizer: its settings.
         seed: of the run.
         card: what rebuilds the network; every checkpoint holds it for eval.py.
+        embedding: features (B, D) -> (B, E); None: the features.
+        embedding_dim: E.
+        targets: what the scores are compared with; None: the image's cluster.
+        bank: keeps the embeddings of the large crops; None: nothing does.
+        beside: heads that are learned beside, from labels of other rows (training/beside.py); None: none.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        head: ClusterHead,
+        head: Head,
         *,
-        view: TrainView,
+        view: MultiCrop,
         optimizer: Optimizer,
         seed: int,
         card: dict[str, Any],
+        embedding: nn.Module | None = None,
+        embedding_dim: int | None = None,
+        targets: Targets | None = None,
+        bank: MemoryBank | None = None,
+        beside: BesideHeads | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.embedding = embedding or nn.Identity()
+        self.embedding_dim = embedding_dim or backbone.feature_dim
         self.head = head
+        self.beside = beside
+        self.targets = targets or Lookup()
+        self.bank = bank
         self.view = view
         self.optimizer_settings = optimizer
         self.seed = seed
         self.card = card
         self.pseudo_labels: Tensor | None = None  # set by take_labels
+        self.all_labelled = True
         self.train_metrics = TrainMetrics()
         self._metrics_epoch = -1  # the epoch whose batches train_metrics has counted
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Crop, flip and normalise on the training device, each image with its own draws."""
-        images = self.view(batch.images, batch.draws)
-        return batch._replace(images=images.contiguous(memory_format=torch.channels_last))
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Crops:
+        """Crop, flip and normalise on the training device, each crop of an image with its own draws."""
+        crops = self.view(batch.images, batch.draws)
+        return Crops([crop.contiguous(memory_format=torch.channels_last) for crop in crops], batch.indices)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy between the head's logits and the pseudo-labels of the batch.
+    def training_step(self, batch: Crops, batch_idx: int) -> Tensor:
+        """The loss of a batch: its crops' scores against the targets.
 
         Raises:
             ValueError: if the loss is not finite.
         """
-        assert self.pseudo_labels is not None, "no assignment has been delivered"
         # Dropout's noise depends on epoch, batch and rank only, so that a resumed run draws the same.
         seed_device(self.device, mix(self.seed, "dropout", self.current_epoch, batch_idx, self.global_rank))
-        targets = self.pseudo_labels[batch.indices]
-        logits = self.head(self.backbone(batch.images))
-        loss = functional.cross_entropy(logits.float(), targets)
+        self.head.begin_step()
+        features = self.features_of(batch.crops)
+        embedding = self.embedding(features)
+        loss = self.targets.loss(self._scored(embedding, batch.indices, len(batch.crops)))
+        if self.bank is not None:
+            large = embedding.detach().view(len(batch.crops), len(batch.indices), -1)[: self.view.n_large]
+            self.bank.write(batch.indices, functional.normalize(large.float(), dim=2), step=self.global_step)
         self._forget_epoch_before()
-        self.train_metrics.update(loss.detach(), logits.detach(), targets)
+        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:
-            self._refuse_divergence(float(loss.detach()))
-        return loss
+            self._refuse_divergence(float(loss.value.detach()))
+        if self.beside is None:
+            return loss.value
+        return loss.value + self.beside.loss(features, batch.indices, epoch=self.current_epoch)
+
+    @property
+    def network(self) -> Network:
+        """What a reassignment reads of this module."""
+        return Network(self.backbone, self.embedding, self.embedding_dim, self.head.scores, self.bank)
+
+    def embed(self, crops: list[Tensor]) -> Tensor:
+        """The embeddings (V B, E) of V crops (B, C, S, S), crop by crop."""
+        embedding: Tensor = self.embedding(self.features_of(crops))
+        return embedding
+
+    def features_of(self, crops: list[Tensor]) -> Tensor:
+        """The features (V B, D) of V crops (B, C, S, S), crop by crop: one forward pass for each run of equal sizes."""
+        runs: list[list[Tensor]] = []
+        for crop in crops:
+            if runs and runs[-1][-1].shape == crop.shape:
+                runs[-1].append(crop)
+            else:
+                runs.append([crop])
+        features = [self.backbone(run[0] if len(run) == 1 else torch.cat(run)) for run in runs]
+        return features[0] if len(features) == 1 else torch.cat(features)
+
+    def _scored(self, embedding: Tensor, indices: Tensor, n_crops: int) -> Scored:
+        def by_crop(scores: Tensor) -> Tensor:
+            return scores.float().view(n_crops, len(indices), -1)
+
+        return Scored(
+            scores=[by_crop(scores) for scores in self.head.scores(embedding)],
+            embedding=embedding.view(n_crops, len(indices), -1),
+            labels=None if self.pseudo_labels is None else self.pseudo_labels[:, indices],
+            all_labelled=self.all_labelled,
+            n_large=self.view.n_large,
+            epoch=self.current_epoch,
+            rescore=self.head.scores,
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.head.before_update(self.global_step)
 
     def epoch_metrics(self, *, over_ranks: bool) -> dict[str, float]:
         """Mean loss and accuracy on the pseudo-labels over the epoch so far; a collective call if `over_ranks`.
@@ -106,44 +179,68 @@ class DeepClusterModule(pl.LightningModule):
                 f"optimizer.lr={self.optimizer_settings.lr} and start again"
             )
 
-    def follow(self, assignment: Assignment, generator: torch.Generator) -> None:
-        """Draw new weights of the head for new clusters, and drop the optimizer's state for the old ones."""
-        self.head.redraw(assignment.n_outputs, generator)
-        for parameter in self.head.parameters():
+    def follow(self, clusters: Sequence[NewClusters | None]) -> None:
+        """Adapt the head to new clusters, None where they stay; drop the optimizer's state of weights drawn anew."""
+        for parameter in self.head.follow(clusters):
             self.trainer.optimizers[0].state.pop(parameter, None)
 
-    def take_labels(self, labels: Tensor) -> None:
-        """Train on these pseudo-labels (N,) from the next step on."""
-        self.pseudo_labels = labels.to(self.device)
+    def take_labels(self, labels: Sequence[Tensor]) -> None:
+        """Train on these pseudo-labels, (N,) of each labeling, from the next step on."""
+        self.pseudo_labels = torch.stack(list(labels)).to(self.device)
+        self.all_labelled = bool((self.pseudo_labels >= 0).all())
+
+    def rehearse(self, n_images: int) -> None:
+        """Take labels that mean nothing, to time steps before anything is clustered.
+
+        Args:
+            n_images: N.
+        """
+        nothing = torch.zeros(n_images, dtype=torch.int64)
+        n_labelings = len(self.head.scores(torch.zeros(1, self.embedding_dim, device=self.device)))
+        self.take_labels([nothing] * n_labelings)
+        if self.beside is not None:
+            self.beside.take_labels([nothing] * len(self.beside.heads), self.device)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of :func:`sgd`, and its schedule for Lightning."""
         settings = self.optimizer_settings
         # Lightning cannot clip gradients of a fused optimizer under mixed precision.
         fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
-        optimizer = sgd(self.backbone, self.head, settings, fused=fused)
+        optimizer = sgd(self.trained_weights(), list(self.head.parameters()), settings, fused=fused)
         if settings.schedule == "constant":
             return optimizer
         n_steps = int(self.trainer.estimated_stepping_batches)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=n_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
+    def trained_weights(self) -> list[nn.Parameter]:
+        """The weights that the optimizer changes, without the head's."""
+        parts = [self.backbone, self.embedding, *([] if self.beside is None else [self.beside])]
+        return [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["deepcluster"] = self.card
         with self.train_metrics.sync_context():  # on all processes; the first one writes the file
             checkpoint["epoch_sums"] = {"sums": self.train_metrics.sums.cpu(), "epoch": self._metrics_epoch}
+        checkpoint[METHOD] = {
+            "targets": self.targets.state_dict(),
+            "bank": None if self.bank is None else self.bank.state_dict(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._metrics_epoch = checkpoint["epoch_sums"]["epoch"]
         sums = checkpoint["epoch_sums"]["sums"]  # over all processes of the run before
         self.train_metrics.add(sums if self.global_rank == 0 else torch.zeros_like(sums))
+        state = checkpoint.get(METHOD, {})  # older checkpoints lack it: their method has no state of its own
+        self.targets.load_state_dict(state.get("targets", {}))
+        if self.bank is not None:
+            self.bank.load_state_dict(state["bank"])
 
 
-def sgd(backbone: Backbone, head: ClusterHead, settings: Optimizer, *, fused: bool) -> torch.optim.SGD:
+def sgd(weights: list[nn.Parameter], head: list[nn.Parameter], settings: Optimizer, *, fused: bool) -> torch.optim.SGD:
     """One SGD with two parameter groups; equals the 2018 code's two optimizers (docs/design.md, contract 5)."""
-    trainable = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [
-        {"params": trainable, "momentum": settings.momentum},
-        {"params": list(head.parameters()), "momentum": settings.head_momentum},
+        {"params": weights, "momentum": settings.momentum},
+        {"params": head, "momentum": settings.head_momentum},
     ]
     return torch.optim.SGD(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)

@@ -5,6 +5,7 @@ The only part that knows all others. schedule.py decides when; module.py learns 
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from deepcluster.clustering.collapse import tell_collapse
 from deepcluster.clustering.describe import describe, describe_draw
 from deepcluster.clustering.history import write_assignment
 from deepcluster.data.sampler import Sampler
+from deepcluster.features.other_rows import OtherRows
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.heads import NewClusters
 from deepcluster.system import distributed
 from deepcluster.system.seeding import generator
-from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.bank_fill import fill_bank
+from deepcluster.training.clusterer import OTHER_ROWS, Clusterer
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.record import RunRecord
 from deepcluster.training.schedule import Schedule
@@ -44,6 +48,8 @@ class ReassignCallback(pl.Callback):
         seed: of the run.
         nmi_average: how NMI is normalised, see clustering/metrics.py.
         record: logs the numbers of each reassignment.
+        other_rows: which reassignments and heads use other rows than the network's own.
+        needs_labels: whether training needs clusters; if not, images are only clustered for the figures.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class ReassignCallback(pl.Callback):
         seed: int,
         nmi_average: str = "arithmetic",
         record: RunRecord | None = None,
+        other_rows: OtherRows | None = None,
+        needs_labels: bool = True,
     ) -> None:
         self.clusterer = clusterer
         self.schedule = schedule
@@ -66,7 +74,11 @@ class ReassignCallback(pl.Callback):
         self.seed = seed
         self.nmi_average = nmi_average
         self.record = record or RunRecord()
-        self.assignment: Assignment | None = None  # the current one; before the first reassignment see compare_with
+        self.other_rows = other_rows or OtherRows()
+        self.needs_labels = needs_labels
+        # The current one of each labeling; before the first reassignment see compare_with.
+        self.assignments: list[Assignment | None] = [None] * len(clusterer.labelings)
+        self.beside_labels: list[Tensor] = []  # (N,) of each head beside the method's own
         self.version = -1  # the epoch of the last reassignment
         self.nmi_previous: list[float] = []
         self.n_repaired = 0
@@ -76,7 +88,12 @@ class ReassignCallback(pl.Callback):
         self.epoch_training_s = 0.0
         self._training_since: float | None = None
         self._has_warned = False
-        self._delivered = -1  # the version that the module holds
+        self._delivered: int | None = None  # the version that the module holds
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """The current assignment of the first labeling."""
+        return self.assignments[0]
 
     @property
     def n_images_per_epoch(self) -> int:
@@ -95,7 +112,7 @@ class ReassignCallback(pl.Callback):
 
     def compare_with(self, assignment: Assignment) -> None:
         """Set the untrained network's assignment, with which the first reassignment is compared."""
-        self.assignment = assignment
+        self.assignments[0] = assignment
 
     def begin_epoch(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
         """Reassign if due and not done yet, deliver the labels, and draw the epoch's images.
@@ -105,21 +122,23 @@ class ReassignCallback(pl.Callback):
         """
         module, epoch = trainer.lightning_module, trainer.current_epoch
         assert isinstance(module, DeepClusterModule)
-        if self.version < epoch and self.schedule.due(epoch, self.nmi_previous):
+        if self.needs_labels and self.version < epoch and self.schedule.due(epoch, self.nmi_previous):
             self._count_training_time()
             self._reassign(module, epoch)
-        if module.pseudo_labels is None or self._delivered != self.version:
-            assert self.assignment is not None
-            module.take_labels(self.assignment.labels)
-            self._delivered = self.version
+        if self._delivered != self.version:
+            self._deliver(module)
         if self._training_since is None:
             self._training_since = time.perf_counter()
         return epoch, self.indices(epoch)
 
     def indices(self, epoch: int) -> Tensor:
-        """The images that epoch number `epoch` draws under the current assignment, (n,)."""
-        assert self.assignment is not None
+        """The images that epoch number `epoch` draws under the first labeling's current assignment, (n,)."""
         draw = generator(self.seed, "sampler", epoch)
+        if not self.needs_labels:
+            return self.sampler.indices(
+                torch.zeros(len(self.clusterer.images), dtype=torch.int64), 1, self.n_images_per_epoch, draw
+            )
+        assert self.assignment is not None
         return self.sampler.indices(self.assignment.labels, self.assignment.k, self.n_images_per_epoch, draw)
 
     def final(self, backbone: Backbone, *, device: torch.device) -> tuple[Assignment, dict[str, float]]:
@@ -132,25 +151,82 @@ class ReassignCallback(pl.Callback):
         assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
         numbers = describe(assignment, previous, self.labels, self.nmi_average)
         self._write("final", self.version + 1, assignment)
-        self._take(assignment, seconds)
+        self.assignments[0] = assignment
+        self._count([assignment], seconds)
         return assignment, numbers
 
     def _reassign(self, module: DeepClusterModule, epoch: int) -> None:
-        previous = self.assignment
-        assignment, seconds = self.clusterer.assign(module.backbone, device=module.device, moment=f"epoch {epoch}")
-        numbers = distributed.on_rank_zero(
-            "comparison", lambda: describe(assignment, previous, self.labels, self.nmi_average)
-        )
-        self._write(f"epoch_{epoch:05d}", epoch, assignment)
-        self._take(assignment, seconds)
-        self._warn(epoch, tell_collapse(assignment))
+        """Cluster all labelings anew, except those whose rows are not the network's and stay as they are."""
+        previous, moment = list(self.assignments), f"epoch {epoch}"
+        if not self.other_rows.serves(len(self.nmi_previous)):
+            if module.bank is not None and not module.bank.is_filled:
+                fill_bank(module.bank, module, self.clusterer, seed=self.seed)
+            assignments, seconds = self.clusterer.reassign(
+                module.network, device=module.device, moment=moment, previous=previous
+            )
+        elif all(assignment is not None and assignment.space == OTHER_ROWS for assignment in previous):
+            assignments, seconds = [assignment for assignment in previous if assignment is not None], {}
+        else:
+            assignments, seconds = self.clusterer.assign_other(
+                self.clusterer.labelings, device=module.device, moment=moment
+            )
+        numbers = distributed.on_rank_zero("comparison", lambda: self._describe(assignments, previous))
+        for h, assignment in enumerate(assignments):
+            name = f"epoch_{epoch:05d}"
+            self._write(name if h == 0 else f"labeling_{h}/{name}", epoch, assignment)
+        module.follow(self._new_clusters(assignments, previous, epoch))
+        self.assignments = list(assignments)
+        self._count(assignments, seconds)
+        self._warn(epoch, tell_collapse(assignments[0]))
         self.version = epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
-        numbers |= describe_draw(assignment, self.indices(epoch))
-        module.follow(assignment, generator(self.seed, "head", epoch))
+        numbers |= describe_draw(assignments[0], self.indices(epoch))
         self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
         self.latest |= {f"time/{name}": value for name, value in seconds.items()}
-        self.record.reassigned(epoch, self.latest, assignment, len(self.nmi_previous))
+        self.record.reassigned(epoch, self.latest, assignments[0], len(self.nmi_previous))
+
+    def _describe(self, assignments: Sequence[Assignment], previous: Sequence[Assignment | None]) -> dict[str, float]:
+        """The numbers of the first labeling; agreement with the last assignment is the mean over all labelings."""
+        each = [
+            describe(assignment, before, self.labels, self.nmi_average)
+            for assignment, before in zip(assignments, previous, strict=True)
+        ]
+        numbers = dict(each[0])
+        for name in ("nmi_previous", "moved_share"):
+            values = [of_labeling[name] for of_labeling in each if name in of_labeling]
+            if len(values) > 1:
+                numbers[name] = sum(values) / len(values)
+        return numbers
+
+    def _new_clusters(
+        self, assignments: Sequence[Assignment], previous: Sequence[Assignment | None], epoch: int
+    ) -> list[NewClusters | None]:
+        """What the head follows: each labeling that was clustered anew."""
+        return [
+            None
+            if assignment is before
+            else NewClusters(
+                assignment.n_outputs,
+                assignment.centroids,
+                generator(self.seed, "head", epoch, *([h] if h else [])),
+                is_first=self.version < 0 or before is None,
+            )
+            for h, (assignment, before) in enumerate(zip(assignments, previous, strict=True))
+        ]
+
+    def _deliver(self, module: DeepClusterModule) -> None:
+        """Give the module the labels that it trains on."""
+        if self.needs_labels:
+            module.take_labels([assignment.labels for assignment in self.assignments if assignment is not None])
+        if module.beside is not None:
+            if not self.beside_labels:
+                labelings = self.clusterer.labelings
+                wanted = [labelings[i % len(labelings)] for i in range(len(module.beside.heads))]
+                assignments, seconds = self.clusterer.assign_other(wanted, device=module.device, moment="beside")
+                self.beside_labels = [assignment.labels for assignment in assignments]
+                self._count(assignments, seconds)
+            module.beside.take_labels(self.beside_labels, module.device)
+        self._delivered = self.version
 
     def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
         folder = self.folder
@@ -175,11 +251,11 @@ class ReassignCallback(pl.Callback):
             self.seconds["training_s"] += self.epoch_training_s
             self._training_since = None
 
-    def _take(self, assignment: Assignment, seconds: dict[str, float]) -> None:
-        """Make an assignment the current one; add up its seconds, repairs and merges."""
-        self.assignment = assignment
-        self.n_repaired += assignment.n_repaired
-        self.n_merged += assignment.n_merged
+    def _count(self, assignments: Sequence[Assignment], seconds: Mapping[str, float]) -> None:
+        """Add up the seconds, repairs and merges of assignments."""
+        for assignment in assignments:
+            self.n_repaired += assignment.n_repaired
+            self.n_merged += assignment.n_merged
         for name, value in seconds.items():
             self.seconds[name] += value
 
@@ -188,6 +264,8 @@ class ReassignCallback(pl.Callback):
         elapsed = 0.0 if self._training_since is None else time.perf_counter() - self._training_since
         return {
             "assignment": None if self.assignment is None else self.assignment.state_dict(),
+            "other_labelings": [None if a is None else a.state_dict() for a in self.assignments[1:]],
+            "beside_labels": list(self.beside_labels),
             "version": self.version,
             "nmi_previous": list(self.nmi_previous),
             "n_repaired": self.n_repaired,
@@ -202,8 +280,9 @@ class ReassignCallback(pl.Callback):
         Raises:
             ValueError: if the checkpoint clustered another number of images.
         """
-        stored = state_dict["assignment"]
-        self.assignment = None if stored is None else Assignment.from_state_dict(stored)
+        stored = [state_dict["assignment"], *state_dict.get("other_labelings", [])]  # older ones have one labeling
+        self.assignments = [None if state is None else Assignment.from_state_dict(state) for state in stored]
+        self.beside_labels = list(state_dict.get("beside_labels", []))
         n_images = len(self.clusterer.images)
         if self.assignment is not None and len(self.assignment.labels) != n_images:
             raise ValueError(

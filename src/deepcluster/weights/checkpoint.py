@@ -32,6 +32,7 @@ class Checkpoint:
         capacity: the most clusters that its head has room for; None without a head.
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
+        is_resumable: whether it holds the optimizer's state, as a last.ckpt does and a final.ckpt does not.
         settings: full name -> value, of its run's settings that a resumed run cannot change; None if it has none.
     """
 
@@ -43,6 +44,7 @@ class Checkpoint:
     epoch: int
     head: tuple[Tensor, Tensor] | None = None
     settings: dict[str, Any] | None = None
+    is_resumable: bool = False
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -125,6 +127,7 @@ def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
         epoch=int(content["epoch"]) + 1,
         head=head,
         settings=content.get(SETTINGS),
+        is_resumable="optimizer_states" in content,
     )
 
 

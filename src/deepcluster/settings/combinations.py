@@ -1,0 +1,121 @@
+"""Which choices of a method go together: each can be changed alone, and what cannot is said before the start."""
+
+from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.view_settings import View
+from deepcluster.features.other_rows import OtherRows
+from deepcluster.features.rows import Rows
+from deepcluster.training.embedding import Embedding
+from deepcluster.training.head_settings import CentroidSettings, HeadSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.target_settings import TargetSettings
+
+
+def check_method(
+    *,
+    embedding: Embedding,
+    rows: Rows,
+    other_rows: OtherRows,
+    reduction: Reduction,
+    clustering: Clustering,
+    head: HeadSettings,
+    targets: TargetSettings,
+    sampler: Sampler,
+    view: View,
+) -> None:
+    """Refuse choices that cannot go together.
+
+    Raises:
+        ValueError: naming both keys and a way out.
+    """
+    is_2018 = (embedding.kind, rows.of, head.kind, targets.kind, other_rows.kind) == (
+        *("none", "features", "linear", "lookup", "none"),
+    ) and len(clustering.labelings()) * (view.n_large + view.small.n) == 1
+    if sampler.kind == "official" and not is_2018:
+        raise ValueError(
+            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling, a linear head "
+            "and no embedding; leave it out, or set method=deepcluster"
+        )
+    if targets.needs_labels:
+        _check_rows(rows, clustering)
+        _check_linear(head, rows, clustering)
+        if isinstance(head, CentroidSettings):
+            _check_centroids(embedding, rows, other_rows, reduction, clustering)
+    else:
+        _check_online(targets, head, sampler, view)
+    if other_rows.kind != "none" and other_rows.serves(0) and not targets.needs_labels:
+        raise ValueError(
+            f"other_rows={other_rows.kind} serves reassignments, and targets={targets.kind} has none; set "
+            "other_rows.reassignments=0 and other_rows.n_beside=1 to learn them in a head beside"
+        )
+
+
+def _check_rows(rows: Rows, clustering: Clustering) -> None:
+    if clustering.needs_scores and rows.of != "scores":
+        raise ValueError(
+            f"clustering={clustering.kind} assigns by the head's scores, and rows.of={rows.of} are others; set "
+            "rows=scores"
+        )
+    if rows.of == "scores" and not clustering.needs_scores:
+        raise ValueError(
+            f"rows.of=scores is for clustering=sinkhorn, got clustering={clustering.kind}; set rows=features, or "
+            "clustering=sinkhorn"
+        )
+
+
+def _check_linear(head: HeadSettings, rows: Rows, clustering: Clustering) -> None:
+    if not isinstance(head, LinearSettings):
+        return
+    if head.redraw and rows.of == "scores":
+        raise ValueError(
+            "head.redraw=true draws the head anew, whose scores rows=scores clusters; set head.redraw=false"
+        )
+    if not head.redraw and rows.of != "scores" and not clustering.match:
+        raise ValueError(
+            "head.redraw=false keeps a head whose clusters get other numbers at each reassignment; set "
+            "clustering.match=true, which lets a cluster keep its number"
+        )
+
+
+def _check_centroids(
+    embedding: Embedding, rows: Rows, other_rows: OtherRows, reduction: Reduction, clustering: Clustering
+) -> None:
+    in_embedding = rows.of in ("embedding", "bank") or (rows.of == "features" and embedding.is_identity)
+    if not in_embedding:
+        raise ValueError(
+            f"head=centroids compares centroids with the embedding, and rows.of={rows.of} is another space; set "
+            "rows=bank or rows=embedding"
+        )
+    if reduction.dim is not None or reduction.whiten:
+        raise ValueError(
+            f"head=centroids compares centroids with the embedding, and reduction.dim={reduction.dim}, "
+            f"reduction.whiten={reduction.whiten} takes them to another space; set reduction=none or reduction=l2"
+        )
+    if other_rows.serves(0):
+        raise ValueError(
+            f"head=centroids needs centroids of the embedding, and other_rows={other_rows.kind} gives others; set "
+            "other_rows.reassignments=0 and other_rows.n_beside=1 to learn them in a head beside, or head=linear"
+        )
+    if not clustering.k_is_fixed or getattr(clustering, "empty", "") == "squeeze":
+        raise ValueError(
+            f"head=centroids has one vector for each of K clusters, and clustering={clustering.kind} finds a number of "
+            "its own (or clustering.empty=squeeze leaves some out); set clustering=kmeans_v2 or head=linear"
+        )
+
+
+def _check_online(targets: TargetSettings, head: HeadSettings, sampler: Sampler, view: View) -> None:
+    if not isinstance(head, PrototypeSettings):
+        raise ValueError(
+            f"targets={targets.kind} assigns crops to learned prototypes, and head={head.kind} has none; set "
+            "head=prototypes"
+        )
+    if view.n_large + view.small.n < 2:
+        raise ValueError(
+            f"targets={targets.kind} compares crops of an image with each other, and view.n_large={view.n_large} with "
+            f"view.small.n={view.small.n} is one crop; set view.n_large=2"
+        )
+    if sampler.kind != "proportional":
+        raise ValueError(
+            f"targets={targets.kind} clusters no images while it trains, so that sampler={sampler.kind} has no "
+            "clusters to draw from; set sampler=proportional"
+        )

@@ -1,0 +1,44 @@
+"""The first fill of a memory bank: a real pass over all images, before the first training step.
+
+DeepCluster-v2 does the same: crops as in training, the network in training mode, so that BatchNorm normalises by its
+batches and not by the statistics of no images (Caron et al. 2020, main_deepclusterv2.py). Next: clusterer.py.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deepcluster.data.loader import random_batches
+from deepcluster.data.multi_crop import MultiCrop
+from deepcluster.features.bank import MemoryBank
+from deepcluster.system import distributed
+from deepcluster.system.seeding import mix
+from deepcluster.training.clusterer import Clusterer
+
+
+class Embeds(Protocol):
+    """The part of the module that a fill needs."""
+
+    view: MultiCrop
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def embed(self, crops: list[Tensor]) -> Tensor:
+        """Embeddings (V B, E) of V crops, crop by crop."""
+
+
+@torch.no_grad()
+def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: int) -> None:
+    """Write a row of each image and large crop; each process fills its share of the images."""
+    n_images, view = len(clusterer.images), module.view
+    mine = torch.arange(distributed.rank(), n_images, distributed.world_size())
+    seed = mix(seed, "first rows of the bank", distributed.rank())
+    batches = random_batches(clusterer.images, view, mine, clusterer.extraction.batch_size, clusterer.num_workers, seed)
+    for batch in batches:
+        crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]
+        embeddings = [functional.normalize(module.embed([crop]).float(), dim=1) for crop in crops]
+        bank.write(batch.indices, torch.stack(embeddings), step=0)

@@ -1,0 +1,109 @@
+"""Every combination of the choices of a method is accepted, or refused in one sentence that names a way out."""
+
+import itertools
+
+import pytest
+
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.method import Clustering
+from deepcluster.clustering.pic import PIC
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.view_settings import View
+from deepcluster.features.other_rows import OtherRows, UsedRows
+from deepcluster.features.rows import ROWS, Rows
+from deepcluster.settings.combinations import check_method
+from deepcluster.training.embedding import Embedding, MLPEmbedding
+from deepcluster.training.head_settings import CentroidSettings, HeadSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.target_settings import LookupSettings, SinkhornSettings, TargetSettings
+
+CHOICES = {
+    "embedding": [Embedding(), MLPEmbedding()],
+    "rows": [Rows(of=of) for of in ROWS],
+    "other_rows": [OtherRows(), UsedRows(kind="toy"), UsedRows(kind="toy", reassignments=0, n_beside=1)],
+    "reduction": [Reduction(), Reduction(dim=None, whiten=False)],
+    "clustering": [KMeans(), KMeans(match=True, n_labelings=2), KMeans(empty="squeeze"), PIC(), Sinkhorn()],
+    "head": [LinearSettings(), LinearSettings(redraw=False), CentroidSettings(), PrototypeSettings()],
+    "targets": [LookupSettings(), SinkhornSettings()],
+    "sampler": [Sampler(), Sampler(kind="proportional"), Sampler(kind="official")],
+    "view": [View(), View(n_large=2)],
+}
+DEEPCLUSTER = {name: choices[0] for name, choices in CHOICES.items()}
+V2 = {
+    **DEEPCLUSTER,
+    "embedding": MLPEmbedding(),
+    "rows": Rows(of="bank"),
+    "reduction": Reduction(dim=None, whiten=False),
+    "head": CentroidSettings(),
+    "view": View(n_large=2),
+}
+SELA = {**DEEPCLUSTER, "rows": Rows(of="scores"), "clustering": Sinkhorn(), "head": LinearSettings(redraw=False)}
+SWAV = {
+    **DEEPCLUSTER,
+    "embedding": MLPEmbedding(),
+    "head": PrototypeSettings(),
+    "targets": SinkhornSettings(),
+    "sampler": Sampler(kind="proportional"),
+    "view": View(n_large=2),
+}
+
+
+@pytest.mark.parametrize("method", [DEEPCLUSTER, V2, SELA, SWAV], ids=["deepcluster", "v2", "sela", "swav"])
+def test_each_method_stands_and_so_do_most_changes_of_one_cell(method: dict[str, object]) -> None:
+    check_method(**method)  # type: ignore[arg-type]
+    accepted, refusals = 0, []
+    for name, choices in CHOICES.items():
+        for choice in choices:
+            try:
+                check_method(**{**method, name: choice})  # type: ignore[arg-type]
+                accepted += 1
+            except ValueError as error:
+                refusals.append(str(error))
+    assert accepted >= 15 and all(said.count("\n") == 0 and "set " in said for said in refusals), refusals
+
+
+def test_every_combination_is_answered() -> None:
+    n_accepted, refusals = 0, set()
+    for chosen in itertools.product(*CHOICES.values()):
+        try:
+            check_method(**dict(zip(CHOICES, chosen, strict=True)))  # type: ignore[arg-type]
+            n_accepted += 1
+        except ValueError as error:
+            refusals.add(str(error))
+    assert n_accepted > 500 and 10 < len(refusals) < 200
+    assert not [said for said in refusals if "set " not in said and "leave" not in said]
+
+
+REFUSED: list[tuple[dict[str, object], str]] = [
+    ({**SWAV, "view": View()}, r"view\.n_large=1 .* set view\.n_large=2"),
+    ({**SWAV, "sampler": Sampler()}, "sampler=uniform .* set sampler=proportional"),
+    ({**SWAV, "head": LinearSettings()}, "head=linear .* set head=prototypes"),
+    ({**SWAV, "other_rows": UsedRows(kind="coates")}, r"other_rows\.n_beside=1"),
+    ({**V2, "reduction": Reduction()}, r"reduction\.dim=64.* set reduction=none"),
+    ({**V2, "rows": Rows()}, r"rows\.of=features .* set rows=bank"),
+    ({**V2, "clustering": PIC()}, "clustering=pic .* set clustering=kmeans_v2"),
+    ({**DEEPCLUSTER, "head": LinearSettings(redraw=False)}, r"set clustering\.match=true"),
+    ({**DEEPCLUSTER, "clustering": Sinkhorn()}, "rows=scores"),
+    ({**SELA, "head": LinearSettings()}, r"set head\.redraw=false"),
+    ({**DEEPCLUSTER, "sampler": Sampler(kind="official"), "view": View(n_large=2)}, "set method=deepcluster"),
+]
+
+
+@pytest.mark.parametrize(("method", "message"), REFUSED)
+def test_what_cannot_go_together_is_refused_with_the_way_out(method: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_method(**method)  # type: ignore[arg-type]
+
+
+def test_the_clusterings_tell_whether_they_need_scores() -> None:
+    kinds: list[Clustering] = [KMeans(), PIC(), Sinkhorn(k=[20, 30])]
+    assert [kind.needs_scores for kind in kinds] == [False, False, True]
+    assert kinds[2].of_features() == KMeans(k=20) and kinds[0].of_features() is kinds[0]
+
+
+def test_heads_and_targets_are_of_their_kinds() -> None:
+    heads: list[HeadSettings] = [LinearSettings(), CentroidSettings(), PrototypeSettings()]
+    targets: list[TargetSettings] = [LookupSettings(), SinkhornSettings()]
+    assert [head.kind for head in heads] == ["linear", "centroids", "prototypes"]
+    assert [one.needs_labels for one in targets] == [True, False]

@@ -1,0 +1,206 @@
+"""Every method stands what the loop stands: exact resume, workers, labels of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import tiny
+from support.tiny import Method
+
+from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
+from deepcluster.data.images import MemoryImages
+from deepcluster.data.sampler import Sampler
+from deepcluster.data.view_settings import SmallCrops
+from deepcluster.features.bank import BankRows
+from deepcluster.features.other_rows import OtherSource, UsedRows
+from deepcluster.features.rows import Rows
+from deepcluster.training.embedding import MLPEmbedding
+from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.target_settings import SinkhornSettings
+
+PLAIN = Reduction(dim=None, whiten=False, l2=False)
+MLP = MLPEmbedding(hidden=16, dim=8)
+PROPORTIONAL = Sampler(kind="proportional")
+
+
+@dataclass(kw_only=True)
+class Toy(UsedRows):
+    """Rows that say in which corner an image's blob is."""
+
+    kind: str = "toy"
+
+
+def corners(images: MemoryImages) -> OtherSource:
+    places = torch.arange(len(images)) % tiny.K
+    return OtherSource(BankRows(torch.nn.functional.one_hot(places, tiny.K).float()), tiny.K, "toy")
+
+
+V2 = dict(
+    method=Method(
+        embedding=MLP, rows=Rows(of="bank"), head=CentroidSettings(), n_large=2, small=SmallCrops(n=1, size=16)
+    ),
+    clustering=KMeans(k=tiny.K, n_iter=5, n_labelings=3, spherical=True, empty="keep"),
+    reduction=PLAIN,
+    sampler=PROPORTIONAL,
+)
+SWAV = dict(
+    method=Method(embedding=MLP, head=PrototypeSettings(frozen_steps=2), targets=SinkhornSettings(queue=48), n_large=2),
+    sampler=PROPORTIONAL,
+)
+SELA = dict(
+    method=Method(rows=Rows(of="scores"), head=LinearSettings(redraw=False)),
+    clustering=Sinkhorn(k=tiny.K, n_labelings=2),
+    sampler=PROPORTIONAL,
+)
+MATCHED = dict(
+    method=Method(head=LinearSettings(redraw=False)), clustering=KMeans(k=[6, 4], n_iter=5, match=True, start="labels")
+)
+FIRST = dict(method=Method(other_rows=Toy(reassignments=2), other=corners))
+BESIDE = dict(method=Method(other_rows=Toy(reassignments=0, n_beside=2, fade_epochs=2.0), other=corners))
+METHODS: dict[str, dict[str, Any]] = {
+    "deepcluster_v2": V2,
+    "swav": SWAV,
+    "sela": SELA,
+    "matched": MATCHED,
+    "first": FIRST,
+    "beside": BESIDE,
+}
+
+
+def same(one: tiny.Run, other: tiny.Run) -> bool:
+    mine, theirs = one.weights(), other.weights()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.fixture(scope="module", params=list(METHODS))
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], tiny.Run]:
+    """A method's settings, and a run of three epochs that nothing interrupted."""
+    settings = METHODS[request.param]
+    return settings, tiny.build(tmp_path_factory.mktemp(request.param), **settings).fit()
+
+
+def test_it_learns(whole: tuple[dict[str, Any], tiny.Run]) -> None:
+    settings, run = whole
+    untrained = tiny.build(run.folder / "untrained", **settings).weights()
+    moved = {name.split(".")[0] for name, value in run.weights().items() if not torch.equal(value, untrained[name])}
+    assert "backbone" in moved and ("embedding" in moved) == ("embedding.1.weight" in untrained)
+
+
+@pytest.mark.parametrize("killed_after", [(0, 2), (1, 3), (2, 0)])
+def test_killed_in_an_epoch_it_resumes_exactly(
+    whole: tuple[dict[str, Any], tiny.Run], tmp_path: Path, killed_after: tuple[int, int]
+) -> None:
+    settings, run = whole
+    killed = tiny.build(tmp_path, every_n_steps=1, kill_after=killed_after, **settings)
+    with pytest.raises(tiny.Killed):
+        killed.fit()
+    assert same(tiny.build(tmp_path, **settings).fit(resume=True), run)
+
+
+def test_workers_change_nothing(whole: tuple[dict[str, Any], tiny.Run], tmp_path: Path) -> None:
+    settings, run = whole
+    assert same(tiny.build(tmp_path, num_workers=2, **settings).fit(), run)
+
+
+# What only one of them does -------------------------------------------------------------------------------------------
+
+
+def built(name: str, folder: Path, on_batch: Callable[..., None] | None = None, **changes: Any) -> tiny.Run:
+    return tiny.build(folder, on_batch=on_batch, **{**METHODS[name], **changes})
+
+
+def test_the_centroids_of_the_bank_are_v2s_head_and_stay_during_an_epoch(tmp_path: Path) -> None:
+    heads: list[list[torch.Tensor]] = []
+    run = built("deepcluster_v2", tmp_path, max_epochs=1)
+    run.seen.on_batch = lambda trainer, number: heads.append([v.clone() for v in run.module.head.vectors])
+    run.fit()
+    centroids = [assignment.centroids for assignment in run.reassign.assignments if assignment is not None]
+    assert len(centroids) == 3 and len({float(c.sum()) for c in centroids}) == 3
+    for at_step in heads:
+        assert all(torch.allclose(v, c, atol=1e-6) for v, c in zip(at_step, centroids, strict=True))
+
+
+def test_v2_clusters_what_the_last_epoch_left_in_the_bank(tmp_path: Path) -> None:
+    run = built("deepcluster_v2", tmp_path, max_epochs=1).fit()
+    bank = run.module.bank
+    assert bank is not None and bank.written.min() >= 0 and bank.written.max() > 0
+    norms = bank.rows.float().norm(dim=2)
+    assert torch.allclose(norms, torch.ones_like(norms), atol=1e-2)
+    run.reassign._reassign(run.module, 1)
+    for h, assignment in enumerate(run.reassign.assignments):
+        assert assignment is not None and assignment.space == "bank"
+        nearest = (bank.rows[h % 2].float() @ assignment.centroids.T).argmax(dim=1)
+        assert torch.equal(nearest, assignment.labels)
+
+
+def test_swav_clusters_nothing_while_it_trains(tmp_path: Path) -> None:
+    run = built("swav", tmp_path).fit()
+    assert run.reassign.version == -1 and not list(tmp_path.glob("assignments/*.npz"))
+    run.reassign.final(run.module.backbone, device=torch.device("cpu"))
+    assert [file.name for file in tmp_path.glob("assignments/*.npz")] == ["final.npz"]
+
+
+def test_sela_clusters_the_scores_of_each_labeling_and_writes_a_file_of_each(tmp_path: Path) -> None:
+    run = built("sela", tmp_path, max_epochs=2).fit()
+    for assignment in run.reassign.assignments:
+        assert assignment is not None and assignment.space == "scores"
+        assert torch.equal(assignment.centroids, torch.eye(tiny.K))
+    assert (tmp_path / "assignments" / "labeling_1" / "epoch_00001.npz").is_file()
+
+
+def test_other_rows_serve_the_first_reassignments_then_the_networks_own(tmp_path: Path) -> None:
+    labels: dict[int, torch.Tensor] = {}
+    run = built("first", tmp_path, max_epochs=4)
+
+    def keep(trainer: Any, number: int) -> None:
+        assert run.reassign.assignment is not None
+        labels[trainer.current_epoch] = run.reassign.assignment.labels
+
+    run.seen.on_batch = keep
+    run.fit()
+    places = torch.arange(tiny.N_IMAGES) % tiny.K
+    assert all(len(labels[0][places == place].unique()) == 1 for place in range(tiny.K))
+    assert torch.equal(labels[0], labels[1]) and not torch.equal(labels[1], labels[2])
+    assert [round(value, 3) for value in run.reassign.nmi_previous[1:2]] == [1.0]
+
+
+def test_a_head_whose_clusters_stay_is_not_drawn_anew(tmp_path: Path) -> None:
+    heads: dict[int, torch.Tensor] = {}
+    run = built("first", tmp_path, max_epochs=3)
+    weight = run.module.head.linear.weight
+
+    def keep(trainer: Any, number: int) -> None:
+        heads.setdefault(2 * trainer.current_epoch, weight.detach().clone())  # after the epoch's first step
+        heads[2 * trainer.current_epoch + 1] = weight.detach().clone()  # after its last
+
+    run.seen.on_batch = keep
+    run.fit()
+    steps = [float((heads[later] - heads[earlier]).norm()) for earlier, later in [(1, 2), (3, 4)]]
+    assert steps[0] < 0.5 * steps[1]  # one step against a redraw
+
+
+def test_heads_beside_learn_labels_that_never_change_and_fade(tmp_path: Path) -> None:
+    run = built("beside", tmp_path).fit()
+    beside = run.module.beside
+    assert beside is not None and beside.labels is not None and beside.labels.shape == (2, tiny.N_IMAGES)
+    assert [beside.weight_at(epoch) for epoch in (0, 1, 2, 3)] == [1.0, 0.5, 0.0, 0.0]
+    assert run.reassign.assignment is not None and run.reassign.assignment.space == "features"
+
+
+def test_new_images_have_no_place_in_clusters_of_other_rows(tmp_path: Path) -> None:
+    run = built("first", tmp_path, max_epochs=1).fit()
+    assert run.reassign.assignment is not None
+    with pytest.raises(ValueError, match=r"of the other rows .* use the run's checkpoints/final.ckpt"):
+        run.reassign.assignment.apply(torch.zeros(1, 84))
+
+
+def test_matching_lets_a_kept_head_go_on(tmp_path: Path) -> None:
+    run = built("matched", tmp_path).fit()
+    first, second = run.reassign.assignments
+    assert first is not None and second is not None and (first.k, second.k) == (6, 4)
+    assert run.reassign.latest["cluster/moved_share"] < 0.5
