@@ -21,8 +21,8 @@ ROOMS = {  # room -> the rooms below that it may import
     "data": {"system"},
     "clustering": {"system"},
     "tracking": {"system"},
-    "features": {*GROUND, *ARRAYS},
     "weights": {*GROUND, *ARRAYS},
+    "features": {*GROUND, *ARRAYS, "weights"},  # rows of other networks come from files
     "training": FEATURES - {"weights"},
     "evaluation": FEATURES - {"tracking"},
     "visualization": {*FEATURES, "evaluation"} - {"tracking"},

@@ -19,6 +19,8 @@ NEEDS = {  # what an option cannot do without
     "head=linear_kept": ["clustering.match=true"],
     "head=prototypes": ["targets=sinkhorn", "sampler=proportional", "view.n_large=2"],
     "targets=sinkhorn": ["head=prototypes", "sampler=proportional", "view.n_large=2"],
+    "other_rows=network": ["other_rows.path=run"],
+    "other_rows=file": ["other_rows.path=rows.npy"],
     "init=checkpoint": ["init.path=run"],
     "init=weights": ["init.path=file"],
     "experiment=cifar10_parquet": ["data.root=tables"],

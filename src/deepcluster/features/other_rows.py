@@ -1,7 +1,8 @@
 """The group `other_rows`: rows to cluster that do not come from the network that is trained.
 
 The first clusters of an untrained network fit the images badly. Rows that fit them better from the start can serve the
-first reassignments, or heads of their own beside the method's. Read without importing torch. Next: clusterer.py.
+first reassignments, or heads of their own beside the method's. Each kind has a file other_rows_KIND.py. Read without
+importing torch. Next: clusterer.py.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class UsedRows(OtherRows):
     n_beside: int = setting(0, at_least=0)
     weight: float = setting(1.0, above=0)
     fade_epochs: float | None = setting(None, above=0)
-    reduction: Reduction = field(default_factory=lambda: Reduction(dim=128))
+    reduction: Reduction = field(default_factory=Reduction)
 
     def __post_init__(self) -> None:
         check(self, "other_rows")
@@ -82,6 +83,34 @@ class UsedRows(OtherRows):
 
     def serves(self, number: int) -> bool:
         return self.reassignments is None or number < self.reassignments
+
+    def check_images(self, images: ImageSet) -> None:
+        """Refuse images that have no such rows, or rows that the reduction does not suit, before the long work.
+
+        Raises:
+            ValueError: naming the key, the limit and the way out.
+        """
+        dim, wanted = self.row_dim(images), self.reduction.dim
+        if wanted is None:
+            return
+        if dim < wanted:
+            raise ValueError(
+                f"other_rows.reduction.dim={wanted} is more than the {dim} numbers of a row of other_rows={self.kind}; "
+                "lower it, or null does no PCA"
+            )
+        if len(images) < wanted:
+            raise ValueError(
+                f"other_rows.reduction.dim={wanted} needs at least {wanted} images, there are {len(images)}; "
+                "lower it, or null does no PCA"
+            )
+
+    def row_dim(self, images: ImageSet) -> int:
+        """Numbers D of a row.
+
+        Raises:
+            ValueError: if these images have no such rows.
+        """
+        raise NotImplementedError
 
     def build(
         self,
@@ -98,3 +127,10 @@ class UsedRows(OtherRows):
             ValueError: if the rows cannot be had for these images.
         """
         raise NotImplementedError
+
+
+def side_of(images: ImageSet, size: int | None, *, most: int) -> int:
+    """The side to which images are resized: `size`; if it is None, their own short side, at most `most`."""
+    from deepcluster.data.images import size_of_first
+
+    return size or min(most, min(size_of_first(images)) or most)

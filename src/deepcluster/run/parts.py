@@ -190,7 +190,7 @@ def build_parts(
         clustering=config.clustering,
         seed=config.seed,
         rows=config.rows.of,
-        other=_other_rows(config, images, num_workers),
+        other=_other_rows(config, images, num_workers, progress),
         other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         dtype=precision.extraction,
         num_workers=num_workers,
@@ -231,17 +231,31 @@ def build_parts(
 
 
 def _other_rows(
-    config: TrainConfig, images: ImageSet, num_workers: int
+    config: TrainConfig, images: ImageSet, num_workers: int, progress: Progress
 ) -> Callable[[torch.device], OtherSource] | None:
-    """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none."""
+    """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none.
+
+    Raises:
+        ValueError: if these images have no such rows.
+    """
     settings = config.other_rows
     if not isinstance(settings, UsedRows):
         return None
-    return cache(
-        partial(
-            settings.build, images, seed=config.seed, batch_size=config.extraction.batch_size, num_workers=num_workers
+    settings.check_images(images)
+
+    @cache
+    def build(device: torch.device) -> OtherSource:
+        made = settings.build(
+            images,
+            seed=config.seed,
+            batch_size=config.extraction.batch_size,
+            num_workers=num_workers,
+            device=device,
         )
-    )
+        progress.say(f"other rows {made.report}")
+        return made
+
+    return build
 
 
 def network_card(

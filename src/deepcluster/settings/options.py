@@ -19,6 +19,10 @@ from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
 from deepcluster.features.other_rows import OtherRows
+from deepcluster.features.other_rows_coates import CoatesRows
+from deepcluster.features.other_rows_file import FileRows
+from deepcluster.features.other_rows_network import NetworkRows
+from deepcluster.features.other_rows_pixels import PixelRows
 from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
 from deepcluster.training.embedding import Embedding, MLPEmbedding
 from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
@@ -42,7 +46,13 @@ OPTIONS: dict[str, dict[str, type]] = {
     },
     "clustering": {"kmeans": KMeans, "pic": PIC, "sinkhorn": Sinkhorn},
     "embedding": {"none": Embedding, "mlp": MLPEmbedding},
-    "other_rows": {"none": OtherRows},
+    "other_rows": {
+        "none": OtherRows,
+        "coates": CoatesRows,
+        "pixels": PixelRows,
+        "network": NetworkRows,
+        "file": FileRows,
+    },
     "head": {"linear": LinearSettings, "centroids": CentroidSettings, "prototypes": PrototypeSettings},
     "targets": {"lookup": LookupSettings, "sinkhorn": SinkhornSettings},
     "logger": {
