@@ -10,7 +10,7 @@ from reference.pictures import encoded, picture
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import square
-from deepcluster.data.decode import BrokenImage, channels_of, decode, decode_file, to_channels
+from deepcluster.data.decode import BrokenImage, channels_of, decode, decode_file, highest_16_bit_value, to_channels
 
 
 def stored(array: np.ndarray) -> bytes:
@@ -84,6 +84,23 @@ def test_16_bit_colour_is_scaled_and_not_clipped():
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     expected = torch.from_numpy((values / 257).round().astype(np.int32)).permute(2, 0, 1)
     assert (decode(data, 3).int() - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "npy"])
+def test_with_max_value_pictures_of_12_bits_keep_256_levels_and_brighter_ones_are_white(kind):
+    values = np.linspace(0, 4095, 1200).astype(np.uint16).reshape(30, 40)
+    data = stored(values) if kind == "npy" else encoded(Image.fromarray(values), kind)
+    expected = torch.from_numpy(np.floor(values / 4095 * 255 + 0.5).astype(np.int32))
+    assert (decode(data, 1, 4095).int() == expected).all() and len(expected.unique()) == 256
+    assert (decode(data, 1, 255)[0] == torch.from_numpy(values.clip(max=255).astype(np.uint8))).all()
+    assert highest_16_bit_value(data, 1) == 4095
+    assert len(decode(data, 1).unique()) == 17
+
+
+def test_max_value_leaves_pictures_of_8_bits_alone():
+    for kind in ("PNG", "TIFF", "JPEG"):
+        data = encoded(picture(1), kind)
+        assert torch.equal(decode(data, 3, 4095), decode(data, 3)) and highest_16_bit_value(data, 3) is None
 
 
 def test_float_and_32_bit_pixels_are_refused_with_a_way_out():

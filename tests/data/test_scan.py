@@ -1,7 +1,9 @@
 import logging
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference.pictures import encoded, picture
 from support.images_of import images_of
 
@@ -224,3 +226,39 @@ def test_statistics_leave_out_what_a_sample_did_not_find(broken):
     assert statistics(load(*settings, "train"), View(), *settings) == statistics(good, View(), *settings)
     with pytest.raises(ValueError, match=r"1\.png.*empty|[45]\.jpg"):  # whichever a thread comes to first
         statistics(load(*folder(broken, check="none"), "train"), View(), *settings)
+
+
+@pytest.mark.parametrize(
+    ("highest", "max_value", "told"),
+    [
+        (4095, 65_535, "up to 4,095: that leaves 17 of 256 levels, all dark. reading.max_value=4095 makes 4,095 white"),
+        (300, 65_535, "reading.max_value=1023"),
+        (4095, 4095, None),
+        (60_000, 65_535, None),
+        (5000, 4095, "values above reading.max_value=4095, up to 5,000, become white"),
+    ],
+)
+def test_images_of_16_bits_that_use_a_small_part_of_them_are_told_at_every_start(
+    tmp_path, caplog, highest, max_value, told
+):
+    for i in range(3):
+        values = np.linspace(0, highest, 100).astype(np.uint16).reshape(10, 10)
+        Image.fromarray(values).save(tmp_path / f"{i}.png")
+    settings = folder(tmp_path, max_value=max_value, cache_dir=str(tmp_path / ".cache"))
+    for _ in range(2):  # the second start decodes nothing
+        caplog.clear()
+        images = load(*settings, "train")
+        assert told in caplog.text if told else "16 bits" not in caplog.text
+        assert int(images.read(0).max()) == min(255, round(highest / max_value * 255))
+
+
+def test_another_max_value_decodes_again(tmp_path):
+    Image.fromarray(np.full((10, 10), 1000, np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((10, 10), 2000, np.uint16)).save(tmp_path / "b.png")
+    for in_memory in ("auto", "never"):
+        for max_value, level in ((65_535, 4), (4095, 62), (1023, 249)):
+            settings = folder(tmp_path, max_value=max_value, cache_dir=str(tmp_path / ".cache"), in_memory=in_memory)
+            images = load(*settings, "train")
+            assert int(images.read(0)[0, 0, 0]) == level
+            mean, _ = statistics(images, View(size=8), *settings)
+            assert mean[0] == pytest.approx((level + int(images.read(1)[0, 0, 0])) / 2 / 255, abs=1e-4)

@@ -106,4 +106,6 @@ def _path(settings: Source, reading: Reading, name: str, of_root_only: bool) -> 
         facts += (reading.stored_size, settings.n_channels, reading.in_memory, settings.limit)
         if reading.decode != "full":  # so that entries of before this was a setting stay good
             facts += (reading.decode,)
+        if reading.max_value != 65_535:
+            facts += (f"white {reading.max_value}",)
     return folder / f"{name}-{fingerprint(*facts)}.pt"

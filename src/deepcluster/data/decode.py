@@ -14,7 +14,8 @@ from deepcluster.data.arrays import MAGIC, read_array
 from deepcluster.data.metadata import tiff_without_metadata
 from deepcluster.data.orientation import orientation, orientation_in, upright
 
-LAW = 3  # raised when the same file would give other pixels, so that nothing remembered is used (3: XMP turns images)
+WHITE = 65_535  # of 16 bits
+LAW = 4  # raised when the same file would give other pixels, so that nothing remembered is used (4: XMP turns)
 # Pillow's own limit, which it keeps itself (2 x 89,478,485 pixels): a header can claim any size.
 MAX_PIXELS = 178_956_970
 # Pillow's other formats start programs (EPS), are no pixels, or have no signature, so that damage looks like them.
@@ -56,20 +57,21 @@ def read_file(path: str) -> bytes:
         raise UnreadableImage(f"cannot be read: {error.strerror or error}", path) from error
 
 
-def decode_named(data: bytes, n_channels: int, name: str) -> Tensor:
+def decode_named(data: bytes, n_channels: int, name: str, max_value: int = WHITE) -> Tensor:
     """Like :func:`decode`; errors name the image."""
     try:
-        return decode(data, n_channels)
+        return decode(data, n_channels, max_value)
     except BrokenImage as error:
         raise BrokenImage(error.reason, name) from error
 
 
-def decode(data: bytes, n_channels: int) -> Tensor:
+def decode(data: bytes, n_channels: int, max_value: int = WHITE) -> Tensor:
     """Decode an image to uint8 (C, H, W), upright, with C = n_channels.
 
-    16-bit values are divided by 257; colours become grey by the ITU-R 601 weights; of several frames the first
-    counts. With 1 or 3 channels transparency is dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4
-    colours and alpha (255, opaque, where the image has none; colours as they are stored, not weighed by it).
+    16-bit values from 0 to max_value become 0 to 255 (with 65,535 they are divided by 257), higher ones 255; colours
+    become grey by the ITU-R 601 weights; of several frames the first counts. With 1 or 3 channels transparency is
+    dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4 colours and alpha (255, opaque, where the image
+    has none; colours as they are stored, not weighed by it).
     torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock), a PNG after
     its parts have been checked; Pillow does the rest. Metadata are read by us alone (orientation.py): they turn every
     format by one rule, and damage in them refuses no image. The bytes of a .npy array must have n_channels (arrays.py).
@@ -77,6 +79,26 @@ def decode(data: bytes, n_channels: int) -> Tensor:
     Raises:
         BrokenImage: with the reason; truncated images are errors.
     """
+    image = _decode_any(data, n_channels)
+    if image.dtype != torch.uint8:
+        image = ((image * 510 + max_value) // (2 * max_value)).clamp(max=255).to(torch.uint8)
+    return image if data.startswith(MAGIC) else to_channels(upright(image, orientation_in(data)), n_channels)
+
+
+def highest_16_bit_value(data: bytes, n_channels: int) -> int | None:
+    """The highest value of an image that has 16 bits; None of others.
+
+    Raises:
+        BrokenImage: with the reason.
+    """
+    if not (data[:6] == MAGIC or data[:2] in (b"II", b"MM", b"P2", b"P5", b"P6") or data[24:25] == b"\x10"):
+        return None  # what needs no decoding to tell
+    image = _decode_any(data, n_channels)
+    return None if image.dtype == torch.uint8 else int(image.max())
+
+
+def _decode_any(data: bytes, n_channels: int) -> Tensor:
+    """The pixels as they are stored: uint8, or int32 of 16 bits."""
     if not data:
         raise BrokenImage("the file is empty (0 bytes)")
     if data.startswith(MAGIC):
@@ -84,8 +106,7 @@ def decode(data: bytes, n_channels: int) -> Tensor:
     if n_channels > 4:
         raise BrokenImage(f"an image file gives 1 to 4 channels, the set has {n_channels}; store it as a .npy array")
     image = _decode_png(data, n_channels) if data[:8] == png.SIGNATURE else _decode_fast(data, n_channels)
-    image = _decode_pillow(tiff_without_metadata(data), n_channels) if image is None else image
-    return to_channels(upright(image, orientation_in(data)), n_channels)
+    return _decode_pillow(tiff_without_metadata(data), n_channels) if image is None else image
 
 
 def channels_of(data: bytes) -> int:
@@ -105,9 +126,7 @@ def _decode_array(data: bytes, n_channels: int | None) -> Tensor:
         pixels = read_array(data, n_channels)
     except ValueError as error:
         raise BrokenImage(str(error)) from error
-    return (
-        torch.from_numpy(pixels) if pixels.dtype == np.uint8 else _from_16_bits(torch.from_numpy(pixels.astype("i4")))
-    )
+    return torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype("i4"))
 
 
 def to_channels(images: Tensor, n_channels: int) -> Tensor:
@@ -150,7 +169,7 @@ def _decode_png(data: bytes, n_channels: int) -> Tensor:
         raise BrokenImage(str(error)) from error
     opaque = ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB
     image: Tensor = decode_png(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else opaque)
-    return image if image.dtype == torch.uint8 else _from_16_bits(image.to(torch.int32))
+    return image if image.dtype == torch.uint8 else image.to(torch.int32)
 
 
 def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
@@ -219,7 +238,7 @@ def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
             if image.mode == "F":
                 raise BrokenImage("floating point pixels have no fixed scale; save it with 8 or 16 bits")
             if image.mode.startswith("I"):
-                pixels = _from_16_bits(torch.from_numpy(np.array(image).astype(np.int32)))[None]
+                pixels = _checked(torch.from_numpy(np.array(image).astype(np.int32)))[None]
             elif n_channels == 1:
                 grey = (image if image.mode in _GREY_MODES else image.convert("RGB")).convert("L")
                 pixels = torch.from_numpy(np.array(grey))[None]
@@ -241,9 +260,9 @@ def _orientation_of(opened: Image.Image) -> int:
     return orientation(exif if isinstance(exif, bytes) else b"", xmp if isinstance(xmp, bytes) else b"")
 
 
-def _from_16_bits(values: Tensor) -> Tensor:
-    """int32 in 0..65535 to uint8 by 1/257, rounded."""
+def _checked(values: Tensor) -> Tensor:
+    """int32 in 0..65535."""
     lowest, highest = int(values.min()), int(values.max())
-    if lowest < 0 or highest > 65535:
+    if lowest < 0 or highest > WHITE:
         raise BrokenImage(f"pixel values {lowest}..{highest} do not fit 16 bits; save it with 8 or 16 bits")
-    return ((values + 128) // 257).to(torch.uint8)
+    return values

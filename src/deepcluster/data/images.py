@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
-from deepcluster.data.decode import BrokenImage, read_file, to_channels
+from deepcluster.data.decode import WHITE, BrokenImage, read_file, to_channels
 from deepcluster.data.shrunk import Shrink, Shrunk, decode_shrunk, whole
 from deepcluster.data.sources.lazy_strings import LazyStrings
 
@@ -77,6 +77,7 @@ class DecodedImages:
         broken_later: these: index -> reason.
         timeout_s: reading.timeout_s.
         scaled: reading.decode=scaled.
+        max_value: reading.max_value.
     """
 
     samples: Sequence[str]
@@ -90,6 +91,7 @@ class DecodedImages:
     broken_later: dict[int, str] = field(default_factory=dict)
     timeout_s: float | None = None
     scaled: bool = False
+    max_value: int = WHITE
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -124,7 +126,7 @@ class DecodedImages:
     def decode(self, i: int, stored: bytes | Tensor, shrink: Shrink | None) -> Shrunk:
         """Image i from what :meth:`stored` gave, as small as `shrink` allows; None: as it is."""
         if isinstance(stored, bytes):
-            return decode_shrunk(stored, self.n_channels, self.samples[i], shrink)
+            return decode_shrunk(stored, self.n_channels, self.samples[i], shrink, self.max_value)
         n_channels = stored.shape[0]
         if n_channels != self.n_channels and max(n_channels, self.n_channels) > 4:
             raise BrokenImage(f"it has {n_channels} channels, the set {self.n_channels}", self.samples[i])
@@ -167,7 +169,7 @@ class FileImages(DecodedImages):
 
     def decode(self, i: int, stored: bytes | Tensor, shrink: Shrink | None) -> Shrunk:
         assert isinstance(stored, bytes)
-        return decode_shrunk(stored, self.n_channels, self.path(i), shrink)
+        return decode_shrunk(stored, self.n_channels, self.path(i), shrink, self.max_value)
 
     def state(self, chosen: Sequence[int]) -> str:
         return fingerprint(files=((self.samples[i], self.path(i)) for i in chosen))

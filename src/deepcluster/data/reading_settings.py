@@ -22,6 +22,8 @@ class Reading:
             anyway, never so small that it would have to be enlarged.
             From 12 megapixels on that takes about half the time. Crops are the same regions; their pixels differ by 1
             to 3 of 255 grey levels, which moves features, so a network should see all images in one way.
+        max_value: of images with 16 bits: the value that becomes white (255), as 4095 of 12-bit cameras and scanners;
+            higher ones become white too. One for all images, so that a bright one stays brighter than a dark one.
         check: which encoded images are decoded before the training, to find broken ones: "all", "sample" (2,000,
             evenly spaced), "none"; "auto" takes all of up to 200,000 and of those that fit into memory, a sample of
             more.
@@ -41,6 +43,7 @@ class Reading:
     memory_gb: float = setting(4.0, above=0)
     stored_size: int | None = setting(None, at_least=4)
     decode: str = setting("full", one_of=("full", "scaled"))
+    max_value: int = setting(65_535, at_least=1, at_most=65_535)
     check: str = setting("auto", one_of=("auto", "all", "sample", "none"))
     on_broken: str = setting("error", one_of=("error", "skip"), may_change=True)
     timeout_s: float | None = setting(600.0, above=0, at_most=1e6, hint="seconds; null waits for ever", may_change=True)
@@ -57,4 +60,5 @@ class Reading:
     @property
     def pixels(self) -> tuple[object, ...]:
         """What decides the pixels that are read of an image: for hashes of images."""
-        return self.stored_size, self.decode
+        facts: tuple[object, ...] = (self.stored_size, self.decode)
+        return facts if self.max_value == 65_535 else (*facts, self.max_value)  # hashes of old runs stay

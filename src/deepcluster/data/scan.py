@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepcluster.data import cache
 from deepcluster.data.contents import UNKNOWN, content_digest, contents
-from deepcluster.data.decode import LAW, BrokenImage, UnreadableImage
+from deepcluster.data.decode import LAW, WHITE, BrokenImage, UnreadableImage, highest_16_bit_value
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
@@ -24,6 +24,9 @@ from deepcluster.system.threads import for_each, in_threads
 
 _log = logging.getLogger(__name__)
 _N_NAMED = 5
+_N_FOR_DEPTH = 64
+_ENTRY = ("broken", "digests", "images", "highest")  # of _Outcome
+_DEPTHS = [2**bits - 1 for bits in (8, 10, 12, 14)]  # of what 16 bits are used for
 _N_ALL = 200_000  # photographs: about two minutes on 2 cores
 _N_SAMPLED = 2_000
 _N_UNCHECKED = 100  # images whose content is remembered with reading.check=none
@@ -33,6 +36,7 @@ class _Outcome(NamedTuple):
     broken: dict[int, str]  # index -> reason
     digests: Tensor  # (M,) int64, of the contents of the images that were read
     images: Tensor | None  # uint8 (N, C, H, W), if they are kept in memory; broken ones are left out
+    highest: int = 0  # value of 16 bits in a sample of them; 0: they have 8
     may_heal: bool = False  # some could not even be read: another time they may be
 
 
@@ -63,7 +67,11 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
             reading.in_memory=always cannot be.
     """
     images = replace(
-        images, on_broken=reading.on_broken, timeout_s=reading.timeout_s, scaled=reading.decode == "scaled"
+        images,
+        on_broken=reading.on_broken,
+        timeout_s=reading.timeout_s,
+        scaled=reading.decode == "scaled",
+        max_value=reading.max_value,
     )
     if check == "none":
         images.fetch_encoded()
@@ -79,6 +87,8 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
     ]
     if reading.decode != "full":  # so that entries of before this was a setting stay good
         facts.append(reading.decode)
+    if reading.max_value != WHITE:
+        facts.append(f"white {reading.max_value}")
     sample = evenly_spaced(len(images), _N_SAMPLED)
     if check == "sample":
         facts += [_N_SAMPLED, images.state(sample)]
@@ -89,6 +99,8 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
         outcome = _decode_all(images, settings.place, reading) if check == "all" else _decode_sample(images)
         if not outcome.may_heal:
             cache.write(settings, reading, f"scan-{split}", key, _entry(outcome))
+    if split == "train":
+        _tell_of_depth(outcome.highest, settings.place, reading.max_value)
     if check == "sample":
         _check_sample(images, outcome.broken, settings.place, reading.on_broken)
         images.fetch_encoded()
@@ -148,6 +160,8 @@ def _read_each(
     """
     broken: dict[int, str] = {}
     may_heal: list[int] = []
+    highest = [0]
+    sample = set(evenly_spaced(len(chosen), _N_FOR_DEPTH)) if use is not None else set()
     digests = torch.full((len(chosen),), UNKNOWN, dtype=torch.int64)
 
     def work(number: int) -> None:
@@ -157,6 +171,8 @@ def _read_each(
             digests[number] = content_digest(stored)
             if use is not None:
                 use(i, images.decode(i, stored, shrink if images.scaled else None))
+            if number in sample and isinstance(stored, bytes):
+                highest.append(highest_16_bit_value(stored, images.n_channels) or 0)
         except BrokenImage as error:
             broken[i] = error.reason
             if isinstance(error, UnreadableImage):
@@ -169,7 +185,7 @@ def _read_each(
         timeout_s=images.timeout_s,
         name=lambda number: repr(images.samples[chosen[number]]),
     )
-    return _Outcome(broken=broken, digests=digests, images=None, may_heal=bool(may_heal))
+    return _Outcome(broken=broken, digests=digests, images=None, highest=max(highest), may_heal=bool(may_heal))
 
 
 class _Store:
@@ -271,9 +287,23 @@ def _named(images: DecodedImages, broken: dict[int, str]) -> list[str]:
     return named
 
 
+def _tell_of_depth(highest: int, place: str, max_value: int) -> None:
+    """Images of 12 bits in files of 16 would come out as 15 shades of black."""
+    suited = next((depth for depth in _DEPTHS if highest <= depth), WHITE)
+    if highest > 0 and suited < max_value:
+        _log.warning(
+            "%s: the images have 16 bits, and a sample of them uses only a small part, up to %s: that leaves %s of 256 "
+            "levels, all dark. reading.max_value=%s makes %s white instead of %s, in all images alike",
+            *(place, f"{highest:,}", (highest * 510 + max_value) // (2 * max_value) + 1, suited),
+            *(f"{suited:,}", f"{max_value:,}"),
+        )
+    elif highest > max_value:
+        _log.warning("%s: values above reading.max_value=%s, up to %s, become white", place, max_value, f"{highest:,}")
+
+
 def _entry(outcome: _Outcome) -> dict[str, Any]:
-    return {"broken": outcome.broken, "digests": outcome.digests, "images": outcome.images}
+    return {name: getattr(outcome, name) for name in _ENTRY}
 
 
 def _recall(entry: dict[str, Any] | None) -> _Outcome | None:
-    return None if entry is None else _Outcome(entry["broken"], entry["digests"], entry["images"])
+    return None if entry is None else _Outcome(**{name: entry[name] for name in _ENTRY})

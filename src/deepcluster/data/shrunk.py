@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data.crops import first_of_centre, resized_sides, square
-from deepcluster.data.decode import MAX_PIXELS, decode_named, to_channels
+from deepcluster.data.decode import MAX_PIXELS, WHITE, decode_named, to_channels
 from deepcluster.data.orientation import orientation_in, upright
 
 Shrink = Callable[[int, int], float]  # (height, width) of an image -> how many times smaller it may be decoded
@@ -53,14 +53,14 @@ def to_short_side(resize: int) -> Shrink:
     return lambda height, width: min(height, width) / resize
 
 
-def decode_shrunk(data: bytes, n_channels: int, name: str, shrink: Shrink | None) -> Shrunk:
+def decode_shrunk(data: bytes, n_channels: int, name: str, shrink: Shrink | None, max_value: int = WHITE) -> Shrunk:
     """Like :func:`decode_named`, but a JPEG may come smaller; None: as it is.
 
     Raises:
         BrokenImage: as there.
     """
     small = None if shrink is None else _decode_small(data, n_channels, shrink)
-    return whole(decode_named(data, n_channels, name)) if small is None else small
+    return whole(decode_named(data, n_channels, name, max_value)) if small is None else small
 
 
 def _decode_small(data: bytes, n_channels: int, shrink: Shrink) -> Shrunk | None:

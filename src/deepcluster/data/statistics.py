@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data import cache
-from deepcluster.data.decode import LAW, BrokenImage
+from deepcluster.data.decode import LAW, WHITE, BrokenImage
 from deepcluster.data.images import DecodedImages, ImageSet, MemoryImages, evenly_spaced, read_shrunk
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
@@ -41,6 +41,8 @@ def statistics(images: ImageSet, view: View, data: Source, reading: Reading) -> 
         moments = _memory_moments(images.images, chosen)
     elif isinstance(images, DecodedImages):
         facts: list[object] = [LAW, images.fingerprint, images.n_channels, len(images)]
+        if images.max_value != WHITE:
+            facts.append(images.max_value)
         key = cache.fingerprint(*facts, *([resize] if images.scaled else []))
         entry = cache.read(data, reading, "statistics", key)
         moments = _read_moments(images, chosen, to_short_side(resize)) if entry is None else entry["moments"]

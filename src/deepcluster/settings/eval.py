@@ -106,16 +106,18 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     Args:
         cfg: the composed config.
         overrides: what was typed. Without data=OPTION, `data.KEY=VALUE`, `reading.KEY=VALUE` and `view.KEY=VALUE`
-            change what the run's config says; with it, the run still says how JPEGs are decoded, unless
-            reading.decode is typed too.
+            change what the run's config says; with it, the run still says how images are decoded, unless
+            reading.decode or reading.max_value is typed too.
 
     Raises:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
     """
     typed_keys = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if "data" in typed_keys:
-        decode = None if "reading.decode" in typed_keys else _decoding_of_run(cfg.ckpt)
-        return _changed(cfg, reading=OmegaConf.merge(cfg.reading, {"decode": decode})) if decode else cfg
+        of_run = {
+            name: value for name, value in _decoding_of_run(cfg.ckpt).items() if f"reading.{name}" not in typed_keys
+        }
+        return _changed(cfg, reading=OmegaConf.merge(cfg.reading, of_run)) if of_run else cfg
     changes = [key for key in typed_keys if key.startswith(("data.", "reading.", "view."))]
     data, reading, view, ckpt = None, None, None, OmegaConf.select(cfg, "ckpt")
     if changes and ckpt is not None:
@@ -141,15 +143,16 @@ def _changed(cfg: DictConfig, **groups: Any) -> DictConfig:
     return copied
 
 
-def _decoding_of_run(ckpt: str | None) -> str | None:
-    """reading.decode of the checkpoint's run: other images are decoded like those that the network learned from."""
+def _decoding_of_run(ckpt: str | None) -> dict[str, Any]:
+    """What the checkpoint's run says of decoding: other images are decoded like those that the network learned from."""
     if ckpt is None:
-        return None
+        return {}
     try:
         run = folder_of_run(find_weights(ckpt))
-        return None if run is None else str(read_stored_config(run / "config.yaml").reading.decode)
+        reading = {} if run is None else read_stored_config(run / "config.yaml").reading
+        return {name: reading[name] for name in ("decode", "max_value") if name in reading}
     except (ValueError, FileNotFoundError):  # reported later; of a run of another version only the weights are needed
-        return None
+        return {}
 
 
 def folder_of_run(path: Path) -> Path | None:
