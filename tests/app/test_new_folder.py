@@ -15,6 +15,7 @@ from deepcluster.app.run_failure import report_failure
 from deepcluster.app.sweep import check
 from deepcluster.app.sweep.check import CheckConfig, take_new_folder
 from deepcluster.settings.run_folder import make_folder, remove_unused
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import locked
 
 
@@ -65,13 +66,14 @@ def test_only_an_own_folder_without_work_is_removed() -> None:
     [
         (["hydra.job.chdir=true"], "hydra.job.chdir=true: paths are meant from the folder"),
         (["hydra.run.dir=old"], "already holds a run"),
+        (["hydra.run.dir="], "hydra.run.dir is empty"),
         (["resume=old", "hydra.run.dir=new"], "goes on in that run's own folder"),
     ],
 )
 def test_hydras_keys_are_refused_before_hydra_writes(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "_settings", lambda *_: None)
+    monkeypatch.setattr(check, "_settings", lambda *_: TrainConfig())
     Path("old").mkdir()
     Path("old/config.yaml").touch()
     config = composed(*words)
@@ -81,10 +83,25 @@ def test_hydras_keys_are_refused_before_hydra_writes(
     assert not Path("new").exists() and not Path("runs").exists()
 
 
+@pytest.mark.parametrize(("folder", "refused"), [("d", True), ("d/cat", True), ("d/new", False), ("d/run", False)])
+def test_results_among_photographs_are_refused_before_hydra_writes(
+    folder: str, refused: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("d/cat/1.jpg", "d/dog/2.jpg", "d/run/eval.log", "d/run/clusters.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    config = composed("data=folder", "data.root=d", f"output_dir={folder}")
+    config.hydra.overrides.task.extend(["data=folder", "data.root=d", f"output_dir={folder}"])
+    with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
+        CheckConfig().on_run_start(config)
+    said = f"output_dir={folder} holds the photographs of data.root=d"
+    assert (said in capsys.readouterr().err) == refused
+
+
 def test_a_folder_in_which_another_process_runs_is_refused_before_hydra_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(check, "_settings", lambda *_: None)
+    monkeypatch.setattr(check, "_settings", lambda *_: TrainConfig())
     config = composed("output_dir=busy")
     with locked(Path("busy")):
         second = multiprocessing.get_context("fork").Process(target=_start, args=(config,))

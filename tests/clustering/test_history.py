@@ -84,6 +84,14 @@ class Made:
         return f"made/{range(self.n)[i]}"
 
 
+def test_a_copy_with_accents_written_otherwise_holds_the_same_images(tmp_path: Path) -> None:
+    one, two = "caf\u00e9/1.png", "cafe\u0301/1.png"
+    write_samples(tmp_path / "assignments", [one, "z.png"])
+    write_samples(tmp_path / "assignments", [two, "z.png"])
+    assert history.same_samples(tmp_path, [two, "z.png"])
+    assert not history.same_samples(tmp_path, ["cafe/1.png", "z.png"])
+
+
 def test_identities_need_not_be_a_list(tmp_path: Path) -> None:
     write_samples(tmp_path / "assignments", Made(1000))  # type: ignore[arg-type]  # a sequence by its methods
     write_samples(tmp_path / "assignments", Made(1000))  # type: ignore[arg-type]

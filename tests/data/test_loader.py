@@ -1,4 +1,5 @@
 import multiprocessing
+from dataclasses import replace
 
 import pytest
 import torch
@@ -263,9 +264,10 @@ def test_files_need_a_view_that_crops_in_workers(on_disk):
 
 def test_workers_are_chosen_by_where_the_images_are(on_disk):
     _, files = on_disk
-    assert n_workers(None, memory()) == 0
-    assert n_workers(None, files) >= 1 and n_workers(None, files, n_processes=10_000) == 1
-    assert n_workers(3, memory()) == 3
+    small = {"batch_size": 1, "size": 8}
+    assert n_workers(None, memory(), **small) == 0
+    assert n_workers(None, files, **small) >= 1 and n_workers(None, files, **small, n_processes=10_000) == 1
+    assert n_workers(3, memory(), **small) == 3
 
 
 def test_training_batches_of_files_go_through_the_view(on_disk):
@@ -349,18 +351,18 @@ def test_reading_processes_fit_into_the_shared_memory(
     on_disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """64 MB in a container by default: a batch that does not fit there ends the process with "Bus error"."""
-    _, files = on_disk
-    batch_bytes = 256 * 3 * 224**2  # 38.5 MB
+    files = replace(on_disk[1], n_channels=3)
+    batch, batch_bytes = {"batch_size": 256, "size": 224}, 256 * 3 * 224**2  # 38.5 MB
     monkeypatch.setattr(loader_module, "n_cores", lambda: 4)
     monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 9 * batch_bytes)
-    assert n_workers(None, files, batch_bytes=batch_bytes) == 4 and not caplog.records
+    assert n_workers(None, files, **batch) == 4 and not caplog.records
     monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 6 * batch_bytes)
-    assert n_workers(None, files, batch_bytes=batch_bytes) == 2  # 2 ready for each, and one in use
+    assert n_workers(None, files, **batch) == 2  # 2 ready for each, and one in use
     assert "4 reading processes need about 0.3 GB of shared memory" in caplog.text and "--shm-size" in caplog.text
     monkeypatch.setattr(loader_module, "free_shared_memory", lambda: 64_000_000)
-    assert n_workers(None, files, batch_bytes=batch_bytes) == 0
+    assert n_workers(None, files, **batch) == 0
     with pytest.raises(ValueError, match=r"0.3 GB of shared memory, 64 MB are free.*lower reading.num_workers"):
-        n_workers(3, files, batch_bytes=batch_bytes)
-    assert n_workers(0, files, batch_bytes=batch_bytes) == 0
+        n_workers(3, files, **batch)
+    assert n_workers(0, files, **batch) == 0
     monkeypatch.setattr(loader_module, "free_shared_memory", lambda: None)  # not Linux
-    assert n_workers(3, files, batch_bytes=batch_bytes) == 3
+    assert n_workers(3, files, **batch) == 3

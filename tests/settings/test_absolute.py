@@ -61,8 +61,13 @@ def test_a_checkpoint_of_relative_paths_fits_its_absolute_run(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("data.root", "s3://bucket/d"), ("reading.cache_dir", "none"), ("data.root", None), ("data.root", "/d")],
+    [("data.root", "s3://bucket/d"), ("reading.cache_dir", "none"), ("data.root", None), ("data.root", "/d/../e")],
 )
 def test_what_is_no_relative_path_stays(key: str, value: str | None) -> None:
     group, name = key.split(".")
     assert with_absolute_paths(OmegaConf.create({group: {name: value}}))[group][name] == value
+
+
+def test_a_folder_that_only_looks_like_a_users_home_is_one_here(tmp_path: Path) -> None:
+    found = with_absolute_paths(OmegaConf.create({"data": {"root": "~nobody-of-this-name/d"}}))
+    assert found.data.root == str(tmp_path / "~nobody-of-this-name" / "d")

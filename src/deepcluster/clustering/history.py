@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcluster.system.atomic import opened_atomically, write_atomically
+from deepcluster.system.names import alike
 
 if TYPE_CHECKING:
     from deepcluster.clustering.assignment import Assignment
@@ -85,13 +86,15 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
 def same_samples(run_folder: str | Path, samples: Sequence[str]) -> bool:
     """Whether a run clustered these images in this order; false if it has no list of them.
 
+    Accents may be written otherwise, as in a folder that was copied from macOS: the order is the same then.
+
     Raises:
         ValueError: if the run's list is damaged.
     """
     path = Path(run_folder) / FOLDER / SAMPLES
     if not path.is_file() or _n_samples(path) != len(samples):
         return False
-    return all(stored == sample for stored, sample in zip(_stored_samples(path), samples, strict=True))
+    return all(alike(stored, sample) for stored, sample in zip(_stored_samples(path), samples, strict=True))
 
 
 def write_contents(folder: str | Path, contents: NDArray[np.int64]) -> None:
@@ -224,7 +227,7 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
 
 def _check_same(path: Path, now: Sequence[str]) -> None:
     for index, (old, new) in enumerate(zip(_stored_samples(path), now, strict=False)):
-        if old != new:
+        if not alike(old, new):
             raise ValueError(
                 f"the images are not those of {path}: number {index} was {old!r} and is {new!r}; "
                 "a resumed run must see the same images, start a new run for others"

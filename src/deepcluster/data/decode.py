@@ -35,13 +35,13 @@ class UnreadableImage(BrokenImage):
     """A file that cannot be read at all (permissions, a disk that was away): another time it may be."""
 
 
-def decode_file(path: str, n_channels: int) -> Tensor:
+def decode_file(path: str, n_channels: int, max_value: int = WHITE) -> Tensor:
     """The image in a file, uint8 (C, H, W) with C = n_channels.
 
     Raises:
         BrokenImage: naming the file and the reason; UnreadableImage if there is nothing to decode.
     """
-    return decode_named(read_file(path), n_channels, path)
+    return decode_named(read_file(path), n_channels, path, max_value)
 
 
 def read_file(path: str) -> bytes:

@@ -320,11 +320,12 @@ def _end_when_told(worker: int) -> None:
     stop_signals.end_with_parent()
 
 
-def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1, batch_bytes: int = 0) -> int:
+def n_workers(num_workers: int | None, images: ImageSet, *, batch_size: int, size: int, n_processes: int = 1) -> int:
     """reading.num_workers, or what suits: none for a set in memory, one per core of this process for files.
 
     Args:
-        batch_bytes: of the largest batch that reading processes hand over, in shared memory.
+        batch_size: of the largest batch that reading processes hand over, in shared memory: in crops.
+        size: side of the crops in pixels.
 
     Raises:
         ValueError: if the batches do not fit there: writing them would end a process with "Bus error".
@@ -332,6 +333,7 @@ def n_workers(num_workers: int | None, images: ImageSet, n_processes: int = 1, b
     if isinstance(images, MemoryImages):
         return num_workers or 0
     n = max(1, min(8, n_cores() // n_processes)) if num_workers is None else num_workers
+    batch_bytes = batch_size * images.n_channels * size**2  # uint8
     free, needed = free_shared_memory(), (PREFETCHED * n + 1) * batch_bytes * n_processes
     if n == 0 or free is None or needed <= free:
         return n

@@ -137,18 +137,22 @@ class EvaluationContext:
             ValueError: if the number of channels is not the network's.
         """
         self.check_channels(images)
-        batch_bytes = self.extraction.batch_size * images.n_channels * self.view.size**2  # uint8 crops
         return feature_pass(
             backbone or self.backbone,
             images,
             feature_view(self.view, images, self.card["mean"], self.card["std"]),
             batch_size=self.extraction.batch_size,
-            num_workers=n_workers(self.reading.num_workers, images, batch_bytes=batch_bytes),
+            num_workers=self.n_workers(images, self.extraction.batch_size),
             device=self.device,
             dtype=self.dtype,
             convolutional=convolutional,
             taps=taps,
         )
+
+    def n_workers(self, images: ImageSet, batch_size: int) -> int:
+        """How many processes read the images, for batches of so many crops."""
+        size = int(self.card["image_size"])
+        return n_workers(self.reading.num_workers, images, batch_size=batch_size, size=size)
 
     def kept_work(self, settings: Any) -> KeptWork:
         """Finished work in this folder, valid for these weights, images, seed and settings (a dataclass)."""

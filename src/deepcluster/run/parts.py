@@ -173,12 +173,12 @@ def build_parts(
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
     precision = choose_precision(trainer["precision"], device)
     set_matmul_precision(device)
-    largest_batch = max(reading.batch_size, config.extraction.batch_size)
     num_workers = n_workers(
         reading.num_workers,
         images,
-        n_processes(trainer) // int(trainer.get("num_nodes", 1)),
-        batch_bytes=largest_batch * images.n_channels * config.view.size**2,  # uint8 crops
+        batch_size=max(reading.batch_size, config.extraction.batch_size),
+        size=config.view.size,
+        n_processes=n_processes(trainer) // int(trainer.get("num_nodes", 1)),
     )
     view = partial(feature_view, config.view, mean=mean, std=std)
     crops = multi_crop(config.view, images, mean, std)

@@ -1,6 +1,7 @@
 """Paths as any folder can read them: a run's config.yaml is read by resume and eval.py, wherever they are typed."""
 
 import copy
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,5 +18,5 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     for key in PATHS:
         path = OmegaConf.select(absolute, key, throw_on_missing=False)
         if isinstance(path, str) and path and path != NO_PATH.get(key) and not is_url(path):
-            OmegaConf.update(absolute, key, str(Path(path).expanduser().absolute()))
+            OmegaConf.update(absolute, key, str(Path(os.path.expanduser(path)).absolute()))
     return absolute

@@ -178,6 +178,16 @@ def images_of_run(path: Path) -> tuple[Source, Reading, View]:
     return stored.data, stored.reading, stored.view
 
 
+def images_meant(config: EvalConfig) -> Source | None:
+    """The images that an evaluation reads; None if they are not known."""
+    if config.data is not None or config.ckpt is None:
+        return config.data
+    try:
+        return images_of_run(find_weights(config.ckpt))[0]
+    except (ValueError, FileNotFoundError):  # reported later
+        return None
+
+
 def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     """The settings of a composed config, all checked.
 

@@ -30,6 +30,7 @@ _OF_READING = (
     "memory_gb",
     "stored_size",
     "decode",
+    "max_value",
     "check",
     "on_broken",
     "timeout_s",

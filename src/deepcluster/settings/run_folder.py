@@ -9,6 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
+from deepcluster.data.settings import Folder, Source
+from deepcluster.data.sources.photographs import is_image_name, is_ours
 from deepcluster.system import distributed
 from deepcluster.system.setting import checked_path
 
@@ -41,6 +43,31 @@ def run_folder(resume: str | None, output_dir: str | None, default: str) -> str:
             "or choose another folder"
         )
     return output_dir or default
+
+
+def check_apart(folder: str, data: Source | None) -> None:
+    """Refuse results among photographs: they would be read as photographs, or their class be taken for a run.
+
+    Args:
+        folder: where the results go.
+        data: the images.
+
+    Raises:
+        ValueError: if the folder is data.root, or holds photographs below it.
+    """
+    if not isinstance(data, Folder):
+        return
+    root, inside = os.path.realpath(data.root), os.path.realpath(folder)
+    if inside != root:
+        if os.path.commonpath([root, inside]) != root or not os.path.isdir(folder):
+            return
+        names = os.listdir(folder)
+        if is_ours(names) or not any(is_image_name(name) for name in names):
+            return
+    raise ValueError(
+        f"output_dir={folder} holds the photographs of data.root={data.root}: results lie in a folder of their own, "
+        f"as output_dir={os.path.join(folder, 'results')}"
+    )
 
 
 _made: set[Path] = set()  # by this process

@@ -8,6 +8,11 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def alike(name: str, other: str) -> bool:
+    """Whether two names differ at most in how their accents are written."""
+    return name == other or composed(name) == composed(other)
+
+
 def name_order(name: str) -> tuple[str, str]:
     """The key that sorts names alike, however their accents are written."""
     return composed(name), name

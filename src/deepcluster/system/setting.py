@@ -42,7 +42,7 @@ def setting(
         one_of: the allowed values.
         hint: the way out, at the end of the message.
         may_change: a resumed run may change it, because it does not change what is learned.
-        is_path: a file's or folder's name: :func:`check` expands "~" and refuses an empty one.
+        is_path: a file's or folder's name, or a list of them: :func:`check` expands "~" and refuses an empty one.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
@@ -68,7 +68,8 @@ def check(settings: Any, group: str) -> None:
             continue
         if setting_field.metadata.get(IS_PATH):
             key = f"{group}.{setting_field.name}".lstrip(".")
-            setattr(settings, setting_field.name, checked_path(key, value))
+            paths = checked_path(key, value) if isinstance(value, str) else [checked_path(key, path) for path in value]
+            setattr(settings, setting_field.name, paths)
         requirement = _unmet(setting_field, value)
         if requirement:
             hint = setting_field.metadata.get("hint")

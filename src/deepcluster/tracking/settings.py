@@ -168,7 +168,7 @@ class MLflowSettings(RunsSettings):
     VARIABLES: ClassVar[dict[str, str]] = {"project": "MLFLOW_EXPERIMENT_NAME", "name": "MLFLOW_RUN_NAME"}
 
     kind: str = "mlflow"
-    tracking_uri: str | None = None
+    tracking_uri: str | None = setting(None, is_path=True)
 
     def check(self) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.system.setting import check, setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -27,10 +28,11 @@ class Curves(Evaluator):
     makes = "pictures"
 
     kind: str = "curves"
-    others: list[str] = field(default_factory=list)
+    others: list[str] = setting([], is_path=True)
     names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        check(self, "evaluation")
         if self.names and len(self.names) != 1 + len(self.others):
             raise ValueError(
                 f"evaluation.names must name the run of ckpt and the {len(self.others)} of evaluation.others, "

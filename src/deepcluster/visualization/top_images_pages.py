@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
-from deepcluster.data.loader import feature_batches, n_workers
+from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.extraction import FeaturePass
@@ -86,7 +86,7 @@ def as_seen(
         view,
         torch.tensor(indices, dtype=torch.int64),
         batch_size=context.extraction.batch_size,
-        num_workers=n_workers(context.reading.num_workers, images) if several_batches else 0,
+        num_workers=context.n_workers(images, context.extraction.batch_size) if several_batches else 0,
     )
     for batch in batches:
         pixels = denormalise(view(batch.images), context.card["mean"], context.card["std"])

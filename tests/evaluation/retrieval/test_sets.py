@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference.pictures import picture
 
 from deepcluster.data.decode import BrokenImage
@@ -205,6 +206,8 @@ def test_the_larger_side_is_brought_to_size_and_the_region_cut_from_the_resized_
     assert torch.equal(read_resized(file, 3, 40, (-9.0, -5.0, 900.0, 400.0)), whole)
     with pytest.raises(ValueError, match="nothing is left of the query's region"):
         read_resized(file, 3, 40, (90.0, 0.0, 99.0, 9.0))
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "c.png")
+    assert read_resized(tmp_path / "c.png", 1, 8, None, 4095).unique().tolist() == [255]
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8no")
     with pytest.raises(BrokenImage):
         read_resized(tmp_path / "b.jpg", 3, 40, None)

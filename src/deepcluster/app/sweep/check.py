@@ -17,14 +17,15 @@ from deepcluster.app.errors import exit_everywhere_with_error
 from deepcluster.app.sweep.jobs import JOB_FILE
 from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_search, sweep_overrides
 from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, without_hydra
-from deepcluster.settings.eval import eval_config
+from deepcluster.settings.eval import EvalConfig, eval_config, images_meant
 from deepcluster.settings.resume import new_or_resumed_config
-from deepcluster.settings.run_folder import make_folder, remove_unused, run_folder
+from deepcluster.settings.run_folder import check_apart, make_folder, remove_unused, run_folder
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed, stop_signals
 from deepcluster.system.atomic import locked
 from deepcluster.system.quoting import override
 from deepcluster.system.seeding import mix
+from deepcluster.system.setting import checked_path
 
 BUILT_IN = ("BasicSweeper", "BasicLauncher")  # part of Hydra
 
@@ -36,9 +37,9 @@ class CheckConfig(Callback):
         """Check a single run."""
         try:
             _refuse_chdir(config.hydra)
-            _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
+            settings = _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
             if not take_new_folder(config, "run"):
-                _check_folder(Path(config.hydra.run.dir), OmegaConf.select(config, "resume"))
+                _check_folder(config.hydra.run.dir, OmegaConf.select(config, "resume"), settings)
         except Exception as error:  # Hydra would only warn of it and go on
             exit_everywhere_with_error(error)
 
@@ -68,7 +69,8 @@ class CheckConfig(Callback):
                 _check_objective(settings)
             elif name == "train":
                 check_all_differ(jobs, settings)
-            take_new_folder(config, "sweep")
+            if not take_new_folder(config, "sweep"):
+                _check_apart(hydra.sweep.dir, settings[0])
             if is_search(hydra):
                 _continue_study(hydra, settings[0].objective)
         except Exception as error:
@@ -100,15 +102,21 @@ def take_new_folder(config: DictConfig, mode: str) -> bool:
     return True
 
 
-def _check_folder(folder: Path, resume: str | None) -> None:
+def _check_folder(typed: str, resume: str | None, settings: TrainConfig | EvalConfig) -> None:
     """Refuse a folder in which this run cannot be, before Hydra writes its files there."""
+    folder = Path(checked_path("hydra.run.dir", typed))
     if resume is not None and folder.resolve() != Path(resume).resolve():
         raise ValueError(f"hydra.run.dir={folder}: resume={resume} goes on in that run's own folder; leave one out")
     if resume is None:
         run_folder(None, str(folder), "")
+        _check_apart(typed, settings)
     if folder.is_dir() and distributed.is_main_process():
         with locked(folder):  # the run itself locks it for long
             pass
+
+
+def _check_apart(folder: str, settings: TrainConfig | EvalConfig) -> None:
+    check_apart(folder, images_meant(settings) if isinstance(settings, EvalConfig) else settings.data)
 
 
 def _refuse_chdir(hydra: DictConfig) -> None:

@@ -5,6 +5,7 @@ centroid. With k-means the two rules agree. The centroids of power iteration clu
 and an image's nearest centroid is often that of another cluster.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
 
 def _same_place(a: Source, b: Source) -> bool:
     """Same source and root? The images' names are not enough: many sets call them train/0, train/1, ..."""
-    roots = [None if data.root is None else Path(data.root).expanduser().resolve() for data in (a, b)]
+    roots = [None if data.root is None else Path(os.path.expanduser(data.root)).resolve() for data in (a, b)]
     return a.source == b.source and roots[0] == roots[1]
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster.data.images import MemoryImages
-from deepcluster.data.loader import n_workers
 from deepcluster.data.views import FeatureView
 from deepcluster.evaluation.classifier import StageClassifier
 from deepcluster.evaluation.context import EvaluationContext
@@ -141,7 +140,7 @@ def _train(
         split.train_indices,
         RandomCropView(card["image_size"], side, flip, card["mean"], card["std"], on_files=on_files),
         batch_size=settings.batch_size,
-        num_workers=n_workers(context.reading.num_workers, split.train),
+        num_workers=context.n_workers(split.train, settings.batch_size),
         seed=seed,
     )
     assert split.train.labels is not None
@@ -185,7 +184,7 @@ def _test(
         split.test_indices,
         view,
         batch_size=max(1, context.extraction.batch_size // (N_CROPS if ten_crops else 1)),
-        num_workers=n_workers(context.reading.num_workers, split.test),
+        num_workers=context.n_workers(split.test, context.extraction.batch_size),
         device=context.device,
         advance=advance,
     )

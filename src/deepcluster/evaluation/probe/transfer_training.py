@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepcluster.data.loader import n_workers
 from deepcluster.data.views import feature_view, train_view
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.kept_work import KeptWork
@@ -84,7 +83,7 @@ class TransferTraining:
             indices,
             train_view(context.view, split.train, context.card["mean"], context.card["std"]),
             batch_size=self.batch_size,
-            num_workers=n_workers(context.reading.num_workers, split.train),
+            num_workers=context.n_workers(split.train, self.batch_size),
             seed=seed,
         )
         n_steps = epochs * batches.n_per_epoch
@@ -123,7 +122,7 @@ class TransferTraining:
                 split.test_indices,
                 feature_view(context.view, split.test, context.card["mean"], context.card["std"]),
                 batch_size=context.extraction.batch_size,
-                num_workers=n_workers(context.reading.num_workers, split.test),
+                num_workers=context.n_workers(split.test, context.extraction.batch_size),
                 device=context.device,
                 autocast=autocast,
                 advance=advance,

@@ -34,6 +34,7 @@ def region_features(context: EvaluationContext, stage: str, levels: int) -> Regi
         folder=context.folder / "regions",
         device=context.device,
         weights=weights_digest(network),
+        max_value=context.reading.max_value,
     )
 
 

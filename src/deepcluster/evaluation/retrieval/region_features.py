@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.cache import fingerprint
-from deepcluster.data.decode import BrokenImage, UnreadableImage
+from deepcluster.data.decode import WHITE, BrokenImage, UnreadableImage
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.retrieval.rmac import region_maxima
 from deepcluster.evaluation.retrieval.sets import Box, read_resized
@@ -56,6 +56,7 @@ class RegionFeatures:
         folder: where blocks are saved.
         device: where the network computes.
         weights: a hash of the network's weights (features/digest.py).
+        max_value: reading.max_value.
     """
 
     network: Backbone
@@ -66,6 +67,7 @@ class RegionFeatures:
     folder: Path
     device: torch.device
     weights: str
+    max_value: int
 
     def blocks(self, images: Sequence[Item], size: int, advance: Callable[[int], None]) -> Iterator[Block]:
         """The images' regions at one size, in their order: read from disk if saved, else computed and saved.
@@ -83,7 +85,7 @@ class RegionFeatures:
 
         def decode(item: Item) -> Tensor | str:
             try:
-                return read_resized(item[0], n_channels, size, item[1])
+                return read_resized(item[0], n_channels, size, item[1], self.max_value)
             except UnreadableImage:  # a missing disk must not look like broken images
                 raise
             except BrokenImage as error:
@@ -151,7 +153,9 @@ class RegionFeatures:
 
     def _key(self, part: Sequence[Item], size: int) -> str:
         dtype = str(self.network.compute_dtype)
-        facts = (VERSION, self.weights, self.stage, self.mean, self.std, self.levels, dtype, size)
+        facts: tuple[object, ...] = (VERSION, self.weights, self.stage, self.mean, self.std, self.levels, dtype, size)
+        if self.max_value != WHITE:  # saved blocks stay good
+            facts = (*facts, f"white {self.max_value}")
         boxes = [box for _, box in part]
         return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
 

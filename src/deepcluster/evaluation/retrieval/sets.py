@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from deepcluster.data.decode import decode_file
+from deepcluster.data.decode import WHITE, decode_file
 from deepcluster.data.sources.index import images_below
 from deepcluster.data.sources.photographs import EXTENSIONS, is_hidden, is_of_system
 
@@ -150,7 +150,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in images_below(str(folder))) if folder.is_dir() else []
 
 
-def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Tensor:
+def read_resized(path: Path, n_channels: int, size: int, box: Box | None, max_value: int = WHITE) -> Tensor:
     """Read an image, resize its larger side to `size` pixels, and crop it to the box: uint8 (C, h, w).
 
     As in 2018 the whole image is resized first and then cropped, both rounded to whole pixels (original:
@@ -160,7 +160,7 @@ def read_resized(path: Path, n_channels: int, size: int, box: Box | None) -> Ten
         BrokenImage: if it cannot be decoded; names the file.
         ValueError: if no part of the box lies in the image.
     """
-    image = decode_file(str(path), n_channels)
+    image = decode_file(str(path), n_channels, max_value)
     height, width = image.shape[1:]
     resized = to_larger_side(image, size)
     if box is None:

@@ -49,14 +49,15 @@ class Voc07(VocSet, Evaluator):
         from deepcluster.data.loader import n_workers
         from deepcluster.evaluation.voc07.average_precision import class_average_precisions
         from deepcluster.evaluation.voc07.class_table import report_classes
-        from deepcluster.evaluation.voc07.crop_scores import fine_tuned_scores
+        from deepcluster.evaluation.voc07.crop_scores import N_CROPS, TEST_BATCH, fine_tuned_scores
         from deepcluster.evaluation.voc07.lists import naming_damage, read_splits
 
         card, training, say = context.card, self.training, context.progress.say
         size = int(card["image_size"])
         resize = self._resize(size, card["resize"])
         train_split, test_split = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
-        workers = n_workers(self.num_workers, train_split.images)
+        largest_batch = max(training.batch_size, TEST_BATCH * N_CROPS)
+        workers = n_workers(self.num_workers, train_split.images, batch_size=largest_batch, size=size)
         say(
             f"{train_split.name}: {len(train_split.images):,} images, {test_split.name}: {len(test_split.images):,}, "
             f"{len(train_split.classes)} classes, crops of {size} px, {workers} reading processes"

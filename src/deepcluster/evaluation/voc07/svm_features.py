@@ -37,7 +37,9 @@ def unit_features(
         images=images,
         view=FeatureView(int(card["image_size"]), card["resize"], card["mean"], card["std"], on_files=True),
         batch_size=context.extraction.batch_size,
-        num_workers=n_workers(num_workers, images),
+        num_workers=n_workers(
+            num_workers, images, batch_size=context.extraction.batch_size, size=int(card["image_size"])
+        ),
         device=context.device,
         dtype=context.dtype,
     )
