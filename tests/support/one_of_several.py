@@ -10,6 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import tiny
+from support.swapped import two_swapped_losses
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
@@ -38,8 +39,8 @@ def assign(folder: Path) -> None:
     torch.save(found, folder / f"rank{distributed.rank()}.pt")
 
 
-def kmeans(folder: Path) -> None:
-    """k-means on shares of the features that the test has written, by both engines."""
+def shares(folder: Path) -> None:
+    """k-means by both engines, and two steps of SwAV, on shares of the features that the test has written."""
     torch.distributed.init_process_group("gloo")
     features = torch.load(folder / "features.pt", weights_only=True)
     rank, size = distributed.rank(), distributed.world_size()
@@ -49,6 +50,7 @@ def kmeans(folder: Path) -> None:
         rows = features[rank::size]
         fitted = settings.fit_share(rows, n_images=len(features), ranks=process_ranks(), seed=5)
         found[backend] = fitted.state_dict()
+    found["swav"] = two_swapped_losses(features[:1000][rank::size])
     torch.save(found, folder / f"rank{rank}.pt")
 
 
@@ -140,4 +142,4 @@ if __name__ == "__main__":
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:
-        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk, "kmeans": kmeans}[case](folder)
+        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk, "shares": shares}[case](folder)

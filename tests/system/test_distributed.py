@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import tiny
 from support.configs import REPOSITORY
+from support.swapped import two_swapped_losses
 from support.typed import Finished, Typist
 
 from deepcluster.clustering.kmeans import KMeans
@@ -62,16 +63,31 @@ def test_several_processes_cluster_like_one(size: int, tmp_path: Path) -> None:
         assert (labels == alone.labels).float().mean() > 0.98  # up to the order in which floats are added
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_kmeans_on_shares_equals_kmeans_in_one_process(size: int, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def shares(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    """Features (N, P), and what each process has made of its share of them."""
+    folder = tmp_path_factory.mktemp("shares")
     features = torch.randn(1001, 16, generator=torch.Generator().manual_seed(3))  # neither 2 nor 4 divides 1001
-    torch.save(features, tmp_path / "features.pt")
-    found = results(start("kmeans", tmp_path, size), tmp_path)
+    torch.save(features, folder / "features.pt")
+    return features, results(start("shares", folder, request.param), folder)
+
+
+def test_kmeans_on_shares_equals_kmeans_in_one_process(shares: tuple[torch.Tensor, list[dict[str, Any]]]) -> None:
+    features, ranks = shares
     for backend in ("faiss", "torch"):
         alone = KMeans(k=30, n_iter=8, backend=backend).fit(features, seed=5)
-        for rank in found:
+        for rank in ranks:
             assert torch.equal(rank[backend]["labels"].long(), alone.labels)
             torch.testing.assert_close(rank[backend]["centroids"], alone.centroids, atol=1e-5, rtol=0)
+
+
+def test_swav_balances_batch_and_queue_over_all_processes(shares: tuple[torch.Tensor, list[dict[str, Any]]]) -> None:
+    features, ranks = shares
+    losses, queue = two_swapped_losses(features[:1000])
+    torch.testing.assert_close(torch.stack([rank["swav"][0] for rank in ranks]).mean(dim=0), losses)
+    assert all(torch.equal(rank["swav"][1], queue) for rank in ranks)  # each checkpoint holds the images of all
 
 
 def test_a_failing_rank_is_named_on_the_other(tmp_path: Path) -> None:

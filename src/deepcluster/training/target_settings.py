@@ -93,6 +93,7 @@ class SinkhornSettings(TargetSettings):
     queue_from_epoch: int = setting(0, at_least=0)
 
     def build(self, *, temperature: float) -> Targets:
+        from deepcluster.training.clusterer import process_ranks
         from deepcluster.training.targets import SwappedSinkhorn
 
         return SwappedSinkhorn(
@@ -101,4 +102,5 @@ class SinkhornSettings(TargetSettings):
             queue=self.queue,
             queue_from_epoch=self.queue_from_epoch,
             temperature=temperature,
+            ranks=process_ranks,
         )
