@@ -103,14 +103,16 @@ def test_a_killed_and_resumed_run_is_one_run_with_every_number_once(typist: Typi
     summary = json.loads((folder / "summary.json").read_text())
     last = second.history[-1]
     figures = json.loads((second.folder / "files" / last["table/figures"]["path"]).read_text())
-    assert figures["columns"] == ["", "untrained", "trained"]
+    columns = ["pixels", "patches", "untrained", "trained"]
+    assert figures["columns"] == ["", *columns]
     named = {row[0]: row[1:] for row in figures["data"]}
     for title, name in (("k-NN accuracy, test images", "knn_accuracy"), ("NMI with the labels", "nmi_labels")):
-        assert named[title] == [pytest.approx(summary[who][name]) for who in ("untrained", "trained")]
+        assert named[title] == [pytest.approx(summary[who][name]) for who in columns]
     clusters = json.loads((second.folder / "files" / last["table/clusters"]["path"]).read_text())
     assert sum(row[1] for row in clusters["data"]) == 300 and len(clusters["data"]) == 10
     assert second.summary["final/knn_accuracy"] == pytest.approx(summary["trained"]["knn_accuracy"])
     assert second.summary["untrained/knn_accuracy"] == pytest.approx(summary["untrained"]["knn_accuracy"])
+    assert second.summary["patches/knn_accuracy"] == pytest.approx(summary["patches"]["knn_accuracy"])
     assert second.summary["best/train/loss"] == pytest.approx(min(row["train/loss"] for row in written.values()))
     assert second.of("exit")[0].exit_code == 0
 

@@ -147,7 +147,14 @@ def assemble(
             seed=config.seed,
             n_least=evaluation.knn.k,
         )
-    probes = Probes(split=split, view=parts.view, clusterer=parts.clusterer, settings=evaluation, seed=config.seed)
+    probes = Probes(
+        split=split,
+        crop=parts.train_view.crops[0],
+        view=parts.view,
+        clusterer=parts.clusterer,
+        settings=evaluation,
+        seed=config.seed,
+    )
     return Assembled(
         trainer=trainer,
         module=module,

@@ -8,6 +8,7 @@ from rich.table import Table as PrintedTable
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
+from deepcluster.run.gain import gain_sentence
 from deepcluster.system.machine import in_gb
 from deepcluster.system.quoting import argument
 from deepcluster.tracking.tracker import Table
@@ -19,14 +20,23 @@ ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
     ("linear-probe accuracy, test images", "linear_probe_accuracy", "{:.1%}"),
     ("NMI with the labels", "nmi_labels", "{:.3f}"),
-    ("NMI with the last assignment", "nmi_previous", "{:.3f}"),
+    ("NMI with the labels, K = classes", "nmi_classes", "{:.3f}"),
+    ("two-crop accuracy", "crops_nearest", "{:.1%}"),
+    ("two crops in one cluster", "crops_together", "{:.1%}"),
+    ("NMI of two seeds' clusters", "seeds_agree", "{:.3f}"),
+    ("stability: NMI with the last", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
-FIGURES = (  # of each network in summary.json
+COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
+FIGURES = (  # of each column in summary.json
     "knn_accuracy",
     "linear_probe_accuracy",
     "linear_probe_lr",
     "nmi_labels",
+    "nmi_classes",
+    "crops_nearest",
+    "crops_together",
+    "seeds_agree",
     "nmi_previous",
     "clusters_used",
     "n_repaired",
@@ -45,6 +55,8 @@ def run_summary(
     *,
     trained: dict[str, float],
     untrained: dict[str, float],
+    baselines: dict[str, dict[str, float]],
+    is_pretrained: bool,
     epochs: int,
     this_process_s: float,
 ) -> dict[str, Any]:
@@ -53,14 +65,18 @@ def run_summary(
     Args:
         conductor: the training's, after its end.
         assignment: the trained network's.
-        trained, untrained: figures of the two networks; missing ones become null.
+        trained, untrained: figures of the network at the end and at the start; missing ones become null.
+        baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
+        is_pretrained: the network started from weights that `init` names: its start is "pretrained" too.
         epochs: trained in all.
         this_process_s: seconds since the run, or its resume, started.
     """
     seconds = {name.removesuffix("_s"): round(value, 3) for name, value in conductor.seconds.items()}
+    columns = {"trained": trained, "untrained": untrained, **baselines}
+    if is_pretrained and untrained:
+        columns["pretrained"] = untrained
     return {
-        "trained": {name: trained.get(name) for name in FIGURES},
-        "untrained": {name: untrained.get(name) for name in FIGURES},
+        **{who: {name: figures.get(name) for name in FIGURES} for who, figures in columns.items()},
         "clusters_used": int(trained["clusters_used"]),
         "k": assignment.n_outputs,
         "repaired_clusters": conductor.n_repaired,
@@ -79,7 +95,7 @@ def run_summary(
 def print_summary(
     summary: dict[str, Any], folder: Path, *, source: str, clustering: Clustering, max_epochs: int, is_measured: bool
 ) -> None:
-    """Print the figures of the trained beside those of the untrained network, the files, and commands to try next.
+    """Print the figures of the network beside those of its start and of cheap alternatives, and what to try next.
 
     Args:
         source: the value of data.source.
@@ -89,17 +105,19 @@ def print_summary(
     by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
     epochs = f"{summary['epochs']} epoch{'' if summary['epochs'] == 1 else 's'}"
     table = PrintedTable(title=f"DeepCluster on {source}, {epochs}, K = {summary['k']}{by}")
+    shown = columns(summary)
     table.add_column("")
-    table.add_column("untrained", justify="right")
-    table.add_column("trained", justify="right", style="bold")
-    for title, name, form in ROWS:
-        before, after = summary["untrained"][name], summary["trained"][name]
-        cells = [form.format(value) if value is not None else "-" for value in (before, after)]
+    for who in shown:
+        table.add_column(who, justify="right", style="bold" if who == "trained" else None)
+    for title, name, form in rows(summary):
+        cells = [form.format(value) if (value := summary[who].get(name)) is not None else "-" for who in shown]
         if name == "clusters_used":  # repairs of empty clusters make it K: say how many there were
-            cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, ("untrained", "trained"), strict=True)]
+            cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, shown, strict=True)]
         table.add_row(title, *cells)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
+    if (sentence := gain_sentence({who: summary[who] for who in shown})) is not None:
+        console.print(f"learned    {sentence}")
     seconds = summary["seconds"]
     by_phase = ", ".join(
         f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training")
@@ -154,10 +172,21 @@ def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dic
 
 def figures_table(summary: dict[str, Any]) -> Table:
     """The figures of the printed table as numbers, for trackers."""
-    rows: list[list[str | int | float | None]] = [
-        [title, summary["untrained"][name], summary["trained"][name]] for title, name, _ in ROWS
+    shown = columns(summary)
+    numbers: list[list[str | int | float | None]] = [
+        [title, *(summary[who].get(name) for who in shown)] for title, name, _ in rows(summary)
     ]
-    return Table(columns=["", "untrained", "trained"], rows=rows)
+    return Table(columns=["", *shown], rows=numbers)
+
+
+def columns(summary: dict[str, Any]) -> list[str]:
+    """The columns of the table: "pretrained" stands in place of "untrained" where weights were named."""
+    return [who for who in COLUMNS if who in summary and not (who == "untrained" and "pretrained" in summary)]
+
+
+def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The rows of the table in which a column has a number: title, figure, form."""
+    return [row for row in ROWS if any(summary[who].get(row[1]) is not None for who in columns(summary))]
 
 
 def _repaired(figures: dict[str, Any]) -> str:

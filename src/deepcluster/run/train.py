@@ -2,8 +2,8 @@
 
 The steps: images and network (parts.py) -> the checkpoint to resume from, if any (checkpoint_choice.py) -> estimate of
 memory, disk and time (estimate.py) -> figures of the untrained network (untrained.py) -> training, whose epochs begin
-with a reassignment (training/reassign.py) -> final clusters, figures and files (summary.py). The command of train.py
-(app/train_command.py) calls `train`.
+with a reassignment (training/reassign.py) -> final clusters, figures of what needs no training (baselines.py) and files
+(summary.py). The command of train.py (app/train_command.py) calls `train`.
 """
 
 import json
@@ -25,6 +25,7 @@ from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
+from deepcluster.run.baselines import baseline_figures
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
 from deepcluster.run.parts import Parts, build_parts, choose_device
@@ -95,7 +96,7 @@ def train(
     with open_record(config, parts, folder) as record:
         run = assemble(config, parts, folder, record, learned=start.learned, follow=follow)
         untrained = fit(config, parts, folder, start, run)
-        return finish(config, parts, folder, run, untrained, started)
+        return finish(config, parts, folder, run, untrained, started, shared)
 
 
 def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Parts, Start]:
@@ -226,13 +227,20 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
 
 
 def finish(
-    config: TrainConfig, parts: Parts, folder: Path, run: Assembled, untrained: dict[str, float], started: float
+    config: TrainConfig,
+    parts: Parts,
+    folder: Path,
+    run: Assembled,
+    untrained: dict[str, float],
+    started: float,
+    shared: Path | None,
 ) -> dict[str, Any]:
     """Cluster once more, measure the trained network, write summary.json and the other files, print a summary.
 
     Args:
         untrained: figures of the untrained network.
         started: time.perf_counter() at the start of this process's run.
+        shared: see :func:`train`.
 
     Returns:
         The content of summary.json; empty in all processes but the main one.
@@ -241,23 +249,26 @@ def finish(
     assignment, trained = run.conductor.final(backbone, device=device)
     if not distributed.is_main_process():
         return {}
-    if run.probes.split is not None:
+    if config.evaluation.enabled:
         parts.progress.say("measuring the trained network")
         trained = trained | run.probes.measure(backbone, device)
+    baselines = baseline_figures(config, parts, run.probes, folder, device=parts.device, shared=shared)
     save_final(folder / "checkpoints" / "final.ckpt", backbone, parts.card, assignment, epochs=epochs)
     summary = run_summary(
         run.conductor,
         assignment,
         trained=trained,
         untrained=untrained,
+        baselines=baselines,
+        is_pretrained=config.init.names_weights,
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
     )
     summary["alike"] = [told for told in (tell_copies(parts.images.contents), tell_collapse(assignment)) if told]
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
-    both = [("final", trained), ("untrained", untrained)]
-    numbers = {f"{who}/{name}": value for who, figures in both for name, value in figures.items()}
+    measured = {"final": trained, "untrained": untrained, **baselines}
+    numbers = {f"{who}/{name}": value for who, figures in measured.items() for name, value in figures.items()}
     run.record.ended(epochs, assignment, numbers, figures_table(summary))
     print_summary(
         summary,

@@ -10,7 +10,8 @@ import torch
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
 from deepcluster.data.images import ImageSet
-from deepcluster.data.views import FeatureView
+from deepcluster.data.views import FeatureView, TrainView
+from deepcluster.evaluation.clusters.two_crops import two_crop_figures, two_crop_rows
 from deepcluster.evaluation.probe.knn_and_probe import measure_features
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.representation import Evaluation
@@ -24,10 +25,11 @@ UNTRAINED = "untrained.json"  # in the run's folder
 
 @dataclass(kw_only=True)
 class Probes:
-    """k-NN and a linear probe for a network of the run, on labelled images.
+    """Figures of a network of the run: k-NN, probe and clusters by the labels; without labels, of two crops.
 
     Args:
-        split: the labelled images; None: nothing is measured.
+        split: the labelled images; None: there are too few.
+        crop: the training view, of one crop.
         view: builds the view without augmentation, for a set of images.
         clusterer: batch size, workers and number type are as in its feature pass.
         settings: the group `evaluation`.
@@ -35,30 +37,50 @@ class Probes:
     """
 
     split: LabelledSplit | None
+    crop: TrainView
     view: Callable[[ImageSet], FeatureView]
     clusterer: Clusterer
     settings: Evaluation
     seed: int
 
+    @property
+    def k(self) -> int:
+        """Clusters of the run, at most."""
+        return self.clusterer.labelings[0].capacity(len(self.clusterer.images))
+
     def measure(self, backbone: Backbone, device: torch.device) -> dict[str, float]:
-        """Accuracies of k-NN and of the linear probe; empty if there is no split."""
-        if self.split is None:
+        """See :func:`measure_features`, and :func:`two_crop_figures`; empty if evaluation.enabled=false."""
+        if not self.settings.enabled:
             return {}
+        average, batch_size = self.settings.nmi_average, self.clusterer.extraction.batch_size
 
         def source(images: ImageSet) -> FeaturePass:
             return feature_pass(
                 backbone,
                 images,
                 self.view(images),
-                batch_size=self.clusterer.extraction.batch_size,
+                batch_size=batch_size,
                 num_workers=self.clusterer.num_workers,
                 device=device,
                 dtype=self.clusterer.dtype,
                 convolutional=True,
             )
 
+        if self.split is None:
+            rows = two_crop_rows(
+                source(self.clusterer.images).network,
+                self.clusterer.images,
+                self.crop,
+                batch_size=batch_size,
+                num_workers=self.clusterer.num_workers,
+                device=device,
+                seed=self.seed,
+            )
+            return two_crop_figures(rows, self.k, seed=self.seed, average=average)
         knn, linear_probe = self.settings.knn, self.settings.linear_probe
-        return measure_features(self.split, source, knn=knn, linear_probe=linear_probe, seed=self.seed)
+        return measure_features(
+            self.split, source, knn=knn, linear_probe=linear_probe, seed=self.seed, nmi_average=average
+        )
 
 
 def measures_untrained(evaluation: Evaluation, max_epochs: int) -> bool:

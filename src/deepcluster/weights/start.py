@@ -7,7 +7,7 @@ importing torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepcluster.system.setting import IS_PATH, check
 from deepcluster.weights.patch_settings import PatchSettings
@@ -28,6 +28,8 @@ class Init:
     Args:
         kind: its name, by which a stored config finds this class.
     """
+
+    names_weights: ClassVar[bool] = False  # it takes weights that were trained before
 
     kind: str
 
@@ -82,6 +84,8 @@ class CheckpointInit(Init):
         path: the run's folder or checkpoint.
     """
 
+    names_weights: ClassVar[bool] = True
+
     kind: str = "checkpoint"
     path: str = field(metadata={IS_PATH: True})
 
@@ -112,6 +116,8 @@ class WeightsInit(Init):
             torchvision, timm or ours.
         partial: allow a file of which only some tensors fit; the others stay random and are reported.
     """
+
+    names_weights: ClassVar[bool] = True
 
     kind: str = "weights"
     path: str = field(metadata={IS_PATH: True})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deepcluster.data.images import MemoryImages
+from deepcluster.evaluation.clusters.class_clusters import nmi_of_class_clusters
 from deepcluster.evaluation.probe import knn_and_probe
 from deepcluster.evaluation.probe import labelled_split as splits
 from deepcluster.evaluation.probe.knn import knn_accuracy
@@ -100,6 +101,7 @@ def test_probe_and_neighbours_learn_from_the_training_part_and_are_asked_of_the_
         "knn_accuracy": knn_accuracy(*learned, *asked, knn),
         "linear_probe_accuracy": probe.accuracy,
         "linear_probe_lr": probe.learning_rate,
+        "nmi_classes": nmi_of_class_clusters(*learned, *asked, seed=4),
     }
 
 

@@ -23,8 +23,9 @@ class Evaluation:
     """What a run measures at its start and end. Labels are used for this and in the log, nowhere else.
 
     Args:
-        enabled: measure; without labels nothing is measured either way.
+        enabled: measure; without labels, how near two crops of a picture are.
         untrained: also measure the untrained network, for comparison.
+        baselines: also measure, at the end, what needs no training: pixels, and k-means codes of patches.
         max_images: use at most this many training images, drawn at random.
         test_share: share of the labelled images that is held out if no test set has labels.
         nmi_average: which mean of the two entropies NMI is divided by, wherever it is logged: "arithmetic", or
@@ -35,6 +36,7 @@ class Evaluation:
 
     enabled: bool = True
     untrained: bool = True
+    baselines: bool = True
     max_images: int = setting(50_000, at_least=10)
     test_share: float = setting(0.2, above=0, below=1)
     nmi_average: str = setting("arithmetic", one_of=NMI_AVERAGES)
@@ -83,8 +85,14 @@ class Representation(Evaluation, Evaluator):
                 "evaluation=assign needs no labels"
             )
         numbers = measure_features(
-            split, context.feature_pass, knn=self.knn, linear_probe=self.linear_probe, seed=context.seed
+            split,
+            context.feature_pass,
+            knn=self.knn,
+            linear_probe=self.linear_probe,
+            seed=context.seed,
+            nmi_average=self.nmi_average,
         )
         for name in ("knn_accuracy", "linear_probe_accuracy"):
             context.progress.say(f"{name:24} {numbers[name]:.1%}")
+        context.progress.say(f"{'nmi_classes':24} {numbers['nmi_classes']:.3f}")
         return {"n_images": len(train), **numbers}

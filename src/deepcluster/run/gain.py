@@ -1,0 +1,52 @@
+"""What training added, in one sentence, against the best of what needs no training. For summary.py."""
+
+from collections.abc import Mapping
+
+CHEAP = ("pixels", "patches")
+STARTS = ("pretrained", "untrained")
+MEASURES = (("knn_accuracy", "k-NN accuracy"), ("crops_nearest", "two-crop accuracy"))  # with labels, without
+
+Figures = Mapping[str, float | None]
+
+
+def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
+    """The sentence under the table of a run; None if the trained network was not measured.
+
+    Args:
+        figures: of "trained", and of the others that were measured.
+
+    >>> gain_sentence({"untrained": {"knn_accuracy": 0.8}, "trained": {"knn_accuracy": 0.821}})
+    'training added 2.1 points of k-NN accuracy to the untrained network'
+    """
+    for name, words in MEASURES:
+        trained = figures["trained"].get(name)
+        if trained is not None:
+            values = {who: value for who, numbers in figures.items() if (value := numbers.get(name)) is not None}
+            return _by_training(values, words) + _against_the_best(values)
+    return None
+
+
+def _by_training(values: Mapping[str, float], words: str) -> str:
+    trained = values["trained"]
+    start = next((who for who in STARTS if who in values), None)
+    if start is None:
+        return f"the network reaches {trained:.1%} {words}"
+    points = round(100 * (trained - values[start]), 1)
+    if points > 0:
+        return f"training added {points} points of {words} to the {start} network"
+    if points < 0:
+        return f"training took {-points} points of {words} from the {start} network"
+    return f"training left the {start} network's {words} as it was"
+
+
+def _against_the_best(values: Mapping[str, float]) -> str:
+    cheap = {who: values[who] for who in CHEAP if who in values}
+    if not cheap:
+        return ""
+    best = max(cheap, key=lambda who: cheap[who])
+    points = round(100 * (cheap[best] - values["trained"]), 1)
+    if points > 0:
+        return f"; {best}, which need no training, reach {points} more"
+    if points < 0:
+        return f"; {best}, the best of what needs no training, reach {-points} less"
+    return f"; {best}, which need no training, reach as much"

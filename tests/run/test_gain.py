@@ -1,0 +1,52 @@
+"""The sentence that tells what training added."""
+
+import pytest
+
+from deepcluster.run.gain import gain_sentence
+
+
+def knn(**accuracies: float | None) -> dict[str, dict[str, float | None]]:
+    return {who: {"knn_accuracy": value} for who, value in accuracies.items()}
+
+
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        (
+            knn(pixels=0.7, patches=0.831, untrained=0.8, trained=0.821),
+            "training added 2.1 points of k-NN accuracy to the untrained network; patches, which need no training, "
+            "reach 1.0 more",
+        ),
+        (
+            knn(pixels=0.52, patches=0.5, pretrained=0.55, trained=0.495),
+            "training took 5.5 points of k-NN accuracy from the pretrained network; pixels, which need no training, "
+            "reach 2.5 more",
+        ),
+        (
+            knn(pixels=0.7, patches=0.6, untrained=0.8, trained=0.8),
+            "training left the untrained network's k-NN accuracy as it was; pixels, the best of what needs no "
+            "training, reach 10.0 less",
+        ),
+        (
+            knn(pixels=0.8, trained=0.8),
+            "the network reaches 80.0% k-NN accuracy; pixels, which need no training, reach as much",
+        ),
+        (knn(untrained=0.8, trained=0.9), "training added 10.0 points of k-NN accuracy to the untrained network"),
+        (knn(untrained=0.8, trained=None), None),
+    ],
+)
+def test_gains_and_losses_are_told_against_the_best(
+    figures: dict[str, dict[str, float | None]], sentence: str | None
+) -> None:
+    assert gain_sentence(figures) == sentence
+
+
+def test_without_labels_it_tells_of_two_crops() -> None:
+    figures = {
+        who: {"knn_accuracy": None, "crops_nearest": value}
+        for who, value in (("patches", 0.3), ("untrained", 0.2), ("trained", 0.4))
+    }
+    assert gain_sentence(figures) == (
+        "training added 20.0 points of two-crop accuracy to the untrained network; patches, the best of what needs no "
+        "training, reach 10.0 less"
+    )
