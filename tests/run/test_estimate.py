@@ -35,6 +35,8 @@ COSTS = Costs(
     extraction_bytes=10**8,
     training_bytes=2 * 10**8,
     probed_dim=1000,
+    baseline_s=0.002,
+    baseline_dim=500,
 )
 
 
@@ -81,6 +83,7 @@ def sizes(**changes: Any) -> Sizes:
         n_epochs=3,
         steps_per_epoch=200,
         n_measured=(50_000, 10_000),
+        n_baselines=60_000,
         n_sharing=1,
         stored_bytes=100_000 * 256 * 4,
         disk_bytes=1e9,
@@ -95,13 +98,17 @@ def test_seconds_by_hand() -> None:
     assert spent.reduction == pytest.approx(10 + 3 + 10)
     assert spent.clustering == pytest.approx(2.1e9 * 256 * 1e-9)
     assert spent.epoch == pytest.approx(100)
-    assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100)
+    assert spent.baselines == pytest.approx(120)
+    assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100 + 120)
 
 
 def test_memory_by_hand() -> None:
     needed = estimate.memory_by_phase(sizes(), COSTS, on_gpu=False)
     assert needed["extraction"] == 500 * 2**20 + 102_400_000 + 24 * 4096**2 + 10**8
     assert needed["evaluation"] == 4 * 1000 * 110_000 + 10**8
+    wide = dataclasses.replace(COSTS, baseline_dim=2000)  # rows of pixels and patches, then parts of them
+    needed_by_rows = estimate.memory_by_phase(sizes(), wide, on_gpu=False)["evaluation"]
+    assert needed_by_rows == 4 * 2000 * (3 * 50_000 + 2 * 10_000) + 10**8
     sampled = estimate.memory_by_phase(sizes(n_iterated=30_000), COSTS, on_gpu=False)
     assert sampled["clustering"] - needed["clustering"] == 30_000 * 256 * 4  # the copy of the sample
     on_disk = estimate.memory_by_phase(sizes(stored_bytes=0), COSTS, on_gpu=False)
@@ -167,6 +174,9 @@ def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     assert found.stored_bytes == 200 * 8 * 4
     later = sizes_of(dataclasses.replace(planned, epochs_done=2))
     assert (later.n_epochs, later.n_reassignments) == (1, 2)
+    assert found.n_baselines == 400
+    silent = dataclasses.replace(chosen.evaluation, baselines=False)
+    assert sizes_of(dataclasses.replace(planned, evaluation=silent)).n_baselines == 0
 
 
 def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
@@ -176,7 +186,7 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
     assert train(settings("estimate=true"), tmp_path / "a") == {}
     assert not (tmp_path / "a").exists()
     told = capsys.readouterr().out
-    assert "6 reassignments and 3 epochs" in told and "200 x 8 reduced features in float32" in told
+    assert "6 reassignments and 3 epochs, pixels and patches (" in told and "200 x 8 reduced features in float32" in told
     plain = train(settings(), tmp_path / "b")
     assert "estimate   " not in capsys.readouterr().out  # not worth its seconds
     monkeypatch.setattr(estimate, "MEASURED_FROM", 100)

@@ -4,6 +4,7 @@ Small images -> rows of pixels, and codes of whitened patches compared with k-me
 A network that was worth its training beats them.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,11 +16,12 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
-from deepcluster.data.images import ImageSet, MemoryImages, size_of_first
+from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced, size_of_first
 from deepcluster.data.views import FeatureView, TrainView
 from deepcluster.evaluation.clusters.two_crops import two_crop_figures, two_crop_rows
 from deepcluster.evaluation.probe.knn_and_probe import measure_rows
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
+from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.extraction import FeaturePass, collect
 from deepcluster.models.coates import Coates
@@ -75,6 +77,11 @@ class SmallImages(nn.Module):
         n_pixels = self.in_channels * self.pixel_side**2
         patches = {} if self.coates is None else {"patches": slice(n_pixels, n_pixels + self.coates.feature_dim)}
         return {"pixels": slice(0, n_pixels), **patches}
+
+    @property
+    def dim(self) -> int:
+        """M, numbers of a row."""
+        return max(columns.stop for columns in self.columns.values())
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = F.adaptive_avg_pool2d(images, self.pixel_side).flatten(1)
@@ -159,6 +166,36 @@ class Baselines:
             device=self.device,
         )
 
+    def image_seconds(self) -> float:
+        """Seconds of an image's rows and figures, for an estimate: some images are measured with unlearned filters."""
+        small = self.network()
+        if small.coates is not None:
+            small.coates.code.centroids.fill_(1.0)
+        small.to(self.device).eval()
+        chosen = torch.tensor(evenly_spaced(len(self.images), 2 * self.batch_size))
+        collect(self.feature_pass(small, self.images), chosen[:2])  # the first call loads libraries
+        started = time.perf_counter()
+        rows = collect(self.feature_pass(small, self.images), chosen)
+        if self.images.labels is not None:
+            labels, knn = (
+                torch.arange(len(rows)) % 10,
+                replace(self.settings.knn, k=min(self.settings.knn.k, len(rows))),
+            )
+            for name, columns in small.columns.items():
+                for space, _ in spaces(name, rows[:, columns], rows[:0, columns]):
+                    self._figures(space, labels, space, labels, knn)
+        return (time.perf_counter() - started) / len(rows)
+
+    def _figures(self, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, knn: Knn) -> dict[str, float]:
+        return measure_rows(
+            *(train_x, train_y, test_x, test_y),
+            device=self.device,
+            knn=knn,
+            linear_probe=self.settings.linear_probe,
+            seed=self.seed,
+            nmi_average=self.settings.nmi_average,
+        )
+
     def _with_labels(self, small: SmallImages, split: LabelledSplit) -> Measured:
         n, is_small = len(self.images), len(self.images) <= self.settings.max_images
         indices = torch.arange(n) if is_small else split.train_indices
@@ -169,18 +206,12 @@ class Baselines:
         else:
             test = collect(self.feature_pass(small, split.test), split.test_indices)
 
-        def figures(train_x: Tensor, test_x: Tensor) -> dict[str, float]:
-            return measure_rows(
-                *(train_x, split.train_y, test_x, split.test_y),
-                device=self.device,
-                knn=self.settings.knn,
-                linear_probe=self.settings.linear_probe,
-                seed=self.seed,
-                nmi_average=self.settings.nmi_average,
-            )
-
+        knn, train_y, test_y = self.settings.knn, split.train_y, split.test_y
         found = {
-            name: [figures(one, other) for one, other in spaces(name, train[:, columns], test[:, columns])]
+            name: [
+                self._figures(one, train_y, other, test_y, knn)
+                for one, other in spaces(name, train[:, columns], test[:, columns])
+            ]
             for name, columns in small.columns.items()
         }
         return Measured(

@@ -28,7 +28,7 @@ def baseline_figures(
     Args:
         shared: folder for files that the jobs of a sweep share; None: nothing is shared.
     """
-    if not (config.evaluation.enabled and config.evaluation.baselines):
+    if not config.evaluation.measures_baselines:
         return {}
     file = folder / BASELINES
     if (figures := stored_baselines(file)) is not None:

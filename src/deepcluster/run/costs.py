@@ -16,6 +16,7 @@ from deepcluster.clustering.moments import ROWS_PER_PRODUCT, Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
+from deepcluster.evaluation.baselines import Baselines
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.sizes import Plan
 from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
@@ -43,6 +44,8 @@ class Costs:
         extraction_bytes: memory of an extraction batch besides the network, on a CPU.
         training_bytes: memory of a training step, on a CPU.
         probed_dim: features per image that the evaluation reads.
+        baseline_s: rows and figures of an image's pixels and patches.
+        baseline_dim: numbers of these rows.
     """
 
     image_s: float
@@ -54,6 +57,8 @@ class Costs:
     extraction_bytes: int
     training_bytes: int
     probed_dim: int
+    baseline_s: float = 0.0
+    baseline_dim: int = 0
 
 
 def measure(plan: Plan) -> Costs:
@@ -63,6 +68,7 @@ def measure(plan: Plan) -> Costs:
         extraction_bytes, image_s = _extraction(clusterer, plan.backbone, device)
         training_bytes, step_s = _training(plan)
         moments_s, fit_s, apply_s = _reduction(clusterer.reduction, dim, device)
+        baseline_s, baseline_dim = _baselines(plan)
         return Costs(
             image_s=image_s,
             moments_s=moments_s,
@@ -75,6 +81,8 @@ def measure(plan: Plan) -> Costs:
             extraction_bytes=extraction_bytes,
             training_bytes=training_bytes,
             probed_dim=_probed_dim(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
+            baseline_s=baseline_s,
+            baseline_dim=baseline_dim,
         )
 
 
@@ -92,6 +100,28 @@ def _probed_dim(clusterer: Clusterer, backbone: Backbone, device: torch.device) 
     """Features per image of the stage that the evaluation reads."""
     stage = clusterer.feature_pass(backbone, device=device, num_workers=0, convolutional=True)
     return next(stage.stream(torch.zeros(1, dtype=torch.int64)))[1].shape[1:].numel()
+
+
+def _baselines(plan: Plan) -> tuple[float, int]:
+    """Seconds of an image's pixels and patches and of their figures, and the numbers of its row."""
+    if not plan.evaluation.measures_baselines:
+        return 0.0, 0
+    clusterer, images = plan.clusterer, plan.clusterer.images
+    baselines = Baselines(
+        images=images,
+        split=None,
+        view=clusterer.view,
+        crop=plan.train_view.crops[0],
+        mean=[0.0] * images.n_channels,
+        std=[1.0] * images.n_channels,
+        k=2,
+        settings=plan.evaluation,
+        seed=0,
+        batch_size=clusterer.extraction.batch_size,
+        num_workers=clusterer.num_workers,
+        device=plan.device,
+    )
+    return baselines.image_seconds(), baselines.network().dim
 
 
 def _training(plan: Plan) -> tuple[int, float]:

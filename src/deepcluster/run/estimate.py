@@ -26,13 +26,15 @@ class Seconds:
     Args:
         features, reduction, clustering: of one reassignment.
         epoch: of training.
-        total: of all reassignments and epochs.
+        baselines: of pixels and patches, at the end.
+        total: of all reassignments and epochs, and of the baselines.
     """
 
     features: float
     reduction: float
     clustering: float
     epoch: float
+    baselines: float
     total: float
 
 
@@ -42,8 +44,16 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
     reduction = s.n_fit * costs.moments_s / s.n_sharing + costs.fit_s + s.n * costs.apply_s / s.n_sharing
     clustering = s.distances * s.dim * costs.distance_s
     epoch = s.steps_per_epoch * costs.step_s
-    total = s.n_reassignments * (features + reduction + clustering) + s.n_epochs * epoch
-    return Seconds(features=features, reduction=reduction, clustering=clustering, epoch=epoch, total=total)
+    baselines = s.n_baselines * costs.baseline_s
+    total = s.n_reassignments * (features + reduction + clustering) + s.n_epochs * epoch + baselines
+    return Seconds(
+        features=features,
+        reduction=reduction,
+        clustering=clustering,
+        epoch=epoch,
+        baselines=baselines,
+        total=total,
+    )
 
 
 def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
@@ -52,12 +62,14 @@ def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str,
     moments = 24.0 * s.feature_dim**2 if s.n_fit else 0.0  # sums in float64, the covariance and its copy
     sample = 4.0 * s.n_iterated * s.dim if s.n_iterated < s.n else 0.0
     n_train, n_test = s.n_measured
+    # k-NN normalises a copy of the training images' features; pixels and patches are cut out of their common rows too
+    network = 0 if costs is None else costs.probed_dim * (2 * n_train + n_test)
+    small = 0 if costs is None else costs.baseline_dim * (3 * n_train + 2 * n_test)
     return {
         "extraction": s.buffer_bytes + s.stored_bytes + moments + measured,
         "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + s.bytes_per_image * s.n + SCRATCH,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
-        # k-NN normalises a copy of the training images' features
-        "evaluation": 0.0 if costs is None else 4.0 * costs.probed_dim * (2 * n_train + n_test) + measured,
+        "evaluation": 0.0 if costs is None else 4.0 * max(network, small) + measured,
     }
 
 
@@ -106,10 +118,12 @@ def estimate_lines(
 ) -> list[str]:
     """The estimate, to print."""
     phase = max(needed, key=lambda name: needed[name])
+    baselines = f", pixels and patches ({clock(spent.baselines)})" if spent.baselines else ""
     return [
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
         f"an epoch of training {clock(spent.epoch)}",
-        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs: {clock(spent.total)}, besides the evaluation",
+        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs{baselines}: {clock(spent.total)}, besides the "
+        "evaluation of the network",
         f"memory {in_gb(needed[phase])} more than now (most in {phase}), {in_gb(free)} free; "
         f"disk {in_gb(s.disk_bytes)}, {in_gb(disk)} free",
         *_advice(s, spent, clustering),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from deepcluster.data.multi_crop import MultiCrop
+from deepcluster.evaluation.clusters.two_crops import N_IMAGES
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.models.backbone import Backbone
 from deepcluster.training.clusterer import Clusterer
@@ -65,6 +66,7 @@ class Sizes:
     n_epochs: int
     steps_per_epoch: int
     n_measured: tuple[int, int]  # training and test images of the evaluation
+    n_baselines: int  # images whose pixels and patches are measured
     n_sharing: int  # see Plan
     stored_bytes: int  # reduced features in memory
     disk_bytes: float
@@ -102,8 +104,16 @@ def sizes(plan: Plan) -> Sizes:
         n_epochs=plan.n_epochs,
         steps_per_epoch=math.ceil(plan.schedule.images_per_epoch(n) / (plan.batch_size * plan.n_sharing)),
         n_measured=(min(n, evaluation.max_images), plan.n_test) if is_measured else (0, 0),
+        n_baselines=_n_baselines(plan, is_measured=is_measured),
         n_sharing=plan.n_sharing,
         stored_bytes=storage.n_bytes(n, dim) if storage.folder is None else 0,
         disk_bytes=3 * checkpoint + assignments + names,  # last, previous and the new one while it is written
         buffer_bytes=min(n_fit, n_buffered) * d * itemsize,
     )
+
+
+def _n_baselines(plan: Plan, *, is_measured: bool) -> int:
+    n = len(plan.clusterer.images)
+    if not plan.evaluation.measures_baselines:
+        return 0
+    return min(n, plan.evaluation.max_images) + plan.n_test if is_measured else 2 * min(n, N_IMAGES)

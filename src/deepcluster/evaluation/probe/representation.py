@@ -46,6 +46,11 @@ class Evaluation:
     def __post_init__(self) -> None:
         check(self, "evaluation")
 
+    @property
+    def measures_baselines(self) -> bool:
+        """Whether pixels and patches are measured."""
+        return self.enabled and self.baselines
+
 
 @dataclass(kw_only=True)
 class Representation(Evaluation, Evaluator):
