@@ -186,7 +186,8 @@ def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(
     assert train(settings("estimate=true"), tmp_path / "a") == {}
     assert not (tmp_path / "a").exists()
     told = capsys.readouterr().out
-    assert "6 reassignments and 3 epochs, pixels and patches (" in told and "200 x 8 reduced features in float32" in told
+    assert "6 reassignments and 3 epochs, pixels and patches (" in told
+    assert "200 x 8 reduced features in float32" in told
     plain = train(settings(), tmp_path / "b")
     assert "estimate   " not in capsys.readouterr().out  # not worth its seconds
     monkeypatch.setattr(estimate, "MEASURED_FROM", 100)

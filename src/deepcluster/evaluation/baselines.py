@@ -81,7 +81,8 @@ class SmallImages(nn.Module):
     @property
     def dim(self) -> int:
         """M, numbers of a row."""
-        return max(columns.stop for columns in self.columns.values())
+        n_codes: int = 0 if self.coates is None else self.coates.feature_dim
+        return self.in_channels * self.pixel_side**2 + n_codes
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = F.adaptive_avg_pool2d(images, self.pixel_side).flatten(1)
