@@ -10,6 +10,7 @@ from deepcluster.system.quoting import override
 
 PATHS = (
     *("data.root", "output_dir", "resume", "ckpt", "init.path", "reading.cache_dir", "extraction.scratch"),
+    *("other_rows.path", "other_rows.names"),
     *("evaluation.root", "evaluation.pca_root", "evaluation.ground_truth"),
 )
 _OVERRIDE = re.compile(r"(\+{0,2})([\w.]+)=(.+)", re.DOTALL)

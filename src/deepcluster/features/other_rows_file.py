@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.features.other_rows import OtherSource, UsedRows
-from deepcluster.system.setting import IS_PATH, setting
+from deepcluster.system.setting import IS_PATH, MAY_CHANGE, setting
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,8 @@ class FileRows(UsedRows):
     """
 
     kind: str = "file"
-    path: str = field(metadata={IS_PATH: True})
-    names: str | None = setting(None, is_path=True)
+    path: str = field(metadata={MAY_CHANGE: True, IS_PATH: True})
+    names: str | None = setting(None, may_change=True, is_path=True)
     reduction: Reduction = field(default_factory=lambda: Reduction(dim=64))
 
     def row_dim(self, images: ImageSet) -> int:

@@ -30,7 +30,7 @@ class NetworkRows(UsedRows):
     """
 
     kind: str = "network"
-    path: str | None = setting(None, is_path=True)
+    path: str | None = setting(None, may_change=True, is_path=True)
     name: str | None = None
     size: int | None = setting(None, at_least=8)
     reduction: Reduction = field(default_factory=lambda: Reduction(dim=128))

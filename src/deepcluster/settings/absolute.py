@@ -8,7 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from deepcluster.data.settings import is_url
 
-PATHS = ("data.root", "reading.cache_dir", "extraction.scratch", "init.path")
+PATHS = (
+    "data.root",
+    "reading.cache_dir",
+    "extraction.scratch",
+    "init.path",
+    "other_rows.path",
+    "other_rows.names",
+)
 NO_PATH = {"reading.cache_dir": "none"}  # a value that names no folder
 
 
