@@ -13,6 +13,7 @@ from support.configs import CONFIGS
 from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
+from deepcluster.features.bank import MemoryBank
 from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
 from deepcluster.run.costs import Costs
@@ -80,6 +81,7 @@ def sizes(**changes: Any) -> Sizes:
         bytes_per_image=64,
         distances=1000.0 * 100_000 * 21,
         n_reassignments=4,
+        n_passes=4,
         n_epochs=3,
         steps_per_epoch=200,
         n_measured=(50_000, 10_000),
@@ -88,6 +90,7 @@ def sizes(**changes: Any) -> Sizes:
         stored_bytes=100_000 * 256 * 4,
         disk_bytes=1e9,
         buffer_bytes=500 * 2**20,
+        bank_bytes=0,
     )
     return dataclasses.replace(plain, **changes)
 
@@ -177,6 +180,38 @@ def test_a_run_s_numbers_are_those_of_its_settings(tmp_path: Path) -> None:
     assert found.n_baselines == 400
     silent = dataclasses.replace(chosen.evaluation, baselines=False)
     assert sizes_of(dataclasses.replace(planned, evaluation=silent)).n_baselines == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dim"),
+    [
+        ([], 8),
+        (["rows=embedding", "embedding=mlp", "embedding.dim=16", "reduction=l2", "reduction.dim=null"], 16),
+        (["method=sela", "clustering.k=5", "clustering.n_labelings=3"], 15),
+    ],
+)
+def test_the_clustered_rows_are_those_of_the_method(overrides: list[str], dim: int) -> None:
+    planned = plan(settings(*overrides))
+    assert planned.clusterer.row_dim(planned.backbone) == sizes_of(planned).dim == dim
+
+
+def test_a_reduction_to_more_than_the_embedding_has_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"reduction.dim=8 is more than the 4 dimensions of the embedding.*lower it"):
+        plan(settings("rows=embedding", "embedding=mlp", "embedding.dim=4"))
+
+
+def test_a_bank_takes_memory_and_disk_and_spares_passes() -> None:
+    with_bank = dataclasses.replace(plan(), bank_bytes=MemoryBank.n_bytes(200, 2, 16))
+    assert with_bank.bank_bytes == 200 * (2 * 16 * 2 + 8)
+    ours, plain = sizes_of(with_bank), sizes_of(plan())
+    assert ours.disk_bytes - plain.disk_bytes == 3 * with_bank.bank_bytes
+    assert (plain.n_passes, ours.n_passes) == (plain.n_reassignments, 2 + 1 + 1)  # untrained, end, first fill
+    needed, without = (estimate.memory_by_phase(s, None, on_gpu=False) for s in (ours, plain))
+    assert all(needed[phase] - without[phase] == with_bank.bank_bytes for phase in needed)
+
+
+def test_targets_without_clusters_cluster_for_the_figures_only() -> None:
+    assert sizes_of(dataclasses.replace(plan(), reassigns=False)).n_reassignments == 2 + 1
 
 
 def test_only_an_estimate_leaves_no_run_and_a_run_is_the_same_after_one(

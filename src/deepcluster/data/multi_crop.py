@@ -27,6 +27,11 @@ class MultiCrop:
         self.size = max(crop.size for crop in crops)
         self.on_files = crops[0].on_files
 
+    @property
+    def n_pixels(self) -> int:
+        """The pixels of all crops of an image together."""
+        return sum(crop.size**2 for crop in self.crops)
+
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """The random numbers of B images: (B, d) of each crop, side by side."""
         return torch.cat([crop.draw(batch_size, generator) for crop in self.crops], dim=1)
@@ -41,7 +46,7 @@ class MultiCrop:
         each = torch.split(draws, draws.shape[1] // len(self.crops), dim=1)
         if not self.on_files:
             return [crop(images, numbers) for crop, numbers in zip(self.crops, each, strict=True)]
-        n_channels = images.shape[1] // sum(crop.size**2 for crop in self.crops)
+        n_channels = images.shape[1] // self.n_pixels
         packed = torch.split(images, [n_channels * crop.size**2 for crop in self.crops], dim=1)
         return [
             crop(pixels.view(-1, n_channels, crop.size, crop.size), numbers)

@@ -28,6 +28,11 @@ class MemoryBank:
         self.rows = torch.zeros(n_views, n_images, dim, dtype=dtype)
         self.written = torch.full((n_images,), -1, dtype=torch.int64)  # the step; -1: never
 
+    @staticmethod
+    def n_bytes(n_images: int, n_views: int, dim: int) -> int:
+        """The memory that it takes, and the room in a checkpoint."""
+        return n_images * (n_views * dim * torch.float16.itemsize + torch.int64.itemsize)
+
     @property
     def is_filled(self) -> bool:
         """Whether every image has been written."""

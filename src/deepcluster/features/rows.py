@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deepcluster.clustering.reduction import Reduction
 from deepcluster.system.setting import check, setting
 
 ROWS = ("features", "embedding", "scores", "bank")
@@ -21,3 +22,27 @@ class Rows:
 
     def __post_init__(self) -> None:
         check(self, "rows")
+
+    def clustered_dim(
+        self, reduction: Reduction, n_images: int, *, feature_dim: int, embedding_dim: int, n_scores: int
+    ) -> int:
+        """The numbers P of a row that is clustered.
+
+        Args:
+            feature_dim, embedding_dim: D, E.
+            n_scores: clusters of all labelings together.
+
+        Raises:
+            ValueError: if the reduction keeps more dimensions than the rows or the images can give.
+        """
+        if self.of == "scores":
+            return n_scores  # they are not reduced
+        of_embedding = self.of in ("embedding", "bank")
+        if of_embedding and reduction.dim is not None and reduction.dim > embedding_dim:
+            raise ValueError(
+                f"reduction.dim={reduction.dim} is more than the {embedding_dim} dimensions of the embedding, which "
+                f"rows={self.of} clusters; lower it or set reduction=l2"
+            )
+        row_dim = embedding_dim if of_embedding else feature_dim
+        reduction.check(n_images, row_dim)
+        return reduction.output_dim(row_dim)

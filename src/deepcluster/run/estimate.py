@@ -45,7 +45,8 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
     clustering = s.distances * s.dim * costs.distance_s
     epoch = s.steps_per_epoch * costs.step_s
     baselines = s.n_baselines * costs.baseline_s
-    total = s.n_reassignments * (features + reduction + clustering) + s.n_epochs * epoch + baselines
+    reassignments = s.n_passes * features + s.n_reassignments * (reduction + clustering)
+    total = reassignments + s.n_epochs * epoch + baselines
     return Seconds(
         features=features,
         reduction=reduction,
@@ -65,12 +66,13 @@ def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str,
     # k-NN normalises a copy of the training images' features; pixels and patches are cut out of their common rows too
     network = 0 if costs is None else costs.probed_dim * (2 * n_train + n_test)
     small = 0 if costs is None else costs.baseline_dim * (3 * n_train + 2 * n_test)
-    return {
+    beyond = {
         "extraction": s.buffer_bytes + s.stored_bytes + moments + measured,
         "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + s.bytes_per_image * s.n + SCRATCH,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
         "evaluation": 0.0 if costs is None else 4.0 * max(network, small) + measured,
     }
+    return {phase: n_bytes + s.bank_bytes for phase, n_bytes in beyond.items()}
 
 
 def check_room(

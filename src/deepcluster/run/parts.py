@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,17 @@ def build_parts(
     check_sizes(
         config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
     )
+    clustered_dim = config.rows.clustered_dim(
+        config.reduction,
+        len(images),
+        feature_dim=backbone.feature_dim,
+        embedding_dim=config.embedding.output_dim(backbone.feature_dim),
+        n_scores=sum(labeling.capacity(len(images)) for labeling in config.clustering.labelings()),
+    )
     storage = config.extraction.storage(
         len(images),
-        config.reduction.output_dim(backbone.feature_dim),
-        unit_length=config.reduction.l2,
+        max(clustered_dim, config.reduction.output_dim(backbone.feature_dim)),  # the final clusters are of features
+        unit_length=config.reduction.l2 and config.rows.of != "scores",
         folder=folder or Path(tempfile.gettempdir()),
     )
     _check_trainable(backbone, trainer["max_epochs"])
@@ -173,15 +181,15 @@ def build_parts(
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
     precision = choose_precision(trainer["precision"], device)
     set_matmul_precision(device)
+    crops = multi_crop(config.view, images, mean, std)
     num_workers = n_workers(
         reading.num_workers,
         images,
-        batch_size=max(reading.batch_size, config.extraction.batch_size),
+        batch_size=max(ceil(reading.batch_size * crops.n_pixels / config.view.size**2), config.extraction.batch_size),
         size=config.view.size,
         n_processes=n_processes(trainer) // int(trainer.get("num_nodes", 1)),
     )
     view = partial(feature_view, config.view, mean=mean, std=std)
-    crops = multi_crop(config.view, images, mean, std)
     clusterer = Clusterer(
         images=images,
         view=view(images),
@@ -190,6 +198,7 @@ def build_parts(
         clustering=config.clustering,
         seed=config.seed,
         rows=config.rows.of,
+        clustered_dim=clustered_dim,
         other=_other_rows(config, images, num_workers, progress),
         other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         dtype=precision.extraction,

@@ -32,6 +32,8 @@ class Plan:
     epochs_done: int = 0  # before a resume
     n_test: int = 0  # images
     n_sharing: int = 1  # processes that share the work; above 1 only if each has its own GPU
+    reassigns: bool = True  # images are clustered while the network trains, not only for the figures
+    bank_bytes: int = 0  # of the memory bank
 
     @property
     def n_epochs(self) -> int:
@@ -40,6 +42,8 @@ class Plan:
 
     def n_reassignments(self) -> int:
         """Reassignments in the remaining epochs, if the clusters never become stable."""
+        if not self.reassigns:
+            return 0
         nmi: list[float] = [0.0] * min(self.epochs_done, 1)
         n = 0
         for epoch in range(self.epochs_done, self.epochs_done + self.n_epochs):
@@ -63,6 +67,7 @@ class Sizes:
     bytes_per_image: int  # memory of the clustering besides the features
     distances: float  # computed per reassignment, between images and centroids or between images
     n_reassignments: int
+    n_passes: int  # over all images, for features
     n_epochs: int
     steps_per_epoch: int
     n_measured: tuple[int, int]  # training and test images of the evaluation
@@ -71,6 +76,7 @@ class Sizes:
     stored_bytes: int  # reduced features in memory
     disk_bytes: float
     buffer_bytes: int
+    bank_bytes: int  # of the memory bank
 
 
 def sizes(plan: Plan) -> Sizes:
@@ -79,7 +85,7 @@ def sizes(plan: Plan) -> Sizes:
     images, storage, evaluation = clusterer.images, clusterer.storage, plan.evaluation
     reduction, clustering = clusterer.reduction, clusterer.clustering
     n, d, itemsize = len(images), backbone.feature_dim, clusterer.dtype.itemsize
-    dim, k = reduction.output_dim(d), clustering.capacity(n)
+    dim, k, n_labelings = clusterer.row_dim(backbone), clustering.capacity(n), len(clustering.labelings())
     n_fit = 0 if not reduction.needs_fit else min(n, reduction.fit_images or n)
     n_buffered = clusterer.extraction.buffer_mb * 2**20 // (d * itemsize)
     n_epoch_starts = plan.n_reassignments()
@@ -87,8 +93,10 @@ def sizes(plan: Plan) -> Sizes:
     n_untrained = 2 if evaluation.enabled and evaluation.untrained and is_new else 0
     is_measured = evaluation.enabled and images.labels is not None
     network = sum(parameter.numel() for parameter in backbone.parameters())
-    checkpoint = 4 * (2 * network + k * d + k * dim) + 2 * n  # weights, momentum, head, centroids, labels
-    assignments = (n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
+    labelings = n_labelings * (4 * (k * d + k * dim) + 2 * n)  # head, centroids, labels
+    checkpoint = 8 * network + labelings + plan.bank_bytes  # weights and momentum
+    assignments = (n_labelings * n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
+    n_reassignments = n_epoch_starts + n_untrained + 1
     names = n * (len(images.samples[0]) + 8)
     return Sizes(
         n=n,
@@ -100,7 +108,9 @@ def sizes(plan: Plan) -> Sizes:
         n_iterated=clustering.n_iterated(n),
         bytes_per_image=clustering.bytes_per_image,
         distances=clustering.distances(n),
-        n_reassignments=n_epoch_starts + n_untrained + 1,
+        n_reassignments=n_reassignments,
+        # a bank is filled once, then written by the training steps
+        n_passes=n_untrained + 1 + is_new if plan.bank_bytes else n_reassignments,
         n_epochs=plan.n_epochs,
         steps_per_epoch=math.ceil(plan.schedule.images_per_epoch(n) / (plan.batch_size * plan.n_sharing)),
         n_measured=(min(n, evaluation.max_images), plan.n_test) if is_measured else (0, 0),
@@ -109,6 +119,7 @@ def sizes(plan: Plan) -> Sizes:
         stored_bytes=storage.n_bytes(n, dim) if storage.folder is None else 0,
         disk_bytes=3 * checkpoint + assignments + names,  # last, previous and the new one while it is written
         buffer_bytes=min(n_fit, n_buffered) * d * itemsize,
+        bank_bytes=plan.bank_bytes,
     )
 
 

@@ -23,6 +23,7 @@ from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, sam
 from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
+from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
@@ -183,6 +184,10 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         return
     devices = config.trainer["devices"]
     has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
+    bank_bytes = 0
+    if config.rows.of == "bank":
+        dim = config.embedding.output_dim(parts.backbone.feature_dim)
+        bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
     plan = Plan(
         clusterer=parts.clusterer,
         backbone=parts.backbone,
@@ -197,6 +202,8 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         epochs_done=epochs_done,
         n_test=0 if parts.test_images is None else len(parts.test_images),
         n_sharing=devices if has_gpus else 1,
+        reassigns=config.targets.needs_labels,
+        bank_bytes=bank_bytes,
     )
     tell_needs(plan, folder, is_asked=config.estimate)
 

@@ -67,6 +67,7 @@ class Clusterer:
         clustering: k-means, PIC, ...; of H labelings.
         seed: of the run; mixed with the moment, so that each clustering starts from its own seed as in the original.
         rows: what a reassignment clusters: "features", "embedding" or "scores" of a pass, or the "bank".
+        clustered_dim: numbers P of such a row after the reduction; None: those of reduced features.
         other: makes other rows than the network's own, when they are first needed; None: there are none.
         other_reduction: theirs.
         dtype: number type in which features are computed.
@@ -84,6 +85,7 @@ class Clusterer:
     clustering: Clustering
     seed: int
     rows: str = "features"
+    clustered_dim: int | None = None
     other: Callable[[torch.device], OtherSource] | None = None
     other_reduction: Reduction = field(default_factory=Reduction)
     dtype: torch.dtype = torch.float32
@@ -107,7 +109,11 @@ class Clusterer:
 
     def shares(self, backbone: Backbone) -> tuple[bool, str]:
         """Whether each of several processes clusters its share of the features; and the reason, as text."""
-        return self.clustering.shares(len(self.images), self.reduction.output_dim(backbone.feature_dim))
+        return self.clustering.shares(len(self.images), self.row_dim(backbone))
+
+    def row_dim(self, backbone: Backbone) -> int:
+        """The numbers P of a row that a reassignment clusters."""
+        return self.clustered_dim or self.reduction.output_dim(backbone.feature_dim)
 
     def feature_pass(
         self,
