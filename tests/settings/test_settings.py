@@ -442,6 +442,11 @@ def test_length_machine_and_logger_may_change_in_a_resumed_run(stored: Path) -> 
     assert settings.clustering.k == 7
 
 
+def test_a_runs_own_values_may_be_typed_again_in_a_resumed_run(stored: Path) -> None:
+    own = OmegaConf.load(stored / "config.yaml").data.source
+    assert resume(stored, f"data={own}", "clustering.k=7", "trainer.max_epochs=9").clustering.k == 7
+
+
 def test_what_may_change_of_the_runs_source_is_typed_without_the_source(tmp_path: Path) -> None:
     write_config(train_config(composed("data=litdata", "data.root=s3://set")), tmp_path)
     assert resume(tmp_path, "data.cache_gb=300").data == Litdata(root="s3://set", cache_gb=300.0)

@@ -92,5 +92,11 @@ def test_paths_begin_at_home_for_a_tilde_and_are_not_empty(monkeypatch: pytest.M
 
 def test_a_tilde_in_a_typed_word_is_the_home_folder_in_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada l.")
-    words = ["data.root=~/my photos", "~data", "data.root=a~b", "seed=1", "data.root=~/a,~/b", "+x=~"]
-    assert list(map(with_home, words)) == ['data.root="/home/ada l./my photos"', *words[1:5], '+x="/home/ada l."']
+    home = '"/home/ada l.'
+    words = ["data.root=~/my photos", "~data", "data.root=a~b", "seed=1", "data.root=~/a,~/b", "+x=~", "x=[~/a,b~,~]"]
+    assert list(map(with_home, words)) == [
+        'data.root="/home/ada l./my photos"',
+        *words[1:5],
+        '+x="/home/ada l."',
+        f'x=[{home}/a",b~,{home}"]',
+    ]

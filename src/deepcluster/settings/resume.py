@@ -37,6 +37,8 @@ def resumed_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         key = override.lstrip("+").partition("=")[0]
         if key == "resume" or key.startswith("hydra"):
             continue
+        if _stays(key, cfg, stored):
+            continue
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in changeable):
             raise ValueError(
                 f"{override} cannot change in a resumed run; only {', '.join(changeable)} can. "
@@ -49,6 +51,13 @@ def resumed_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored.resume = cfg.resume
     _check_cosine(stored, planned_epochs)
     return stored
+
+
+def _stays(key: str, cfg: DictConfig, stored: DictConfig) -> bool:
+    """Whether what is typed is the run's own value, as when its first command is typed again with resume=RUN."""
+    name = "data.source" if key == "data" else key
+    now, before = OmegaConf.select(cfg, name), OmegaConf.select(stored, name)
+    return now is not None and not isinstance(now, DictConfig) and bool(now == before)
 
 
 def _check_cosine(stored: DictConfig, planned_epochs: int) -> None:

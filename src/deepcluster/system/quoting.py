@@ -32,7 +32,12 @@ def override(key: str, text: str) -> str:
 
 
 def with_home(word: str) -> str:
-    """KEY=~/PATH or KEY=~USER/PATH with the home folder: shells expand "~" only before a word, and Hydra reads none."""
+    """KEY=~/PATH or KEY=~USER/PATH with the home folder: shells expand "~" only before a word, and Hydra reads none.
+
+    Also in a list, KEY=[~/PATH,...].
+    """
+    if re.match(r"[^=]+=\[", word):
+        return re.sub(r"(?<=[\[,])~[^,\]'\"\\]*", lambda item: override("", os.path.expanduser(item[0]))[1:], word)
     match = re.fullmatch(r"([^=]+)=(~[^,'\"\\]*)", word)
     if match is None:
         return word
