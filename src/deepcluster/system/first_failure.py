@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepcluster.system import distributed
+from deepcluster.system import distributed, stop_signals
 from deepcluster.system.quoting import argument
 
 STARTED = time.time()  # an older file was written by an earlier run
@@ -131,7 +131,7 @@ class FirstFailure:
         while not self._ended.wait(POLL_S):
             orphan = distributed.has_starter() and os.getppid() != parent
             dead = self._dead_child()
-            if dead is not None:
+            if dead is not None and stop_signals.stopped_by() is None:
                 message = self._end_of(*dead)
                 if self.claim(message):  # printed now, because with NCCL the connection never breaks
                     print(f"\nerror: {message}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP end a process with one line and the exit status that shells know, at any moment.
 
 Before the work begins nothing can be lost, so the process ends at once. Afterwards a signal raises KeyboardInterrupt,
-and app/run_failure.py says how to go on. While Lightning trains, SIGTERM is its own: it stops after a batch.
+and app/run_failure.py says how to go on. While Lightning trains in one process, SIGTERM is its own: it stops after a
+batch. Several processes would hang by that, so there SIGTERM is as Ctrl-C (`take_back`).
 """
 
 import multiprocessing
@@ -14,6 +15,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from deepcluster.system.leftover import STARTED_BY
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _SECOND = "\nstopped at once, by a second Ctrl-C\n"
 
@@ -24,6 +27,7 @@ class _State:
     def __init__(self) -> None:
         self.work_has_begun = False
         self.received: int | None = None  # the signal that stops the work
+        self.asked: int | None = None  # the signal by which Lightning stops after its batch
         self.tidy: Callable[[], Any] = lambda: None
 
 
@@ -35,18 +39,18 @@ def end_quietly() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(number, _stop)
+                signal.signal(number, signal.SIG_IGN if _ends_with_parent() else _stop)
 
 
 def begin_work() -> None:
     """From now on a signal raises KeyboardInterrupt, so that what is done is kept."""
     end_quietly()
-    _state.work_has_begun, _state.received = True, None
+    _state.work_has_begun, _state.received, _state.asked = True, None, None
 
 
 def stopped_by() -> int | None:
     """The signal that has stopped the work; None if none has."""
-    return _state.received
+    return _state.received or _state.asked
 
 
 def before_ending(tidy: Callable[[], Any]) -> None:
@@ -61,18 +65,30 @@ def listen_again() -> None:
         signal.signal(signal.SIGINT, _stop)
 
 
+def take_back() -> None:
+    """Let SIGTERM raise KeyboardInterrupt again, after Lightning has set its own handler."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _ends_with_parent() else _stop)
+
+
 def end_with_parent() -> None:
     """In a process that reads images: Ctrl-C and SIGHUP, which a terminal sends to all, are for its parent."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
 
 
+def _ends_with_parent() -> bool:
+    """Whether this is one of a run's processes that its first process ends: what is sent to all is for that one."""
+    return os.environ.get(STARTED_BY) == str(os.getppid())
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     of_term = signal.getsignal(signal.SIGTERM)
     if number != signal.SIGINT and of_term is not _stop:  # Lightning's, which calls this one too
-        if number != signal.SIGTERM:  # SIGHUP as SIGTERM
-            _state.received = number
-            os.kill(os.getpid(), signal.SIGTERM)
+        if _state.asked is None:
+            _state.asked = number
+            if number != signal.SIGTERM:  # SIGHUP as SIGTERM
+                os.kill(os.getpid(), signal.SIGTERM)
         return
     if not _state.work_has_begun:
         _end(number, "\nstopped before the work began\n")

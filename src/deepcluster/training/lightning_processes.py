@@ -13,7 +13,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from deepcluster.system import distributed
+from deepcluster.system import distributed, stop_signals
 from deepcluster.training.processes import TIMEOUT_KEY, TIMEOUT_MINUTES, n_processes
 
 Follow = Callable[[Sequence["subprocess.Popen[bytes]"]], None]
@@ -58,6 +58,11 @@ class FollowedStrategy(DDPStrategy):
                 if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
                     thread._child_processes = []  # Lightning's thread ends when it has none to watch
         super().setup_environment()
+
+    def on_train_start(self) -> None:
+        # Lightning's handler of SIGTERM broadcasts it, in the midst of other collective calls: the processes hang.
+        stop_signals.take_back()
+        super().on_train_start()
 
 
 class SrunEnvironment(SLURMEnvironment):
