@@ -243,7 +243,7 @@ def kill_at(place: str, first: int, second: int, name: str = "SIGKILL") -> None:
     assert place == "k-means", place
     fit, calls = KMeans.fit, []
 
-    def fit_or_die(self: Any, features: Any, *, seed: int, device: Any, progress: Any) -> Any:
+    def fit_or_die(self: Any, features: Any, *, progress: Any, **options: Any) -> Any:
         calls.append(1)
 
         def advance(done: int, total: int) -> None:
@@ -251,7 +251,7 @@ def kill_at(place: str, first: int, second: int, name: str = "SIGKILL") -> None:
                 die()
             progress(done, total)
 
-        return fit(self, features, seed=seed, device=device, progress=advance)
+        return fit(self, features, progress=advance, **options)
 
     KMeans.fit = fit_or_die  # type: ignore[method-assign]
 

@@ -56,6 +56,7 @@ def run_summary(
     trained: dict[str, float],
     untrained: dict[str, float],
     baselines: dict[str, dict[str, float]],
+    baselines_s: float,
     is_pretrained: bool,
     epochs: int,
     this_process_s: float,
@@ -67,6 +68,7 @@ def run_summary(
         assignment: the trained network's.
         trained, untrained: figures of the network at the end and at the start; missing ones become null.
         baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
+        baselines_s: seconds in which they were measured, or read.
         is_pretrained: the network started from weights that `init` names: its start is "pretrained" too.
         epochs: trained in all.
         this_process_s: seconds since the run, or its resume, started.
@@ -88,7 +90,7 @@ def run_summary(
         "epochs": epochs,
         "n_images": len(assignment.labels),
         "seed": conductor.seed,
-        "seconds": {**seconds, "this_process": round(this_process_s, 3)},
+        "seconds": {**seconds, "baselines": round(baselines_s, 3), "this_process": round(this_process_s, 3)},
     }
 
 

@@ -259,7 +259,9 @@ def finish(
     if config.evaluation.enabled:
         parts.progress.say("measuring the trained network")
         trained = trained | run.probes.measure(backbone, device)
+    begun = time.perf_counter()
     baselines = baseline_figures(config, parts, run.probes, folder, device=parts.device, shared=shared)
+    baselines_s = time.perf_counter() - begun
     save_final(folder / "checkpoints" / "final.ckpt", backbone, parts.card, assignment, epochs=epochs)
     summary = run_summary(
         run.conductor,
@@ -267,6 +269,7 @@ def finish(
         trained=trained,
         untrained=untrained,
         baselines=baselines,
+        baselines_s=baselines_s,
         is_pretrained=config.init.names_weights,
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
