@@ -47,8 +47,9 @@ from deepcluster.system.seeding import generator
 from deepcluster.system.threads import n_cores
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.module import DeepClusterModule, sgd
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.optimizer import OptimizerSettings
+from deepcluster.training.optimizers import weight_groups
 from deepcluster.training.record import RunRecord
 
 WARM_UP_STEPS = 10
@@ -114,11 +115,11 @@ class Turns(pl.Callback):
 
 @dataclass
 class BareStep:
-    """The training step with nothing around it: forward, cross-entropy, backward, SGD, on one batch in memory."""
+    """The training step with nothing around it: forward, cross-entropy, backward, update, on one batch in memory."""
 
     network: Backbone
     head: ClusterHead
-    settings: Optimizer
+    settings: OptimizerSettings
     optimizer: torch.optim.Optimizer | None = None
 
     def run(self, n: int, batch: Batch, trainer: pl.Trainer) -> float:
@@ -128,7 +129,7 @@ class BareStep:
             self.network.to(device).train()
             self.head.to(device)
             fused = device.type in ("cpu", "cuda") and not trainer.gradient_clip_val
-            self.optimizer = sgd(self.network, self.head, self.settings, fused=fused)
+            self.optimizer = self.settings.build(weight_groups(self.network, [], self.head, self.settings), fused=fused)
             self.run(WARM_UP_STEPS, batch, trainer)
         assert self.optimizer is not None
         targets = batch.indices % self.head.capacity

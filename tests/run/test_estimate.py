@@ -61,6 +61,7 @@ def plan(chosen: TrainConfig | None = None) -> Plan:
         module=parts.module,
         train_view=parts.train_view,
         schedule=chosen.reassign,
+        optimizer=chosen.optimizer,
         evaluation=chosen.evaluation,
         device=parts.device,
         precision=parts.precision.trainer,

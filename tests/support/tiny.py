@@ -34,7 +34,7 @@ from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings, LinearSettings
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import OptimizerSettings, SGDSettings
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule
 from deepcluster.training.target_settings import LookupSettings, TargetSettings
@@ -148,7 +148,7 @@ def build(
     kill_after: tuple[int, int] | None = None,
     on_batch: Callable[[pl.Trainer, int], None] | None = None,
     dropout_net: Any = None,
-    optimizer: Optimizer | None = None,
+    optimizer: OptimizerSettings | None = None,
     seed: int = 7,
     trainer: dict[str, Any] | None = None,
     reduction: Reduction | None = None,
@@ -199,7 +199,7 @@ def build(
         rows=chosen.rows,
         other_rows=chosen.other_rows,
         clustering=clustering,
-        optimizer=optimizer or Optimizer(),
+        optimizer=optimizer or SGDSettings(),
         seed=seed,
     )
     seen = Seen(kill_after=kill_after, on_batch=on_batch)

@@ -23,7 +23,7 @@ from deepcluster.data.views import feature_view
 from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features
 from deepcluster.features.inference import inference_copy
 from deepcluster.models.lenet import LeNet5
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import SGDSettings
 from deepcluster.weights import checkpoint
 
 
@@ -257,7 +257,7 @@ def test_a_heads_momentum_ends_with_its_clusters(tmp_path: Path) -> None:
         buffer = trainer.optimizers[0].state[weight]["momentum_buffer"]
         remembered.append((batch_idx, buffer.clone(), weight.grad.clone()))
 
-    optimizer = Optimizer(head_momentum=0.5, weight_decay=0.0)
+    optimizer = SGDSettings(head_momentum=0.5, weight_decay=0.0)
     tiny.build(tmp_path, max_epochs=2, on_batch=look, optimizer=optimizer).fit()
     assert len(remembered) == 12
     for number, (batch_idx, buffer, gradient) in enumerate(remembered):

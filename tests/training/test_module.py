@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from deepcluster.models.heads import LinearHead
 from deepcluster.system.seeding import mix
 from deepcluster.training.module import Crops, DeepClusterModule
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import SGDSettings
 
 
 class Noise(nn.Module):
@@ -32,12 +32,19 @@ class Noise(nn.Module):
 
 def module(*, epoch: int = 0, rank: int = 0, seed: int = 1, **optimizer: Any) -> DeepClusterModule:
     """At this place of a run, without a Trainer."""
-    trainer = SimpleNamespace(gradient_clip_val=None, estimated_stepping_batches=40)
+    trainer = SimpleNamespace(
+        gradient_clip_val=None,
+        max_epochs=4,
+        max_steps=-1,
+        limit_train_batches=1.0,
+        accumulate_grad_batches=1,
+        datamodule=SimpleNamespace(loader=range(10)),
+    )
     kind = type("Placed", (DeepClusterModule,), {"current_epoch": epoch, "global_rank": rank, "trainer": trainer})
     view: Any = SimpleNamespace(n_large=1)
     torch.manual_seed(0)
     placed: DeepClusterModule = kind(
-        Noise(), LinearHead(4, [3]), view=view, optimizer=Optimizer(**optimizer), seed=seed, card=tiny.CARD
+        Noise(), LinearHead(4, [3]), view=view, optimizer=SGDSettings(**optimizer), seed=seed, card=tiny.CARD
     )
     placed.take_labels([torch.arange(30) % 3])
     return placed

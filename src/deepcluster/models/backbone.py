@@ -109,6 +109,10 @@ class Backbone(nn.Module):
         """The last maps flattened to (B, M), for probes and neighbours; averaged to M <= 10,000 if larger."""
         return self.as_float32(pool_maps(self.features(self.input_maps(images))).flatten(1))
 
+    def stage_path(self, name: str) -> str:
+        """The name of the module in `features` that a stage ends with."""
+        return name
+
     def check_stage(self, name: str) -> None:
         if name not in self.stages:
             known = ", ".join(self.stages) or "none"

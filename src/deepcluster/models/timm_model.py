@@ -12,6 +12,9 @@ from deepcluster.models.backbone import FEATURES, Backbone, pool_maps
 class TimmBackbone(Backbone):
     """A timm model without its classifier: one child of `features`; timm itself gives the stages."""
 
+    def stage_path(self, name: str) -> str:
+        return f"model.{name}"
+
     def stage(self, images: Tensor, name: str) -> Tensor:
         self.check_stage(name)
         return self.as_float32(self._maps(images, self.stages.index(name)))

@@ -132,8 +132,9 @@ def _training(plan: Plan) -> tuple[int, float]:
     images, num_workers = plan.clusterer.images, plan.clusterer.num_workers
     module = plan.module(copy.deepcopy(plan.backbone)).to(device).train()
     module.rehearse(len(images))
-    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9, fused=device.type in ("cpu", "cuda"))
+    optimizer = module.build_optimizer(fused=True)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # steps on random labels must not lead to NaN
     indices = _spread(len(images), plan.batch_size)
 
     def steps() -> Iterator[Tensor]:

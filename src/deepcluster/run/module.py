@@ -15,7 +15,7 @@ from deepcluster.training.beside import BesideHeads
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings
 from deepcluster.training.module import DeepClusterModule
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.target_settings import TargetSettings
 
 
@@ -31,7 +31,7 @@ def build_module(
     rows: Rows,
     other_rows: OtherRows,
     clustering: Clustering,
-    optimizer: Optimizer,
+    optimizer: OptimizerSettings,
     seed: int,
 ) -> DeepClusterModule:
     """The module around a backbone; weights of embedding and prototypes are drawn by the seed.

@@ -12,6 +12,7 @@ from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.models.backbone import Backbone
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.schedule import Schedule
 
 
@@ -24,6 +25,7 @@ class Plan:
     module: Callable[[Backbone], DeepClusterModule]
     train_view: MultiCrop
     schedule: Schedule
+    optimizer: OptimizerSettings
     evaluation: Evaluation
     device: torch.device
     precision: str  # of training steps, one of Lightning's names
@@ -93,8 +95,10 @@ def sizes(plan: Plan) -> Sizes:
     n_untrained = 2 if evaluation.enabled and evaluation.untrained and is_new else 0
     is_measured = evaluation.enabled and images.labels is not None
     network = sum(parameter.numel() for parameter in backbone.parameters())
-    labelings = n_labelings * (4 * (k * d + k * dim) + 2 * n)  # head, centroids, labels
-    checkpoint = 8 * network + labelings + plan.bank_bytes  # weights and momentum
+    copies, of_head = (1 + plan.optimizer.states(of_head=of_head) for of_head in (False, True))
+    # head with the optimizer's state, centroids, labels
+    labelings = n_labelings * (4 * (of_head * k * d + k * dim) + 2 * n)
+    checkpoint = 4 * copies * network + labelings + plan.bank_bytes
     assignments = (n_labelings * n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
     n_reassignments = n_epoch_starts + n_untrained + 1
     names = n * (len(images.samples[0]) + 8)

@@ -194,6 +194,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         module=parts.module,
         train_view=parts.train_view,
         schedule=config.reassign,
+        optimizer=config.optimizer,
         evaluation=config.evaluation,
         device=parts.device,
         precision=parts.precision.trainer,

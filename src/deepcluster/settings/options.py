@@ -26,6 +26,7 @@ from deepcluster.features.other_rows_pixels import PixelRows
 from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
 from deepcluster.training.embedding import Embedding, MLPEmbedding
 from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.optimizer import AdamWSettings, LARSSettings, SGDSettings
 from deepcluster.training.target_settings import LookupSettings, SinkhornSettings
 from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.curves import Curves
@@ -55,6 +56,7 @@ OPTIONS: dict[str, dict[str, type]] = {
     },
     "head": {"linear": LinearSettings, "centroids": CentroidSettings, "prototypes": PrototypeSettings},
     "targets": {"lookup": LookupSettings, "sinkhorn": SinkhornSettings},
+    "optimizer": {"sgd": SGDSettings, "adamw": AdamWSettings, "lars": LARSSettings},
     "logger": {
         "csv": LoggerSettings,
         "wandb": WandbSettings,

@@ -61,11 +61,11 @@ def _stays(key: str, cfg: DictConfig, stored: DictConfig) -> bool:
 
 
 def _check_cosine(stored: DictConfig, planned_epochs: int) -> None:
-    """Refuse another number of epochs with a cosine schedule: beyond its planned end the rate would rise again."""
+    """Refuse another number of epochs with a cosine schedule: the rate would jump, as its way fits the planned end."""
     if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned_epochs:
         raise ValueError(
             f"trainer.max_epochs={stored.trainer.max_epochs} cannot change in a run with optimizer.schedule=cosine: "
-            f"its rate falls to 0 at epoch {planned_epochs}. Start a new run, with init=checkpoint init.path=... to "
+            f"its way ends at epoch {planned_epochs}. Start a new run, with init=checkpoint init.path=... to "
             "begin from these weights"
         )
 

@@ -30,7 +30,7 @@ from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.training.checkpoint_settings import Checkpointing
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
 from deepcluster.training.target_settings import TargetSettings
@@ -80,7 +80,7 @@ class TrainConfig:
     head: HeadSettings = MISSING
     targets: TargetSettings = MISSING
     sampler: Sampler = field(default_factory=Sampler)
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    optimizer: OptimizerSettings = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
@@ -130,6 +130,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
     if config.trainer["precision"] not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.trainer['precision']}")
     check_processes(config.trainer)
+    config.optimizer.check_epochs(config.trainer["max_epochs"])
     config.view.check_channels(config.data.n_channels)
     config.data.check_reading(config.reading)
     config.view.check_batch(config.reading.batch_size, config.data.n_channels)

@@ -26,11 +26,18 @@ class TrainingImages(pl.LightningDataModule):
         self._build_loader = build_loader
         self._loader: EpochLoader | None = None
 
-    def train_dataloader(self) -> EpochLoader:
+    @property
+    def loader(self) -> EpochLoader:
+        """The process's loader, built when first asked for."""
         assert self.trainer is not None
-        self._loader = self._build_loader(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
+        if self._loader is None:
+            self._loader = self._build_loader(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
         return self._loader
+
+    def train_dataloader(self) -> EpochLoader:
+        return self.loader
 
     def teardown(self, stage: str) -> None:
         if self._loader is not None:
             self._loader.close()
+            self._loader = None

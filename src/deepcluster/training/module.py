@@ -5,6 +5,7 @@ The only part that Lightning trains. reassign.py decides the labels, targets.py 
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -17,10 +18,12 @@ from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.heads import Head, NewClusters
+from deepcluster.models.stage_modules import freeze, names_of_frozen
 from deepcluster.system.seeding import mix, seed_device
 from deepcluster.training.beside import BesideHeads
 from deepcluster.training.clusterer import Network
-from deepcluster.training.optimizer import Optimizer
+from deepcluster.training.optimizer import OptimizerSettings
+from deepcluster.training.optimizers import LearningRate, weight_groups
 from deepcluster.training.targets import Lookup, Scored, Targets
 from deepcluster.training.train_metrics import TrainMetrics
 
@@ -45,7 +48,7 @@ class DeepClusterModule(pl.LightningModule):
     Args:
         head: scores of H labelings, of K clusters each.
         view: the augmentation.
-        optimizer: its settings.
+        optimizer: its settings; it also names the stages that stay as they are.
         seed: of the run.
         card: what rebuilds the network; every checkpoint holds it for eval.py.
         embedding: features (B, D) -> (B, E); None: the features.
@@ -61,7 +64,7 @@ class DeepClusterModule(pl.LightningModule):
         head: Head,
         *,
         view: MultiCrop,
-        optimizer: Optimizer,
+        optimizer: OptimizerSettings,
         seed: int,
         card: dict[str, Any],
         embedding: nn.Module | None = None,
@@ -80,6 +83,8 @@ class DeepClusterModule(pl.LightningModule):
         self.bank = bank
         self.view = view
         self.optimizer_settings = optimizer
+        self.frozen_stages = names_of_frozen(backbone, optimizer.frozen_stages) if optimizer.frozen_stages else []
+        freeze(backbone, self.frozen_stages)
         self.seed = seed
         self.card = card
         self.pseudo_labels: Tensor | None = None  # set by take_labels
@@ -201,22 +206,47 @@ class DeepClusterModule(pl.LightningModule):
         if self.beside is not None:
             self.beside.take_labels([nothing] * len(self.beside.heads), self.device)
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer of :func:`sgd`, and its schedule for Lightning."""
-        settings = self.optimizer_settings
-        # Lightning cannot clip gradients of a fused optimizer under mixed precision.
-        fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
-        optimizer = sgd(self.trained_weights(), list(self.head.parameters()), settings, fused=fused)
-        if settings.schedule == "constant":
-            return optimizer
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=n_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+    def train(self, mode: bool = True) -> "DeepClusterModule":
+        """Set the mode of all modules, but those of frozen stages stay in eval mode."""
+        super().train(mode)
+        freeze(self.backbone, self.frozen_stages)
+        return self
 
-    def trained_weights(self) -> list[nn.Parameter]:
-        """The weights that the optimizer changes, without the head's."""
-        parts = [self.backbone, self.embedding, *([] if self.beside is None else [self.beside])]
-        return [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+    def on_fit_start(self) -> None:
+        freeze(self.backbone, self.frozen_stages)  # others may have set the backbone's own mode
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and, unless the rate is constant, its way over the steps, for Lightning."""
+        settings, trainer = self.optimizer_settings, self.trainer
+        # Lightning cannot clip gradients of a fused optimizer under mixed precision.
+        optimizer = self.build_optimizer(fused=not trainer.gradient_clip_val)
+        if settings.schedule == "constant" and settings.warmup_epochs == 0:
+            return optimizer
+        steps_per_epoch = self._steps_per_epoch()
+        n_steps = steps_per_epoch * trainer.max_epochs
+        if trainer.max_steps >= 0:
+            n_steps = min(n_steps, trainer.max_steps)
+        share = partial(settings.share_of_lr, n_steps=n_steps, steps_per_epoch=steps_per_epoch)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LearningRate(optimizer, share), "interval": "step"},
+        }
+
+    def _steps_per_epoch(self) -> int:
+        # Not from trainer.estimated_stepping_batches: that begins the epoch before a resume has restored its place.
+        limit, n_batches = self.trainer.limit_train_batches, len(self.trainer.datamodule.loader)
+        n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+        return math.ceil(n_batches / self.trainer.accumulate_grad_batches)
+
+    def build_optimizer(self, *, fused: bool) -> torch.optim.Optimizer:
+        """The optimizer of all weights that are trained.
+
+        Args:
+            fused: with torch's fused kernels, where the device has them.
+        """
+        others = [self.embedding, *([] if self.beside is None else [self.beside])]
+        groups = weight_groups(self.backbone, others, self.head, self.optimizer_settings)
+        return self.optimizer_settings.build(groups, fused=fused and self.device.type in ("cpu", "cuda"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["deepcluster"] = self.card
@@ -235,12 +265,3 @@ class DeepClusterModule(pl.LightningModule):
         self.targets.load_state_dict(state.get("targets", {}))
         if self.bank is not None:
             self.bank.load_state_dict(state["bank"])
-
-
-def sgd(weights: list[nn.Parameter], head: list[nn.Parameter], settings: Optimizer, *, fused: bool) -> torch.optim.SGD:
-    """One SGD with two parameter groups; equals the 2018 code's two optimizers (docs/design.md, contract 5)."""
-    groups = [
-        {"params": weights, "momentum": settings.momentum},
-        {"params": head, "momentum": settings.head_momentum},
-    ]
-    return torch.optim.SGD(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)

@@ -48,7 +48,7 @@ class WorldSizeChange(pl.Callback):
 
 
 def convert_counts(checkpoint: dict[str, Any], batches_done: int, *, steps_ratio: float) -> None:
-    """Convert Lightning's counts within the epoch, and a cosine schedule, to batches of another size; in place.
+    """Convert Lightning's counts within the epoch, and the steps of a rate's way, to batches of another size; in place.
 
     Args:
         batches_done: how many batches of the new size the epoch has done.
@@ -58,15 +58,5 @@ def convert_counts(checkpoint: dict[str, Any], batches_done: int, *, steps_ratio
     shift = batches_done - counts["ready"]
     for name in counts:  # batches that are started but not completed stay so
         counts[name] += shift
-    optimizers = checkpoint.get("optimizer_states", [])
-    for scheduler, optimizer in zip(checkpoint.get("lr_schedulers", []), optimizers, strict=False):
-        if "T_max" not in scheduler:
-            continue
-        scheduler["T_max"] = round(scheduler["T_max"] * steps_ratio)
-        scheduler["last_epoch"] = min(scheduler["T_max"], round(scheduler["last_epoch"] * steps_ratio))
-        scheduler["_step_count"] = scheduler["last_epoch"] + 1
-        share = (1 + math.cos(math.pi * scheduler["last_epoch"] / scheduler["T_max"])) / 2
-        rates = [base * share for base in scheduler["base_lrs"]]
-        scheduler["_last_lr"] = rates
-        for group, rate in zip(optimizer["param_groups"], rates, strict=True):
-            group["lr"] = rate
+    for rate in checkpoint.get("lr_schedulers", []):  # its length comes from the present steps: training/optimizers.py
+        rate["last_epoch"] = round(rate["last_epoch"] * steps_ratio)
