@@ -223,7 +223,7 @@ class DeepClusterModule(pl.LightningModule):
         if settings.schedule == "constant" and settings.warmup_epochs == 0:
             return optimizer
         steps_per_epoch = self._steps_per_epoch()
-        n_steps = steps_per_epoch * trainer.max_epochs
+        n_steps = steps_per_epoch * (trainer.max_epochs or 0)
         if trainer.max_steps >= 0:
             n_steps = min(n_steps, trainer.max_steps)
         share = partial(settings.share_of_lr, n_steps=n_steps, steps_per_epoch=steps_per_epoch)
@@ -234,9 +234,10 @@ class DeepClusterModule(pl.LightningModule):
 
     def _steps_per_epoch(self) -> int:
         # Not from trainer.estimated_stepping_batches: that begins the epoch before a resume has restored its place.
-        limit, n_batches = self.trainer.limit_train_batches, len(self.trainer.datamodule.loader)
+        trainer: Any = self.trainer
+        limit, n_batches = trainer.limit_train_batches, len(trainer.datamodule.loader)
         n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-        return math.ceil(n_batches / self.trainer.accumulate_grad_batches)
+        return math.ceil(n_batches / trainer.accumulate_grad_batches)
 
     def build_optimizer(self, *, fused: bool) -> torch.optim.Optimizer:
         """The optimizer of all weights that are trained.
