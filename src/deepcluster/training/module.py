@@ -236,8 +236,9 @@ class DeepClusterModule(pl.LightningModule):
         # Not from trainer.estimated_stepping_batches: that begins the epoch before a resume has restored its place.
         trainer: Any = self.trainer
         limit, n_batches = trainer.limit_train_batches, len(trainer.datamodule.loader)
+        n_accumulated: int = trainer.accumulate_grad_batches
         n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-        return math.ceil(n_batches / trainer.accumulate_grad_batches)
+        return math.ceil(n_batches / n_accumulated)
 
     def build_optimizer(self, *, fused: bool) -> torch.optim.Optimizer:
         """The optimizer of all weights that are trained.
