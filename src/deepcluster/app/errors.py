@@ -69,8 +69,8 @@ def message_for_user(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        meant = did_you_mean(option, error.options)
-        return f"{group}={option}: configs/{group} has no such option; it has {', '.join(error.options)}{meant}"
+        suggestion = did_you_mean(option, error.options)
+        return f"{group}={option}: configs/{group} has no such option; it has {', '.join(error.options)}{suggestion}"
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
     if isinstance(error, OverrideParseException):

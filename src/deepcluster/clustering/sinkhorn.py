@@ -56,14 +56,14 @@ def annealed_potentials(
         n_iter: the most iterations for each epsilon.
         progress: called with the iterations done, (n_halvings + 1) n_iter in all, those that were not needed too.
     """
-    potentials, told = torch.zeros(k, device=device), 0
+    potentials, n_reported = torch.zeros(k, device=device), 0
 
     def advance(done: int) -> None:
-        nonlocal told
-        for number in range(told + 1, done + 1):
+        nonlocal n_reported
+        for number in range(n_reported + 1, done + 1):
             if progress is not None:
                 progress(number)
-        told = max(told, done)
+        n_reported = max(n_reported, done)
 
     for step in range(n_halvings + 1):
         potentials = column_potentials(

@@ -315,7 +315,7 @@ def worker_died(error: RuntimeError) -> ChildProcessError | None:
     )
 
 
-def _end_when_told(worker: int) -> None:
+def _end_at_sigterm(worker: int) -> None:
     """In a worker: SIGTERM ends it, also while it waits for a disk; a handler that it inherits would wait."""
     stop_signals.end_with_parent()
 
@@ -337,12 +337,12 @@ def n_workers(num_workers: int | None, images: ImageSet, *, batch_size: int, siz
     free, needed = free_shared_memory(), (PREFETCHED * n + 1) * batch_bytes * n_processes
     if n == 0 or free is None or needed <= free:
         return n
-    said = f"{n} reading processes need about {in_gb(needed)} of shared memory, {in_gb(free)} are free in /dev/shm"
-    more = "give the container more: docker run --shm-size=8g, or --ipc=host"
+    shortage = f"{n} reading processes need about {in_gb(needed)} of shared memory, {in_gb(free)} are free in /dev/shm"
+    way_out = "give the container more: docker run --shm-size=8g, or --ipc=host"
     if num_workers is not None:
-        raise ValueError(f"{said}; lower reading.num_workers (0 needs none) or the batch sizes, or {more}")
+        raise ValueError(f"{shortage}; lower reading.num_workers (0 needs none) or the batch sizes, or {way_out}")
     fitting = max(0, int(free / (n_processes * batch_bytes) - 1) // PREFETCHED)
-    _log.warning("%s: this run takes %d (0 reads in the run's own process); %s", said, fitting, more)
+    _log.warning("%s: this run takes %d (0 reads in the run's own process); %s", shortage, fitting, way_out)
     return fitting
 
 
@@ -373,6 +373,6 @@ def _data_loader(
         persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         timeout=timeout_s or 0 if num_workers > 0 else 0,
-        worker_init_fn=_end_when_told,
+        worker_init_fn=_end_at_sigterm,
         generator=torch.Generator(),  # the workers' base seed would else be drawn from the global state
     )

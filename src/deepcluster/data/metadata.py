@@ -37,12 +37,12 @@ def metadata_of(data: bytes) -> tuple[bytes, bytes]:
     return b"", b""
 
 
-def number_in_tiff(tiff: bytes, wanted: int) -> int:
+def number_in_tiff(tiff: bytes, tag: int) -> int:
     """The number under a tag in the first directory; 0 if there is none."""
-    for tag, kind, count, at in _tags(tiff):
-        if tag == wanted:
-            known = count == 1 and kind in _NUMBERS
-            return int(struct.unpack_from(_ORDERS[tiff[:4]] + _NUMBERS[kind], tiff, at + 8)[0]) if known else 0
+    for other, kind, count, at in _tags(tiff):
+        if other == tag:
+            is_number = count == 1 and kind in _NUMBERS
+            return int(struct.unpack_from(_ORDERS[tiff[:4]] + _NUMBERS[kind], tiff, at + 8)[0]) if is_number else 0
     return 0
 
 

@@ -19,8 +19,8 @@ def orientation(exif: bytes, xmp: bytes) -> int:
         xmp: the packet; empty: none.
     """
     word = _XMP_WORD.search(xmp)
-    said = (number_in_tiff(exif.removeprefix(b"Exif\0\0"), ORIENTATION), 0 if word is None else int(word[1][:3]))
-    return next((value for value in said if 1 <= value <= 8), 1)
+    candidates = (number_in_tiff(exif.removeprefix(b"Exif\0\0"), ORIENTATION), 0 if word is None else int(word[1][:3]))
+    return next((value for value in candidates if 1 <= value <= 8), 1)
 
 
 def orientation_in(data: bytes) -> int:

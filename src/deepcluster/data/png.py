@@ -90,13 +90,13 @@ def read_parts(data: bytes, header: Header) -> dict[bytes, bytes]:
     Raises:
         ValueError: with the reason, if a part that the pixels need is damaged, or is far too small for them.
     """
-    wanted = {
+    needed = {
         GREY: [b"tRNS"],
         COLOURS: [*_OF_COLOUR, b"tRNS"],
         PALETTE: [b"PLTE", b"tRNS"],
         COLOURS_ALPHA: _OF_COLOUR,
     }.get(header.colour_type, [])
-    found: dict[bytes, memoryview] = {}
+    kept: dict[bytes, memoryview] = {}
     pixels: list[memoryview] = []
     for part in chunks(data):
         name = part.kind.decode("latin-1")
@@ -106,11 +106,11 @@ def read_parts(data: bytes, header: Header) -> dict[bytes, bytes]:
             raise ValueError(f"the part {name!r} of the PNG is damaged (its checksum is wrong)")
         if part.kind == b"IDAT":
             pixels.append(part.content)
-        elif part.kind == b"IHDR" or (part.kind in wanted and part.is_sound):
-            found.setdefault(part.kind, part.content)
-    if header.colour_type == PALETTE and not _is_palette(found.get(b"PLTE", memoryview(b""))):
+        elif part.kind == b"IHDR" or (part.kind in needed and part.is_sound):
+            kept.setdefault(part.kind, part.content)
+    if header.colour_type == PALETTE and not _is_palette(kept.get(b"PLTE", memoryview(b""))):
         raise ValueError("the palette of the PNG is missing or damaged")
-    parts = {name: bytes(found[name]) for name in (b"IHDR", *wanted) if name in found}
+    parts = {name: bytes(kept[name]) for name in (b"IHDR", *needed) if name in kept}
     parts[b"IDAT"] = b"".join(pixels)
     if _n_bytes(header) > _MOST_INFLATED * len(parts[b"IDAT"]) + 64:
         raise ValueError(f"the PNG promises {_size(header)} and holds far fewer; it is cut or damaged")

@@ -90,17 +90,17 @@ class UsedRows(OtherRows):
         Raises:
             ValueError: naming the key, the limit and the way out.
         """
-        dim, wanted = self.row_dim(images), self.reduction.dim
-        if wanted is None:
+        dim, n_kept = self.row_dim(images), self.reduction.dim
+        if n_kept is None:
             return
-        if dim < wanted:
+        if dim < n_kept:
             raise ValueError(
-                f"other_rows.reduction.dim={wanted} is more than the {dim} numbers of a row of other_rows={self.kind}; "
+                f"other_rows.reduction.dim={n_kept} is more than the {dim} numbers of a row of other_rows={self.kind}; "
                 "lower it, or null does no PCA"
             )
-        if len(images) < wanted:
+        if len(images) < n_kept:
             raise ValueError(
-                f"other_rows.reduction.dim={wanted} needs at least {wanted} images, there are {len(images)}; "
+                f"other_rows.reduction.dim={n_kept} needs at least {n_kept} images, there are {len(images)}; "
                 "lower it, or null does no PCA"
             )
 

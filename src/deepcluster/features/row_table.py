@@ -65,27 +65,27 @@ def read_row_table(path: str, names: str | None, samples: Sequence[str]) -> RowT
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"other_rows.path={path}: there is no such file")
-    found: list[str] | None = None
+    names_in_order: list[str] | None = None
     if file.suffix == ".parquet":
         if names is not None:
             raise ValueError(f"other_rows.names is for .npy files; {path} has names in a column path or id")
-        rows, found = _parquet(file)
+        rows, names_in_order = _parquet(file)
     elif file.suffix == ".npy":
         rows = _npy(file)
         if names is not None:
-            found = _lines(Path(names))
+            names_in_order = _lines(Path(names))
     else:
         raise ValueError(f"other_rows.path={path} must be a .npy or a .parquet file")
-    if found is None:
+    if names_in_order is None:
         if len(rows) != len(samples):
             raise ValueError(
                 f"other_rows.path={path} has {len(rows):,} rows, there are {len(samples):,} images; give it one row "
                 "for each image in their order, or their names by other_rows.names=FILE"
             )
         return RowTable(rows, torch.arange(len(rows)), samples)
-    if len(found) != len(rows):
-        raise ValueError(f"other_rows.names={names} has {len(found):,} names, {path} has {len(rows):,} rows")
-    return RowTable(rows, _places(found, samples, path), samples)
+    if len(names_in_order) != len(rows):
+        raise ValueError(f"other_rows.names={names} has {len(names_in_order):,} names, {path} has {len(rows):,} rows")
+    return RowTable(rows, _places(names_in_order, samples, path), samples)
 
 
 def _places(names: Sequence[str], samples: Sequence[str], path: str) -> Tensor:

@@ -275,7 +275,9 @@ def finish(
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
     )
-    summary["alike"] = [told for told in (tell_copies(parts.images.contents), tell_collapse(assignment)) if told]
+    summary["alike"] = [
+        sentence for sentence in (tell_copies(parts.images.contents), tell_collapse(assignment)) if sentence
+    ]
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     measured = {"final": trained, "untrained": untrained, **baselines}

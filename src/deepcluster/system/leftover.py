@@ -12,7 +12,7 @@ RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK")
 OTHERS = ("WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads the last two too
 NUMBERS = ("NODE_RANK", "MASTER_PORT")  # set by hand for trainer.num_nodes
 STARTED_BY = "DEEPCLUSTER_STARTED_BY"  # the number of the process that starts a run's others; they hold it too
-HARMLESS = {"WORLD_SIZE": ("", "0", "1")}  # values that need no note; of the others "" and "0"
+HARMLESS = {"WORLD_SIZE": ("", "0", "1")}  # shown that need no note; of the others "" and "0"
 OWN_WORDS = (*RANKS, "WORLD_SIZE", *NUMBERS)  # those that a user may have set
 
 
@@ -41,17 +41,17 @@ def forget_leftover(*, is_alone: bool) -> str | None:
     ranks = [name for name in ("RANK", "LOCAL_RANK") if numbers[name].isdigit()]
     if ranks and numbers["WORLD_SIZE"].isdigit() and int(numbers["WORLD_SIZE"]) > 1:
         names = [*ranks, "WORLD_SIZE"]
-        said = ", ".join(f"{name}={numbers[name]}" for name in names)
+        shown = ", ".join(f"{name}={numbers[name]}" for name in names)
         raise ValueError(
-            f"by the environment this is one of {numbers['WORLD_SIZE']} processes ({said}), but neither torchrun nor "
+            f"by the environment this is one of {numbers['WORLD_SIZE']} processes ({shown}), but neither torchrun nor "
             f"srun has started it; unset {' '.join(names)}, or start all by torchrun. trainer=ddp "
             "trainer.devices=N starts N processes itself"
         )
     wrong = [name for name in NUMBERS if name in os.environ and not os.environ[name].isdigit()]
     names = [*RANKS, *OTHERS, *wrong, *(["NODE_RANK"] if is_alone else [])]
     removed = {name: os.environ.pop(name) for name in dict.fromkeys(names) if name in os.environ}
-    told = {n: v for n, v in removed.items() if n in OWN_WORDS and v not in HARMLESS.get(n, ("", "0"))}
-    if not told:
+    noted = {n: v for n, v in removed.items() if n in OWN_WORDS and v not in HARMLESS.get(n, ("", "0"))}
+    if not noted:
         return None
-    said = ", ".join(f"{name}={value}" for name, value in told.items())
-    return f"{said} in the environment: ignored, no torchrun or srun has started this process; unset {' '.join(told)}"
+    shown = ", ".join(f"{name}={value}" for name, value in noted.items())
+    return f"{shown} in the environment: ignored, no torchrun or srun has started this process; unset {' '.join(noted)}"

@@ -25,9 +25,9 @@ def override(key: str, text: str) -> str:
     if text == "???":  # OmegaConf's word for a missing value
         text = "./???"
     # OmegaConf reads ${...} inside quotes too, unless an odd number of backslashes stands before it
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
     # in quotes backslashes count as such, except before a quote and at the end
-    text = re.sub(r'(\\*)(["]|$(?!\n))', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text)
+    text = re.sub(r'(\\*)(["]|$(?!\n))', lambda match: match[1] * 2 + (r"\"" if match[2] else ""), text)
     return f'{key}="{text}"'
 
 

@@ -180,15 +180,15 @@ class Clusterer:
         Returns:
             An assignment for each labeling, the same on every rank, and the seconds by phase.
         """
-        found: dict[int, Assignment] = {}
+        by_labeling: dict[int, Assignment] = {}
         seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0}
         before = {h: assignment for h, assignment in enumerate(previous) if assignment is not None}
         for rows in self._own_rows(network, device):
             assignments, spent = self._cluster_rows(rows, self.labelings, device, moment, previous=before)
-            found |= {h: replace(assignment, space=self.rows) for h, assignment in assignments.items()}
+            by_labeling |= {h: replace(assignment, space=self.rows) for h, assignment in assignments.items()}
             for name, value in spent.items():
                 seconds[name] += value
-        return [found[h] for h in sorted(found)], seconds
+        return [by_labeling[h] for h in sorted(by_labeling)], seconds
 
     def assign_other(
         self, clusterings: Sequence[Clustering], *, device: torch.device, moment: str

@@ -221,8 +221,8 @@ class ReassignCallback(pl.Callback):
         if module.beside is not None:
             if not self.beside_labels:
                 labelings = self.clusterer.labelings
-                wanted = [labelings[i % len(labelings)] for i in range(len(module.beside.heads))]
-                assignments, seconds = self.clusterer.assign_other(wanted, device=module.device, moment="beside")
+                clusterings = [labelings[i % len(labelings)] for i in range(len(module.beside.heads))]
+                assignments, seconds = self.clusterer.assign_other(clusterings, device=module.device, moment="beside")
                 self.beside_labels = [assignment.labels for assignment in assignments]
                 self._count(assignments, seconds)
             module.beside.take_labels(self.beside_labels, module.device)

@@ -66,9 +66,9 @@ def build_backbone(card: dict[str, Any], *, weights: Weights | None = None, seed
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and not re.search("memory|allocat|overflow|too (large|big)", str(error)):
             raise
-        told = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        numbers = ", ".join(f"{name}={value}" for name, value in sizes.items())
         raise ValueError(
-            f"a network of {arch['_target_']} with {told} does not fit into memory, {in_gb(free_memory())} are free"
+            f"a network of {arch['_target_']} with {numbers} does not fit into memory, {in_gb(free_memory())} are free"
         ) from error
     if weights is None:
         return backbone

@@ -115,8 +115,8 @@ def jobs_at_once(launcher: DictConfig, n_jobs: int | None, n_cores: int) -> int:
     """
     target = str(launcher["_target_"])
     if target.endswith("JoblibLauncher"):  # -1: all cores, -2: all but one, as joblib counts
-        asked = int(launcher.n_jobs)
-        at_once = asked if asked > 0 else max(1, n_cores + 1 + asked)
+        setting = int(launcher.n_jobs)
+        at_once = setting if setting > 0 else max(1, n_cores + 1 + setting)
         return min(at_once, n_jobs or at_once)
     if target.endswith("LocalLauncher"):  # submitit starts all of them
         return n_jobs or 1

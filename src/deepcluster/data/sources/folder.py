@@ -51,16 +51,16 @@ def load_folder(settings: Folder, reading: Reading, split: str) -> ImageSet | No
     if folders["train"] is not None and folders["test"] is None:
         _check_is_split(root, folders["train"])
     train_folder = folders["train"] or root
-    found = {"train": find_images(str(train_folder), settings, reading)}
+    listings = {"train": find_images(str(train_folder), settings, reading)}
     if folders["test"] is not None:
-        found["test"] = find_images(str(folders["test"]), settings, reading)
+        listings["test"] = find_images(str(folders["test"]), settings, reading)
     for name in {"train", split}:
-        if not found[name][0]:
+        if not listings[name][0]:
             raise FileNotFoundError(
                 f"no images under {folders[name] or root} (data.root={root}); looked for {', '.join(EXTENSIONS)}"
             )
-    files, files_fingerprint = found[split]
-    class_names = {name: _classes(paths) for name, (paths, _) in found.items()}
+    files, files_fingerprint = listings[split]
+    class_names = {name: _classes(paths) for name, (paths, _) in listings.items()}
     classes = sorted({name for of_split in class_names.values() for name in of_split.values()})
     labelled = settings.labels == "auto" and len(classes) > 1 and bool(class_names[split])
     labels = _labels(files, class_names[split], classes) if labelled else None
@@ -75,7 +75,7 @@ def load_folder(settings: Folder, reading: Reading, split: str) -> ImageSet | No
     images = FileImages(
         root=root,
         samples=samples,
-        n_channels=settings.n_channels or _probe_channels(train_folder, found["train"][0], reading.timeout_s),
+        n_channels=settings.n_channels or _probe_channels(train_folder, listings["train"][0], reading.timeout_s),
         labels=labels,
         classes=classes if labelled else None,
         fingerprint=fingerprint(str(root.resolve()), files_fingerprint),
@@ -98,15 +98,15 @@ def _root(typed: str) -> Path:
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
-    """The first that is there; beside class folders to learn from, the first with folders in it.
+    """The first of a split's possible folders that exists; if train/ has class folders, the first that has folders too.
 
     ImageNet as it is unpacked has test/ without labels beside val/ with them.
     """
     named = {name.lower(): root / name for name in sorted(os.listdir(root)) if (root / name).is_dir()}
-    there = [named[name] for name in SPLIT_FOLDERS[split] if name in named]
-    if len(there) > 1 and "train" in named and _has_folders(named["train"]):
-        there = [folder for folder in there if _has_folders(folder)] or there
-    return next(iter(there), None)
+    candidates = [named[name] for name in SPLIT_FOLDERS[split] if name in named]
+    if len(candidates) > 1 and "train" in named and _has_folders(named["train"]):
+        candidates = [folder for folder in candidates if _has_folders(folder)] or candidates
+    return next(iter(candidates), None)
 
 
 def _has_folders(folder: Path) -> bool:
@@ -127,7 +127,7 @@ def _check_is_split(root: Path, train: Path) -> None:
 
 
 def _is_left_out(folder: Path) -> bool:
-    """As the walk leaves it out."""
+    """Whether the walk leaves this folder out."""
     if is_hidden(folder.name) or is_of_system(folder.name):
         return True
     return not os.access(folder, os.R_OK | os.X_OK) or is_ours(os.listdir(folder))
@@ -170,7 +170,9 @@ def _tell_of_strays(folder: Path, files: Paths) -> None:
 
 
 def _probe_channels(folder: Path, files: Paths, timeout_s: float | None) -> int:
-    """Of evenly spaced images: those of the first array, if there is one; else 1 if all are grey, else 3."""
+    """Looked up in evenly spaced images: the channels of the first .npy file, if there is one; else 1 if all are grey,
+    else 3.
+    """
     n = min(len(files), _N_PROBED)
     probed = [files[i * len(files) // n] for i in range(n)]
 

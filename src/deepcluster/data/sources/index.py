@@ -37,11 +37,11 @@ def find_images(folder: str, settings: Folder, reading: Reading) -> tuple[Paths,
     """
     name, key = f"index-{blake2b(os.fsencode(os.path.realpath(folder)), digest_size=8).hexdigest()}", f"law {_LAW}"
     entry = cache.read(settings, reading, name, key, of_root_only=True)
-    found, n_listed = walk(folder, {} if entry is None else _remembered(entry), reading.timeout_s)
-    reasons.report(folder, sum((listed.left_out for listed in found.values()), LeftOut()))
+    folders, n_listed = walk(folder, {} if entry is None else _remembered(entry), reading.timeout_s)
+    reasons.report(folder, sum((listed.left_out for listed in folders.values()), LeftOut()))
     if entry is not None and n_listed == 0:
         return _paths(entry), entry["fingerprint"]
-    entry = _entry(found)
+    entry = _entry(folders)
     if len(entry["starts"]) >= N_REMEMBERED:
         cache.write(settings, reading, name, key, entry, of_root_only=True)
     return _paths(entry), entry["fingerprint"]
@@ -52,27 +52,27 @@ def images_below(folder: str) -> Paths:
     return _paths(_entry(walk(folder, {}, None)[0]))
 
 
-def _entry(found: dict[str, Listed]) -> dict[str, Any]:
+def _entry(listed: dict[str, Listed]) -> dict[str, Any]:
     """All folders and files as arrays: what is remembered, and what `Paths` reads."""
-    listing = np.frombuffer(b"".join(folder.listing for folder in found.values()), np.uint8)
-    offsets = _sums([len(folder.listing) for folder in found.values()])
-    folders = np.frombuffer(os.fsencode("".join(f"{path}\0" for path in found)), np.uint8)
-    changed = np.array([folder.changed for folder in found.values()])
+    listing = np.frombuffer(b"".join(folder.listing for folder in listed.values()), np.uint8)
+    offsets = _sums([len(folder.listing) for folder in listed.values()])
+    folders = np.frombuffer(os.fsencode("".join(f"{path}\0" for path in listed)), np.uint8)
+    changed = np.array([folder.changed for folder in listed.values()])
     ends = np.flatnonzero(listing == 0)
     begins = np.concatenate([[0], ends + 1])[:-1]
-    run_folders, firsts, lasts = _runs(found, np.searchsorted(ends, offsets), listing[ends - 1] == ord("/"))
+    run_folders, firsts, lasts = _runs(listed, np.searchsorted(ends, offsets), listing[ends - 1] == ord("/"))
     sizes = lasts - firsts
     run_starts = _sums(sizes)[:-1]
     files = np.repeat(firsts - run_starts, sizes) + np.arange(sizes.sum())
     starts, lengths = begins[files], (ends - begins)[files]
-    links = {f"{path}{name}/" for path, folder in found.items() for name in folder.links}
+    links = {f"{path}{name}/" for path, folder in listed.items() for name in folder.links}
     arrays = {
         "listing": listing,
         "offsets": offsets,
         "folders": folders,
         "changed": changed,
-        "settled": np.array([folder.settled for folder in found.values()]),
-        "is_link": np.array([path in links for path in found]),
+        "settled": np.array([folder.settled for folder in listed.values()]),
+        "is_link": np.array([path in links for path in listed]),
         "starts": starts,
         "lengths": lengths.astype(np.uint8),
         "run_starts": run_starts,
@@ -80,14 +80,14 @@ def _entry(found: dict[str, Listed]) -> dict[str, Any]:
     }
     return {
         **{name: torch.from_numpy(np.array(array)) for name, array in arrays.items()},
-        "fingerprint": _fingerprint(found, listing, arrays),
-        "left_out": {i: dict(folder.left_out) for i, folder in enumerate(found.values()) if folder.left_out},
+        "fingerprint": _fingerprint(listed, listing, arrays),
+        "left_out": {i: dict(folder.left_out) for i, folder in enumerate(listed.values()) if folder.left_out},
     }
 
 
-def _fingerprint(found: dict[str, Listed], listing: NDArray[np.uint8], arrays: dict[str, Any]) -> str:
+def _fingerprint(listed: dict[str, Listed], listing: NDArray[np.uint8], arrays: dict[str, Any]) -> str:
     """Of the images, and of when the folders that hold some changed: a run's new folder counts for nothing."""
-    paths, changed = list(found), arrays["changed"].tolist()
+    paths, changed = list(listed), arrays["changed"].tolist()
     starts, ends = arrays["starts"], arrays["starts"] + arrays["lengths"]
     lasts = np.append(arrays["run_starts"], len(starts))[1:] - 1
     digest = blake2b(digest_size=16)
@@ -97,20 +97,20 @@ def _fingerprint(found: dict[str, Listed], listing: NDArray[np.uint8], arrays: d
     return digest.hexdigest()
 
 
-def _runs(found: dict[str, Listed], first_entry: Ints, is_folder: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+def _runs(listed: dict[str, Listed], first_entry: Ints, is_folder: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
     """Series of files that follow each other in the walk and in one listing: its folder, first and last + 1 entry.
 
     Args:
         first_entry: (folders + 1,), the first entry of each folder among all.
         is_folder: of each entry.
     """
-    number = {path: i for i, path in enumerate(found)}
+    number = {path: i for i, path in enumerate(listed)}
     runs: list[tuple[int, int, int]] = []
 
     def enter(path: str) -> tuple[str, Iterator[tuple[int, str]], list[int]]:
         first, last = int(first_entry[number[path]]), int(first_entry[number[path] + 1])
         below = (first + np.flatnonzero(is_folder[first:last])).tolist()
-        names = os.fsdecode(bytes(found[path].listing)).split("\0") if below else []
+        names = os.fsdecode(bytes(listed[path].listing)).split("\0") if below else []
         folders = zip(below, (name for name in names if name.endswith("/")), strict=True)
         return path, folders, [first, last]
 

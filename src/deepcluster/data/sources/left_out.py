@@ -34,9 +34,8 @@ def report(root: str, left_out: LeftOut) -> None:
     """Say once in this process what is left out of a folder, and why."""
     for level, sentences in ((logging.WARNING, _WARNINGS), (logging.INFO, _NOTES)):
         parts = [_part(reason, sentence, left_out) for reason, sentence in sentences.items()]
-        told = "; ".join(part for part in parts if part)
-        if told:
-            say_once(level, f"{root}: left out: {told}")
+        if any(parts):
+            say_once(level, f"{root}: left out: {'; '.join(part for part in parts if part)}")
 
 
 @functools.cache

@@ -97,7 +97,7 @@ def walk(root: str, known: dict[str, Listed], timeout_s: float | None) -> tuple[
 
     Links to folders come last, so that a folder below root is read by its own path.
     """
-    found: dict[str, Listed] = {}
+    folders: dict[str, Listed] = {}
     seen: set[Identity] = set()
     n_listed = 0
     started = reported = time.monotonic()
@@ -107,7 +107,7 @@ def walk(root: str, known: dict[str, Listed], timeout_s: float | None) -> tuple[
         nonlocal reported
         if time.monotonic() - reported > _REPORT_EVERY_S:
             reported = time.monotonic()
-            n_folders = f"{len(found) + n_done:,}"
+            n_folders = f"{len(folders) + n_done:,}"
             _log.info("looking for images in %s: %s folders, %.0f s", root, n_folders, reported - started)
 
     def in_parallel(items: Sequence[Any], work: Callable[[Any], Any], name: Callable[[Any], str]) -> list[Any]:
@@ -131,32 +131,32 @@ def walk(root: str, known: dict[str, Listed], timeout_s: float | None) -> tuple[
             n_listed += is_new
             repeated = place.by_link and identity in seen
             if listed is None or repeated:
-                _leave_out(found, place.path, reasons.LINK if repeated else reason)
+                _leave_out(folders, place.path, reasons.LINK if repeated else reason)
                 continue
-            assert identity is not None, "what was listed was found"
+            assert identity is not None, "what was listed has an identity"
             seen.add(identity)
             if images.get(place.path):
                 listed.listing = _listing([*listed.names, *images[place.path]])
-            if place.path and _is_of_thumbnails(found, place.path, listed):
+            if place.path and _is_of_thumbnails(folders, place.path, listed):
                 listed = listed.emptied(reasons.THUMBNAILS, place.path, settled=False)
-            found[place.path] = listed
+            folders[place.path] = listed
             below += [_Place(f"{place.path}{name}/", place.by_link) for name in listed.folders]
             links += [_Place(f"{place.path}{name}/", True) for name in listed.links]
         level, links = (below, links) if below else (links, [])
-    return found, n_listed
+    return folders, n_listed
 
 
-def _leave_out(found: dict[str, Listed], path: str, reason: str) -> None:
-    """Of a folder that is not read; the one above is listed again next time, when it may be."""
-    parent = found[folder_above(path)]
+def _leave_out(folders: dict[str, Listed], path: str, reason: str) -> None:
+    """Note why a folder is not read. The one above is listed again next time, when this one may be readable."""
+    parent = folders[folder_above(path)]
     parent.settled = False
     if reason:
         parent.left_out[reason, path] = 1
 
 
-def _is_of_thumbnails(found: dict[str, Listed], path: str, listed: Listed) -> bool:
+def _is_of_thumbnails(folders: dict[str, Listed], path: str, listed: Listed) -> bool:
     name = path[:-1].rpartition("/")[2]
-    beside = found[folder_above(path)]
+    beside = folders[folder_above(path)]
     return photographs.may_be_thumbnails(name) and photographs.are_thumbnails(listed.images, beside.images)
 
 
