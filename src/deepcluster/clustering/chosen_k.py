@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcluster.clustering.method import Clustering
 from deepcluster.system.setting import check, setting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from deepcluster.clustering.assignment import Assignment
+    from deepcluster.clustering.ranks import Ranks
 
 
 @dataclass(kw_only=True)
@@ -54,6 +62,49 @@ class ChosenK(Clustering):
             raise ValueError(
                 f"clustering.k={largest} needs at least that many images, there are {n_images}; lower clustering.k"
             )
+
+    def fit(
+        self,
+        features: Tensor,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
+    ) -> Assignment:
+        n_images = len(features)
+        self.check(n_images)
+        return self._fit(
+            features, n_images=n_images, ranks=None, seed=seed, device=device, progress=progress, start=start
+        )
+
+    def fit_share(
+        self,
+        rows: Tensor,
+        *,
+        n_images: int,
+        ranks: Ranks,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+        start: Tensor | None = None,
+    ) -> Assignment:
+        self.check(n_images)
+        return self._fit(rows, n_images=n_images, ranks=ranks, seed=seed, device=device, progress=progress, start=start)
+
+    def _fit(
+        self,
+        rows: Tensor,
+        *,
+        n_images: int,
+        ranks: Ranks | None,
+        seed: int,
+        device: torch.device | str,
+        progress: Callable[[int, int], None] | None,
+        start: Tensor | None,
+    ) -> Assignment:
+        """:meth:`fit`, where `ranks` is None, or :meth:`fit_share`."""
+        raise NotImplementedError
 
     @property
     def only_k(self) -> int:

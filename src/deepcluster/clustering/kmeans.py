@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepcluster.clustering.backend import BACKENDS, choose_backend
 from deepcluster.clustering.chosen_k import ChosenK
@@ -80,23 +80,6 @@ class KMeans(ChosenK):
         backend, why = choose_backend(self.backend, device)
         return f"{self.words()}, {backend} ({why})"
 
-    def fit(
-        self,
-        features: Tensor,
-        *,
-        seed: int,
-        device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
-        start: Tensor | None = None,
-    ) -> Assignment:
-        """Cluster features (N, P); the seed chooses the first centroids, and the images of a sample.
-
-        The same features, seed, backend and device give the same assignment.
-        """
-        return self._fit(
-            features, n_images=len(features), ranks=None, seed=seed, device=device, progress=progress, start=start
-        )
-
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
         if self.parallel != "auto":
             return self.parallel == "shares", f"clustering.parallel={self.parallel}"
@@ -107,38 +90,26 @@ class KMeans(ChosenK):
             return True, f"{n_bytes / 2**20:.0f} MB of reduced features"
         return False, f"N x K x P = {n_products:.1e} is little"
 
-    def fit_share(
-        self,
-        rows: Tensor,
-        *,
-        n_images: int,
-        ranks: Ranks,
-        seed: int,
-        device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
-        start: Tensor | None = None,
-    ) -> Assignment:
-        return self._fit(rows, n_images=n_images, ranks=ranks, seed=seed, device=device, progress=progress, start=start)
-
     def _fit(
         self,
         rows: Tensor,
         *,
         n_images: int,
         ranks: Ranks | None,
+        seed: int,
         device: torch.device | str,
+        progress: Callable[[int, int], None] | None,
         start: Tensor | None,
-        **options: Any,
     ) -> Assignment:
+        """The seed chooses the first centroids, and the images of a sample."""
         from deepcluster.clustering import kmeans_fit
 
-        k = self.only_k
-        self.check(n_images)
         return kmeans_fit.fit(
             rows,
+            k=self.only_k,
             n_images=n_images,
             ranks=ranks,
-            k=k,
+            seed=seed,
             start=start if self.start == "labels" else None,
             n_iter=self.n_iter,
             n_redo=self.n_redo,
@@ -148,5 +119,5 @@ class KMeans(ChosenK):
             balanced=self.sizes == "balanced",
             engine=choose_backend(self.backend, device)[0],
             device=device,
-            **options,
+            progress=progress,
         )

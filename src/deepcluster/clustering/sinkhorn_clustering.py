@@ -56,53 +56,31 @@ class Sinkhorn(ChosenK):
     def describe(self, device: torch.device | str) -> str:
         return f"{self.words()}, Sinkhorn-Knopp on all images' scores, epsilon = {self.epsilon:g}"
 
-    def fit(
-        self,
-        features: Tensor,
-        *,
-        seed: int,
-        device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
-        start: Tensor | None = None,
-    ) -> Assignment:
-        """Label scores (N, K); seed and start are not used."""
-        return self._fit(features, len(features), None, device, progress)
-
     def shares(self, n_images: int, dim: int) -> tuple[bool, str]:
         return True, "every process keeps the scores of its images"
 
-    def fit_share(
+    def _fit(
         self,
         rows: Tensor,
         *,
         n_images: int,
-        ranks: Ranks,
-        seed: int,
-        device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
-        start: Tensor | None = None,
-    ) -> Assignment:
-        return self._fit(rows, n_images, ranks, device, progress)
-
-    def _fit(
-        self,
-        scores: Tensor,
-        n_images: int,
         ranks: Ranks | None,
+        seed: int,
         device: torch.device | str,
         progress: Callable[[int, int], None] | None,
+        start: Tensor | None,
     ) -> Assignment:
+        """Label scores (N, K); seed and start are not used."""
         from deepcluster.clustering import sinkhorn_fit
 
         k = self.only_k
-        self.check(n_images)
-        if scores.ndim != 2 or scores.shape[1] != k:
+        if rows.ndim != 2 or rows.shape[1] != k:
             raise ValueError(
                 f"clustering=sinkhorn with clustering.k={k} needs a head's scores (N, {k}), got rows of shape "
-                f"{tuple(scores.shape)}"
+                f"{tuple(rows.shape)}"
             )
         return sinkhorn_fit.fit(
-            scores,
+            rows,
             n_images=n_images,
             ranks=ranks,
             epsilon=self.epsilon,

@@ -12,7 +12,7 @@ RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK")
 OTHERS = ("WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads the last two too
 NUMBERS = ("NODE_RANK", "MASTER_PORT")  # set by hand for trainer.num_nodes
 STARTED_BY = "DEEPCLUSTER_STARTED_BY"  # the number of the process that starts a run's others; they hold it too
-HARMLESS = {"WORLD_SIZE": ("", "0", "1")}  # shown that need no note; of the others "" and "0"
+HARMLESS = {"WORLD_SIZE": ("", "0", "1")}  # values that need no note; of the others "" and "0"
 OWN_WORDS = (*RANKS, "WORLD_SIZE", *NUMBERS)  # those that a user may have set
 
 
