@@ -298,6 +298,7 @@ REFUSED = [
     ("reading.num_workers=-1", ["reading.num_workers", "[0, 1024]"]),
     ("reading.on_broken=ignore", ["reading.on_broken", "skip"]),
     ("checkpoint.every_n_epochs=0", ["checkpoint.every_n_epochs", "at least 1"]),
+    ("monitor.every_n_epochs=0", ["monitor.every_n_epochs", "at least 1", "null"]),
     ("checkpoint.every_n_steps=0", ["checkpoint.every_n_steps", "at least 1"]),
     ("extraction.batch_size=0", ["extraction.batch_size", "at least 1"]),
     ("evaluation.knn.k=0", ["evaluation.knn.k", "at least 1"]),
@@ -667,7 +668,7 @@ def decoding(ckpt: Path, *typed: str) -> tuple[str, int]:
 
 
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
-    of_groups = {"trainer", "callbacks", "logger", "checkpoint", "estimate"}
+    of_groups = {"trainer", "callbacks", "logger", "checkpoint", "monitor", "estimate"}
     of_reading = ("num_workers", "persistent_workers", "on_broken", "timeout_s", "cache_dir")
     of_images = {"data.root", *(f"reading.{name}" for name in of_reading)}
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}

@@ -33,9 +33,12 @@ from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.datamodule import TrainingImages
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings, LinearSettings
+from deepcluster.training.health_check import HealthCheck
 from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.monitor_settings import Monitor
 from deepcluster.training.optimizer import OptimizerSettings, SGDSettings
 from deepcluster.training.reassign import ReassignCallback
+from deepcluster.training.report import EpochReport
 from deepcluster.training.schedule import Schedule
 from deepcluster.training.target_settings import LookupSettings, TargetSettings
 from deepcluster.training.world_size_change import WorldSizeChange
@@ -236,3 +239,11 @@ def build(
         )
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)
+
+
+def watch(run: Run, settings: Monitor) -> HealthCheck:
+    """Have a run watched, as run/assemble.py does; every epoch is reported."""
+    health = HealthCheck(settings, run.reassign, batch_size=BATCH)
+    report = EpochReport(run.reassign, run.reassign.clusterer.progress, run.reassign.record, health)
+    run.trainer.callbacks[2:2] = [health, report]  # type: ignore[attr-defined]
+    return health

@@ -21,6 +21,7 @@ from deepcluster.features.other_rows import OtherSource, UsedRows
 from deepcluster.features.rows import Rows
 from deepcluster.training.embedding import MLPEmbedding
 from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.monitor_settings import Monitor
 from deepcluster.training.target_settings import SinkhornSettings
 
 PLAIN = Reduction(dim=None, whiten=False, l2=False)
@@ -105,6 +106,15 @@ def test_killed_in_an_epoch_it_resumes_exactly(
 def test_workers_change_nothing(whole: tuple[dict[str, Any], tiny.Run], tmp_path: Path) -> None:
     settings, run = whole
     assert same(tiny.build(tmp_path, num_workers=2, **settings).fit(), run)
+
+
+def test_nothing_is_said_of_a_healthy_run(
+    whole: tuple[dict[str, Any], tiny.Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tiny.build(tmp_path, max_epochs=4, **whole[0])
+    tiny.watch(run, Monitor(every_n_epochs=2))
+    run.fit()
+    assert not [record for record in caplog.records if "health" in record.name]
 
 
 # What only one of them does -------------------------------------------------------------------------------------------

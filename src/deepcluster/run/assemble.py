@@ -24,6 +24,7 @@ from deepcluster.tracking.settings import PictureSettings
 from deepcluster.tracking.tracked_run import TrackedRun
 from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from deepcluster.training.datamodule import TrainingImages
+from deepcluster.training.health_check import HealthCheck
 from deepcluster.training.lightning_processes import cluster_environment, trainer_arguments
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import ReassignCallback
@@ -101,11 +102,13 @@ def assemble(
         other_rows=config.other_rows,
         needs_labels=config.targets.needs_labels,
     )
+    health = HealthCheck(config.monitor, conductor, batch_size=batch_size)
     n_per_epoch = conductor.n_images_per_epoch
     callbacks: list[pl.Callback] = [
         conductor,
         WorldSizeChange(n_per_epoch=n_per_epoch, batch_size=batch_size, progress=parts.progress),
-        EpochReport(conductor, parts.progress, record),
+        health,
+        EpochReport(conductor, parts.progress, record, health),
         *build_callbacks(config.callbacks),  # they may monitor the report's numbers; the checkpoint comes last
         LastCheckpoint(
             folder,

@@ -30,6 +30,7 @@ from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.training.checkpoint_settings import Checkpointing
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings
+from deepcluster.training.monitor_settings import Monitor
 from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.processes import TIMEOUT_KEY, check_processes
 from deepcluster.training.schedule import Schedule
@@ -83,6 +84,7 @@ class TrainConfig:
     optimizer: OptimizerSettings = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
+    monitor: Monitor = field(default_factory=Monitor, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
     logger: LoggerSettings = field(default_factory=LoggerSettings, metadata={MAY_CHANGE: True})
     callbacks: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})

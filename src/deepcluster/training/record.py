@@ -32,7 +32,7 @@ BEST = {
     "cluster/nmi_previous": max,
     "cluster/moved_share": min,
 }
-TRAINING_S = "time/training_s"  # logged at an epoch's end, like train/...; the other times at its start
+AT_THE_END = ("train/", "health/", "time/training_s")  # names of what is logged at an epoch's end, not at its start
 MOST_ROWS = 10_000  # of the table of clusters; Weights & Biases shows no more
 
 
@@ -242,7 +242,7 @@ class RunRecord:
             numbers = {
                 name: float(value) for name, value in values.items() if name != "epoch" and value not in ("", None)
             }
-            end = {name: value for name, value in numbers.items() if name.startswith("train/") or name == TRAINING_S}
+            end = {name: value for name, value in numbers.items() if name.startswith(AT_THE_END)}
             start = {name: value for name, value in numbers.items() if name not in end}
             for step, part in ((3 * epoch + 1, start), (3 * epoch + 2, end)):
                 if part and self._last_step < step < until:

@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from deepcluster.system.progress import Progress
+from deepcluster.training.health_check import HealthCheck
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.record import RunRecord
@@ -14,13 +15,17 @@ from deepcluster.training.record import RunRecord
 class EpochReport(pl.Callback):
     """Logs the numbers of each epoch at its end, and prints them in one line.
 
-    It runs before the checkpoint of the epoch is written, so that a run killed just after that lacks no row.
+    It runs before the checkpoint of the epoch is written, so that a run killed just after that lacks no row, and one
+    that is stopped because its network has collapsed keeps the checkpoint before.
     """
 
-    def __init__(self, reassign: ReassignCallback, progress: Progress, record: RunRecord) -> None:
+    def __init__(
+        self, reassign: ReassignCallback, progress: Progress, record: RunRecord, health: HealthCheck | None = None
+    ) -> None:
         self.reassign = reassign
         self.record = record
         self.progress = progress
+        self.health = health
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.record.epoch_began(trainer.current_epoch)  # Lightning skips the epoch's own hook after some resumes
@@ -33,10 +38,14 @@ class EpochReport(pl.Callback):
         numbers = pl_module.epoch_metrics(over_ranks=True)
         numbers["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         numbers["time/training_s"] = self.reassign.epoch_training_s
+        if self.health is not None:
+            numbers |= self.health.report(trainer, pl_module, numbers)
         pl_module.log_dict({**self.reassign.latest, **numbers}, logger=False)  # callbacks may monitor these values
         self.record.epoch_ended(trainer.current_epoch, numbers)
         reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
         self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))
+        if self.health is not None:
+            self.health.tell(trainer, pl_module, numbers)
 
 
 def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) -> str:
