@@ -1,5 +1,6 @@
 """One process's images of G processes, and what all processes learn of them together. Next: kmeans_shares.py."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -78,8 +79,7 @@ class Share:
         """This process's share of a sample: images (M,), the same on every process; None: of all images."""
         if images is None:
             return self
-        share = Share.__new__(Share)
-        share.__dict__ |= self.__dict__
+        share = copy.copy(self)
         mine = images[images % self.ranks.size == self.ranks.rank] // self.ranks.size
         share.rows = self.rows[mine.sort().values.to(self.rows.device)]
         share.n_images = len(images)

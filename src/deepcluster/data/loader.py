@@ -5,7 +5,7 @@ Next: training looks up pseudo_labels[batch.indices] and calls the view on its o
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
@@ -53,8 +53,8 @@ class Request(NamedTuple):
 class _Plan:
     """The DataLoader's sampler: requests that are replaced before each epoch, so that workers may persist."""
 
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
+    def __init__(self, requests: Sequence[Request] = ()) -> None:
+        self.requests = requests
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)
@@ -85,7 +85,7 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
         return in_threads([request], self._read, n_threads=1, timeout_s=self.timeout_s, name=lambda _: name())[0]
 
     def named(self, workers: Iterable[int]) -> Callable[[], str]:
-        """Asked later, the images that workers read then."""
+        """A function that names the images which these workers are reading when it is called."""
         return lambda: ", ".join(repr(self.images.samples[self.at[w] - 1]) for w in workers if self.at[w]) or "a batch"
 
     def _read(self, request: Request) -> tuple[Batch, list[Broken]]:
@@ -255,8 +255,7 @@ def feature_batches(
     """These images in this order, for extraction; call the view on `batch.images`. Draws are (B, 0)."""
     if len(indices) == 0:  # torch.split makes one empty part of nothing
         return
-    plan = _Plan()
-    plan.requests = [Request(part, None) for part in torch.split(indices, batch_size)]
+    plan = _Plan([Request(part, None) for part in torch.split(indices, batch_size)])
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 
@@ -264,9 +263,8 @@ def random_batches(
     images: ImageSet, view: RandomView, indices: Tensor, batch_size: int, num_workers: int, seed: int
 ) -> Iterator[Batch]:
     """These images in this order, with random numbers, for tests on random crops: functions of seed and batch."""
-    plan = _Plan()
     parts = torch.split(indices, batch_size)
-    plan.requests = [Request(part, mix(seed, "crops", number)) for number, part in enumerate(parts)]
+    plan = _Plan([Request(part, mix(seed, "crops", number)) for number, part in enumerate(parts)])
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 

@@ -12,7 +12,7 @@ _XMP_WORD = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
 def orientation(exif: bytes, xmp: bytes) -> int:
     """EXIF's orientation of an image, 1 to 8 (1: upright): what EXIF says, else what XMP says, else 1.
 
-    What is damaged or no number from 1 to 8 says nothing.
+    A damaged value, or one that is not from 1 to 8, is ignored.
 
     Args:
         exif: the block, with or without its name in front; empty: none.
@@ -29,7 +29,7 @@ def orientation_in(data: bytes) -> int:
 
 
 def upright(pixels: Tensor, turned: int) -> Tensor:
-    """An image (C, H, W) of this orientation as it is to be seen."""
+    """Turn and mirror an image (C, H, W) of EXIF orientation `turned` so that it stands as its photographer saw it."""
     if turned >= 5:
         pixels = pixels.transpose(1, 2)
     axes = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(turned)

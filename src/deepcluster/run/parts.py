@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from deepcluster.data.sources.load import load as load_images
 from deepcluster.data.statistics import statistics
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import FeatureView, feature_view
-from deepcluster.features.other_rows import OtherSource, UsedRows
 from deepcluster.features.precision import Precision, choose_precision, set_matmul_precision
-from deepcluster.features.reuse import UntrainedFeatures, same_images
+from deepcluster.features.reuse import same_images
 from deepcluster.models.backbone import Backbone
+from deepcluster.run.build_clusterer import build_clusterer, untrained_features
 from deepcluster.run.module import build_module
 from deepcluster.settings.train import TrainConfig, check_sizes
 from deepcluster.system import distributed
@@ -161,26 +161,9 @@ def build_parts(
     check_sizes(
         config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
     )
-    clustered_dim = config.rows.clustered_dim(
-        config.reduction,
-        len(images),
-        feature_dim=backbone.feature_dim,
-        embedding_dim=config.embedding.output_dim(backbone.feature_dim),
-        n_scores=sum(labeling.capacity(len(images)) for labeling in config.clustering.labelings()),
-    )
-    storage = config.extraction.storage(
-        len(images),
-        max(clustered_dim, config.reduction.output_dim(backbone.feature_dim)),  # the final clusters are of features
-        unit_length=config.reduction.l2 and config.rows.of != "scores",
-        folder=folder or Path(tempfile.gettempdir()),
-    )
     _check_trainable(backbone, trainer["max_epochs"])
     device = choose_device(trainer)
-    init_report: list[str] = []
-    if initialise:
-        init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
     precision = choose_precision(trainer["precision"], device)
-    set_matmul_precision(device)
     crops = multi_crop(config.view, images, mean, std)
     num_workers = n_workers(
         reading.num_workers,
@@ -190,25 +173,23 @@ def build_parts(
         n_processes=n_processes(trainer) // int(trainer.get("num_nodes", 1)),
     )
     view = partial(feature_view, config.view, mean=mean, std=std)
-    clusterer = Clusterer(
-        images=images,
+    clusterer = build_clusterer(
+        config,
+        images,
+        backbone.feature_dim,
         view=view(images),
-        extraction=config.extraction,
-        reduction=config.reduction,
-        clustering=config.clustering,
-        seed=config.seed,
-        rows=config.rows.of,
-        clustered_dim=clustered_dim,
-        other=_other_rows(config, images, num_workers, progress),
-        other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         dtype=precision.extraction,
         num_workers=num_workers,
-        storage=storage,
         progress=progress,
+        folder=folder or Path(tempfile.gettempdir()),
     )
     if reuse:
         images_hash = "" if shared is None else same_images(data, reading, config.view, images)
-        clusterer = replace(clusterer, untrained=_untrained_features(clusterer, images_hash, card, device, shared))
+        clusterer = replace(clusterer, untrained=untrained_features(clusterer, images_hash, card, device, shared))
+    init_report: list[str] = []
+    if initialise:
+        init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
+    set_matmul_precision(device)
     return Parts(
         images=images,
         test_images=test_images,
@@ -237,34 +218,6 @@ def build_parts(
             seed=config.seed,
         ),
     )
-
-
-def _other_rows(
-    config: TrainConfig, images: ImageSet, num_workers: int, progress: Progress
-) -> Callable[[torch.device], OtherSource] | None:
-    """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none.
-
-    Raises:
-        ValueError: if these images have no such rows.
-    """
-    settings = config.other_rows
-    if not isinstance(settings, UsedRows):
-        return None
-    settings.check_images(images)
-
-    @cache
-    def build(device: torch.device) -> OtherSource:
-        made = settings.build(
-            images,
-            seed=config.seed,
-            batch_size=config.extraction.batch_size,
-            num_workers=num_workers,
-            device=device,
-        )
-        progress.say(f"other rows {made.report}")
-        return made
-
-    return build
 
 
 def network_card(
@@ -297,18 +250,3 @@ def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
             f"trainer.max_epochs={max_epochs}, but this network has no weights that training could "
             "change; set trainer.max_epochs=0 to measure it as it is"
         )
-
-
-def _untrained_features(
-    clusterer: Clusterer, images_hash: str, card: dict[str, Any], device: torch.device, shared: Path | None
-) -> UntrainedFeatures:
-    """Keeps the untrained network's features for its clusterings, and for the other jobs of a sweep."""
-    extraction = clusterer.extraction
-    # Within one run these do not change.
-    run_facts = () if shared is None else (images_hash, card, extraction.batch_size)
-    return UntrainedFeatures(
-        depends_on=(*run_facts, str(clusterer.dtype), clusterer.store_dtype, device.type),
-        folder=shared,
-        limit_mb=extraction.reuse_mb,
-        progress=clusterer.progress,
-    )

@@ -53,8 +53,7 @@ def check_method(
 def _check_rows(rows: Rows, clustering: Clustering) -> None:
     if clustering.needs_scores and rows.of != "scores":
         raise ValueError(
-            f"clustering={clustering.kind} assigns by the head's scores, and rows.of={rows.of} are others; set "
-            "rows=scores"
+            f"clustering={clustering.kind} assigns images by the head's scores, but rows.of={rows.of}; set rows=scores"
         )
     if rows.of == "scores" and not clustering.needs_scores:
         raise ValueError(
@@ -68,7 +67,8 @@ def _check_linear(head: HeadSettings, rows: Rows, clustering: Clustering) -> Non
         return
     if head.redraw and rows.of == "scores":
         raise ValueError(
-            "head.redraw=true draws the head anew, whose scores rows=scores clusters; set head.redraw=false"
+            "rows=scores clusters the head's scores, and head.redraw=true would draw that head anew after each "
+            "reassignment; set head.redraw=false"
         )
     if not head.redraw and rows.of != "scores" and not clustering.match:
         raise ValueError(

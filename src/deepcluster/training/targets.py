@@ -1,4 +1,4 @@
-"""Scores of a batch's crops -> loss: the third of what tells the methods apart. Next: module.py takes the step.
+"""Targets: a batch's scores -> its loss. Next: module.py takes the step.
 
 A lookup compares each crop with its image's cluster. SwAV compares it with the balanced assignment of the image's
 other large crop.
@@ -41,7 +41,7 @@ class Loss(NamedTuple):
 
 
 class Targets:
-    """What all kinds offer."""
+    """What scores are compared with: a lookup of labels, or SwAV's balanced assignments."""
 
     def loss(self, batch: Scored) -> Loss:
         """The loss of a batch."""
