@@ -93,7 +93,9 @@ class HealthCheck(pl.Callback):
         """
         if not self.due(trainer.current_epoch) or self.epoch != trainer.current_epoch:
             return {}
-        numbers = {**self.measured, "loss_share": loss_share(trained["train/loss"], _n_clusters(module))}
+        numbers = dict(self.measured)
+        if "train/loss" in trained:  # not if a run was resumed after the epoch's last step
+            numbers["loss_share"] = loss_share(trained["train/loss"], _n_clusters(module))
         return {f"health/{name}": value for name, value in numbers.items()}
 
     def decide(
@@ -105,7 +107,7 @@ class HealthCheck(pl.Callback):
             logged: what :meth:`report` gave, and the epoch's loss and accuracy.
         """
         now = {name.removeprefix("health/"): value for name, value in logged.items() if name.startswith("health/")}
-        now["accuracy"] = logged["train/accuracy"]
+        now["accuracy"] = logged.get("train/accuracy", 1.0)
         if self.conductor.needs_labels and self.conductor.assignment is not None:
             now |= _cluster_shares(self.conductor.assignment)
         k = _n_clusters(module)[0]
