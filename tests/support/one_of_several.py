@@ -16,9 +16,11 @@ from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
+from deepcluster.features.bank import MemoryBank
 from deepcluster.models.lenet import LeNet5
 from deepcluster.system import distributed
 from deepcluster.system.seeding import generator
+from deepcluster.training.bank_fill import fill_bank
 from deepcluster.training.clusterer import process_ranks
 from deepcluster.training.schedule import Schedule
 
@@ -56,18 +58,29 @@ def shares(folder: Path) -> None:
 
 def fail(folder: Path) -> None:
     torch.distributed.init_process_group("gloo")
-    clusterer = tiny.build(folder / "two").reassign.clusterer
+    run = tiny.build(folder / "two")
+    clusterer, module = run.reassign.clusterer, run.module
     if distributed.rank() == 1:
+
+        def broken_embed(crops: list[torch.Tensor]) -> torch.Tensor:
+            raise ValueError("train/5 is broken")
+
+        module.embed = broken_embed  # type: ignore[method-assign]
 
         def broken(images: torch.Tensor) -> torch.Tensor:
             raise ValueError("train/3 is broken")
 
         clusterer.view = broken  # type: ignore[assignment]
         clusterer.view.on_files = False  # type: ignore[attr-defined]
-    try:
-        clusterer.assign(LeNet5(1, 16, batch_norm=True), device=CPU, moment="epoch 0")
-    except Exception as error:
-        print(type(error).__name__, error)
+    bank = MemoryBank(len(clusterer.images), 1, module.embedding_dim)
+    for work in (
+        lambda: clusterer.assign(LeNet5(1, 16, batch_norm=True), device=CPU, moment="epoch 0"),
+        lambda: fill_bank(bank, module, clusterer, seed=0),
+    ):
+        try:
+            work()
+        except Exception as error:
+            print(type(error).__name__, error)
 
 
 def full_disk(folder: Path) -> None:

@@ -38,7 +38,8 @@ def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: i
     mine = torch.arange(distributed.rank(), n_images, distributed.world_size())
     seed = mix(seed, "first rows of the bank", distributed.rank())
     batches = random_batches(clusterer.images, view, mine, clusterer.extraction.batch_size, clusterer.num_workers, seed)
-    for batch in batches:
-        crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]
-        embeddings = [functional.normalize(module.embed([crop]).float(), dim=1) for crop in crops]
-        bank.write(batch.indices, torch.stack(embeddings), step=0)
+    with distributed.shared_failure("the first fill of the memory bank"):
+        for batch in batches:
+            crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]
+            embeddings = [functional.normalize(module.embed([crop]).float(), dim=1) for crop in crops]
+            bank.write(batch.indices, torch.stack(embeddings), step=0)
