@@ -138,7 +138,7 @@ def advice(
         return said
     if now.get("prototypes_used", 1.0) < UNUSED:
         said["prototypes"] = (
-            f"only {now['prototypes_used']:.0%} of the prototypes are any crop's nearest; lower K (head.k), or "
+            f"only {now['prototypes_used']:.0%} of the prototypes are the nearest of any crop; lower clustering.k or "
             "targets.epsilon"
         )
     if k >= 10 and now.get("effective_rank", LOW_RANK) < LOW_RANK <= before.get("effective_rank", 0.0) / 2:
