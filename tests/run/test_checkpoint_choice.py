@@ -15,6 +15,9 @@ from deepcluster.settings.resume import what_is_learned
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.atomic import find_damage, write_atomically
 from deepcluster.training.checkpointing import AtomicCheckpointIO
+from deepcluster.training.head_settings import LinearSettings
+from deepcluster.training.optimizer import SGDSettings
+from deepcluster.training.target_settings import LookupSettings
 from deepcluster.weights import checkpoint
 from deepcluster.weights.files import find_checkpoint
 from deepcluster.weights.start import RandomInit
@@ -162,6 +165,7 @@ def test_other_files_have_no_damage_to_find(tmp_path: Path) -> None:
 def test_what_is_learned_leaves_out_what_may_change() -> None:
     cfg = OmegaConf.structured(TrainConfig)
     cfg.data, cfg.init, cfg.clustering = Arrays(), RandomInit(), KMeans(k=7)
+    cfg.head, cfg.targets, cfg.optimizer = LinearSettings(), LookupSettings(), SGDSettings()
     learned = what_is_learned(OmegaConf.to_object(cfg))
     assert learned["clustering.k"] == 7 and learned["seed"] == 1 and learned["view.size"] == 32
     assert not [key for key in learned if key.startswith(("trainer", "checkpoint", "data.root", "resume", "logger"))]
