@@ -10,7 +10,10 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.data.images import MemoryImages
-from deepcluster.run.parts import Parts, build_parts
+from deepcluster.data.view_settings import SmallCrops, View
+from deepcluster.models.lenet import LeNet5
+from deepcluster.models.resnet import resnet
+from deepcluster.run.parts import Parts, build_parts, check_small_crops
 from deepcluster.settings.train import train_config
 
 SMALL = ["data.limit=60", "clustering.k=5", "reduction.dim=8", "trainer.accelerator=cpu", "trainer.precision=32-true"]
@@ -56,3 +59,12 @@ def test_photographs_in_the_default_network_are_told_what_suits_them(parts: Part
     assert said(parts) == [f"images     {told}"]
     assert not said(replace(parts, card={**parts.card, "image_size": 128}))
     assert not said(replace(parts, card={**parts.card, "arch": {"_target_": "deepcluster.models.resnet.resnet"}}))
+
+
+def test_small_crops_that_the_network_cannot_take_are_refused_with_the_ways_out() -> None:
+    view = View(size=32, n_large=2, small=SmallCrops(n=2))
+    with pytest.raises(ValueError, match=r"view.small.size=14 .*set view.small.size=32, .*arch=resnet18.*n=0"):
+        check_small_crops(LeNet5(1, 32), view)
+    check_small_crops(LeNet5(1, 32), replace(view, small=SmallCrops(n=2, size=32)))
+    check_small_crops(LeNet5(1, 32), replace(view, small=SmallCrops()))
+    check_small_crops(resnet("resnet18", in_channels=1, image_size=32), view)

@@ -122,3 +122,10 @@ def test_a_queue_survives_a_checkpoint_with_the_same_and_with_another_number_of_
     assert targets.queue is not None
     images = torch.stack([one.queue for one in resumed], dim=2).flatten(1, 2)  # type: ignore[arg-type, misc]
     assert torch.equal(images, targets.queue)
+
+
+def test_processes_that_share_a_queue_anew_hold_equally_many_images() -> None:
+    resumed = [swapped(queue=8, ranks=lambda r=r: Ranks(rank=r, size=2)) for r in (0, 1)]
+    for one in resumed:
+        one.load_state_dict({"queues": rand(1, 2, 7, 3)})  # not full yet
+    assert [one.queue.shape[1] for one in resumed if one.queue is not None] == [3, 3]

@@ -260,10 +260,23 @@ def feature_batches(
 
 
 def random_batches(
-    images: ImageSet, view: RandomView, indices: Tensor, batch_size: int, num_workers: int, seed: int
+    images: ImageSet,
+    view: RandomView,
+    indices: Tensor,
+    batch_size: int,
+    num_workers: int,
+    seed: int,
+    *,
+    joins_last: bool = False,
 ) -> Iterator[Batch]:
-    """These images in this order, with random numbers, for tests on random crops: functions of seed and batch."""
-    parts = torch.split(indices, batch_size)
+    """These images in this order, with random numbers: functions of seed and batch.
+
+    Args:
+        joins_last: a last batch of one image joins the batch before it, for a network in training mode (BatchNorm).
+    """
+    parts = list(torch.split(indices, batch_size))
+    if joins_last:
+        parts = [indices[start:stop] for start, stop in _cuts(len(indices), batch_size)]
     plan = _Plan([Request(part, mix(seed, "crops", number)) for number, part in enumerate(parts)])
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 

@@ -26,7 +26,7 @@ class MemoryBank:
 
     def __init__(self, n_images: int, n_views: int, dim: int, dtype: torch.dtype = torch.float16) -> None:
         self.rows = torch.zeros(n_views, n_images, dim, dtype=dtype)
-        self.written = torch.full((n_images,), -1, dtype=torch.int64)  # the step; -1: never
+        self.written = torch.full((n_images,), -1, dtype=torch.int64)  # the step, 0 is the first fill; -1: never
 
     @staticmethod
     def n_bytes(n_images: int, n_views: int, dim: int) -> int:

@@ -135,10 +135,11 @@ def _training(plan: Plan) -> tuple[int, float]:
     optimizer = module.build_optimizer(fused=True)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # steps on random labels must not lead to NaN
-    indices = _spread(len(images), plan.batch_size)
+    indices, batch_size = _spread(len(images), plan.batch_size), plan.batch_size
 
     def steps() -> Iterator[Tensor]:
-        for number, batch in enumerate(random_batches(images, view, indices, plan.batch_size, num_workers, seed=0)):
+        batches = random_batches(images, view, indices, batch_size, num_workers, seed=0, joins_last=True)
+        for number, batch in enumerate(batches):
             crops = module.on_after_batch_transfer(batch._replace(images=batch.images.to(device)), 0)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 loss = module.training_step(crops, number + 1)

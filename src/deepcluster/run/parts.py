@@ -1,5 +1,6 @@
 """The parts of a run: images, network, clusterer, device. train.py builds them first and prints a few lines on them."""
 
+import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -162,6 +163,7 @@ def build_parts(
         config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
     )
     _check_trainable(backbone, trainer["max_epochs"])
+    check_small_crops(backbone, config.view)
     device = choose_device(trainer)
     precision = choose_precision(trainer["precision"], device)
     crops = multi_crop(config.view, images, mean, std)
@@ -250,3 +252,23 @@ def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
             f"trainer.max_epochs={max_epochs}, but this network has no weights that training could "
             "change; set trainer.max_epochs=0 to measure it as it is"
         )
+
+
+@torch.no_grad()
+def check_small_crops(backbone: Backbone, view: View) -> None:
+    """Refuse small crops that the network cannot take: the last layer of LeNet, AlexNet and VGG fits one size only.
+
+    Raises:
+        ValueError: naming the size and the ways out.
+    """
+    size = view.of_small_crops().size
+    if view.small.n == 0 or size == view.size:
+        return
+    try:
+        copy.deepcopy(backbone).eval()(torch.zeros(1, backbone.in_channels, size, size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"view.small.size={size} does not fit this network, which is built for view.size={view.size}: set "
+            f"view.small.size={view.size}, or choose a network that takes several sizes (arch=resnet18), or "
+            "view.small.n=0"
+        ) from error

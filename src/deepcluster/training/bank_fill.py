@@ -34,10 +34,11 @@ class Embeds(Protocol):
 @torch.no_grad()
 def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: int) -> None:
     """Write a row of each image and large crop; each process fills its share of the images."""
-    n_images, view = len(clusterer.images), module.view
-    mine = torch.arange(distributed.rank(), n_images, distributed.world_size())
+    view = module.view
+    mine = torch.arange(distributed.rank(), len(clusterer.images), distributed.world_size())
     seed = mix(seed, "first rows of the bank", distributed.rank())
-    batches = random_batches(clusterer.images, view, mine, clusterer.extraction.batch_size, clusterer.num_workers, seed)
+    images, batch_size = clusterer.images, clusterer.extraction.batch_size
+    batches = random_batches(images, view, mine, batch_size, clusterer.num_workers, seed, joins_last=True)
     with distributed.shared_failure("the first fill of the memory bank"):
         for batch in batches:
             crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]

@@ -111,7 +111,7 @@ class DeepClusterModule(pl.LightningModule):
         loss = self.targets.loss(self._scored(embedding, batch.indices, len(batch.crops)))
         if self.bank is not None:
             large = embedding.detach().view(len(batch.crops), len(batch.indices), -1)[: self.view.n_large]
-            self.bank.write(batch.indices, functional.normalize(large.float(), dim=2), step=self.global_step)
+            self.bank.write(batch.indices, functional.normalize(large.float(), dim=2), step=self.global_step + 1)
         self._forget_epoch_before()
         self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:

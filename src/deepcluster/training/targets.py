@@ -140,6 +140,8 @@ class SwappedSinkhorn(Targets):
     def _plans(self, batch: Scored) -> list[Tensor]:
         """H tensors (n_large, B, K): how each large crop is shared out over the prototypes."""
         n_images, ranks = batch.embedding.shape[1], self.ranks()
+        if self.queue is not None:
+            self.queue = self.queue.to(batch.embedding.device)  # a checkpoint is read on the CPU
         plans = [torch.empty_like(scores[: batch.n_large]) for scores in batch.scores]
         for crop in range(batch.n_large):
             scores = [of_labeling[crop].detach() for of_labeling in batch.scores]
@@ -184,4 +186,5 @@ class SwappedSinkhorn(Targets):
             self.queue = queues[ranks.rank]
         else:  # (G, n_large, n, E) -> images of all processes in turn
             all_images = queues.permute(1, 2, 0, 3).flatten(1, 2)
-            self.queue = all_images[:, ranks.rank :: ranks.size][:, : self.queue_length // ranks.size].contiguous()
+            n_each = min(all_images.shape[1], self.queue_length) // ranks.size  # as many on every process
+            self.queue = all_images[:, ranks.rank :: ranks.size][:, :n_each].contiguous()

@@ -1,0 +1,105 @@
+"""One training step of DeepCluster-v2 and of SwAV against straight re-implementations: loss and all gradients."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from reference.successors import swav_loss, v2_loss
+from support import tiny
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcluster.data.multi_crop import multi_crop
+from deepcluster.data.view_settings import SmallCrops, View
+from deepcluster.features.bank import MemoryBank
+from deepcluster.models.backbone import Backbone
+from deepcluster.models.heads import CosineHead
+from deepcluster.training.embedding import MLPEmbedding
+from deepcluster.training.module import Crops, DeepClusterModule
+from deepcluster.training.optimizer import SGDSettings
+from deepcluster.training.targets import Lookup, SwappedSinkhorn, Targets
+
+D, E, B, T = 6, 5, 7, 0.1
+
+
+def module_of(head: CosineHead, targets: Targets, bank: MemoryBank | None = None) -> DeepClusterModule:
+    """A network that takes crops of any size."""
+    backbone = Backbone(
+        features=nn.Sequential(OrderedDict(conv1=nn.Conv2d(1, D, 3, bias=False))),
+        neck=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        feature_dim=D,
+        stages=["conv1"],
+        in_channels=1,
+        image_size=16,
+        sobel=False,
+    )
+    view = View(size=16, n_large=2, small=SmallCrops(n=2, size=8))
+    return DeepClusterModule(
+        backbone,
+        head,
+        view=multi_crop(view, tiny.images(), tiny.MEAN, tiny.STD),
+        optimizer=SGDSettings(),
+        seed=1,
+        card={},
+        embedding=MLPEmbedding(hidden=9, dim=E).build(D),
+        embedding_dim=E,
+        targets=targets,
+        bank=bank,
+    ).train()
+
+
+@pytest.fixture
+def crops() -> list[Tensor]:
+    """Two large and two small crops; images differ in brightness, or BatchNorm would divide by almost nothing."""
+    torch.manual_seed(0)
+    return [3 * torch.randn(B, 1, 1, 1) + torch.randn(B, 1, side, side) for side in (16, 16, 8, 8)]
+
+
+def taken_step(module: DeepClusterModule, crops: list[Tensor], indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    loss = module.training_step(Crops(crops, indices), 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    module.on_before_optimizer_step(torch.optim.SGD(module.parameters(), lr=0.1))
+    return loss.detach(), {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def leaves(module: DeepClusterModule) -> dict[str, Tensor]:
+    return {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+
+
+def assert_same(step: tuple[Tensor, dict[str, Tensor]], expected: Tensor, weights: dict[str, Tensor]) -> None:
+    loss, gradients = step
+    torch.testing.assert_close(loss, expected.detach(), atol=1e-5, rtol=0)
+    for name, gradient in gradients.items():
+        (straight,) = torch.autograd.grad(expected, weights[name], retain_graph=True)
+        torch.testing.assert_close(gradient, straight, atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_of_v2_is_that_of_a_straight_implementation(crops: list[Tensor]) -> None:
+    torch.manual_seed(1)
+    head = CosineHead(E, [4, 3], temperature=T, follows_centroids=True, trained=False)
+    bank = MemoryBank(20, 2, E, dtype=torch.float32)
+    module, indices = module_of(head, Lookup(), bank), torch.randperm(20)[:B]
+    module.take_labels([torch.arange(20) % 4, torch.arange(20) % 3])
+    weights = leaves(module)
+    assert module.pseudo_labels is not None
+    expected = v2_loss(weights, crops, list(head.vectors), module.pseudo_labels[:, indices], temperature=T)
+    step = taken_step(module, crops, indices)
+    assert_same(step, expected, weights)
+    assert sorted(step[1]) == sorted(name for name in weights if not name.startswith("head."))  # centroids stay
+
+
+@pytest.mark.parametrize("frozen_steps", [0, 1])
+def test_a_step_of_swav_with_a_queue_is_that_of_a_straight_implementation(
+    crops: list[Tensor], frozen_steps: int
+) -> None:
+    torch.manual_seed(2)
+    head = CosineHead(E, [4], temperature=T, follows_centroids=False, trained=True, frozen_steps=frozen_steps)
+    targets = SwappedSinkhorn(epsilon=0.05, n_iter=3, queue=10, queue_from_epoch=0, temperature=T)
+    targets.queue = torch.randn(2, 10, E)
+    module, queue = module_of(head, targets), F.normalize(targets.queue, dim=2)
+    weights = leaves(module)
+    expected = swav_loss(weights, crops, weights["head.vectors.0"], queue, temperature=T, epsilon=0.05)
+    step = taken_step(module, crops, torch.arange(B))
+    assert_same(step, expected, weights)
+    assert ("head.vectors.0" in step[1]) == (frozen_steps == 0)  # frozen: the optimizer passes over it
+    assert torch.equal(F.normalize(targets.queue[:, B:], dim=2), queue[:, : 10 - B])
