@@ -200,7 +200,8 @@ class Clusterer:
             moment: see :meth:`assign`.
         """
         assert self.other is not None
-        other = self.other(device)
+        with distributed.shared_failure("making the rows of another extractor"):
+            other = self.other(device)
         rows = _Rows(other.source, other.dim, self.other_reduction, list(range(len(clusterings))))
         assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
         return [replace(assignments[h], space=OTHER_ROWS) for h in sorted(assignments)], seconds
