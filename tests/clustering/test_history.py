@@ -45,6 +45,17 @@ def test_one_assignment_can_be_asked_for_by_name(tmp_path: Path) -> None:
         read_assignments(tmp_path, "epoch_00004")
 
 
+def test_another_labeling_of_the_same_images_can_be_asked_for(tmp_path: Path) -> None:
+    run_with_three(tmp_path)
+    write_assignment(tmp_path / "assignments", "labeling_1/epoch_00003", 3, assignment([1, 1, 0, 2], 3))
+    for folder in (tmp_path, tmp_path / "assignments"):
+        found = read_assignments(folder, labeling=1)
+        assert (found.samples, found.names, found.labels.tolist()) == (SAMPLES, ["epoch_00003"], [[1, 1, 0, 2]])
+    assert read_assignments(tmp_path).names == ["epoch_00003", "epoch_00012", "final"]
+    with pytest.raises(FileNotFoundError, match=r"no labeling=2 in .*; there are 0 to 1"):
+        read_assignments(tmp_path, labeling=2)
+
+
 @pytest.mark.parametrize(("k", "dtype"), [(256, np.uint8), (257, np.uint16), (65537, np.uint32)])
 def test_labels_are_stored_in_the_smallest_integers_and_come_back(
     k: int, dtype: type[np.integer], tmp_path: Path

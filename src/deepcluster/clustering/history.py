@@ -3,6 +3,7 @@
 RUN/assignments/samples.jsonl.gz    the images' identities, written once
 RUN/assignments/contents.npy        what images hold, as numbers; rewritten when the run begins
 RUN/assignments/epoch_00003.npz     labels, k, objective, epoch
+RUN/assignments/labeling_1/         the same files of the second labeling, if there are several
 """
 
 from __future__ import annotations
@@ -146,15 +147,16 @@ def write_assignment(folder: str | Path, name: str, epoch: int, assignment: Assi
     write_atomically(Path(folder) / f"{name}.npz", content.getbuffer())
 
 
-def read_assignments(run_folder: str | Path, name: str | None = None) -> AssignmentHistory:
+def read_assignments(run_folder: str | Path, name: str | None = None, *, labeling: int = 0) -> AssignmentHistory:
     """Read a run's assignments, or one of them.
 
     Args:
         run_folder: the run's folder, or its assignments folder.
         name: "epoch_00003", "final", ...; None: all.
+        labeling: which, where images are clustered several times; only the first, 0, has a "final".
 
     Raises:
-        FileNotFoundError: if the folder, its samples or the name do not exist.
+        FileNotFoundError: if the folder, its samples, the labeling or the name do not exist.
         ValueError: if a file is damaged; the message names it.
     """
     folder = Path(run_folder)
@@ -164,7 +166,12 @@ def read_assignments(run_folder: str | Path, name: str | None = None) -> Assignm
         folder = folder / FOLDER
     if not (folder / SAMPLES).exists():
         raise FileNotFoundError(f"no assignments in {folder}: {SAMPLES} is missing; give the folder of a run")
-    samples = list(_stored_samples(folder / SAMPLES))
+    samples = list(_stored_samples(folder / SAMPLES))  # of all labelings
+    if labeling:
+        n_labelings = 1 + len(list(folder.glob("labeling_*")))
+        if not (folder / f"labeling_{labeling}").is_dir():
+            raise FileNotFoundError(f"no labeling={labeling} in {folder}; there are 0 to {n_labelings - 1}")
+        folder = folder / f"labeling_{labeling}"
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise FileNotFoundError(f"no assignments in {folder} yet")
@@ -221,7 +228,7 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
     except DAMAGED as error:
         raise ValueError(f"{path} is cut or damaged ({error}); delete it to read the others") from error
     if labels.shape != (n_samples,):
-        raise ValueError(f"{path} labels {len(labels)} images, {SAMPLES} beside it lists {n_samples}")
+        raise ValueError(f"{path} labels {len(labels)} images, the run's {SAMPLES} lists {n_samples}")
     return {"labels": labels, "k": k, "objective": objective, "epoch": epoch}
 
 
