@@ -10,7 +10,9 @@ import torch
 from support import tiny
 from support.tiny import Method
 
+from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.metrics import nmi
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 from deepcluster.data.images import MemoryImages
@@ -171,7 +173,11 @@ def test_sela_clusters_the_scores_of_each_labeling_and_writes_a_file_of_each(tmp
     for assignment in run.reassign.assignments:
         assert assignment is not None and assignment.space == "scores"
         assert torch.equal(assignment.centroids, torch.eye(tiny.K))
-    assert (tmp_path / "assignments" / "labeling_1" / "epoch_00001.npz").is_file()
+    second = read_assignments(tmp_path, labeling=1)
+    assert second.epochs == [0, 1] and (second.labels[1] == run.reassign.assignments[1].labels.numpy()).all()
+    each = [run.reassign.latest[f"cluster/nmi_previous_labeling_{h}"] for h in (0, 1)]
+    assert each[1] == pytest.approx(nmi(*torch.from_numpy(second.labels)))
+    assert sum(each) / 2 == pytest.approx(run.reassign.latest["cluster/nmi_previous"])
 
 
 def test_other_rows_serve_the_first_reassignments_then_the_networks_own(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from deepcluster.models.heads import LinearHead
 from deepcluster.system.seeding import mix
+from deepcluster.training.beside import BesideHeads
 from deepcluster.training.module import Crops, DeepClusterModule
 from deepcluster.training.optimizer import SGDSettings
 
@@ -30,7 +31,9 @@ class Noise(nn.Module):
         return images.flatten(1) * self.scale
 
 
-def module(*, epoch: int = 0, rank: int = 0, seed: int = 1, **optimizer: Any) -> DeepClusterModule:
+def module(
+    *, epoch: int = 0, rank: int = 0, seed: int = 1, beside: BesideHeads | None = None, **optimizer: Any
+) -> DeepClusterModule:
     """At this place of a run, without a Trainer."""
     trainer = SimpleNamespace(
         gradient_clip_val=None,
@@ -44,7 +47,13 @@ def module(*, epoch: int = 0, rank: int = 0, seed: int = 1, **optimizer: Any) ->
     view: Any = SimpleNamespace(n_large=1)
     torch.manual_seed(0)
     placed: DeepClusterModule = kind(
-        Noise(), LinearHead(4, [3]), view=view, optimizer=SGDSettings(**optimizer), seed=seed, card=tiny.CARD
+        Noise(),
+        LinearHead(4, [3]),
+        view=view,
+        optimizer=SGDSettings(**optimizer),
+        seed=seed,
+        card=tiny.CARD,
+        beside=beside,
     )
     placed.take_labels([torch.arange(30) % 3])
     return placed
@@ -130,3 +139,43 @@ def test_the_epochs_figures_are_means_over_its_images_and_start_anew_with_each_e
     assert placed.epoch_metrics(over_ranks=False) == {}
     placed.training_step(batch([9, 10, 11]), 0)
     assert placed.epoch_metrics(over_ranks=False) == pytest.approx(expected([9, 10, 11]))
+
+
+def with_a_head_beside(epoch: int) -> DeepClusterModule:
+    """Its loss counts half in epoch 1 and nothing later."""
+    placed = module(epoch=epoch, beside=BesideHeads(4, [2], weight=1.0, fade_epochs=2.0))
+    assert placed.beside is not None
+    placed.beside.take_labels([torch.arange(30) % 2], torch.device("cpu"))
+    return placed
+
+
+def loss_beside(placed: DeepClusterModule, indices: list[int]) -> float:
+    assert placed.beside is not None
+    logits = placed.beside.heads[0](batch(indices).crops[0].flatten(1))
+    return float(F.cross_entropy(logits, torch.tensor(indices) % 2))
+
+
+def test_the_loss_of_heads_beside_is_told_apart_and_before_its_weight() -> None:
+    placed, alone = with_a_head_beside(1), module(epoch=1)
+    parts = [[0, 1, 2, 3, 4], [5, 6]]
+    losses = [float(placed.training_step(batch(indices), n).detach()) for n, indices in enumerate(parts)]
+    own = [float(alone.training_step(batch(indices), n).detach()) for n, indices in enumerate(parts)]
+    for loss, mine, indices in zip(losses, own, parts, strict=True):
+        assert loss == pytest.approx(mine + 0.5 * loss_beside(placed, indices))
+    means = placed.epoch_metrics(over_ranks=False)
+    assert means.pop("train/loss_beside") == pytest.approx(loss_beside(placed, [0, 1, 2, 3, 4, 5, 6]))
+    assert means == alone.epoch_metrics(over_ranks=False) and len(alone.train_metrics.sums) == 3
+
+
+def test_a_checkpoint_that_lacks_the_loss_beside_leaves_only_its_epochs_unknown() -> None:
+    before, resumed = module(epoch=1), with_a_head_beside(1)
+    before.training_step(batch([0, 1]), 0)
+    checkpoint: dict[str, Any] = {}
+    before.on_save_checkpoint(checkpoint)
+    resumed.on_load_checkpoint(checkpoint)
+    resumed.training_step(batch([2, 3]), 1)
+    assert resumed.epoch_metrics(over_ranks=False).keys() == {"train/loss", "train/accuracy"}
+    type(resumed).current_epoch = 2  # type: ignore[assignment,method-assign]  # of a stand-in
+    resumed.training_step(batch([4, 5]), 0)
+    told = resumed.epoch_metrics(over_ranks=False)["train/loss_beside"]
+    assert told == pytest.approx(loss_beside(resumed, [4, 5]))

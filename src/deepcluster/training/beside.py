@@ -36,8 +36,8 @@ class BesideHeads(nn.Module):
             return self.weight
         return self.weight * max(0.0, 1 - epoch / self.fade_epochs)
 
-    def loss(self, features: Tensor, indices: Tensor, *, epoch: float) -> Tensor:
-        """The weighted mean cross-entropy of all heads and crops.
+    def loss(self, features: Tensor, indices: Tensor) -> Tensor:
+        """The mean cross-entropy () of all heads and crops, before it is weighted.
 
         Args:
             features: (V B, D) of V crops of each image, crop by crop.
@@ -49,7 +49,7 @@ class BesideHeads(nn.Module):
             functional.cross_entropy(head(features).float(), targets)
             for head, targets in zip(self.heads, labels, strict=True)
         ]
-        return self.weight_at(epoch) * torch.stack(losses).mean()
+        return torch.stack(losses).mean()
 
     def take_labels(self, labels: Sequence[Tensor], device: torch.device) -> None:
         """Learn these labels, (N,) of each head."""

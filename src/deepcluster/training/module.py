@@ -89,7 +89,7 @@ class DeepClusterModule(pl.LightningModule):
         self.card = card
         self.pseudo_labels: Tensor | None = None  # set by take_labels
         self.all_labelled = True
-        self.train_metrics = TrainMetrics()
+        self.train_metrics = TrainMetrics(beside=beside is not None)
         self._metrics_epoch = -1  # the epoch whose batches train_metrics has counted
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Crops:
@@ -113,12 +113,14 @@ class DeepClusterModule(pl.LightningModule):
             large = embedding.detach().view(len(batch.crops), len(batch.indices), -1)[: self.view.n_large]
             self.bank.write(batch.indices, functional.normalize(large.float(), dim=2), step=self.global_step + 1)
         self._forget_epoch_before()
-        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets)
+        beside = None if self.beside is None else self.beside.loss(features, batch.indices)
+        beside_value = None if beside is None else beside.detach()
+        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets, beside_value)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:
             self._refuse_divergence(float(loss.value.detach()))
-        if self.beside is None:
+        if self.beside is None or beside is None:
             return loss.value
-        return loss.value + self.beside.loss(features, batch.indices, epoch=self.current_epoch)
+        return loss.value + self.beside.weight_at(self.current_epoch) * beside
 
     @property
     def network(self) -> Network:
@@ -159,7 +161,7 @@ class DeepClusterModule(pl.LightningModule):
         self.head.before_update(self.global_step)
 
     def epoch_metrics(self, *, over_ranks: bool) -> dict[str, float]:
-        """Mean loss and accuracy on the pseudo-labels over the epoch so far; a collective call if `over_ranks`.
+        """Mean losses and accuracy on the pseudo-labels over the epoch so far; a collective call if `over_ranks`.
 
         Raises:
             ValueError: if the loss is not finite.

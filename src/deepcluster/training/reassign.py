@@ -186,7 +186,10 @@ class ReassignCallback(pl.Callback):
         self.record.reassigned(epoch, self.latest, assignments[0], len(self.nmi_previous))
 
     def _describe(self, assignments: Sequence[Assignment], previous: Sequence[Assignment | None]) -> dict[str, float]:
-        """The numbers of the first labeling; agreement with the last assignment is the mean over all labelings."""
+        """The numbers of the first labeling; agreement with the last assignment is the mean over all labelings.
+
+        Where there are several, names that end in _labeling_0, _labeling_1, ... tell NMI of each.
+        """
         each = [
             describe(assignment, before, self.labels, self.nmi_average)
             for assignment, before in zip(assignments, previous, strict=True)
@@ -196,6 +199,10 @@ class ReassignCallback(pl.Callback):
             values = [of_labeling[name] for of_labeling in each if name in of_labeling]
             if len(values) > 1:
                 numbers[name] = sum(values) / len(values)
+        for h, of_labeling in enumerate(each if len(each) > 1 else []):
+            for name in ("nmi_previous", "nmi_labels"):
+                if name in of_labeling:
+                    numbers[f"{name}_labeling_{h}"] = of_labeling[name]
         return numbers
 
     def _new_clusters(

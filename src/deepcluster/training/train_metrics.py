@@ -1,5 +1,7 @@
 """Mean loss and accuracy on the pseudo-labels, over the images of an epoch."""
 
+import math
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -10,33 +12,45 @@ class TrainMetrics(Metric):
 
     MeanMetric and MulticlassAccuracy of torchmetrics would compute the same in float32 with four states. They take
     60 microseconds more per step (LeNet's whole step takes a few milliseconds) and lose the seventh digit.
+
+    Args:
+        beside: whether heads beside the method's own (training/beside.py) have a loss, which is the fourth sum.
     """
 
     full_state_update = False
     sums: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, beside: bool = False) -> None:
         super().__init__(sync_on_compute=False, compute_with_cache=False)
-        self.add_state("sums", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")  # loss, correct, images
+        zeros = torch.zeros(4 if beside else 3, dtype=torch.float64)  # loss, correct, images, loss beside
+        self.add_state("sums", zeros, dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def update(self, loss: Tensor, logits: Tensor, targets: Tensor, beside: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             loss: its mean loss, ().
             logits: (B, K).
             targets: (B,) pseudo-labels.
+            beside: the mean loss of the heads beside, (); None without them.
         """
         correct = (logits.max(dim=1).indices == targets).sum()
         n_images = torch.full((), len(targets), device=loss.device)
-        self.sums += torch.stack([loss * n_images, correct, n_images])
+        sums = [loss * n_images, correct, n_images]
+        self.sums += torch.stack(sums if beside is None else [*sums, beside * n_images])
 
     def add(self, sums: Tensor) -> None:
-        """Add the sums (3,) from a checkpoint."""
-        self.sums += sums.to(self.sums.device)
+        """Add the sums (3,) or (4,) from a checkpoint; one without the fourth leaves this epoch's unknown."""
+        known = torch.full_like(self.sums, math.nan)
+        n_known = min(len(sums), len(known))
+        known[:n_known] = sums[:n_known]
+        self.sums += known
         self._update_count += 1  # as Metric does at each update
 
     def compute(self) -> dict[str, float]:
         """Means over the images, by metric name."""
-        loss, correct, n_images = self.sums.tolist()
-        return {"train/loss": loss / n_images, "train/accuracy": correct / n_images}
+        loss, correct, n_images, *beside = self.sums.tolist()
+        means = {"train/loss": loss / n_images, "train/accuracy": correct / n_images}
+        if beside and not math.isnan(beside[0]):
+            means["train/loss_beside"] = beside[0] / n_images
+        return means
