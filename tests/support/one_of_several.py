@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import tiny
 from support.swapped import two_swapped_losses
+from support.tiny_methods import SELA, V2
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
@@ -141,6 +142,35 @@ def fit(
     )
 
 
+def fit_method(folder: Path, settings: dict[str, Any], *, resume: bool = False) -> None:
+    """Two epochs of another method; keeps what each step wrote into the bank."""
+    trainer: dict[str, Any] = {"strategy": "ddp", "devices": int(os.environ["WORLD_SIZE"]), "num_nodes": 1}
+    run = tiny.build(folder, max_epochs=2, trainer=trainer, **settings)
+    bank = run.module.bank
+    writes: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+    if bank is not None:
+        write = bank.write
+
+        def write_and_keep(indices: torch.Tensor, embeddings: torch.Tensor, *, step: int) -> None:
+            writes.append((step, indices.clone(), embeddings.half()))
+            write(indices, embeddings, step=step)
+
+        bank.write = write_and_keep  # type: ignore[method-assign]
+    run.fit(resume=resume)
+    state = run.weights()
+    torch.save(
+        {
+            "weights": {name: v for name, v in state.items() if "running" not in name and "batches" not in name},
+            "labels": [assignment.labels for assignment in run.reassign.assignments if assignment is not None],
+            "epochs": run.trainer.current_epoch,
+            "last_indices": run.seen.of_epoch(1)[0],
+            "bank": None if bank is None else {"rows": bank.rows, "written": bank.written},
+            "writes": writes,
+        },
+        folder / f"rank{run.trainer.global_rank}.pt",
+    )
+
+
 if __name__ == "__main__":
     case, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +182,10 @@ if __name__ == "__main__":
         fit(folder, schedule=Schedule(epochs=0.99))
     elif case == "fit_one":
         fit(folder, max_epochs=1)
+    elif case in ("deepcluster_v2", "deepcluster_v2_resumed"):
+        fit_method(folder, V2, resume=case.endswith("resumed"))
+    elif case == "sela":
+        fit_method(folder, SELA)
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:

@@ -10,6 +10,7 @@ import torch
 from support import tiny
 from support.configs import REPOSITORY
 from support.swapped import two_swapped_losses
+from support.tiny_methods import V2
 from support.typed import Finished, Typist
 
 from deepcluster.clustering.kmeans import KMeans
@@ -154,3 +155,47 @@ def test_another_number_of_processes_goes_on_after_an_epoch(before: int, after: 
     for rank, mine in enumerate(seen):
         assert list(mine["indices"]) == [1] and mine["epochs"] == 2
         assert torch.equal(mine["indices"][1], seen[0]["expected"][1][rank::after])
+
+
+def same_on_all(seen: list[dict[str, Any]]) -> None:
+    """All processes end with the same weights and labels, after two epochs of each image once."""
+    for mine in seen:
+        assert mine["epochs"] == 2
+        assert all(torch.equal(v, seen[0]["weights"][name]) for name, v in mine["weights"].items())
+        assert all(bool(v.isfinite().all()) for v in mine["weights"].values())
+        assert all(torch.equal(a, b) for a, b in zip(mine["labels"], seen[0]["labels"], strict=True))
+
+
+def has_what_the_steps_wrote(seen: list[dict[str, Any]], rows: torch.Tensor, written: torch.Tensor) -> None:
+    """Each process's bank is the one before, with what the steps of all processes wrote in their order."""
+    for step, indices, embeddings in sorted((w for mine in seen for w in mine["writes"]), key=lambda w: w[0]):
+        rows[:, indices], written[indices] = embeddings, step
+    for mine in seen:
+        assert torch.equal(mine["bank"]["rows"], rows) and torch.equal(mine["bank"]["written"], written)
+
+
+def test_two_processes_of_v2_share_the_bank_that_the_steps_of_both_wrote(tmp_path: Path) -> None:
+    seen = results(start("deepcluster_v2", tmp_path), tmp_path)
+    same_on_all(seen)
+    shown = torch.cat([mine["last_indices"] for mine in seen])
+    assert len(seen[0]["labels"]) == 3 and torch.equal(shown.sort().values, torch.arange(tiny.N_IMAGES))
+    bank = seen[0]["bank"]
+    has_what_the_steps_wrote(seen, torch.zeros_like(bank["rows"]), torch.full_like(bank["written"], -1))
+    assert bank["written"].min() > 3  # three steps in each epoch: all rows are the second's
+
+
+def test_two_processes_of_sela_end_with_the_same_state(tmp_path: Path) -> None:
+    seen = results(start("sela", tmp_path), tmp_path)
+    same_on_all(seen)
+    assert len(seen[0]["labels"]) == 2 and not torch.equal(*seen[0]["labels"])
+
+
+def test_two_processes_go_on_with_v2_where_one_was_killed(tmp_path: Path) -> None:
+    with pytest.raises(tiny.Killed):  # in the second step of epoch 1, before its checkpoint: 16 images were shown
+        tiny.build(tmp_path, max_epochs=2, every_n_steps=1, kill_after=(1, 1), **V2).fit()
+    stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["method"]["bank"]
+    seen = results(start("deepcluster_v2_resumed", tmp_path), tmp_path)
+    same_on_all(seen)
+    assert len(torch.cat([mine["last_indices"] for mine in seen]).unique()) == tiny.N_IMAGES - tiny.BATCH
+    assert (seen[0]["bank"]["written"] > int(stored["written"].max())).sum() == tiny.N_IMAGES - tiny.BATCH
+    has_what_the_steps_wrote(seen, stored["rows"].clone(), stored["written"].clone())

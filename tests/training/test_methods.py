@@ -9,28 +9,18 @@ import pytest
 import torch
 from support import tiny
 from support.tiny import Method
+from support.tiny_methods import SELA, SWAV, V2
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.metrics import nmi
-from deepcluster.clustering.reduction import Reduction
-from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 from deepcluster.data.images import MemoryImages
-from deepcluster.data.sampler import Sampler
-from deepcluster.data.view_settings import SmallCrops
 from deepcluster.features.bank import BankRows
 from deepcluster.features.other_rows import OtherSource, UsedRows
-from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
 from deepcluster.training.bank_fill import fill_bank
-from deepcluster.training.embedding import MLPEmbedding
-from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.head_settings import LinearSettings
 from deepcluster.training.monitor_settings import Monitor
-from deepcluster.training.target_settings import SinkhornSettings
-
-PLAIN = Reduction(dim=None, whiten=False, l2=False)
-MLP = MLPEmbedding(hidden=16, dim=8)
-PROPORTIONAL = Sampler(kind="proportional")
 
 
 @dataclass(kw_only=True)
@@ -45,23 +35,6 @@ def corners(images: MemoryImages) -> OtherSource:
     return OtherSource(BankRows(torch.nn.functional.one_hot(places, tiny.K).float()), tiny.K, "toy")
 
 
-V2 = dict(
-    method=Method(
-        embedding=MLP, rows=Rows(of="bank"), head=CentroidSettings(), n_large=2, small=SmallCrops(n=1, size=16)
-    ),
-    clustering=KMeans(k=tiny.K, n_iter=5, n_labelings=3, spherical=True, empty="keep"),
-    reduction=PLAIN,
-    sampler=PROPORTIONAL,
-)
-SWAV = dict(
-    method=Method(embedding=MLP, head=PrototypeSettings(frozen_steps=2), targets=SinkhornSettings(queue=48), n_large=2),
-    sampler=PROPORTIONAL,
-)
-SELA = dict(
-    method=Method(rows=Rows(of="scores"), head=LinearSettings(redraw=False)),
-    clustering=Sinkhorn(k=tiny.K, n_labelings=2),
-    sampler=PROPORTIONAL,
-)
 MATCHED = dict(
     method=Method(head=LinearSettings(redraw=False)), clustering=KMeans(k=[6, 4], n_iter=5, match=True, start="labels")
 )
