@@ -78,17 +78,25 @@ class Assignment:
         """Number of images in each cluster, (K,) int64; images without a label count nowhere."""
         return torch.bincount(self.labels + 1, minlength=self.k + 1)[1:]
 
-    def apply(self, features: Tensor) -> Tensor:
-        """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device.
+    def check_space(self) -> None:
+        """Refuse clusters of something else than the backbone's features, in which new images have no place.
 
         Raises:
-            ValueError: if something else than the backbone's features was clustered.
+            ValueError: with the way out.
         """
         if self.space != FEATURES:
             raise ValueError(
                 f"these clusters are of the {self.space} while the network trained, not of the backbone's features, so "
                 "new images have no place in them; use the run's checkpoints/final.ckpt, which it writes at its end"
             )
+
+    def apply(self, features: Tensor) -> Tensor:
+        """Assign new images to their nearest centroid: features (B, D) -> (B,) int64, on their device.
+
+        Raises:
+            ValueError: if something else than the backbone's features was clustered.
+        """
+        self.check_space()
         reduced = features if self.reduction is None else self.reduction.apply(features)
         return nearest_centroid(reduced, self.centroids.to(reduced.device))
 

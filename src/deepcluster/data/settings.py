@@ -42,7 +42,7 @@ class Source:
     @property
     def place(self) -> str:
         """What the images are called by: for messages."""
-        return f"data.root={self.root}"
+        return f"data={self.source}" if self.root is None else f"data.root={self.root}"
 
     @property
     def files(self) -> tuple[object, ...]:

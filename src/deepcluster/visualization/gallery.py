@@ -106,6 +106,7 @@ class Gallery(Evaluator):
         whose = f"{clusters_origin(clustering.own)}; K = {clustering.k:,}, {len(members):,} used{age_note}{part}"
         pages.write(self.formats, order=self.order, clusters_per_page=self.clusters_per_page, whose=whose)
         context.progress.say(
-            f"{len(images):,} images in {len(members):,} clusters ({clusters_origin(clustering.own)}){age_note}"
+            f"{len(images):,} images of {context.data.place} in {len(members):,} clusters "
+            f"({clusters_origin(clustering.own)}){age_note}"
         )
         return {"n_images": len(images), **gallery_members.figures(clustering, members, labels)}

@@ -42,13 +42,14 @@ def stored_assignment(context: EvaluationContext) -> Assignment:
     """The checkpoint's last assignment.
 
     Raises:
-        ValueError: if it holds none.
+        ValueError: if it holds none, or none of the backbone's features.
     """
     if context.stored.assignment is None:
         raise ValueError(
             f"{context.stored.path} ({context.stored.format}) holds no clusters; "
             "give a run's folder, or a checkpoint of ours that was saved after the first clustering"
         )
+    context.stored.assignment.check_space()
     return context.stored.assignment
 
 
@@ -123,4 +124,4 @@ def cluster_images(context: EvaluationContext, images: ImageSet, choice: str = "
 
 def clusters_origin(own: bool) -> str:
     """In words: where the clusters come from."""
-    return "the run's own last assignment" if own else "nearest centroid"
+    return "those of the run's last assignment" if own else "nearest centroid"
