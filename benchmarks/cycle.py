@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -45,9 +45,9 @@ from deepcluster.run.train import silence_libraries
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.seeding import generator
 from deepcluster.system.threads import n_cores
-from deepcluster.training.clusterer import Clusterer
+from deepcluster.training.clusterer import Clusterer, Network
 from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.module import DeepClusterModule
+from deepcluster.training.module import Crops, DeepClusterModule
 from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.optimizers import weight_groups
 from deepcluster.training.record import RunRecord
@@ -59,14 +59,16 @@ N_CYCLES = 3  # whole reassignments are timed in so many of the rounds: each tak
 class RandomLabels(Clusterer):
     """Stands for the clustering while only training is timed; every cluster gets an image, as k-means promises."""
 
-    def assign(
-        self, backbone: Backbone, *, device: torch.device, moment: str, reused: bool = False
-    ) -> tuple[Assignment, dict[str, float]]:
-        draw, n = generator(self.seed, "random labels"), len(self.images)
-        k = self.clustering.capacity(n)
-        labels = torch.cat([torch.arange(k), torch.randint(k, (n - k,), generator=draw)])
-        labels = labels[torch.randperm(n, generator=draw)]
-        return Assignment(labels=labels, k=k, objective=0.0, centroids=torch.zeros(k, 1)), {}
+    def reassign(
+        self, network: Network, *, device: torch.device, moment: str, previous: Sequence[Assignment | None]
+    ) -> tuple[list[Assignment], dict[str, float]]:
+        n, assignments = len(self.images), []
+        for h, labeling in enumerate(self.labelings):
+            draw, k = generator(self.seed, "random labels", h), labeling.capacity(n)
+            labels = torch.cat([torch.arange(k), torch.randint(k, (n - k,), generator=draw)])
+            labels = labels[torch.randperm(n, generator=draw)]
+            assignments.append(Assignment(labels=labels, k=k, objective=0.0, centroids=torch.zeros(k, 1)))
+        return assignments, {}
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Turns(pl.Callback):
     steps: int
     rounds: int
     device: torch.device
-    other_side: Callable[[pl.Trainer, Batch, int], None]
+    other_side: Callable[[pl.Trainer, Crops, int], None]
     seconds: list[float] = field(default_factory=list)
     epoch_end_s: float = 0.0  # from the last step to the end of the epoch: numbers, line, checkpoint
     _since: float = 0.0
@@ -122,9 +124,10 @@ class BareStep:
     settings: OptimizerSettings
     optimizer: torch.optim.Optimizer | None = None
 
-    def run(self, n: int, batch: Batch, trainer: pl.Trainer) -> float:
-        """Seconds of n steps on `batch`, which is augmented and on its device."""
-        device = batch.images.device
+    def run(self, n: int, batch: Crops, trainer: pl.Trainer) -> float:
+        """Seconds of n steps on the first crops of `batch`, which is on its device."""
+        images = batch.crops[0]
+        device = images.device
         if self.optimizer is None:
             self.network.to(device).train()
             self.head.to(device)
@@ -137,7 +140,7 @@ class BareStep:
         for _ in range(n):
             self.optimizer.zero_grad()
             with trainer.precision_plugin.forward_context():  # the very autocast that Lightning enters
-                loss = functional.cross_entropy(self.head(self.network(batch.images)).float(), targets)
+                loss = functional.cross_entropy(self.head(self.network(images)).float(), targets)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return clock(device) - started
@@ -173,7 +176,7 @@ def measure_training(
     sides = Sides()
     cycles: dict[int, dict[str, float]] = {}
 
-    def other_side(trainer: pl.Trainer, batch: Batch, number: int) -> None:
+    def other_side(trainer: pl.Trainer, batch: Crops, number: int) -> None:
         if number in cycle_rounds(rounds):
             cycles[number] = reassignment(parts, untrained)
         bare_step.run(1, batch, trainer)

@@ -157,10 +157,10 @@ class Phases:
             seed=mix(self.config.seed, rank),
         )
         for batch in batches:
-            images = self.parts.train_view(batch.images, batch.draws).contiguous(memory_format=torch.channels_last)
+            crop = self.parts.train_view(batch.images, batch.draws)[0].contiguous(memory_format=torch.channels_last)
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                logits = network(images)
+                logits = network(crop)
             functional.cross_entropy(logits.float(), batch.indices % logits.shape[1]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return len(indices[: steps * batch_size]) * n_processes

@@ -170,7 +170,8 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
         storage=storage,
     )
     spent: list[float] = []
-    fit = config.clustering.fit
+    kind = type(config.clustering)  # the clusterer fits a copy of the settings, so the hook is the class's
+    fit = kind.fit
 
     def timed_fit(*arguments: Any, **named: Any) -> Any:
         spent.append(time.process_time())
@@ -179,7 +180,7 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
         finally:
             spent.append(time.process_time())
 
-    clusterer.clustering.fit = timed_fit  # type: ignore[method-assign]
+    kind.fit = timed_fit  # type: ignore[method-assign]
     before, watch = memory(os.getpid()), Watch()
     watch.start()
     spent.append(time.process_time())
