@@ -130,7 +130,9 @@ class Runs:
             os.chdir(self.folder)
             for path, stream in ((os.devnull, 0), (out, 1), (err, 2)):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
-            sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode) for i, mode in enumerate(("r", "w", "w")))
+            sys.stdin, sys.stdout, sys.stderr = (
+                os.fdopen(i, mode, closefd=False) for i, mode in enumerate(("r", "w", "w"))
+            )
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._mark_phases(pipe)
             if prepare is not None:

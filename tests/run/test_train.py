@@ -235,7 +235,7 @@ def pictures(typist: Typist) -> Path:
         (["clustering.k=1"], ["clustering.k must be at least 2, got 1"]),
         (["clustering.k=6000"], ["clustering.k=6000", "5000", "lower clustering.k"]),
         (["reduction.dim=85"], ["reduction.dim=85", "84"]),
-        (["data=folder"], ["data.root=DIR"]),
+        (["data=folder"], ["data.root=VALUE"]),
         (["data=folder", "data.root=nowhere"], ["data.root=nowhere does not exist"]),
         (["data=folder", "data.root=empty"], ["no images under empty"]),
         (["data=parquet", "data.root=empty"], ["empty"]),
