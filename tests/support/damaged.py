@@ -6,7 +6,6 @@ python -m support.damaged N SEED     decodes N of them, prints how many gave a p
 import faulthandler
 import io
 import random
-import resource
 import struct
 import sys
 import warnings
@@ -19,6 +18,7 @@ from reference.pictures import encoded, picture
 
 from deepcluster.data.decode import BrokenImage
 from deepcluster.data.shrunk import as_small_as_can_be, decode_shrunk
+from deepcluster.system.machine import peak_memory
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -181,7 +181,7 @@ def main(n: int, seed: int) -> None:
         assert image.shape[0] == n_channels and image.numel() and str(image.dtype) == "torch.uint8", image.shape
         image.sum()
         pictures += 1
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    memory = peak_memory() / 1e9  # not ru_maxrss, which begins at that of the process that started this one
     print(f"done: {pictures} pictures, {refused} refused, {memory:.2f} GB")
 
 
