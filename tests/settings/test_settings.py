@@ -310,6 +310,7 @@ REFUSED = [
     ("init=checkpoint", ["init.path"]),
     ("init=weights", ["init.path"]),
     ("arch=timm", ["arch.name", "arch.name=VALUE"]),
+    ("other_rows.n_beside=2", ["other_rows.n_beside", "other_rows=coates"]),
     # targets
     ("arch._target_=os.system", ["arch._target_=os.system", "deepcluster.models."]),
     ("arch._target_=torch.load", ["arch._target_=torch.load", "deepcluster.models."]),

@@ -38,15 +38,10 @@ class OtherRows:
 
     ABSENT: ClassVar[dict[str, str]] = {
         name: "choose rows first: other_rows=coates, pixels, network or file"
-        for name in ("reassignments", "beside", "weight", "fade_epochs", "reduction")
+        for name in ("reassignments", "n_beside", "weight", "fade_epochs", "reduction")
     }
 
     kind: str = "none"
-
-    @property
-    def beside(self) -> int:
-        """Heads beside the method's own that learn clusters of these rows."""
-        return 0
 
     def serves(self, number: int) -> bool:
         """Whether reassignment `number` (from 0) clusters these rows in place of the network's own."""
@@ -76,10 +71,6 @@ class UsedRows(OtherRows):
 
     def __post_init__(self) -> None:
         check(self, "other_rows")
-
-    @property
-    def beside(self) -> int:
-        return self.n_beside
 
     def serves(self, number: int) -> bool:
         return self.reassignments is None or number < self.reassignments
