@@ -29,7 +29,7 @@ from deepcluster.system.threads import hung_message, in_threads, n_cores
 class Batch(NamedTuple):
     """images uint8 (B, C, H, W), their indices (B,) int64 in the set, the view's random numbers (B, 6 or 15).
 
-    Workers that cut several crops give images (B, n): see MultiCrop. The module replaces them by a list of V crops.
+    Workers that cut several crops give images (B, n), and draws are those of all crops: see MultiCrop.
     """
 
     images: Tensor
