@@ -63,6 +63,7 @@ ELSEWHERE = {
     "same_numbers": "test_same_numbers.py",
     "processes": "test_processes.py",
     "memory": "by --memory of cycle",
+    "leaderboard": "test_leaderboard.py",
 }
 FILES = [*BENCHMARKS.rglob("*.py"), *documented.PAGES]
 
@@ -106,7 +107,7 @@ def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
 
 def test_every_benchmark_is_documented_and_run() -> None:
     programs = {file.stem for file in BENCHMARKS.glob("*.py") if '__name__ == "__main__"' in file.read_text()}
-    assert programs | {"faults"} == {name.partition(" ")[0] for name in (*TINY, *ELSEWHERE)}
+    assert programs | {"faults", "leaderboard"} == {name.partition(" ")[0] for name in (*TINY, *ELSEWHERE)}
     assert {benchmark(command) for command in COMMANDS} | {"memory"} == TINY.keys() | ELSEWHERE.keys()
 
 

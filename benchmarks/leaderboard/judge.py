@@ -1,0 +1,141 @@
+"""What a row is judged by: k-NN, linear probes, clusters and rank of rows, by the project's own evaluations.
+
+Columns with `_whitened` are of the same rows, PCA-whitened to 64 numbers and divided by their length (the default
+reduction). The probe is train.py's own, with its defaults; of each of the last stages it reads at most 10,000 numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.baselines import WHITENED, reduced_by
+from deepcluster.evaluation.clusters.class_clusters import nmi_of_class_clusters
+from deepcluster.evaluation.probe.knn import knn_accuracy
+from deepcluster.evaluation.probe.knn_and_probe import measure_rows
+from deepcluster.evaluation.probe.linear_probe import fit_probe
+from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
+from deepcluster.evaluation.probe.stage_features import collect_stages
+from deepcluster.evaluation.probe.stages import Stage, chosen_stages
+from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.models.backbone import FEATURES, MAX_CONVOLUTIONAL, Backbone
+from deepcluster.system.processor import float32_products
+from deepcluster.system.seeding import mix
+from deepcluster.training.health import effective_rank
+
+DIM = 64  # numbers of a whitened row: the default of the group `reduction`
+N_STAGES = 3  # the last ones, whose maps are probed before their pooling, besides the last maps
+EXACT_PCA = 2048  # numbers of a row up to which its covariance is decomposed
+N_RANK = 10_000  # images of the effective rank, at most
+
+
+@dataclass(kw_only=True)
+class Labelled:
+    """Two sets of images, all labelled: to learn from, and to judge on."""
+
+    train: ImageSet
+    test: ImageSet
+
+    @property
+    def labels(self) -> tuple[Tensor, Tensor]:
+        assert self.train.labels is not None and self.test.labels is not None
+        return self.train.labels, self.test.labels
+
+
+@dataclass(kw_only=True)
+class Judge:
+    """Gives figures of rows.
+
+    Args:
+        images: the labels are theirs.
+        probe: settings of the linear probe.
+        seed: of the run.
+        device: where to compute.
+    """
+
+    images: Labelled
+    probe: LinearProbe
+    seed: int
+    device: torch.device
+
+    def network(self, backbone: Backbone, pass_of: Callable[..., FeaturePass]) -> dict[str, float]:
+        """Figures of a network's last maps, and probes of its last stages.
+
+        Args:
+            pass_of: gives, for a set of images and the words of `feature_pass`, the pass over them.
+
+        Returns:
+            Those of :meth:`rows`; probe_STAGE for each; effective_rank, of the features.
+        """
+        sets = (self.images.train, self.images.test)
+        figures = self.rows(*(collect(pass_of(one, convolutional=True), torch.arange(len(one))) for one in sets))
+        stages = last_stages(backbone)
+        taps = {stage.name: stage.pooling for stage in stages}
+        scales: list[float] = []
+        found = [collect_stages(pass_of(one, taps=taps), torch.arange(len(one)), stages, scales) for one in sets]
+        train_y, test_y = (labels.to(self.device) for labels in self.images.labels)
+        for stage in stages:
+            train_x, test_x = (matrices.pop(0).to(self.device) for matrices in found)
+            if stage.name == FEATURES:
+                figures["effective_rank"] = effective_rank(test_x[:N_RANK].float())
+                continue
+            with float32_products(self.device):
+                result = fit_probe(train_x, train_y, test_x, test_y, self.probe, mix(self.seed, "probe"))
+            figures[f"probe_{stage.name}"] = result.accuracy
+        return figures
+
+    def baseline(self, name: str, train_x: Tensor, test_x: Tensor) -> dict[str, float]:
+        """Figures of pixels or patches; pixels are whitened to as many numbers as in the table of a run."""
+        figures = self.rows(train_x, test_x, dim=WHITENED if name == "pixels" else DIM)
+        return {**figures, "effective_rank": effective_rank(test_x[:N_RANK])}
+
+    def rows(self, train_x: Tensor, test_x: Tensor, *, dim: int = DIM) -> dict[str, float]:
+        """Figures of rows (N, M) and (n, M), float32.
+
+        Args:
+            dim: numbers of a whitened row.
+
+        Returns:
+            knn, nmi, knn_whitened, nmi_whitened, probe_last.
+        """
+        train_y, test_y = (labels.to(self.device) for labels in self.images.labels)
+        train_x, test_x, knn = train_x.to(self.device), test_x.to(self.device), Knn()
+        with float32_products(self.device):
+            plain = measure_rows(
+                *(train_x, train_y, test_x, test_y),
+                device=self.device,
+                knn=knn,
+                linear_probe=self.probe,
+                seed=self.seed,
+            )
+            one, other = whitened(train_x, test_x, dim, seed=self.seed)
+            return {
+                "knn": plain["knn_accuracy"],
+                "knn_whitened": knn_accuracy(one, train_y, other, test_y, knn),
+                "probe_last": plain["linear_probe_accuracy"],
+                "nmi": plain["nmi_classes"],
+                "nmi_whitened": nmi_of_class_clusters(one, train_y, other, test_y, seed=self.seed),
+            }
+
+
+def last_stages(backbone: Backbone) -> list[Stage]:
+    """The stages to probe besides the last maps, and the features."""
+    is_last_map = next(reversed(dict(backbone.features.named_children())), None) == backbone.stages[-1]
+    names = backbone.stages[-N_STAGES:]
+    names = names[:-1] if is_last_map else names  # without a pooling behind it, it is the last maps
+    return chosen_stages(backbone, [*names, FEATURES], max_features=MAX_CONVOLUTIONAL)
+
+
+def whitened(train_x: Tensor, test_x: Tensor, dim: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows in the whitened space of the first principal components of the training rows, of length 1."""
+    dim = min(dim, train_x.shape[1], len(train_x) - 1)
+    if train_x.shape[1] > EXACT_PCA:  # first to twice as many directions, by subspace iteration
+        with torch.random.fork_rng(devices=[train_x.device] if train_x.is_cuda else []):
+            torch.manual_seed(mix(seed, "directions"))
+            directions = torch.pca_lowrank(train_x, q=min(2 * dim, len(train_x)), niter=4)[2]
+        train_x, test_x = train_x @ directions, test_x @ directions
+    fitted = reduced_by(Reduction(dim=dim, whiten=True, l2=True), train_x)
+    return fitted.apply(train_x), fitted.apply(test_x)

@@ -1,0 +1,131 @@
+"""The rows of the leaderboard: name -> what each set's run is given. Change a recipe here.
+
+Overrides are train.py's, besides those of the images, which sets.py adds.
+"""
+
+from dataclasses import dataclass
+
+SETS = ("embedded", "cifar10", "imagenette")
+BASELINES = ("pixels", "patches")  # no network: evaluation/baselines.py has their rows
+
+# The 2018 recipe of each set; most rows change a part of it.
+START = {
+    "embedded": "",
+    "cifar10": "experiment=cifar10",
+    "imagenette": "experiment=photographs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the leaderboard.
+
+    Args:
+        name: what it is called.
+        overrides: of train.py, in order; empty for a baseline, too.
+        baseline: one of BASELINES; None: a run.
+    """
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    baseline: str | None = None
+
+
+def _changed(change: str) -> dict[str, str]:
+    """The 2018 recipe of every set with a change."""
+    return {name: f"{start} {change}" for name, start in START.items()}
+
+
+MAIN = {
+    "untrained": _changed("trainer.max_epochs=0"),
+    "2018": START,
+    "pic": {
+        **_changed("clustering=pic"),
+        # experiment=cifar10 sets K, and PIC finds its own
+        "cifar10": "arch=alexnet_small reduction.dim=256 clustering=pic",
+    },
+    "sela": _changed("method=sela"),
+    "swav": _changed("method=swav"),
+    "deepcluster_v2": _changed("method=deepcluster_v2"),
+    "recipe": {
+        "embedded": "experiment=small_images",
+        "cifar10": "experiment=small_images arch=alexnet_small clustering.k=300",
+        "imagenette": "experiment=photographs other_rows=coates other_rows.reassignments=0 other_rows.n_beside=4",
+    },
+}
+
+# From DeepCluster (2018) to DeepCluster-v2: each step keeps those before it; the last is method=deepcluster_v2.
+# A step on top of others may spell what the row of its own needs to train alone.
+_NO_REDUCTION = "reduction.dim=null reduction.whiten=false reduction.l2=false"
+STEPS = {
+    "v1": "method=deepcluster",
+    "+ two crops": "view.n_large=2",
+    "+ each image once an epoch": "sampler=proportional",
+    "+ MLP": "embedding=mlp",
+    "+ clusters of the embedding": "rows=embedding",
+    "+ no PCA": _NO_REDUCTION,
+    "+ memory bank": "rows=bank",
+    "+ spherical k-means": "clustering=kmeans_v2 clustering.n_labelings=1",
+    "+ three labelings": "clustering.n_labelings=3",
+    "+ centroids as head = v2": "head=centroids",
+}
+ALONE = {
+    "v1, each image once an epoch": "sampler=proportional",
+    "v1, MLP": "embedding=mlp",
+    "v1, MLP, clusters of the embedding": "embedding=mlp rows=embedding",
+    "v1, no PCA": _NO_REDUCTION,
+    "v1, memory bank": "rows=bank",
+    "v1, spherical k-means": "clustering=kmeans_v2 clustering.n_labelings=1",
+    "v1, three labelings": "clustering.n_labelings=3",
+    "v1, centroids as head, no PCA": f"head=centroids {_NO_REDUCTION} reduction.l2=true",
+}
+
+
+def main_rows(name: str) -> list[Row]:
+    """The rows of a set's leaderboard."""
+    runs = (Row(name=row, overrides=_words(cells[name])) for row, cells in MAIN.items())
+    return [*(Row(name=baseline, baseline=baseline) for baseline in BASELINES), *runs]
+
+
+def v1_to_v2_rows(name: str) -> list[Row]:
+    """What turned DeepCluster into DeepCluster-v2: its cells one after the other, then each alone."""
+    rows, words = [], START[name]
+    for step, change in STEPS.items():
+        words = f"{words} {change}"
+        rows.append(Row(name=step, overrides=_words(words)))
+    return rows + [Row(name=alone, overrides=_words(f"{START[name]} {change}")) for alone, change in ALONE.items()]
+
+
+TABLES = {"main": main_rows, "v1_to_v2": v1_to_v2_rows}
+
+
+def chosen_rows(name: str, table: str, names: list[str] | None, overrides: list[str]) -> list[Row]:
+    """The rows of a set that a command asks for.
+
+    Args:
+        name: of the set.
+        table: one of TABLES.
+        names: of rows; None: all, or with overrides one row that is these alone.
+        overrides: are added to each row and to its name.
+
+    Raises:
+        ValueError: if there is no such row, or a baseline is given overrides.
+    """
+    if names is None and overrides:
+        return [Row(name=" ".join(overrides), overrides=tuple(overrides))]
+    rows = {row.name: row for row in TABLES[table](name)}
+    if unknown := [row for row in names or () if row not in rows]:
+        raise ValueError(f"--rows {unknown[0]}: --table {table} has {', '.join(rows)}")
+    chosen = [rows[row] for row in names or rows]
+    if not overrides:
+        return chosen
+    if names is not None and (fixed := [row.name for row in chosen if row.baseline is not None]):
+        raise ValueError(f"--rows {fixed[0]} takes no overrides: it is no run; leave out what follows --")
+    more = " ".join(overrides)
+    return [
+        Row(name=f"{row.name} {more}", overrides=(*row.overrides, *overrides)) for row in chosen if not row.baseline
+    ]
+
+
+def _words(overrides: str) -> tuple[str, ...]:
+    return tuple(overrides.split())
