@@ -33,7 +33,7 @@ def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
 def test_clusters_that_had_ended_empty_are_told_beside_those_used(
     untrained: float | None, trained: float | None, cells: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: dict[str, Any] = {"source": "x", "clustering": KMeans(k=100), "max_epochs": 3, "is_measured": True}
+    asked: dict[str, Any] = {"source": "x", "clustering": KMeans(k=100), "commands": {}, "is_measured": True}
     print_summary(summary(untrained, trained), Path("run"), **asked)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "clusters used" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == cells

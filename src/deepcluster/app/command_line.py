@@ -16,25 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from deepcluster.app.errors import JobFailed, exit_with_error, is_disk_full, user_errors
+from deepcluster.app.mistyped import check_words
 from deepcluster.app.sweep.end import report_open_sweep
 from deepcluster.app.sweep.overrides import sweep_keys_of_swept_groups
 from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.settings.moved_keys import with_new_keys
 from deepcluster.system import stop_signals, streams
 from deepcluster.system.leftover import forget_leftover
+from deepcluster.system.program import program
 from deepcluster.system.quoting import argument, with_home
 
 # Words that ask for an answer and start no run: where `| head` ends it, nothing is lost.
 _ASKS = re.compile(r"-h|-c|-i|--(help|hydra-help|version|cfg|info|resolve|package|shell-completion)(=.*)?")
 
 
-def start(main: Callable[[], Any]) -> None:
-    """Call the `main` of train.py or eval.py; an error of the user ends in one line instead of Hydra's pages."""
+def start(main: Callable[[], Any], job: str) -> None:
+    """Call the `main` of a job; an error of the user ends in one line instead of Hydra's pages.
+
+    Args:
+        job: "train" or "eval".
+    """
     stop_signals.end_quietly()
     if not any(_ASKS.fullmatch(word) for word in sys.argv[1:]):
         streams.make_lasting()
     try:
-        note = forget_leftover(is_alone=Path(sys.argv[0]).stem == "eval")
+        check_words(sys.argv[1:], job)
+        note = forget_leftover(is_alone=job == "eval")
     except ValueError as error:
         exit_with_error(error)
     if note is not None:
@@ -81,10 +88,10 @@ def start(main: Callable[[], Any]) -> None:
             ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE")
         )
     finally:
-        report_open_sweep(how_to_go_on=lambda sweep: _same_command(command, sweep))
+        report_open_sweep(how_to_go_on=lambda sweep: _same_command(job, command[1:], sweep))
 
 
-def _same_command(command: list[str], sweep: Path) -> str:
+def _same_command(job: str, words: list[str], sweep: Path) -> str:
     """The typed command with the sweep's folder: it goes on with the sweep."""
-    words = [word for word in command[1:] if not word.startswith("output_dir=")]
-    return f"python {shlex.join([Path(command[0]).name, *words])} {argument('output_dir', sweep)}"
+    kept = [word for word in words if not word.startswith("output_dir=")]
+    return f"{program(job)} {shlex.join(kept)} {argument('output_dir', sweep)}"

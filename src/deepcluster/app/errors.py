@@ -1,6 +1,7 @@
 """Errors for the user who typed the command: one line with the key, its value and the way out."""
 
 import errno
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,9 @@ from deepcluster.system import distributed
 from deepcluster.system.first_failure import ProcessLost
 
 ERROR_LOG = "error.log"  # in a run's folder: the traceback of its failure
+
+
+_AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'$", re.MULTILINE)  # Hydra's
 
 
 class JobFailed(Exception):
@@ -69,7 +73,7 @@ def message_for_user(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        suggestion = did_you_mean(option, error.options)
+        suggestion = _network(group, option) or did_you_mean(option, error.options)
         return f"{group}={option}: configs/{group} has no such option; it has {', '.join(error.options)}{suggestion}"
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error)
@@ -78,7 +82,10 @@ def message_for_user(error: BaseException) -> str:
         advice = """put quotes, as in 'KEY="VALUE"', where a value has spaces, brackets or accents"""
         return f"{error.override} cannot be read ({reason}); {advice}"
     if isinstance(error, ValidationError) and error.full_key:
-        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+        return f"{error.full_key}: {str(error.msg).splitlines()[0]}{_in_brackets(str(error.full_key), str(error.msg))}"
+    if isinstance(error, HydraException) and (several := _AMBIGUOUS.search(str(error))):
+        key, values = several[1].lstrip("+"), several[2]
+        return f"{key}={values} are several values: put -m before them to run each, or brackets: '{key}=[{values}]'"
     if isinstance(error, HydraException | OmegaConfBaseException):
         if isinstance(cause, Exception):
             return message_for_user(cause)
@@ -90,6 +97,23 @@ def message_for_user(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
     return str(error)
+
+
+def _network(group: str, option: str) -> str:
+    """How to choose a network that is no option of its own, as the end of a sentence; empty if it is not known."""
+    if group != "arch" or not re.fullmatch(r"(wide_)?resne[xt]t?\d+\w*", option):
+        return ""
+    return (
+        f"; did you mean arch=resnet18 arch.name={option}? (any ResNet of torchvision; of timm: arch=timm arch.name=)"
+    )
+
+
+def _in_brackets(key: str, reason: str) -> str:
+    """The way out where one value stands for a list, as the end of a sentence; empty for other reasons."""
+    if "is not a ListConfig" not in reason:
+        return ""
+    typed = next((word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{key}=")), "VALUE")
+    return f" A list stands in brackets: '{key}=[{typed}]'"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

@@ -13,6 +13,7 @@ from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import eval_config
 from deepcluster.system import distributed
 from deepcluster.system.atomic import locked
+from deepcluster.system.program import program
 from deepcluster.system.quoting import argument
 
 
@@ -23,11 +24,11 @@ def evaluate_from_command_line(cfg: DictConfig) -> None:
     if distributed.starter() is not None and distributed.n_started() > 1:
         exit_everywhere_with_error(
             ValueError(
-                f"{distributed.starter()} has started {distributed.n_started()} processes, but eval.py runs in one; "
-                "start it with python eval.py ..."
+                f"{distributed.starter()} has started {distributed.n_started()} processes, and an evaluation is one; "
+                f"start it with {program('eval')} ..."
             )
         )
-    with report_failure(folder, how_to_repeat), locked(folder):  # a second one would write over its results
+    with report_failure(folder, "eval", how_to_repeat), locked(folder):  # a second one would write over its results
         settings = eval_config(cfg, list(hydra_cfg.overrides.task))
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
         evaluate(settings, folder)

@@ -14,6 +14,7 @@ from deepcluster.app.sweep.same_job import job_folder
 from deepcluster.settings.eval import eval_schema
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.settings.train import register_schemas
+from deepcluster.system.program import program
 
 # Options of Hydra's plugins that configs/hydra/GROUP/NAME.yaml replaces: Hydra would take theirs as a schema for ours.
 REPLACED_OPTIONS = {"launcher": ("joblib", "submitit_local", "submitit_slurm"), "sweeper": ("optuna",)}
@@ -35,6 +36,7 @@ def register_for_jobs() -> None:
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]  # a method that it has not
     register_schemas()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+    OmegaConf.register_new_resolver("program", program, replace=True)
     Plugins.instance()  # finds the installed plugins and their options
     store: dict[str, Any] = ConfigStore.instance().repo["hydra"]
     for group, names in REPLACED_OPTIONS.items():

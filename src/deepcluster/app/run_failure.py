@@ -28,11 +28,12 @@ def is_sweep() -> bool:
 
 
 @contextmanager
-def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
+def report_failure(folder: Path, job: str, how_to_go_on: Callable[[Path], str]) -> Iterator[None]:
     """Print one line for a failure and write its traceback to the folder; after Ctrl-C or SIGTERM say how to go on.
 
     Args:
         folder: the run's.
+        job: "train" or "eval": the name of the log that keeps what is printed where a stream breaks.
         how_to_go_on: folder -> what follows the word "stopped" in a single run. In a sweep nothing follows:
             sweep/end.py says once how to go on with all of it.
 
@@ -41,7 +42,7 @@ def report_failure(folder: Path, how_to_go_on: Callable[[Path], str]) -> Iterato
         JobFailed: instead of SystemExit in a sweep, which goes on with its next job.
     """
     rank = distributed.rank_at_start()
-    streams.log_to(folder.absolute() / f"{Path(sys.argv[0]).stem}.log")
+    streams.log_to(folder.absolute() / f"{job}.log")
     stop_signals.begin_work()
     try:
         yield

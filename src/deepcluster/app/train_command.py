@@ -16,6 +16,7 @@ import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from deepcluster.app.mistyped import config_flags
 from deepcluster.app.run_failure import is_sweep, report_failure
 from deepcluster.app.sweep.jobs import SHARED
 from deepcluster.app.sweep.overrides import is_search, name_and_group
@@ -29,6 +30,7 @@ from deepcluster.system import distributed
 from deepcluster.system.atomic import locked
 from deepcluster.system.first_failure import FirstFailure
 from deepcluster.system.leftover import STARTED_BY
+from deepcluster.system.program import first_words, program
 from deepcluster.system.quoting import argument, override
 
 
@@ -45,7 +47,7 @@ def train_from_command_line(cfg: DictConfig) -> float | None:
     overrides = list(hydra_cfg.overrides.task)
     first_failure = FirstFailure(folder)
     with (
-        report_failure(folder, how_to_resume),
+        report_failure(folder, "train", how_to_resume),
         # No second run may write to the folder meanwhile. Of several processes only the first writes and locks it.
         locked(folder) if distributed.is_main_process() else nullcontext(),
         own_process_group(overrides, folder),
@@ -86,7 +88,7 @@ def _objective(summary: dict[str, Any], name: str) -> float | None:
 
 def how_to_resume(folder: Path) -> str:
     """What follows the word "stopped" in a single run."""
-    resume = f"python train.py {argument('resume', folder)}"
+    resume = f"{program('train')} {argument('resume', folder)}"
     if checkpoints(folder):
         return f"; continue with: {resume}"
     has_begun = (folder / "config.yaml").is_file()
@@ -105,7 +107,7 @@ def own_process_group(overrides: list[str], folder: Path) -> Iterator[None]:
     os.environ[STARTED_BY] = str(os.getpid())
     # hydra.mode: sweep=NAME among the overrides would start the sweep again
     of_hydra = ["hydra.mode=RUN", override("hydra.run.dir", str(folder)), "hydra.output_subdir=null"]
-    sys.argv = [argv[0], *overrides, *of_hydra]
+    sys.argv = [argv[0], *first_words("train"), *config_flags(argv[1:]), *overrides, *of_hydra]
     try:
         yield
         has_failed = False

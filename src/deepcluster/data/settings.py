@@ -7,7 +7,8 @@ from typing import Any
 from deepcluster.data.reading_settings import Reading
 from deepcluster.system.setting import IS_PATH, MAY_CHANGE, check, setting
 
-ARRAYS = ("fashion_mnist_mini", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10")
+SHIPPED = "fashion_mnist_mini"  # the set that the package holds
+ARRAYS = (SHIPPED, "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10")
 # The keys that every source had before each kind had its own: hashes of images still name them all, as they did.
 _ONCE_FOR_ALL = (
     "source", "root", "name", "config", "revision", "train_split", "test_split", "image_column", "label_column", "id",
@@ -45,6 +46,11 @@ class Source:
         return f"data={self.source}" if self.root is None else f"data.root={self.root}"
 
     @property
+    def reads_root(self) -> bool:
+        """Whether it reads anything in data.root."""
+        return True
+
+    @property
     def files(self) -> tuple[object, ...]:
         """What tells which files are read: for the names of cache entries."""
         return self.source, os.path.realpath(self.root or "")
@@ -71,7 +77,7 @@ class Arrays(Source):
         root: the folder that holds the set's files; downloads go there. The shipped subset needs none.
     """
 
-    source: str = setting("fashion_mnist_mini", one_of=ARRAYS, hint="data=OPTION chooses other kinds")
+    source: str = setting(SHIPPED, one_of=ARRAYS, hint="data=OPTION chooses other kinds")
     root: str | None = setting(None, may_change=True, is_path=True)
 
     def __post_init__(self) -> None:
@@ -81,6 +87,10 @@ class Arrays(Source):
                 f"data.n_channels={self.n_channels} needs .npy arrays with so many channels (data=folder), "
                 f"data={self.source} has colours or grey: 1 to 4; leave it out to find it"
             )
+
+    @property
+    def reads_root(self) -> bool:
+        return self.source != SHIPPED
 
     def check_reading(self, reading: Reading) -> None:
         if reading.in_memory == "never":

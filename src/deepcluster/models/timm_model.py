@@ -75,7 +75,7 @@ def timm_backbone(
     try:
         import timm
     except ImportError as error:
-        raise ImportError("arch=timm needs timm, which is an extra: pip install -e '.[timm]'") from error
+        raise ImportError("arch=timm needs timm: pip install timm") from error
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:10]

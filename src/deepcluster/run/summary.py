@@ -10,7 +10,6 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.method import Clustering
 from deepcluster.run.gain import gain_sentence
 from deepcluster.system.machine import in_gb
-from deepcluster.system.quoting import argument
 from deepcluster.tracking.tracker import Table
 from deepcluster.training.checkpointing import PREVIOUS
 from deepcluster.training.reassign import ReassignCallback
@@ -95,13 +94,19 @@ def run_summary(
 
 
 def print_summary(
-    summary: dict[str, Any], folder: Path, *, source: str, clustering: Clustering, max_epochs: int, is_measured: bool
+    summary: dict[str, Any],
+    folder: Path,
+    *,
+    source: str,
+    clustering: Clustering,
+    commands: dict[str, str],
+    is_measured: bool,
 ) -> None:
     """Print the figures of the network beside those of its start and of cheap alternatives, and what to try next.
 
     Args:
         source: the value of data.source.
-        max_epochs: the value of trainer.max_epochs.
+        commands: what to type next: aim -> command.
         is_measured: the value of evaluation.enabled.
     """
     by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
@@ -140,7 +145,7 @@ def print_summary(
         console.print(
             "           accuracy not measured: it needs labels of two classes and evaluation.knn.k labelled images"
         )
-    for number, (aim, command) in enumerate(_next_commands(folder, clustering, max_epochs).items()):
+    for number, (aim, command) in enumerate(commands.items()):
         console.print(f"{'' if number else 'next':11}{aim + ':':17}{command}")
 
 
@@ -155,21 +160,6 @@ def checkpoint_sizes(folder: Path) -> str | None:
         f"checkpoints/ take {in_gb(sum(sizes.values()))}: {by_file}. To use the network final.ckpt is enough; the "
         f"others, with the optimizer's state, are to train on{less}"
     )
-
-
-def _next_commands(folder: Path, clustering: Clustering, max_epochs: int) -> dict[str, str]:
-    """Aim -> the command for it."""
-    commands = {
-        "train on": f"python train.py {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}",
-        "new images": f"python eval.py {argument('ckpt', folder)} evaluation=assign data=folder data.root=DIR",
-        "your own images": "python train.py experiment=photographs data.root=DIR",
-        "compare K": "python train.py -m clustering.k=25,50,100",
-    }
-    if max_epochs == 0:  # the network was only measured, not trained
-        del commands["train on"]
-    if not clustering.k_is_fixed:
-        del commands["compare K"]
-    return commands
 
 
 def figures_table(summary: dict[str, Any]) -> Table:

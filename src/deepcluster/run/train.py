@@ -29,6 +29,7 @@ from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
+from deepcluster.run.next_commands import next_commands
 from deepcluster.run.parts import Parts, build_parts, choose_device
 from deepcluster.run.sizes import Plan
 from deepcluster.run.summary import figures_table, print_summary, run_summary
@@ -288,7 +289,13 @@ def finish(
         folder,
         source=config.data.source,
         clustering=config.clustering,
-        max_epochs=config.trainer["max_epochs"],
+        commands=next_commands(
+            folder,
+            data=config.data,
+            clustering=config.clustering,
+            max_epochs=config.trainer["max_epochs"],
+            schedule=config.optimizer.schedule,
+        ),
         is_measured=config.evaluation.enabled,
     )
     return summary

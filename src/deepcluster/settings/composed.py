@@ -1,11 +1,13 @@
 """From a composed config to an object of its dataclass."""
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deepcluster.data.settings import Source
 from deepcluster.settings.options import kind_key
 from deepcluster.settings.unknown_keys import explain_unknown_key
 
@@ -42,6 +44,25 @@ def _check_keys(node: DictConfig, prefix: str) -> None:
         value = None if OmegaConf.is_missing(node, name) else node[name]
         if isinstance(value, DictConfig):
             _check_keys(value, f"{key}.")
+
+
+def check_root(source: Source, overrides: Sequence[str]) -> None:
+    """Refuse a folder that was typed where the source reads none: the run would learn from other images.
+
+    Args:
+        source: the images.
+        overrides: the typed overrides.
+
+    Raises:
+        ValueError: naming the source that reads folders.
+    """
+    for override in overrides:
+        key, _, root = override.lstrip("+").partition("=")
+        if key == "data.root" and root != "null" and not source.reads_root:
+            raise ValueError(
+                f"data={source.source} comes with the package and reads no {override}; did you mean data=folder "
+                f"{override}? (experiment=photographs chooses network and crops for photographs too)"
+            )
 
 
 def check_kinds(config: Any, options: dict[str, dict[str, type]]) -> None:

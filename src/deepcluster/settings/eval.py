@@ -12,7 +12,7 @@ from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.features.settings import Extraction
-from deepcluster.settings.composed import as_dataclass, check_kinds
+from deepcluster.settings.composed import as_dataclass, check_kinds, check_root
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
@@ -204,6 +204,7 @@ def eval_config(cfg: DictConfig, overrides: list[str]) -> EvalConfig:
     settings.logger.check()
     if settings.data is not None:
         check_kinds(settings, {"data": OPTIONS["data"]})
+        check_root(settings.data, overrides)
     if settings.data is not None and settings.view is not None:
         settings.view.check_channels(settings.data.n_channels)
     if settings.data is not None and settings.reading is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from deepcluster.settings.callbacks import refuse_stored_code
+from deepcluster.settings.composed import check_root
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.nested import flat
@@ -102,6 +103,8 @@ def new_or_resumed_config(cfg: DictConfig, overrides: list[str]) -> TrainConfig:
         overrides: the typed overrides.
 
     Raises:
-        ValueError: from :func:`resumed_config` and :func:`train_config`.
+        ValueError: from :func:`resumed_config`, :func:`train_config` and :func:`check_root`.
     """
-    return train_config(cfg if cfg.resume is None else resumed_config(cfg, overrides))
+    config = train_config(cfg if cfg.resume is None else resumed_config(cfg, overrides))
+    check_root(config.data, overrides)
+    return config

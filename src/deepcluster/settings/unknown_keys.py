@@ -2,8 +2,10 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
+from deepcluster.settings.key_places import places_of
 from deepcluster.settings.moved_keys import MOVED
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
 
@@ -23,6 +25,8 @@ def explain_unknown_key(key: str, known: Sequence[str], schema: Any) -> str:
     others = kinds_that_have(name, group, schema)
     if others:
         return f" here: it is for {' and '.join(f'{group}={kind}' for kind in others)}"
+    if not group and is_dataclass(schema) and (places := places_of(name, schema)):
+        return f"; did you mean {' or '.join(places)}?"
     return did_you_mean(name, known, f"{group}." if group else "") or _did_you_mean_new_key(key)
 
 
@@ -33,9 +37,12 @@ def kinds_that_have(name: str, group: str, schema: Any) -> list[str]:
 
 
 def did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
-    """The known name that is most like this one, as the end of a sentence; empty if none is."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+    """The known names that begin so, or the one that is most like it, as the end of a sentence; empty if none is."""
+    begin_so = [word for word in known if word.startswith(name)] if len(name) > 2 else []
+    in_small_letters = {word.lower(): word for word in known}
+    close = [in_small_letters[word] for word in difflib.get_close_matches(name.lower(), in_small_letters, n=1)]
+    meant = begin_so if len(begin_so) > 1 else close
+    return f"; did you mean {' or '.join(prefix + word for word in meant)}?" if meant else ""
 
 
 def _did_you_mean_new_key(key: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deepcluster.system import distributed, stop_signals
+from deepcluster.system.program import program
 from deepcluster.system.quoting import argument
 
 STARTED = time.time()  # an older file was written by an earlier run
@@ -152,4 +153,4 @@ class FirstFailure:
     def _how_to_continue(self) -> str:
         folder = self.file.parent
         saved = (folder / "checkpoints" / "last.ckpt").is_file()
-        return f"; continue with: python train.py {argument('resume', folder)}" if saved else ""
+        return f"; continue with: {program('train')} {argument('resume', folder)}" if saved else ""

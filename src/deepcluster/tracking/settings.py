@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlparse
 
+from deepcluster.system.extras import install_extra
 from deepcluster.system.setting import check, setting
 
 PROJECT = "deepcluster"
@@ -247,7 +248,7 @@ def require(kind: str, *modules: str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ImportError(f"logger={kind} needs an extra: pip install -e '.[{kind}]' ({error})") from error
+            raise ImportError(f"logger={kind} needs an extra: {install_extra(kind)} ({error})") from error
 
 
 def _has_wandb_key() -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcluster.system.atomic import write_atomically
+from deepcluster.system.extras import install_extra
 
 # Okabe and Ito's colours, safe for colour-blind people, without the yellow, which is too pale for a line.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444"]
@@ -32,7 +33,7 @@ def figure(width: float, height: float) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"charts need an extra: pip install -e '.[viz]' ({error})") from error
+        raise ImportError(f"charts need an extra: {install_extra('viz')} ({error})") from error
     drawn = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn

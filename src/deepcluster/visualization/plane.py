@@ -13,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
+from deepcluster.system.extras import install_extra
 from deepcluster.system.seeding import mix
 from deepcluster.system.tables import write_csv
 from deepcluster.visualization.sample_space import Sample
@@ -61,7 +62,7 @@ def umap_library() -> Any:
     try:
         from umap import UMAP
     except ImportError as error:
-        raise ImportError(f"evaluation.method=umap needs an extra: pip install -e '.[viz]' ({error})") from error
+        raise ImportError(f"evaluation.method=umap needs an extra: {install_extra('viz')} ({error})") from error
     return UMAP
 
 

@@ -79,5 +79,5 @@ def _import_safetensors() -> Any:
         import safetensors
         import safetensors.torch
     except ImportError as error:
-        raise ImportError("safetensors files need an extra: pip install -e '.[safetensors]'") from error
+        raise ImportError("safetensors is missing: pip install safetensors") from error
     return safetensors

@@ -6,14 +6,19 @@ from deepcluster.system.setting import checked_path
 
 EXPORTED = "backbone.safetensors"  # beside its description, backbone.json
 
+OF_A_RUN = ("summary.json", "config.yaml", "clusters.csv", "metrics.csv", "train.log")  # files without weights
+
 
 def find_weights(path: str | Path) -> Path:
     """The file of weights in a run's or an export's folder, or the file itself.
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it is another file of a run.
     """
     path = checked_path("ckpt", str(path))
+    if Path(path).name in OF_A_RUN and (Path(path).parent / "config.yaml").is_file():
+        raise ValueError(f"ckpt={path} holds no weights; did you mean its run, ckpt={Path(path).parent}?")
     exported = Path(path) / EXPORTED
     return exported if exported.is_file() else find_checkpoint(path)
 

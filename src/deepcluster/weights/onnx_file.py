@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster.models.backbone import Backbone
+from deepcluster.system.extras import install_extra
 from deepcluster.system.seeding import generator
 
 TOLERANCE = 1e-4  # of the largest feature; float32 sums in another order differ by about 1e-6
@@ -42,7 +43,7 @@ def import_onnx() -> tuple[Any, Any]:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch.onnx needs it
     except ImportError as error:
-        raise ImportError(f"evaluation.formats=[onnx] needs an extra: pip install -e '.[onnx]' ({error})") from error
+        raise ImportError(f"evaluation.formats=[onnx] needs an extra: {install_extra('onnx')} ({error})") from error
     return onnx, onnxruntime
 
 

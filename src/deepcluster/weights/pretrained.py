@@ -5,6 +5,7 @@ from typing import Any
 from torchvision import models
 
 from deepcluster.models.resnet import PACKAGE
+from deepcluster.system.extras import install_extra
 from deepcluster.weights.released import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, RESIZE
 
 
@@ -33,7 +34,7 @@ def pretrained_card(name: str, key: str) -> dict[str, Any]:
     except ImportError as error:
         raise ValueError(
             f"{key}={name} is not a ResNet of torchvision, which has {', '.join(resnets)}; models of timm need it: "
-            "pip install -e '.[timm]'"
+            f"{install_extra('timm')}"
         ) from error
     if not timm.is_model_pretrained(name):
         raise ValueError(

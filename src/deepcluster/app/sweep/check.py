@@ -23,6 +23,7 @@ from deepcluster.settings.run_folder import check_apart, make_folder, remove_unu
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed, stop_signals
 from deepcluster.system.atomic import locked
+from deepcluster.system.extras import install_extra
 from deepcluster.system.quoting import override
 from deepcluster.system.seeding import mix
 from deepcluster.system.setting import checked_path
@@ -38,6 +39,8 @@ class CheckConfig(Callback):
         try:
             _refuse_chdir(config.hydra)
             settings = _settings(config, list(config.hydra.overrides.task), config.hydra.job.config_name)
+            if isinstance(settings, TrainConfig):
+                _refuse_missing_gpu(settings.trainer)
             if not take_new_folder(config, "run"):
                 _check_folder(config.hydra.run.dir, OmegaConf.select(config, "resume"), settings)
         except Exception as error:  # Hydra would only warn of it and go on
@@ -127,6 +130,20 @@ def _refuse_chdir(hydra: DictConfig) -> None:
         )
 
 
+def _refuse_missing_gpu(trainer: dict[str, Any]) -> None:
+    """Here and not with the settings: the jobs of a sweep may run on other machines."""
+    asked = trainer.get("accelerator", "auto")
+    if asked not in ("gpu", "cuda", "mps"):
+        return
+    from deepcluster.run.parts import choose_device  # loads torch
+
+    if choose_device(trainer).type == "cpu":
+        raise ValueError(
+            f"trainer.accelerator={asked}: torch finds no such device on this machine; leave trainer=gpu out to take "
+            "what is there, or set trainer=cpu"
+        )
+
+
 def check_plugins(hydra: DictConfig) -> None:
     """Refuse a launcher or sweeper whose package is not installed.
 
@@ -137,7 +154,7 @@ def check_plugins(hydra: DictConfig) -> None:
         target = str(hydra[part]["_target_"])
         if not target.endswith(BUILT_IN) and importlib.util.find_spec(".".join(target.split(".")[:2])) is None:
             chosen = hydra.runtime.choices[f"hydra/{part}"]
-            raise ImportError(f"hydra/{part}={chosen} needs an extra: pip install -e '.[sweep]'")
+            raise ImportError(f"hydra/{part}={chosen} needs an extra: {install_extra('sweep')}")
 
 
 def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.sources.items import image_of
+from deepcluster.system.extras import install_extra
 
 INDEX = "index.json"
 # litdata's types of fields that hold no code: "pickle" and "graph" are unpickled, which runs whatever is in them.
@@ -30,7 +31,7 @@ def library() -> Any:
     try:
         import litdata
     except ImportError as error:
-        raise ImportError(f"data=litdata needs an extra: pip install -e '.[litdata]' ({error})") from error
+        raise ImportError(f"data=litdata needs an extra: {install_extra('litdata')} ({error})") from error
     return litdata
 
 

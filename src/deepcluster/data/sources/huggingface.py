@@ -21,6 +21,7 @@ from deepcluster.data.settings import Huggingface
 from deepcluster.data.sources.arrow_identities import ArrowRows, table_identities
 from deepcluster.data.sources.columns import image_column, integers, is_text, label_column, read_column
 from deepcluster.data.sources.tables import Table, table_images
+from deepcluster.system.extras import install_extra
 
 TEST_SPLITS = ("test", "validation", "val")
 _LAW = 1  # of what is remembered: raised when the same table would give other identities or images
@@ -53,7 +54,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(f"data=huggingface needs an extra: pip install -e '.[hf]' ({error})") from error
+        raise ImportError(f"data=huggingface needs an extra: {install_extra('hf')} ({error})") from error
     return datasets
 
 

@@ -1,0 +1,122 @@
+"""Words that are no settings, answered by the command that was meant: a bare folder, `--data folder`, `-k 50`.
+
+command_line.py asks before Hydra, whose answer to them is a page of usage.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepcluster.app.config_folder import groups_with
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.key_places import places_of
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.program import program
+from deepcluster.system.quoting import override
+
+CONFIG_FLAGS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+FLAGS_WITH_WORD = (*CONFIG_FLAGS, "--cfg", "-c", "--package", "-p", "--experimental-rerun")
+FLAGS_ALONE = (
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
+    *("--shell-completion", "-sc", "--info", "-i"),
+)
+NUMBERS = ("view.size", "clustering.k", "reduction.dim", "optimizer.lr", "trainer.max_epochs")
+INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # words that may follow --info
+
+
+def check_words(words: list[str], job: str) -> None:
+    """Refuse words that are neither KEY=VALUE nor a flag.
+
+    Args:
+        words: as they were typed.
+        job: "train" or "eval".
+
+    Raises:
+        ValueError: with the command that was meant.
+    """
+    meant, wrong = [], []
+    for word, corrected in _corrected(words, job):
+        meant += corrected
+        if corrected != [word]:
+            wrong.append(word)
+    if wrong:
+        if any(word.startswith("data.root=") for word in meant) and not {"data", "experiment"} & set(_keys(meant)):
+            meant.insert(0, "experiment=photographs")
+        raise ValueError(
+            f"{shlex.join(wrong)}: settings are words KEY=VALUE; did you mean {program(job)} {shlex.join(meant)}?"
+        )
+
+
+def config_flags(words: list[str]) -> list[str]:
+    """The flags among the words that say where configs are, with their values."""
+    kept = []
+    for number, word in enumerate(words):
+        if word in CONFIG_FLAGS:
+            kept += words[number : number + 2]
+        elif word.partition("=")[0] in CONFIG_FLAGS:
+            kept.append(word)
+    return kept
+
+
+def _keys(words: list[str]) -> list[str]:
+    return [word.partition("=")[0] for word in words]
+
+
+def _corrected(words: list[str], job: str) -> Iterator[tuple[str, list[str]]]:
+    """Each word as it was typed (of a wrong flag with its value), and what was meant by it."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if word in FLAGS_WITH_WORD:
+            yield word, [word]
+            if rest:
+                yield rest[0], [rest.pop(0)]
+        elif word in ("--info", "-i"):
+            yield word, [word]
+            if rest and rest[0] in INFOS:
+                yield rest[0], [rest.pop(0)]
+        elif word in FLAGS_ALONE or (flag in FLAGS_WITH_WORD and equals) or (flag == "--info" and equals):
+            yield word, [word]
+        elif word.startswith("-"):
+            name = flag.lstrip("-").replace("-", "_")
+            if not equals and rest and not rest[0].startswith("-") and "=" not in rest[0]:
+                value = rest.pop(0)
+                word = f"{word} {value}"
+            yield word, [f"{_full_key(name, job)}={value or 'true'}"]
+        elif equals and re.fullmatch(r"[\d.]+", value) and (key := _first_number(flag)):
+            yield word, [f"{key}={value}"]
+        elif equals or (word.startswith("~") and "/" not in word):
+            yield word, [word]
+        else:
+            yield word, _of_bare_word(word, job)
+
+
+def _first_number(group: str) -> str | None:
+    """The key that a number is for that was given to a whole group, as in clustering=50; None if it is no group."""
+    return next((key for key in NUMBERS if key.startswith(f"{group}.")), None)
+
+
+def _full_key(name: str, job: str) -> str:
+    config = TrainConfig if job == "train" else EvalConfig
+    if "." in name or name in config.__dataclass_fields__:
+        return name
+    return next(iter(places_of(name, config)), name)
+
+
+def _of_bare_word(word: str, job: str) -> list[str]:
+    """What a word without `=` may mean: a flag, an option of a group, a run, or a folder of images."""
+    if word in ("help", "version"):
+        return [f"--{word}"]
+    path = Path(os.path.expanduser(word))
+    groups = [] if path.exists() else groups_with(word)
+    if groups:
+        return [f"{groups[0]}={word}"]
+    is_run = (path / "config.yaml").is_file()
+    if job == "eval" and (is_run or not path.is_dir()):
+        return [override("ckpt", word)]
+    if is_run:
+        return [override("resume", word)]
+    return [override("data.root", word)]

@@ -1,0 +1,87 @@
+"""The command `deepcluster`: train and eval as train.py and eval.py do them, from any folder.
+
+Nothing is loaded before it is known what is asked. Next: command_line.py.
+"""
+
+import difflib
+import shlex
+import sys
+from typing import Any, NoReturn
+
+import deepcluster
+from deepcluster.system import stop_signals
+
+JOBS = ("train", "eval")
+HELP = """\
+deepcluster groups images without labels: it clusters the features of a network, trains the network to predict each
+image's cluster, and repeats.
+
+  deepcluster train experiment=photographs data.root=DIR     learn from your own images: class folders, or any tree
+  deepcluster eval ckpt=RUN evaluation=gallery               look: the clusters of a run as a web page
+  deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_IMAGES    come back with new images
+  deepcluster train                                          try it: a minute or two on Fashion-MNIST's small subset
+
+  deepcluster train --help      what a run can be set to; deepcluster eval --help: what can be measured and drawn
+  --config-dir DIR              your own configs beside those of the package (deepcluster train --cfg job shows all)
+  deepcluster --version
+
+RUN is the folder of a run, as it was printed: runs/DATE_TIME. Settings are KEY=VALUE words."""
+
+
+def main() -> None:
+    """What the command `deepcluster` does."""
+    stop_signals.end_quietly()  # before imports that take long: Ctrl-C ends without a traceback
+    words = sys.argv[1:]
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help", "help"):
+        print(HELP)
+    elif first == "--version":
+        print(f"deepcluster {deepcluster.__version__}")
+    elif first in JOBS:
+        run(first, words[1:])
+    else:
+        _refuse(first, words)
+
+
+def run(job: str, words: list[str]) -> None:
+    """Run train or eval.
+
+    Args:
+        job: "train" or "eval".
+        words: the settings, as after `python train.py`.
+    """
+    import hydra
+
+    from deepcluster.app.command_line import start
+    from deepcluster.app.config_folder import configs
+    from deepcluster.app.hydra_setup import register
+
+    register()
+    sys.argv = [sys.argv[0], *words]
+    task = _train if job == "train" else _eval
+    start(hydra.main(config_path=str(configs()), config_name=job, version_base="1.3")(task), job)
+
+
+def _train(cfg: Any) -> float | None:
+    from deepcluster.app.train_command import train_from_command_line  # loads torch, as in train.py
+
+    return train_from_command_line(cfg)
+
+
+def _eval(cfg: Any) -> None:
+    from deepcluster.app.eval_command import evaluate_from_command_line
+
+    evaluate_from_command_line(cfg)
+
+
+def _refuse(first: str, words: list[str]) -> NoReturn:
+    """Say what may have been meant by a first word that is no command."""
+    from deepcluster.app.errors import exit_with_error
+
+    if close := difflib.get_close_matches(first, JOBS, n=1):
+        advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
+    elif "=" in first:
+        advice = f"settings follow a command: deepcluster train {shlex.join(words)}"
+    else:
+        advice = "deepcluster --help lists them"
+    exit_with_error(ValueError(f"{first} is no command of deepcluster; {advice}"))
