@@ -16,6 +16,8 @@ from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.evaluation.probe.stage_probe import StageProbe
 from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
+from deepcluster.evaluation.samples.embed import Embed
+from deepcluster.evaluation.samples.files import WriteFiles
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
 from deepcluster.features.other_rows import OtherRows
@@ -70,6 +72,8 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "representation": Representation,
         "assign": Assign,
         "export": Export,
+        "files": WriteFiles,
+        "embed": Embed,
         "linear_probe": StageProbe,
         "transfer": Transfer,
         "voc07": Voc07,
