@@ -17,6 +17,7 @@ from deepcluster.training.reassign import ReassignCallback
 LARGE = 1e8  # bytes of checkpoints from which their sizes are told
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
+    ("k-NN accuracy, PCA-whitened", "knn_whitened_accuracy", "{:.1%}"),
     ("linear-probe accuracy, test images", "linear_probe_accuracy", "{:.1%}"),
     ("NMI with the labels", "nmi_labels", "{:.3f}"),
     ("NMI with the labels, K = classes", "nmi_classes", "{:.3f}"),
@@ -30,6 +31,7 @@ FURTHER = ("duplicates.csv", "embeddings.npy")  # files of some runs
 COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
 FIGURES = (  # of each column in summary.json
     "knn_accuracy",
+    "knn_whitened_accuracy",
     "linear_probe_accuracy",
     "linear_probe_lr",
     "nmi_labels",
