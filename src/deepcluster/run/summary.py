@@ -17,7 +17,6 @@ from deepcluster.training.reassign import ReassignCallback
 LARGE = 1e8  # bytes of checkpoints from which their sizes are told
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
-    ("k-NN accuracy, PCA-whitened", "knn_whitened_accuracy", "{:.1%}"),
     ("linear-probe accuracy, test images", "linear_probe_accuracy", "{:.1%}"),
     ("NMI with the labels", "nmi_labels", "{:.3f}"),
     ("NMI with the labels, K = classes", "nmi_classes", "{:.3f}"),
@@ -27,11 +26,9 @@ ROWS = [
     ("stability: NMI with the last", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
-FURTHER = ("duplicates.csv", "embeddings.npy")  # files of some runs
 COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
 FIGURES = (  # of each column in summary.json
     "knn_accuracy",
-    "knn_whitened_accuracy",
     "linear_probe_accuracy",
     "linear_probe_lr",
     "nmi_labels",
@@ -76,11 +73,11 @@ def run_summary(
         this_process_s: seconds since the run, or its resume, started.
     """
     seconds = {name.removesuffix("_s"): round(value, 3) for name, value in conductor.seconds.items()}
-    columns = {"trained": trained, "untrained": untrained, **baselines}
+    measured = {"trained": trained, "untrained": untrained, **baselines}
     if is_pretrained and untrained:
-        columns["pretrained"] = untrained
-    return {
-        **{who: {name: figures.get(name) for name in FIGURES} for who, figures in columns.items()},
+        measured["pretrained"] = untrained
+    summary: dict[str, Any] = {
+        **{who: {name: figures.get(name) for name in FIGURES} for who, figures in measured.items()},
         "clusters_used": int(trained["clusters_used"]),
         "k": assignment.n_outputs,
         "repaired_clusters": conductor.n_repaired,
@@ -94,6 +91,7 @@ def run_summary(
         "seed": conductor.seed,
         "seconds": {**seconds, "baselines": round(baselines_s, 3), "this_process": round(this_process_s, 3)},
     }
+    return {**summary, "learned": gain_sentence({who: summary[who] for who in columns(summary)})}
 
 
 def print_summary(
@@ -126,16 +124,14 @@ def print_summary(
         table.add_row(title, *cells)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
-    if (sentence := gain_sentence({who: summary[who] for who in shown})) is not None:
-        console.print(f"learned    {sentence}")
+    if summary["learned"] is not None:
+        console.print(f"learned    {summary['learned']}")
     seconds = summary["seconds"]
     by_phase = ", ".join(
         f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training")
     )
     console.print(f"seconds    {by_phase}")
-    further = "".join(f", {name}" for name in FURTHER if "files" in summary and (folder / name).is_file())
-    listed = f"summary.json, metrics.csv, clusters.csv (each image's cluster){further}, checkpoints/"
-    console.print(f"files      {folder}: {listed}")
+    console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
     if (line := checkpoint_sizes(folder / "checkpoints")) is not None:
         console.print(f"{'':11}{line}")
     if summary["merged_clusters"] > 0:

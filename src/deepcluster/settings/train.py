@@ -16,7 +16,6 @@ from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
-from deepcluster.evaluation.samples.settings import Files
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
@@ -63,6 +62,8 @@ class TrainConfig:
         estimate: only print what the run will need (memory, disk, seconds).
         objective: the number of the trained network that a search (hydra/sweeper=optuna) maximises; only
             nmi_previous, NMI with the last assignment, needs no labels.
+        page: write RUN/page/, a page to look at the clusters, at the end; None: if the images are files in a folder,
+            not too many (run/page.py), and the run is no job of a sweep.
         output_dir: the run's folder; None: a new one under runs/.
         resume: the folder of a run to continue.
     """
@@ -84,7 +85,6 @@ class TrainConfig:
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: OptimizerSettings = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
-    files: Files = field(default_factory=Files, metadata={MAY_CHANGE: True})
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
     monitor: Monitor = field(default_factory=Monitor, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})
@@ -93,6 +93,7 @@ class TrainConfig:
     seed: int = setting(1, at_least=0)
     estimate: bool = setting(False, may_change=True)
     objective: str = setting("knn_accuracy", one_of=OBJECTIVES)
+    page: bool | None = setting(None, may_change=True)
     output_dir: str | None = setting(None, is_path=True)
     resume: str | None = setting(None, is_path=True)
 

@@ -6,6 +6,7 @@ and an image's nearest centroid is often that of another cluster.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,18 @@ def _same_place(a: Source, b: Source) -> bool:
     return a.source == b.source and roots[0] == roots[1]
 
 
-def cluster_images(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> ClusteredImages:
+def cluster_images(
+    context: EvaluationContext,
+    images: ImageSet,
+    choice: str = "auto",
+    visit: Callable[[Tensor, Tensor], None] = lambda indices, rows: None,
+) -> ClusteredImages:
     """Cluster of each image, and its distance from the centroid.
+
+    Args:
+        choice: see :func:`own_labels`.
+        visit: called with indices (B,) and reduced rows (B, P) of all images, block by block, so that whoever needs
+            the rows too makes no pass of its own.
 
     Raises:
         ValueError: see :func:`own_labels`; also if the network takes other channels, or a feature is not finite.
@@ -112,6 +123,7 @@ def cluster_images(context: EvaluationContext, images: ImageSet, choice: str = "
                 clusters[indices] = nearest
             n_nearest += int((clusters[indices] == nearest).sum())
             distances[indices] = (x - assignment.centroids[clusters[indices]]).norm(dim=1)
+            visit(indices, x)
             advance(len(indices))
     return ClusteredImages(
         clusters=clusters,

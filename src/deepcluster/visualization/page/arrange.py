@@ -1,0 +1,86 @@
+"""The order in which a page knows the images: by cluster, in a cluster from its centroid outwards.
+
+An image's place in this order is its number on the page, so that a cluster is a range of numbers and its pictures lie
+side by side on the same sheets.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepcluster.evaluation.clusters.clustered_images import ClusteredImages
+
+N_SHARES = 4  # commonest labels that are told of a cluster
+
+
+@dataclass(kw_only=True)
+class Arrangement:
+    """N images by cluster and distance.
+
+    Args:
+        order: (N,) int64, the image at each place.
+        place: (N,) int64, the place of each image.
+        numbers: the clusters that hold images, ascending; -1, images without a cluster, comes last.
+        sizes: images in each of these clusters.
+        mean_distances: of each cluster's images to its centroid.
+        shares: of each cluster (label, share of the labelled images) of the commonest labels; empty without labels.
+    """
+
+    order: NDArray[np.int64]
+    place: NDArray[np.int64]
+    numbers: list[int]
+    sizes: list[int]
+    mean_distances: list[float]
+    shares: list[list[tuple[int, float]]]
+
+
+def arrange(clustering: ClusteredImages, labels: Tensor | None) -> Arrangement:
+    """Put the images in order.
+
+    Args:
+        labels: (N,) int64, -1 for an image without one; or None.
+    """
+    # Sorted by cluster, then distance, then index; -1 as K, behind all others.
+    clusters = torch.where(clustering.clusters < 0, clustering.k, clustering.clusters)
+    order = torch.argsort(clustering.distances, stable=True)
+    order = order[torch.argsort(clusters[order], stable=True)]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    values, sizes = torch.unique(clusters, return_counts=True)
+    numbers: list[int] = torch.where(values == clustering.k, -1, values).tolist()
+    parts = torch.split(order, sizes.tolist())
+    return Arrangement(
+        order=order.numpy(),
+        place=place.numpy(),
+        numbers=numbers,
+        sizes=sizes.tolist(),
+        mean_distances=[float(clustering.distances[part].double().mean()) for part in parts],
+        shares=[_shares(labels, part) for part in parts],
+    )
+
+
+def _shares(labels: Tensor | None, members: Tensor) -> list[tuple[int, float]]:
+    """(label, share of the labelled images) of the members' commonest labels; of equals the smaller first."""
+    if labels is None:
+        return []
+    known = labels[members]
+    known = known[known >= 0]
+    values, counts = torch.unique(known, return_counts=True)
+    by_count = torch.argsort(counts, descending=True, stable=True)[:N_SHARES]
+    return [(int(values[i]), float(counts[i] / len(known))) for i in by_count]
+
+
+def cluster_table(arranged: Arrangement) -> dict[str, Any]:
+    """The clusters' columns for the page."""
+    columns: dict[str, Any] = {
+        "number": arranged.numbers,
+        "size": arranged.sizes,
+        "distance": [round(distance, 4) for distance in arranged.mean_distances],
+    }
+    if any(arranged.shares):
+        columns["shares"] = [[[c, round(share, 4)] for c, share in shares] for shares in arranged.shares]
+    return columns

@@ -1,0 +1,69 @@
+"""evaluation=page: the clusters, a map, duplicates and odd pictures as a page that a browser opens from the disk.
+
+images --cluster_images--> clusters, distances, rows --neighbours, map, thumbnails--> files --web/--> a person
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.system.setting import setting
+
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
+
+
+@dataclass(kw_only=True)
+class Page(Evaluator):
+    """Make a page of all images: RUN/page/ if they are the run's own, else page/ in the evaluation's folder.
+
+    Args:
+        kind: "page".
+        split: "train" or "test" images.
+        clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
+            and "nearest" accept only the one or the other.
+        thumbnail: side of the thumbnails in pixels; smaller images in memory are not enlarged.
+        n_similar: similar pictures that are shown beside a picture.
+    """
+
+    makes = "pictures"
+
+    kind: str = "page"
+    split: str = setting("train", one_of=("train", "test"))
+    clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
+    thumbnail: int = setting(96, at_least=8, at_most=512)
+    n_similar: int = setting(12, at_least=1, at_most=100)
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Write the page.
+
+        Returns:
+            n_images, clusters_used, mean_distance, nearest_centroid_share (images whose cluster is that of the nearest
+            centroid).
+
+        Raises:
+            ValueError: if the file holds no clusters, or there are no test images.
+        """
+        from deepcluster.evaluation.clusters.clustered_images import cluster_images, stored_assignment
+        from deepcluster.features.storage import choose_storage
+        from deepcluster.visualization.page.make import PageMaker
+        from deepcluster.visualization.sample_space import images_of_split
+
+        assignment, images = stored_assignment(context), images_of_split(context, self.split)
+        n, dim = len(images), assignment.centroids.shape[1]
+        rows = choose_storage(
+            "auto", "float32", n=n, dim=dim, unit_length=True, memory_gb=None, folder=context.folder
+        ).allocate(n, dim)
+        clustering = cluster_images(context, images, self.clusters, lambda indices, x: rows.__setitem__(indices, x))
+        maker = PageMaker(
+            context=context, images=images, clustering=clustering, thumbnail=self.thumbnail, n_similar=self.n_similar
+        )
+        maker.write(rows)
+        return {
+            "n_images": n,
+            "clusters_used": len(maker.arranged.numbers),
+            "mean_distance": float(clustering.distances.double().mean()),
+            "nearest_centroid_share": clustering.nearest_share,
+        }

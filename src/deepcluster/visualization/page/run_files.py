@@ -1,0 +1,77 @@
+"""What else lies in a run's folder and a page shows: duplicates, odd pictures, margins, names, figures."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+N_ODD = 1000  # least typical pictures that a page shows
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file as :func:`deepcluster.system.tables.write_csv` writes it; none if there is no file."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield from csv.DictReader(file)
+
+
+def duplicates(folder: Path, places: Mapping[str, int]) -> list[list[dict[str, Any]]]:
+    """The groups of duplicates.csv, the largest first; in a group first what to keep, then by distance.
+
+    Args:
+        places: a picture's name -> its number on the page. Pictures that the page does not show are left out.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in read_rows(folder / "duplicates.csv"):
+        if row["sample"] in places:
+            groups.setdefault(row["group"], []).append(
+                {
+                    "image": places[row["sample"]],
+                    "kind": row.get("kind") or "",
+                    "distance": _number(row.get("distance")),
+                    "keep": (row.get("keep") or "").lower() in ("1", "true", "yes", "keep"),
+                }
+            )
+    several = [sorted(group, key=_first_to_keep) for group in groups.values() if len(group) > 1]
+    return sorted(several, key=len, reverse=True)
+
+
+def _first_to_keep(member: dict[str, Any]) -> tuple[bool, float]:
+    return not member["keep"], member["distance"] or 0.0
+
+
+def odd_pictures(folder: Path, places: Mapping[str, int]) -> dict[str, Any]:
+    """The first pictures of odd.csv: numbers on the page and scores, the oddest first; empty without the file."""
+    rows = [row for row in read_rows(folder / "odd.csv") if row["sample"] in places]
+    rows.sort(key=lambda row: _number(row.get("rank")) or 0)
+    rows = rows[:N_ODD]
+    images, scores = [places[row["sample"]] for row in rows], [_number(row.get("score")) for row in rows]
+    return {"images": images, "scores": scores} if rows else {}
+
+
+def margins(folder: Path, places: Mapping[str, int]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """clusters.csv's margins, (N,) in the page's order; None where one is missing."""
+    values = np.full(len(places), np.nan, dtype=np.float32)
+    for row in read_rows(folder / "clusters.csv"):
+        if row["sample"] in places and (margin := _number(row.get("margin"))) is not None:
+            values[places[row["sample"]]] = margin
+    return values if np.isfinite(values).all() else None
+
+
+def names(folder: Path) -> dict[str, str]:
+    """The names of clusters in names.csv: number -> name."""
+    return {row["cluster"]: row["name"] for row in read_rows(folder / "names.csv") if row.get("name")}
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The content of summary.json; empty without one."""
+    file = folder / "summary.json"
+    content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return content
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,76 @@
+"""Thumbnails as sprite sheets: 64 pictures a file, in the page's order; and a small cover of each cluster."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepcluster.visualization.tiles import as_picture
+
+ACROSS = 8  # pictures along each side of a sheet
+PER_SHEET = ACROSS**2
+COVER_ACROSS, COVER_DOWN = 3, 2  # of a cover
+LOSSLESS = 48  # pixels; pictures up to this side are PNG and shown with sharp pixels, larger ones are JPEG
+JPEG_QUALITY = 82
+BLANK = 200  # grey of a sheet's unused places
+
+
+def file_ending(size: int) -> str:
+    """Of sheets and covers with thumbnails of this side."""
+    return "png" if size <= LOSSLESS else "jpg"
+
+
+def cover_ranks(n: int) -> list[int]:
+    """Which of a cluster's n members its cover shows, from the nearest to its centroid to the farthest, evenly."""
+    shown = min(n, COVER_ACROSS * COVER_DOWN)
+    return [round(i * (n - 1) / max(1, shown - 1)) for i in range(shown)]
+
+
+def write_sheets(pictures: Iterable[Tensor], sizes: list[int], numbers: list[int], folder: Path, *, size: int) -> None:
+    """Write folder/sheets/0.jpg ... and folder/covers/CLUSTER.jpg, with one sheet in memory.
+
+    Args:
+        pictures: uint8 (3, size, size) of each image, in the page's order.
+        sizes: how many of them are in each cluster.
+        numbers: the clusters' numbers.
+        size: the thumbnails' side in pixels.
+    """
+    (folder / "sheets").mkdir()
+    (folder / "covers").mkdir()
+    ending, stream = file_ending(size), iter(pictures)
+    sheet, n_done = _blank(ACROSS, ACROSS, size), 0
+    for n, number in zip(sizes, numbers, strict=True):
+        cover, shown = _blank(COVER_ACROSS, COVER_DOWN, size), cover_ranks(n)
+        for rank in range(n):
+            picture = next(stream)
+            _put(sheet, n_done % PER_SHEET, ACROSS, picture)
+            if rank in shown:
+                _put(cover, shown.index(rank), COVER_ACROSS, picture)
+            n_done += 1
+            if n_done % PER_SHEET == 0:
+                _save(sheet, folder / "sheets" / f"{n_done // PER_SHEET - 1}.{ending}")
+                sheet.fill_(BLANK)
+        _save(cover, folder / "covers" / f"{number}.{ending}")
+    if n_done % PER_SHEET:
+        _save(sheet, folder / "sheets" / f"{n_done // PER_SHEET}.{ending}")
+
+
+def _blank(across: int, down: int, size: int) -> Tensor:
+    return torch.full((3, down * size, across * size), BLANK, dtype=torch.uint8)
+
+
+def _put(sheet: Tensor, place: int, across: int, picture: Tensor) -> None:
+    size = picture.shape[-1]
+    row, column = divmod(place, across)
+    sheet[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = picture
+
+
+def _save(sheet: Tensor, path: Path) -> None:
+    content = io.BytesIO()
+    if path.suffix == ".png":
+        as_picture(sheet).save(content, format="PNG")
+    else:
+        as_picture(sheet).save(content, format="JPEG", quality=JPEG_QUALITY)
+    path.write_bytes(content.getvalue())

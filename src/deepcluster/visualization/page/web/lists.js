@@ -1,0 +1,66 @@
+// Lists of pictures: odd ones, duplicates, what a search or the lasso found. Next: viewer.js.
+"use strict";
+
+const GROUPS_PER_PAGE = 30;
+
+async function showOdd(page) {
+  if (!overview.n_odd) return showNothing("This run has no odd.csv, the list of odd pictures.");
+  const { images, scores } = await load("odd");
+  fill(make("h1", {}, "Odd ones"),
+    make("p", { class: "soft" }, `${counted(images.length, "picture")} that are least like the others, the oddest first.`),
+    ...grid(images, Number(page), (p) => `#/odd/${p}`, (place) => (scores[place] === null ? "" : scores[place].toPrecision(3))));
+}
+
+async function showDuplicates(page) {
+  if (!overview.n_duplicates) return showNothing("No duplicates are known: duplicates.csv lists none, or the run has no such file.");
+  const groups = await load("duplicates");
+  const n = Math.max(1, Math.ceil(groups.length / GROUPS_PER_PAGE)), at = Math.min(Math.max(1, Number(page) || 1), n);
+  const link = (p) => `#/duplicates/${p}`;
+  const pictures = groups.reduce((sum, group) => sum + group.length, 0);
+  const save = make("button", { onclick: async () => {
+    const rows = await Promise.all(groups.flat().filter((member) => !member.keep).map(async (member) => csvRow([pathOf(await nameOf(member.image))])));
+    download("not_to_keep.csv", csvRow(["path"]) + rows.join(""));
+  } }, "Export what not to keep");
+  fill(make("div", { class: "head" }, make("h1", {}, "Duplicates"), make("span", { class: "gap" }), save),
+    make("p", { class: "soft" }, `${counted(groups.length, "group")} of ${counted(pictures, "picture")} that are equal or nearly so.`),
+    n > 1 ? pager(at, n, link) : null,
+    ...groups.slice((at - 1) * GROUPS_PER_PAGE, at * GROUPS_PER_PAGE).map(groupCard),
+    n > 1 ? pager(at, n, link) : null);
+}
+
+/** A group of duplicates side by side. */
+function groupCard(group) {
+  const list = group.map((member) => member.image);
+  return make("section", { class: "card group", onkeydown: moveInGrid }, ...group.map((member) => {
+    const shown = tile(member.image, list);
+    const path = make("span", { class: "path" });
+    nameOf(member.image).then((name) => (path.textContent = name));
+    const how = [member.kind, member.distance === null || member.distance === 0 ? "" : `distance ${member.distance.toPrecision(2)}`].filter(Boolean).join(", ");
+    return make("div", { class: "member" }, shown, make("span", {}, member.keep ? make("b", { class: "keep" }, "keep") : how), path);
+  }));
+}
+
+async function showSearch(text, page) {
+  const status = make("p", { class: "soft", role: "status" }, "Searching …"), body = make("div");
+  const here = location.hash;
+  document.querySelector(".search input").value = text;
+  fill(make("h1", {}, `Files with “${text}”`), status, body);
+  let found = [];
+  await search(text, (list, share) => {
+    if (location.hash.split("?")[0] !== here.split("?")[0]) return false;
+    found = list;
+    status.textContent = share < 1 ? `${counted(found.length, "picture")}, ${percent(share)} of the names read …` : found.length ? `${counted(found.length, "picture")} of ${formatted(overview.n)}` : "No file name holds these words.";
+    return true;
+  });
+  body.replaceChildren(...grid(found, Number(page), (p) => `#/search/${encodeURIComponent(text)}/${p}`, () => "").filter(Boolean));
+}
+
+function showSelection(page) {
+  const save = make("button", { onclick: async () => {
+    const rows = await Promise.all(selection.map(async (i) => csvRow([pathOf(await nameOf(i)), overview.clusters.number[clusterRow(i)]])));
+    download("selection.csv", csvRow(["path", "cluster"]) + rows.join(""));
+  } }, "Export the list");
+  fill(make("div", { class: "head" }, make("h1", {}, "Selection"), make("span", { class: "gap" }), selection.length ? save : null),
+    make("p", { class: "soft" }, selection.length ? `${counted(selection.length, "picture")} from the map.` : "Nothing is selected: draw a lasso on the map."),
+    ...grid(selection, Number(page), (p) => `#/selection/${p}`));
+}
