@@ -17,6 +17,7 @@ from deepcluster.features.other_rows import UsedRows
 from deepcluster.features.other_rows_coates import CoatesRows
 from deepcluster.features.other_rows_file import FileRows
 from deepcluster.features.other_rows_network import NetworkRows
+from deepcluster.features.other_rows_patches_and_pixels import PatchesAndPixelsRows
 from deepcluster.features.other_rows_pixels import PixelRows
 from deepcluster.weights.exported import write_exported
 from deepcluster.weights.network import build_backbone
@@ -77,6 +78,25 @@ def test_coates_rows_are_a_function_of_the_seed_and_the_images() -> None:
     rows = rows_of(CoatesRows(**COATES))
     assert torch.equal(rows, rows_of(CoatesRows(**COATES), batch_size=7))
     assert not torch.equal(rows, rows_of(CoatesRows(**COATES), seed=2))
+
+
+def test_rows_of_patches_and_pixels_are_both_whitened_and_equally_long() -> None:
+    small = {name: value for name, value in COATES.items() if name != "reduction"}
+    rows = rows_of(PatchesAndPixelsRows(**small, dim=6)).double()
+    for part, plain in (
+        (rows[:, :6], rows_of(CoatesRows(**COATES))),
+        (rows[:, 6:], IMAGES.images.flatten(1).float()),
+    ):
+        centred = plain.double() - plain.double().mean(dim=0)
+        u = torch.linalg.svd(centred, full_matrices=False)[0]
+        expected = torch.nn.functional.normalize(u[:, :6])  # whitened: all directions alike
+        assert torch.allclose(part.abs(), expected.abs(), atol=2e-3)  # signs are free
+        assert torch.allclose(part.norm(dim=1), torch.ones(N, dtype=torch.float64), atol=1e-5)
+
+
+def test_more_components_than_there_are_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"other_rows\.dim=40 is more than the .* lower it"):
+        PatchesAndPixelsRows(n_filters=8, patch_size=4, n_patches=800, dim=40).row_dim(IMAGES)
 
 
 def test_pixel_rows_are_the_pixels() -> None:

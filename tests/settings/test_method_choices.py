@@ -80,6 +80,10 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({**SWAV, "sampler": Sampler()}, "sampler=uniform .* set sampler=proportional"),
     ({**SWAV, "head": LinearSettings()}, "head=linear .* set head=prototypes"),
     ({**SWAV, "other_rows": UsedRows(kind="coates")}, r"other_rows\.n_beside=1"),
+    (
+        {**DEEPCLUSTER, "clustering": PIC(), "other_rows": UsedRows(kind="coates", n_neighbours=5)},
+        r"other_rows\.n_neighbours=5 .* set other_rows\.n_neighbours=null",
+    ),
     ({**V2, "reduction": Reduction()}, r"reduction\.dim=64.* set reduction=none"),
     ({**V2, "rows": Rows()}, r"rows\.of=features .* set rows=bank"),
     ({**V2, "clustering": PIC()}, "clustering=pic .* set clustering=kmeans_v2"),

@@ -669,7 +669,7 @@ def decoding(ckpt: Path, *typed: str) -> tuple[str, int]:
 
 
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:
-    of_groups = {"trainer", "callbacks", "logger", "checkpoint", "monitor", "estimate", "page"}
+    of_groups = {"trainer", "callbacks", "logger", "checkpoint", "monitor", "files", "estimate", "page"}
     of_reading = ("num_workers", "persistent_workers", "on_broken", "timeout_s", "cache_dir")
     of_images = {"data.root", *(f"reading.{name}" for name in of_reading)}
     of_features = {f"extraction.{name}" for name in ("store", "memory_gb", "scratch", "reuse_mb")}

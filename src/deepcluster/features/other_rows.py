@@ -38,7 +38,7 @@ class OtherRows:
 
     ABSENT: ClassVar[dict[str, str]] = {
         name: "choose rows first: other_rows=coates, pixels, network or file"
-        for name in ("reassignments", "n_beside", "weight", "fade_epochs", "reduction")
+        for name in ("reassignments", "n_beside", "weight", "fade_epochs", "reduction", "n_neighbours")
     }
 
     kind: str = "none"
@@ -59,6 +59,8 @@ class UsedRows(OtherRows):
         weight: of their loss beside the method's own.
         fade_epochs: their weight falls linearly to 0 over so many epochs; null: it stays.
         reduction: of these rows, before they are clustered.
+        n_neighbours: cluster them by their graph of so many nearest neighbours, as clustering=spectral does, whose
+            clusters fit the images better; null: as the network's own rows are clustered.
     """
 
     ABSENT: ClassVar[dict[str, str]] = {}
@@ -68,6 +70,7 @@ class UsedRows(OtherRows):
     weight: float = setting(1.0, above=0)
     fade_epochs: float | None = setting(None, above=0)
     reduction: Reduction = field(default_factory=Reduction)
+    n_neighbours: int | None = setting(None, at_least=1, hint="null clusters them as the network's own rows")
 
     def __post_init__(self) -> None:
         check(self, "other_rows")

@@ -6,6 +6,7 @@ filter. Next: weights/patch_filters.py learns the filters, models/coates.py comp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,11 @@ from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from deepcluster.data.images import ImageSet
+    from deepcluster.features.extraction import FeaturePass
+    from deepcluster.models.coates import Coates
 
 MOST_PIXELS = 32  # side: larger ones cost more, and patches of 6 pixels then show less of the picture
 
@@ -62,32 +66,58 @@ class CoatesRows(UsedRows):
         self, images: ImageSet, *, seed: int, batch_size: int, num_workers: int, device: torch.device
     ) -> OtherSource:
         """Learn the filters in the first process, and send them to the others."""
-        from deepcluster.features.image_rows import image_rows
+        side = side_of(images, self.size, most=MOST_PIXELS)
+        network, report = self.learned(images, side=side, seed=seed, device=device)
+        source = grey_rows(network, images, side=side, batch_size=batch_size, num_workers=num_workers, device=device)
+        return OtherSource(source, network.feature_dim, f"coates: {report}")
+
+    def learned(self, images: ImageSet, *, side: int, seed: int, device: torch.device) -> tuple[Coates, str]:
+        """The network of the filters, the same on every process; and a line on what was learned."""
         from deepcluster.models.coates import Coates
         from deepcluster.system.distributed import on_rank_zero
         from deepcluster.weights.patch_filters import learn_from_patches
         from deepcluster.weights.patch_settings import PatchSettings
 
-        side, n_channels = side_of(images, self.size, most=MOST_PIXELS), images.n_channels
-        mean, std = [0.0] * n_channels, [1 / 255] * n_channels  # the network reads grey levels
+        n_channels = images.n_channels
         network = Coates(n_channels, side, self.n_filters, self.patch_size)
         patches = PatchSettings(n_patches=self.n_patches, n_images=self.n_images)
 
         def learn() -> tuple[dict[str, torch.Tensor], str]:
+            mean, std = grey_levels(n_channels)
             card = {"image_size": side, "resize": side, "mean": mean, "std": std}
             report = learn_from_patches(patches, network, card=card, images=images, seed=seed, device=device)
             return network.state_dict(), report
 
-        learned, report = on_rank_zero("learning the filters of other_rows=coates", learn)
-        network.load_state_dict(learned)
-        source = image_rows(
-            network.to(device).eval(),
-            images,
-            side=side,
-            mean=mean,
-            std=std,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            device=device,
-        )
-        return OtherSource(source, network.feature_dim, f"coates: {report.removeprefix('kmeans_patches: ')}")
+        state, report = on_rank_zero(f"learning the filters of other_rows={self.kind}", learn)
+        network.load_state_dict(state)
+        return network.to(device).eval(), report.removeprefix("kmeans_patches: ")
+
+
+def grey_levels(n_channels: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel by which images in [0, 1] become grey levels of 0..255."""
+    return [0.0] * n_channels, [1 / 255] * n_channels
+
+
+def grey_rows(
+    network: Callable[[Tensor], Tensor],
+    images: ImageSet,
+    *,
+    side: int,
+    batch_size: int,
+    num_workers: int,
+    device: torch.device,
+) -> FeaturePass:
+    """The rows that a network gives of grey levels (B, C, side, side), see :func:`image_rows`."""
+    from deepcluster.features.image_rows import image_rows
+
+    mean, std = grey_levels(images.n_channels)
+    return image_rows(
+        network,
+        images,
+        side=side,
+        mean=mean,
+        std=std,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+    )

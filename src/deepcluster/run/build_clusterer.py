@@ -62,6 +62,7 @@ def build_clusterer(
         clustered_dim=clustered_dim,
         other=_other_rows(config, images, num_workers, progress),
         other_reduction=getattr(config.other_rows, "reduction", config.reduction),
+        other_neighbours=getattr(config.other_rows, "n_neighbours", None),
         dtype=dtype,
         num_workers=num_workers,
         storage=storage,

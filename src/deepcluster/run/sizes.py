@@ -36,6 +36,7 @@ class Plan:
     n_sharing: int = 1  # processes that share the work; above 1 only if each has its own GPU
     reassigns: bool = True  # images are clustered while the network trains, not only for the figures
     bank_bytes: int = 0  # of the memory bank
+    n_file_passes: int = 0  # over all images, at the end, for files about single images
 
     @property
     def n_epochs(self) -> int:
@@ -114,7 +115,7 @@ def sizes(plan: Plan) -> Sizes:
         distances=clustering.distances(n),
         n_reassignments=n_reassignments,
         # a bank is filled once, then written by the training steps
-        n_passes=n_untrained + 1 + is_new if plan.bank_bytes else n_reassignments,
+        n_passes=(n_untrained + 1 + is_new if plan.bank_bytes else n_reassignments) + plan.n_file_passes,
         n_epochs=plan.n_epochs,
         steps_per_epoch=math.ceil(plan.schedule.images_per_epoch(n) / (plan.batch_size * plan.n_sharing)),
         n_measured=(min(n, evaluation.max_images), plan.n_test) if is_measured else (0, 0),

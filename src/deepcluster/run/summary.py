@@ -17,6 +17,7 @@ from deepcluster.training.reassign import ReassignCallback
 LARGE = 1e8  # bytes of checkpoints from which their sizes are told
 ROWS = [
     ("k-NN accuracy, test images", "knn_accuracy", "{:.1%}"),
+    ("k-NN accuracy, PCA-whitened", "knn_whitened_accuracy", "{:.1%}"),
     ("linear-probe accuracy, test images", "linear_probe_accuracy", "{:.1%}"),
     ("NMI with the labels", "nmi_labels", "{:.3f}"),
     ("NMI with the labels, K = classes", "nmi_classes", "{:.3f}"),
@@ -26,9 +27,11 @@ ROWS = [
     ("stability: NMI with the last", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
+FURTHER = ("duplicates.csv", "embeddings.npy")  # files of some runs
 COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
 FIGURES = (  # of each column in summary.json
     "knn_accuracy",
+    "knn_whitened_accuracy",
     "linear_probe_accuracy",
     "linear_probe_lr",
     "nmi_labels",
@@ -131,7 +134,9 @@ def print_summary(
         f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training")
     )
     console.print(f"seconds    {by_phase}")
-    console.print(f"files      {folder}: summary.json, metrics.csv, clusters.csv (each image's cluster), checkpoints/")
+    further = "".join(f", {name}" for name in FURTHER if "files" in summary and (folder / name).is_file())
+    listed = f"summary.json, metrics.csv, clusters.csv (each image's cluster){further}, checkpoints/"
+    console.print(f"files      {folder}: {listed}")
     if (line := checkpoint_sizes(folder / "checkpoints")) is not None:
         console.print(f"{'':11}{line}")
     if summary["merged_clusters"] > 0:

@@ -32,6 +32,7 @@ from deepcluster.run.estimate import tell_needs
 from deepcluster.run.next_commands import next_commands
 from deepcluster.run.page import write_page
 from deepcluster.run.parts import Parts, build_parts, choose_device
+from deepcluster.run.sample_files import write_sample_files
 from deepcluster.run.sizes import Plan
 from deepcluster.run.summary import figures_table, print_summary, run_summary
 from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, stored_figures
@@ -207,6 +208,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
         n_sharing=devices if has_gpus else 1,
         reassigns=config.targets.needs_labels,
         bank_bytes=bank_bytes,
+        n_file_passes=config.files.n_passes(config.data.source),
     )
     tell_needs(plan, folder, is_asked=config.estimate)
 
@@ -280,8 +282,11 @@ def finish(
     summary["alike"] = [
         sentence for sentence in (tell_copies(parts.images.contents), tell_collapse(assignment)) if sentence
     ]
+    if config.files.are_written(config.data.source):
+        summary["files"] = write_sample_files(config, parts, folder, backbone, assignment, device=device)
+    else:
+        write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
     measured = {"final": trained, "untrained": untrained, **baselines}
     numbers = {f"{who}/{name}": value for who, figures in measured.items() for name, value in figures.items()}
     run.record.ended(epochs, assignment, numbers, figures_table(summary))

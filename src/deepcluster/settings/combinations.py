@@ -1,5 +1,6 @@
 """Which choices of a method go together: each can be changed alone, and what cannot is said before the start."""
 
+from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
@@ -43,6 +44,12 @@ def check_method(
             _check_centroids(embedding, rows, other_rows, reduction, clustering)
     else:
         _check_online(targets, head, sampler, view)
+    n_neighbours = getattr(other_rows, "n_neighbours", None)
+    if n_neighbours is not None and not isinstance(clustering, KMeans):
+        raise ValueError(
+            f"other_rows.n_neighbours={n_neighbours} clusters other rows by k-means in coordinates of their graph, and "
+            f"clustering={clustering.kind} is no k-means; set other_rows.n_neighbours=null, or clustering=kmeans"
+        )
     if other_rows.kind != "none" and other_rows.serves(0) and not targets.needs_labels:
         raise ValueError(
             f"other_rows={other_rows.kind} serves reassignments, and targets={targets.kind} has none; set "

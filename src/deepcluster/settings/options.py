@@ -7,6 +7,7 @@ kind has the first kind of its group: it is older than the other kinds.
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
+from deepcluster.clustering.spectral import Spectral
 from deepcluster.data.settings import SOURCES
 from deepcluster.evaluation.clusters.assign import Assign
 from deepcluster.evaluation.clusters.cluster_quality import ClusterQuality
@@ -16,12 +17,15 @@ from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.evaluation.probe.stage_probe import StageProbe
 from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
+from deepcluster.evaluation.samples.embed import Embed
+from deepcluster.evaluation.samples.files import WriteFiles
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.features.other_rows_coates import CoatesRows
 from deepcluster.features.other_rows_file import FileRows
 from deepcluster.features.other_rows_network import NetworkRows
+from deepcluster.features.other_rows_patches_and_pixels import PatchesAndPixelsRows
 from deepcluster.features.other_rows_pixels import PixelRows
 from deepcluster.tracking.settings import LoggerSettings, MLflowSettings, TensorBoardSettings, WandbSettings
 from deepcluster.training.embedding import Embedding, MLPEmbedding
@@ -46,12 +50,13 @@ OPTIONS: dict[str, dict[str, type]] = {
         "weights": WeightsInit,
         "kmeans_patches": KMeansPatchesInit,
     },
-    "clustering": {"kmeans": KMeans, "pic": PIC, "sinkhorn": Sinkhorn},
+    "clustering": {"kmeans": KMeans, "spectral": Spectral, "pic": PIC, "sinkhorn": Sinkhorn},
     "embedding": {"none": Embedding, "mlp": MLPEmbedding},
     "other_rows": {
         "none": OtherRows,
         "coates": CoatesRows,
         "pixels": PixelRows,
+        "patches_and_pixels": PatchesAndPixelsRows,
         "network": NetworkRows,
         "file": FileRows,
     },
@@ -71,6 +76,8 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "representation": Representation,
         "assign": Assign,
         "export": Export,
+        "files": WriteFiles,
+        "embed": Embed,
         "linear_probe": StageProbe,
         "transfer": Transfer,
         "voc07": Voc07,

@@ -16,6 +16,7 @@ from deepcluster.data.sampler import Sampler
 from deepcluster.data.settings import Source
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.probe.representation import Evaluation
+from deepcluster.evaluation.samples.settings import Files
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
@@ -85,6 +86,7 @@ class TrainConfig:
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: OptimizerSettings = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
+    files: Files = field(default_factory=Files, metadata={MAY_CHANGE: True})
     checkpoint: Checkpointing = field(default_factory=Checkpointing, metadata={MAY_CHANGE: True})
     monitor: Monitor = field(default_factory=Monitor, metadata={MAY_CHANGE: True})
     trainer: dict[str, Any] = field(default_factory=dict, metadata={MAY_CHANGE: True})

@@ -14,6 +14,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.spectral import by_graph
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
 from deepcluster.features.bank import MemoryBank
@@ -70,6 +71,7 @@ class Clusterer:
         clustered_dim: numbers P of such a row after the reduction; None: those of reduced features.
         other: makes other rows than the network's own, when they are first needed; None: there are none.
         other_reduction: theirs.
+        other_neighbours: cluster them by their graph of so many neighbours; None: as the network's own rows.
         dtype: number type in which features are computed.
         num_workers: processes that read images.
         storage: where the reduced features are kept; all ranks use rank 0's.
@@ -88,6 +90,7 @@ class Clusterer:
     clustered_dim: int | None = None
     other: Callable[[torch.device], OtherSource] | None = None
     other_reduction: Reduction = field(default_factory=Reduction)
+    other_neighbours: int | None = None
     dtype: torch.dtype = torch.float32
     num_workers: int = 0
     storage: Storage = field(default_factory=Storage)
@@ -203,6 +206,8 @@ class Clusterer:
         with distributed.shared_failure("making the rows of another extractor"):
             other = self.other(device)
         rows = _Rows(other.source, other.dim, self.other_reduction, list(range(len(clusterings))))
+        if self.other_neighbours is not None:
+            clusterings = [by_graph(clustering, self.other_neighbours) for clustering in clusterings]
         assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
         return [replace(assignments[h], space=OTHER_ROWS) for h in sorted(assignments)], seconds
 

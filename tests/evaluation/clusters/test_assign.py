@@ -6,7 +6,7 @@ import torch
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.evaluation.clusters import clusters_file
-from deepcluster.evaluation.clusters.clusters_file import write_clusters
+from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
 
 SAMPLES = ["a,b.png", "caf\udcc3.png", 'say "x".png', "d.png", "e.png"]
 
@@ -30,6 +30,19 @@ def test_clusters_csv_is_the_same_in_any_blocks(rows: int, tmp_path: Path, monke
     write_clusters(file, pictures(None), clusters)
     assert file.read_bytes().startswith(b'sample,cluster\n"a,b.png",3\ncaf\xc3.png,0\n')
     assert [path.name for path in tmp_path.iterdir()] == ["clusters.csv"]
+
+
+def test_further_columns_stand_between_cluster_and_label(tmp_path: Path) -> None:
+    further = [
+        Column(name="distance", values=torch.tensor([0.5, 1.25, 3.0, torch.nan, 2.0]), form="{:.3g}"),
+        Column(name="group", values=torch.tensor([-1, 0, 0, 7, -1])),
+    ]
+    write_clusters(tmp_path / "c.csv", pictures([0, 1, 1, -1, 0], ["cat", "dog"]), torch.arange(5), further)
+    with (tmp_path / "c.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        found = [row[1:] for row in csv.reader(stream)]
+    assert found[0] == ["cluster", "distance", "group", "label"]
+    assert found[1:3] == [["0", "0.5", "", "cat"], ["1", "1.25", "0", "dog"]]
+    assert found[4] == ["3", "", "7", ""]
 
 
 @pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", '\r"'])

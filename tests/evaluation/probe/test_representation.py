@@ -15,6 +15,7 @@ from deepcluster.evaluation.probe.knn import knn_accuracy
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
+from deepcluster.evaluation.probe.whitened import whitened
 from deepcluster.system.seeding import mix
 
 
@@ -96,12 +97,14 @@ def test_probe_and_neighbours_learn_from_the_training_part_and_are_asked_of_the_
     learned = features[100][10:90], train.labels[10:90]
     asked = features[60][1::2], test.labels[1::2]
     probe = fit_probe(*learned, *asked, recipe, seed=mix(4, "probe"))
+    white = whitened(learned[0], asked[0], seed=4)
     assert seeds == [mix(4, "probe")]
     assert found == {
         "knn_accuracy": knn_accuracy(*learned, *asked, knn),
         "linear_probe_accuracy": probe.accuracy,
         "linear_probe_lr": probe.learning_rate,
         "nmi_classes": nmi_of_class_clusters(*learned, *asked, seed=4),
+        "knn_whitened_accuracy": knn_accuracy(white[0], learned[1], white[1], asked[1], knn),
     }
 
 

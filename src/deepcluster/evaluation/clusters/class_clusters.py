@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.metrics import nmi
 from deepcluster.data.images import evenly_spaced
-from deepcluster.system.seeding import generator, mix
+from deepcluster.evaluation.probe.whitened import leading_directions
+from deepcluster.system.seeding import mix
 
 N_SEEDS = 5  # one k-means more or less moves NMI by some hundredths
 N_IMAGES = 10_000  # at most, or so many a class if that is more:
@@ -47,16 +48,9 @@ def nmi_of_class_clusters(
 def leading_components(rows: Tensor, k: int, *, seed: int) -> Tensor:
     """Rows (N, M) in the space of their first principal components, for k-means with K clusters; not whitened.
 
-    By subspace iteration from random directions (Halko, Martinsson and Tropp 2011, algorithm 4.4).
-
     Returns:
         (N, P), P = 64 or two a cluster; the centred rows themselves if M is no more.
     """
     dim = max(LEADING, 2 * k)
     centred = rows - rows.mean(dim=0)
-    if min(rows.shape) <= dim:
-        return centred
-    directions = torch.randn(rows.shape[1], dim, generator=generator(seed, "directions")).to(rows.device)
-    for _ in range(2):
-        directions = torch.linalg.qr(centred.T @ (centred @ directions))[0]
-    return centred @ directions
+    return centred if min(rows.shape) <= dim else centred @ leading_directions(centred, dim, seed=seed)

@@ -12,6 +12,7 @@ from deepcluster.evaluation.probe.knn import knn_accuracy
 from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
+from deepcluster.evaluation.probe.whitened import whitened
 from deepcluster.features.extraction import FeaturePass, collect
 from deepcluster.system.processor import float32_products, has_room
 from deepcluster.system.seeding import mix
@@ -64,15 +65,19 @@ def measure_rows(
         nmi_average: see :func:`deepcluster.clustering.metrics.nmi`.
 
     Returns:
-        knn_accuracy and linear_probe_accuracy, in [0, 1]; linear_probe_lr, the chosen learning rate; nmi_classes, see
+        knn_accuracy, knn_whitened_accuracy (of rows whose first 128 principal components are whitened) and
+        linear_probe_accuracy, in [0, 1]; linear_probe_lr, the chosen learning rate; nmi_classes, see
         :func:`~deepcluster.evaluation.clusters.class_clusters.nmi_of_class_clusters`.
     """
     with _on_gpu_if_room(device, train_x, train_y, test_x, test_y) as (train_x, train_y, test_x, test_y):
         neighbours = knn_accuracy(train_x, train_y, test_x, test_y, knn)
+        white_train, white_test = whitened(train_x, test_x, seed=seed)
+        white_neighbours = knn_accuracy(white_train, train_y, white_test, test_y, knn)
         probe = fit_probe(train_x, train_y, test_x, test_y, linear_probe, seed=mix(seed, "probe"))
         clusters = nmi_of_class_clusters(train_x, train_y, test_x, test_y, seed=seed, average=nmi_average)
     return {
         "knn_accuracy": neighbours,
+        "knn_whitened_accuracy": white_neighbours,
         "linear_probe_accuracy": probe.accuracy,
         "linear_probe_lr": probe.learning_rate,
         "nmi_classes": clusters,

@@ -1,0 +1,204 @@
+"""Writes what is known of single images: clusters.csv, duplicates.csv, embeddings.npy. Next: places.py."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.data.images import ImageSet
+from deepcluster.data.settings import Folder, Source
+from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
+from deepcluster.evaluation.samples.duplicates import (
+    Groups,
+    distinct,
+    file_sizes,
+    group_copies,
+    group_numbers,
+    write_duplicates,
+)
+from deepcluster.evaluation.samples.near_copies import near_copies
+from deepcluster.evaluation.samples.places import find_places
+from deepcluster.evaluation.samples.settings import AboutImages
+from deepcluster.evaluation.samples.small_pictures import small_pictures
+from deepcluster.features.extraction import FeaturePass
+from deepcluster.system.tables import write_csv
+
+CLUSTERS, DUPLICATES = "clusters.csv", "duplicates.csv"
+EMBEDDINGS, EMBEDDED = "embeddings.npy", "embeddings.csv"  # rows, and the names of their images
+
+
+class Progress(Protocol):
+    """Shows progress to the user."""
+
+    def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """A progress bar of `total` units; yields ``advance(n)``."""
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+
+
+@dataclass(kw_only=True)
+class SampleFiles:
+    """Writes the files into a folder. Memory grows by about 5 KB an image.
+
+    Args:
+        folder: where they go.
+        images: the N images.
+        test_images: looked through for copies of the images too; None: there are none.
+        root: the folder that the names of images begin in; None: they are no files.
+        settings: which files.
+        batch_size: images read at once; num_workers: processes that read; device: where they are made small.
+        seed: of all that is drawn.
+    """
+
+    folder: Path
+    images: ImageSet
+    test_images: ImageSet | None
+    root: Path | None
+    settings: AboutImages
+    batch_size: int
+    num_workers: int
+    device: torch.device
+    seed: int
+    progress: Progress
+
+    def write(
+        self, feature_pass: FeaturePass, assignment: Assignment, labels: Tensor | None, *, dim: int
+    ) -> dict[str, float]:
+        """Write all files.
+
+        Args:
+            feature_pass: the network's pass over the images.
+            assignment: gives centroids and reduction.
+            labels: (N,) clusters; None: those of the nearest centroids.
+            dim: features D of an image.
+
+        Returns:
+            What :meth:`find_duplicates` returns.
+        """
+        n, numbers = len(self.images), dict[str, float]()
+        is_small = 4 * n * dim <= 1e6 * self.settings.embeddings_mb
+        with self.progress.bar("places of images", n, "img") as advance:
+            places = find_places(
+                feature_pass,
+                assignment,
+                labels=labels,
+                advance=advance,
+                features_to=self.folder / EMBEDDINGS if is_small else None,
+            )
+        if is_small:
+            write_csv(self.folder / EMBEDDED, ["sample"], ([self.images.samples[i]] for i in range(n)))
+        elif self.settings.embeddings_mb:
+            self.progress.say(
+                f"embeddings not written: {n:,} x {dim:,} numbers are {4 * n * dim / 1e6:,.0f} MB, embeddings_mb="
+                f"{self.settings.embeddings_mb}; eval.py evaluation=embed writes them"
+            )
+        further = [
+            Column(name="distance", values=places.distances, form="{:.5g}"),
+            Column(name="margin", values=places.margins, form="{:.5g}"),
+            Column(name="rank", values=places.ranks()),
+        ]
+        if self.settings.duplicates:
+            groups, numbers = self.find_duplicates()
+            further.append(Column(name="duplicate_group", values=group_numbers(groups, self.n_all)[:n]))
+        write_clusters(self.folder / CLUSTERS, self.images, places.clusters, further)
+        return numbers
+
+    @property
+    def sets(self) -> list[ImageSet]:
+        """The images and the test images."""
+        return [self.images] if self.test_images is None else [self.images, self.test_images]
+
+    @property
+    def n_all(self) -> int:
+        """The number of both."""
+        return sum(len(images) for images in self.sets)
+
+    def find_duplicates(self) -> tuple[Groups, dict[str, float]]:
+        """Write duplicates.csv, and say in a line what is in it.
+
+        Returns:
+            The groups, whose images are counted over both sets, and the numbers: duplicate_groups; duplicates, images
+            that could be left out; duplicates_across, groups with training and with test images (if there are any);
+            duplicate_limit, the largest distance of near copies.
+        """
+        n = len(self.images)
+        with self.progress.bar("small pictures", self.n_all, "img") as advance:
+            pictures = torch.cat([self._small(images, advance) for images in self.sets])
+        first = distinct(_contents(self.sets), len(pictures))
+        kept = torch.nonzero(first == torch.arange(len(pictures))).flatten()
+        with self.progress.bar("comparing pictures", 100, "%") as advance:
+            shown = 0
+
+            def compared(done: int, total: int) -> None:
+                nonlocal shown
+                advance(100 * done // total - shown)
+                shown = 100 * done // total
+
+            near = near_copies(pictures[kept], seed=self.seed, progress=compared)
+        near.pairs = kept[near.pairs]
+        groups = group_copies(first, near)
+        samples = _Names(self.sets)
+        n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_sizes(self.sets, self.root))
+        across = [group for group in groups if len({copy.image < n for copy in group}) == 2]
+        n_exact = sum(copy.is_exact for group in groups for copy in group)
+        tests = "" if not across else f"; {len(across):,} of them with training and test images: the test is not fair"
+        self.progress.say(
+            f"duplicates {len(groups):,} groups, {n_more:,} pictures more than needed ({n_exact:,} in exact copies)"
+            f"{tests}"
+        )
+        if near.n_left_out:
+            self.progress.say(f"duplicates {near.n_left_out:,} less alike pairs were not compared: too many are alike")
+        numbers = {
+            "duplicate_groups": len(groups),
+            "duplicates": n_more,
+            **({} if self.test_images is None else {"duplicates_across": len(across)}),
+            "duplicate_limit": near.limit,
+        }
+        return groups, numbers
+
+    def _small(self, images: ImageSet, advance: Callable[[int], None]) -> Tensor:
+        return small_pictures(
+            images,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            device=self.device,
+            advance=advance,
+        )
+
+
+def root_of_files(source: Source) -> Path | None:
+    """The folder that the names of images begin in; None: the images are no files."""
+    return Path(source.root) if isinstance(source, Folder) else None
+
+
+class _Names(Sequence[str]):
+    """The names of the images of several sets, one after the other."""
+
+    def __init__(self, sets: Sequence[ImageSet]) -> None:
+        self.sets = sets
+
+    def __len__(self) -> int:
+        return sum(len(images) for images in self.sets)
+
+    def __getitem__(self, image: int) -> str:  # type: ignore[override]
+        for images in self.sets:
+            if image < len(images):
+                return images.samples[image]
+            image -= len(images)
+        raise IndexError(image)
+
+
+def _contents(sets: Sequence[ImageSet]) -> Tensor:
+    """(M, 2) int64: numbers over all sets, and contents, where they are known."""
+    tables, start = [torch.empty(0, 2, dtype=torch.int64)], 0
+    for images in sets:
+        if images.contents is not None:
+            tables.append(images.contents + torch.tensor([start, 0]))
+        start += len(images)
+    return torch.cat(tables)
