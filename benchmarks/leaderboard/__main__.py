@@ -4,18 +4,22 @@
     python -m benchmarks.leaderboard --set embedded --rows 2018 recipe --seeds 1 2 3 --data DIR
     python -m benchmarks.leaderboard --set embedded --held-out --data DIR -- optimizer=adamw optimizer.lr=2e-3
     python -m benchmarks.leaderboard --table v1_to_v2 --set embedded --data DIR
+    python -m benchmarks.leaderboard --gpu --minutes 9 --data DIR
     python -m benchmarks.leaderboard --page
 
 DIR holds the set's files (Fashion-MNIST's four .gz files; CIFAR-10 as parquet or as torchvision has it; Imagenette's
 train/ and val/), or folders named as the sets; without --data Fashion-MNIST and CIFAR-10 are downloaded. What follows
 `--` is train.py's: with --rows it is added to each row, alone it is a row. A finished measurement is kept in --out at
-once, so the same command goes on where it was stopped.
+once, so the same command goes on where it was stopped. --gpu measures ResNet-18 on CIFAR-10 and Imagenette, 200 epochs
+or 15 minutes each; its runs are kept in runs/leaderboard, and one that --minutes cuts off is resumed the next time.
 """
 
 import argparse
 import contextlib
 import hashlib
+import itertools
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,8 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.cycle import machine
 from benchmarks.leaderboard import results
+from benchmarks.leaderboard.deadline import Deadline, OutOfTime
 from benchmarks.leaderboard.measure import SMALLEST, Measurement
-from benchmarks.leaderboard.rows import SETS, TABLES, Row, chosen_rows
+from benchmarks.leaderboard.rows import GPU_MINUTES, GPU_SETS, SETS, TABLES, Row, chosen_rows
 from benchmarks.leaderboard.sets import SplitImages, data_overrides, place_of
 from benchmarks.settings import ROOT, parse, parser
 from deepcluster.evaluation.probe.recipes import LinearProbe
@@ -40,16 +45,18 @@ RESULTS, PAGE = DOCS / "leaderboard.jsonl", DOCS / "leaderboard.md"
 
 def options() -> argparse.ArgumentParser:
     words = parser(__doc__)
-    words.add_argument("--set", choices=SETS, default="embedded", dest="name")
+    words.add_argument("--set", choices=SETS, dest="name", help="default: embedded; --gpu: cifar10 and imagenette")
     words.add_argument("--table", choices=tuple(TABLES), default="main")
+    words.add_argument("--gpu", action="store_true", help="the table of rows for a GPU")
     words.add_argument("--rows", nargs="+", metavar="NAME", help="of the table; default: all")
-    words.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    words.add_argument("--seeds", type=int, nargs="+", help="default: 1 2 3; --gpu: 1")
     words.add_argument("--held-out", action="store_true", help="judge on training images, to choose settings")
     words.add_argument("--data", metavar="DIR")
     words.add_argument("--n-train", type=int, help="learn from so many images; default: all")
     words.add_argument("--threads", type=int, help="default: what OMP_NUM_THREADS says")
+    words.add_argument("--minutes", type=float, help="stop after so long")
     words.add_argument(
-        "--out", type=Path, help="file of results; default: docs/leaderboard.jsonl, held out a temporary one"
+        "--out", type=Path, help="file of results; default: docs/leaderboard.jsonl, to tune a temporary one"
     )
     words.add_argument("--folder", type=Path, help="keep the runs here, and go on with those that were stopped")
     words.add_argument("--again", action="store_true", help="measure what is in the file of results once more")
@@ -59,10 +66,9 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    arguments = parse(options(), words)
-    out = arguments.out or default_out(arguments)
+    arguments = with_defaults(parse(options(), words))
     if arguments.page:
-        page = PAGE if arguments.out is None else out.with_suffix(".md")
+        out, page = (RESULTS, PAGE) if arguments.out is None else (arguments.out, arguments.out.with_suffix(".md"))
         write_atomically(page, results.page(results.read_results(out)).encode())
         print(page)
         return 0
@@ -70,92 +76,132 @@ def main(words: list[str] | None = None) -> int:
         torch.set_num_threads(arguments.threads)
         threadpool_limits(arguments.threads)
     try:
-        rows = chosen_rows(arguments.name, arguments.table, arguments.rows, arguments.overrides)
-        measurement = measurement_of(arguments)
-    except ValueError as error:
+        if arguments.gpu and not (torch.cuda.is_available() or arguments.smallest):
+            raise ValueError("--gpu needs a CUDA device, and torch finds none; --smallest rehearses it without")
+        for name in arguments.names:
+            measure_set(arguments, name)
+    except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    measure_all(arguments, rows, measurement, out)
+    except OutOfTime:
+        print(f"stopped after {arguments.minutes:g} minutes; the same command goes on")
     return 0
 
 
-def default_out(arguments: argparse.Namespace) -> Path:
-    is_final = not (arguments.held_out or arguments.smallest or arguments.n_train)
-    kind = "smallest" if arguments.smallest else "held_out" if arguments.held_out else f"{arguments.n_train}_images"
-    return RESULTS if is_final else Path(tempfile.gettempdir()) / f"leaderboard_{arguments.name}_{kind}.jsonl"
+def with_defaults(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The options with what follows from others; `names` are the sets."""
+    if arguments.gpu:
+        arguments.table = "gpu"
+        arguments.folder = arguments.folder or Path("runs") / "leaderboard"
+    arguments.gpu = arguments.table == "gpu"
+    sets = GPU_SETS if arguments.gpu else ("embedded",)
+    arguments.names = sets if arguments.name is None else (arguments.name,)
+    arguments.seeds = arguments.seeds or ([1] if arguments.gpu else [1, 2, 3])
+    arguments.deadline = Deadline(arguments.minutes)
+    return arguments
 
 
-def measurement_of(arguments: argparse.Namespace) -> Measurement:
-    place = place_of(arguments.name, arguments.data)
-    sizes = SMALLEST if arguments.smallest else {}
-    n_train = sizes.get("n_train", arguments.n_train)
-    images = SplitImages(
-        name=arguments.name, place=place, held_out=arguments.held_out, n_train=n_train, n_test=sizes.get("n_test")
-    )
-    probe = LinearProbe(epochs=1, learning_rates=[0.1]) if arguments.smallest else LinearProbe()
-    return Measurement(
-        images=images, data=data_overrides(arguments.name, place), probe=probe, smallest=arguments.smallest
-    )
+def measure_set(arguments: argparse.Namespace, name: str) -> None:
+    """Measure the rows of a set.
 
-
-def measure_all(arguments: argparse.Namespace, rows: list[Row], measurement: Measurement, out: Path) -> None:
-    """Measure what is not in the file of results yet; print a line for each, and the means of the rows."""
+    Raises:
+        FileNotFoundError, ValueError: if a row is unknown, or images are missing.
+    """
+    rows = chosen_rows(name, arguments.table, arguments.rows, arguments.overrides)
+    place = place_of(name, arguments.data)
+    measurement = measurement_of(arguments, name, place)
+    measurement.load()
+    out = arguments.out or default_out(arguments, name)
     done = {results.key_of(result) for result in results.read_results(out)}
-    table = None if arguments.rows is None and arguments.overrides else arguments.table
     keys = set()
-    for seed in arguments.seeds:
-        for row in rows:
-            identity = {
-                "set": arguments.name,
-                "held_out": arguments.held_out,
-                "n_train": measurement.images.n_train,
-                "table": table or "main",
-                "row": row.name,
-                "seed": seed,
-                "overrides": list(row.overrides),
-                "baseline": row.baseline,
-            }
-            key = results.key_of(identity)
-            keys.add(key)
-            if key in done and not arguments.again:
-                continue
-            with run_folder(arguments.folder, key) as folder:
-                try:
-                    figures = measurement.measure(row, seed, folder)
-                except ValueError as error:  # settings that do not go together, or a collapse
-                    figures = {"refused": " ".join(str(error).split())}
-            result = {**identity, **figures, **surroundings(arguments, row, seed)}
-            results.append(out, result)
-            print(results.line_of(result), flush=True)
+    for seed, row in itertools.product(arguments.seeds, rows):
+        identity = identity_of(arguments, name, row, seed)
+        key = results.key_of(identity)
+        keys.add(key)
+        if key in done and not arguments.again:
+            continue
+        with run_folder(arguments.folder, key, is_new=arguments.again) as folder:
+            try:
+                config = measurement.config(row, seed)
+                with arguments.deadline.stops():
+                    figures = measurement.measure(row, config, folder)
+            except ValueError as error:  # settings that do not go together, or a collapse
+                figures = {"refused": " ".join(str(error).replace(str(place), "DIR").split())}
+        result = {**identity, **figures, **surroundings(arguments, name, row, seed)}
+        results.append(out, result)
+        print(results.line_of(result), flush=True)
     mine = [result for result in results.read_results(out) if results.key_of(result) in keys]
-    print(f"\nmeans over the seeds, {out}")
-    for name, group in results.by_row(mine, rows).items():
-        print(f"  {name}: {results.told(group)}")
+    print(f"\n{name}: means over the seeds, {out}")
+    for row_name, group in results.by_row(mine, rows).items():
+        print(f"  {row_name}: {results.told(group)}")
+
+
+def measurement_of(arguments: argparse.Namespace, name: str, place: Path | None) -> Measurement:
+    sizes = SMALLEST if arguments.smallest else {"n_train": arguments.n_train}
+    return Measurement(
+        images=SplitImages(name=name, place=place, held_out=arguments.held_out, **sizes),
+        data=data_overrides(name, place),
+        probe=LinearProbe(epochs=1, learning_rates=[0.1]) if arguments.smallest else LinearProbe(),
+        smallest=arguments.smallest,
+        max_minutes=GPU_MINUTES if arguments.gpu else None,
+    )
+
+
+def default_out(arguments: argparse.Namespace, name: str) -> Path:
+    """The file of the final results, or one of trials in the temporary folder."""
+    kinds = {
+        "smallest": arguments.smallest,
+        "held_out": arguments.held_out,
+        f"{arguments.n_train}_images": arguments.n_train is not None,
+    }
+    kind = "_".join(kind for kind, is_so in kinds.items() if is_so)
+    return Path(tempfile.gettempdir()) / f"leaderboard_{name}_{kind}.jsonl" if kind else RESULTS
+
+
+def identity_of(arguments: argparse.Namespace, name: str, row: Row, seed: int) -> results.Result:
+    """What is measured."""
+    is_alone = arguments.rows is None and bool(arguments.overrides)
+    return {
+        "set": name,
+        "held_out": arguments.held_out,
+        "n_train": SMALLEST["n_train"] if arguments.smallest else arguments.n_train,
+        "table": "main" if is_alone else arguments.table,
+        "row": row.name,
+        "seed": seed,
+        "overrides": list(row.overrides),
+        "baseline": row.baseline,
+    }
 
 
 @contextlib.contextmanager
-def run_folder(kept: Path | None, key: results.Key) -> Iterator[Path]:
-    """The folder of a run: under the one where runs are kept, by its key, or a temporary one."""
-    if kept is not None:
-        yield kept / hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
+def run_folder(kept: Path | None, key: results.Key, *, is_new: bool) -> Iterator[Path]:
+    """The folder of a run: under the one where runs are kept, by its key, or a temporary one.
+
+    Args:
+        is_new: forget what it holds.
+    """
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="leaderboard_") as temporary:
+            yield Path(temporary)
         return
-    with tempfile.TemporaryDirectory(prefix="leaderboard_") as folder:
-        yield Path(folder)
+    folder = kept / hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
+    if is_new and folder.is_dir():
+        shutil.rmtree(folder)
+    yield folder
 
 
-def surroundings(arguments: argparse.Namespace, row: Row, seed: int) -> dict[str, object]:
+def surroundings(arguments: argparse.Namespace, name: str, row: Row, seed: int) -> results.Result:
     """Where and how a result was measured."""
-    words = ["python", "-m", "benchmarks.leaderboard", "--set", arguments.name]
-    words += [] if arguments.table == "main" else ["--table", arguments.table]
-    words += (
-        []
-        if arguments.rows is None and arguments.overrides
-        else ["--rows", row.name.removesuffix(" ".join(["", *arguments.overrides]))]
-    )
-    words += ["--seeds", str(seed)]
-    words += ["--held-out"] if arguments.held_out else []
-    words += ["--n-train", str(arguments.n_train)] if arguments.n_train else []
-    words += ["--", *arguments.overrides] if arguments.overrides else []
+    more = " ".join(["", *arguments.overrides])
+    words = [
+        *("python", "-m", "benchmarks.leaderboard", "--set", name),
+        *([] if arguments.table == "main" else ["--table", arguments.table]),
+        *([] if arguments.rows is None and arguments.overrides else ["--rows", row.name.removesuffix(more)]),
+        *("--seeds", str(seed)),
+        *(["--held-out"] if arguments.held_out else []),
+        *(["--n-train", str(arguments.n_train)] if arguments.n_train is not None else []),
+        *(["--", *arguments.overrides] if arguments.overrides else []),
+    ]
     return {
         "threads": torch.get_num_threads(),
         "machine": machine(),

@@ -2,13 +2,14 @@
 
 Columns with `_whitened` are of the same rows, PCA-whitened to 64 numbers and divided by their length (the default
 reduction). The probe is train.py's own, with its defaults; of each of the last stages it reads at most 10,000 numbers.
+All come from one pass over the images and are held in float16.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
@@ -19,13 +20,14 @@ from deepcluster.evaluation.probe.knn_and_probe import measure_rows
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
 from deepcluster.evaluation.probe.stage_features import collect_stages
-from deepcluster.evaluation.probe.stages import Stage, chosen_stages
-from deepcluster.features.extraction import FeaturePass, collect
-from deepcluster.models.backbone import FEATURES, MAX_CONVOLUTIONAL, Backbone
+from deepcluster.evaluation.probe.stages import Pooling, Stage, chosen_stages
+from deepcluster.features.extraction import FeaturePass
+from deepcluster.models.backbone import FEATURES, MAX_CONVOLUTIONAL, Backbone, pool_maps
 from deepcluster.system.processor import float32_products
 from deepcluster.system.seeding import mix
 from deepcluster.training.health import effective_rank
 
+LAST = "last"  # the last maps
 DIM = 64  # numbers of a whitened row: the default of the group `reduction`
 N_STAGES = 3  # the last ones, whose maps are probed before their pooling, besides the last maps
 EXACT_PCA = 2048  # numbers of a row up to which its covariance is decomposed
@@ -70,21 +72,24 @@ class Judge:
         Returns:
             Those of :meth:`rows`; probe_STAGE for each; effective_rank, of the features.
         """
-        sets = (self.images.train, self.images.test)
-        figures = self.rows(*(collect(pass_of(one, convolutional=True), torch.arange(len(one))) for one in sets))
-        stages = last_stages(backbone)
-        taps = {stage.name: stage.pooling for stage in stages}
+        stages, taps = last_stages(backbone)
         scales: list[float] = []
-        found = [collect_stages(pass_of(one, taps=taps), torch.arange(len(one)), stages, scales) for one in sets]
+        found = [
+            collect_stages(pass_of(images, taps=taps), torch.arange(len(images)), stages, scales)
+            for images in (self.images.train, self.images.test)
+        ]
         train_y, test_y = (labels.to(self.device) for labels in self.images.labels)
+        figures: dict[str, float] = {}
         for stage in stages:
             train_x, test_x = (matrices.pop(0).to(self.device) for matrices in found)
             if stage.name == FEATURES:
                 figures["effective_rank"] = effective_rank(test_x[:N_RANK].float())
-                continue
-            with float32_products(self.device):
-                result = fit_probe(train_x, train_y, test_x, test_y, self.probe, mix(self.seed, "probe"))
-            figures[f"probe_{stage.name}"] = result.accuracy
+            if stage.name == LAST:
+                figures |= self.rows(train_x.float(), test_x.float())
+            if stage.name not in (FEATURES, LAST):
+                with float32_products(self.device):
+                    result = fit_probe(train_x, train_y, test_x, test_y, self.probe, mix(self.seed, "probe"))
+                figures[f"probe_{stage.name}"] = result.accuracy
         return figures
 
     def baseline(self, name: str, train_x: Tensor, test_x: Tensor) -> dict[str, float]:
@@ -121,12 +126,33 @@ class Judge:
             }
 
 
-def last_stages(backbone: Backbone) -> list[Stage]:
-    """The stages to probe besides the last maps, and the features."""
-    is_last_map = next(reversed(dict(backbone.features.named_children())), None) == backbone.stages[-1]
+def last_stages(backbone: Backbone) -> tuple[list[Stage], dict[str, Callable[[Tensor], Tensor]]]:
+    """What is read of a network, in one pass: the last stages' maps, the last maps, the features.
+
+    Returns:
+        The parts of a row; and stage -> what is read of its maps, in the same order. The last maps, which a run's own
+        k-NN and probe read, come with the last stage: they are its maps after the pooling behind it, if there is one.
+    """
     names = backbone.stages[-N_STAGES:]
-    names = names[:-1] if is_last_map else names  # without a pooling behind it, it is the last maps
-    return chosen_stages(backbone, [*names, FEATURES], max_features=MAX_CONVOLUTIONAL)
+    if not names:
+        (features,) = chosen_stages(backbone, FEATURES, max_features=MAX_CONVOLUTIONAL)
+        return [replace(features, name=LAST)], {FEATURES: Pooling()}
+    *stages, last_stage, features = chosen_stages(backbone, [*names, FEATURES], max_features=MAX_CONVOLUTIONAL)
+    children = dict(backbone.features.named_children())
+    place = list(children).index(names[-1]) if names[-1] in children else len(children)  # timm's are one module
+    behind = nn.Sequential(*list(children.values())[place + 1 :]).eval()
+
+    def last_maps(maps: Tensor) -> Tensor:
+        last = pool_maps(behind(maps)).flatten(1)
+        return torch.cat([last_stage.pooling(maps).flatten(1), last], dim=1) if len(behind) else last
+
+    with torch.inference_mode():
+        maps = torch.zeros(1, backbone.in_channels, *2 * [backbone.image_size])
+        n_read = last_maps(backbone.cpu().stage(maps, names[-1])).shape[1]
+    n_own = last_stage.n_features if len(behind) else 0
+    parts = [*stages, *([last_stage] if n_own else []), Stage(name=LAST, pooling=Pooling(), shape=(n_read - n_own,))]
+    taps = {stage.name: stage.pooling for stage in stages}
+    return [*parts, features], {**taps, names[-1]: last_maps, FEATURES: features.pooling}
 
 
 def whitened(train_x: Tensor, test_x: Tensor, dim: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -35,8 +35,8 @@ from deepcluster.weights.network import load_backbone
 UNJUDGED = ("evaluation.enabled=false",)
 SECONDS = "seconds.json"  # in a run's folder: what its training has taken so far
 LOG = "output.txt"
-SMALLEST = {"n_train": 120, "n_test": 40}
-_FEW = {"k": 5, "dim": 8, "batch": 16, "size": 32}
+SMALLEST = {"n_train": 80, "n_test": 40}
+_FEW = {"k": 5, "dim": 8, "batch": 16, "size": 32, "size_of_resnet": 16}
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,7 @@ class Measurement:
         data: overrides that name them.
         probe: the linear probe's settings.
         smallest: make everything tiny: to try the program.
-        max_minutes: of a training; None: no limit.
+        max_minutes: of a training, which then ends in the middle of an epoch; None: no limit.
     """
 
     images: SplitImages
@@ -57,25 +57,40 @@ class Measurement:
     smallest: bool = False
     max_minutes: float | None = None
 
-    def measure(self, row: Row, seed: int, folder: Path) -> dict[str, Any]:
+    def measure(self, row: Row, config: TrainConfig, folder: Path) -> dict[str, Any]:
         """Figures and seconds of a row.
 
         Args:
+            config: of :meth:`config`.
             folder: of the run: new, or that of the same run, which goes on.
 
         Raises:
-            ValueError: if the row's settings do not go together, or training stopped itself.
+            ValueError: if the row's settings do not fit the images, or training stopped itself.
         """
-        config = self.config(row, seed)
         folder.mkdir(parents=True, exist_ok=True)
         with self._stand_in(), printed_to(folder / LOG):
-            spent = {} if row.baseline is not None else _trained(config, folder)
-            with _timed() as judging:
+            spent: dict[str, Any] = {} if row.baseline is not None else _trained(config, folder)
+            judging: dict[str, float] = {}
+            with _timed(judging):
                 figures = self._figures(config, row, folder)
         return {**figures, **spent, "judge_cpu_s": judging["cpu_s"], "judge_wall_s": judging["wall_s"]}
 
+    def load(self) -> None:
+        """Load the images, so that what is wrong with them is told before anything is measured.
+
+        Raises:
+            FileNotFoundError, ValueError: naming it.
+        """
+        config = read_config(self.data)
+        for split in ("train", "test"):
+            self.images(config.data, config.reading, split)
+
     def config(self, row: Row, seed: int) -> TrainConfig:
-        """The settings of a row's run."""
+        """The settings of a row's run.
+
+        Raises:
+            ValueError: if they do not go together.
+        """
         limit = [] if self.max_minutes is None else [f"+trainer.max_time={{seconds:{round(60 * self.max_minutes)}}}"]
         config = read_config([*row.overrides, *self.data, *UNJUDGED, f"seed={seed}", *limit])
         return tiny(config) if self.smallest else config
@@ -141,23 +156,31 @@ def baseline_rows(config: TrainConfig, name: str, train_images: ImageSet, test_i
     ]
 
 
-def _trained(config: TrainConfig, folder: Path) -> dict[str, float]:
-    """Train to the end, from the folder's last checkpoint if there is one; the seconds of all its starts."""
-    file = folder / SECONDS
+def _trained(config: TrainConfig, folder: Path) -> dict[str, Any]:
+    """Train to the end, from the folder's last checkpoint if there is one.
+
+    Returns:
+        epochs, and the seconds of all starts.
+    """
+    file, summary = folder / SECONDS, folder / "summary.json"
+    if not summary.is_file():
+        _train_on(config, folder, file)
+    return {"epochs": json.loads(summary.read_text())["epochs"], **json.loads(file.read_text())}
+
+
+def _train_on(config: TrainConfig, folder: Path, file: Path) -> None:
+    """Start or resume, and add the seconds to those in `file`."""
     before = json.loads(file.read_text()) if file.is_file() else {"train_cpu_s": 0.0, "train_wall_s": 0.0}
-    if (folder / "checkpoints" / "final.ckpt").is_file():
-        return dict(before)
     if (folder / "config.yaml").is_file():
         store_dtype = read_stored_config(folder / "config.yaml").extraction.store_dtype
         config = replace(config, resume=str(folder), extraction=replace(config.extraction, store_dtype=store_dtype))
-    spent: dict[str, float] = {}
+    training: dict[str, float] = {}
     try:
-        with _timed() as training:
+        with _timed(training):
             train(config, folder)
     finally:
-        spent = {f"train_{name}": before[f"train_{name}"] + value for name, value in training.items()}
+        spent = {f"train_{name}": round(before[f"train_{name}"] + value, 1) for name, value in training.items()}
         file.write_text(json.dumps(spent))
-    return spent
 
 
 @contextlib.contextmanager
@@ -168,16 +191,16 @@ def printed_to(file: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _timed() -> Iterator[dict[str, float]]:
-    """Seconds of processors (this process and its children that have ended) and of the clock."""
+def _timed(spent: dict[str, float]) -> Iterator[None]:
+    """Add seconds of processors (this process and its children that have ended) and of the clock to `spent`."""
 
     def cpu() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return time.process_time() + children.ru_utime + children.ru_stime
 
-    clock, processor, spent = time.perf_counter(), cpu(), dict[str, float]()
+    clock, processor = time.perf_counter(), cpu()
     try:
-        yield spent
+        yield
     finally:
         spent |= {"cpu_s": round(cpu() - processor, 1), "wall_s": round(time.perf_counter() - clock, 1)}
 
@@ -187,11 +210,12 @@ def tiny(config: TrainConfig) -> TrainConfig:
     clustering, dim = config.clustering, config.reduction.dim
     if hasattr(clustering, "k"):
         clustering = replace(clustering, k=_FEW["k"])  # type: ignore[call-arg]
+    size = _FEW["size_of_resnet" if config.arch["_target_"].endswith(".resnet") else "size"]
     return replace(
         config,
         clustering=clustering,
         reduction=replace(config.reduction, dim=dim and min(dim, _FEW["dim"])),
         reading=replace(config.reading, batch_size=_FEW["batch"]),
-        view=replace(config.view, size=min(config.view.size, _FEW["size"])),
+        view=replace(config.view, size=min(config.view.size, size)),
         trainer={**config.trainer, "max_epochs": min(1, config.trainer["max_epochs"])},
     )

@@ -21,7 +21,9 @@ COLUMNS = [
     ("NMI", "nmi", 1, 3),
     ("whitened", "nmi_whitened", 1, 3),
     ("rank", "effective_rank", 1, 1),
+    ("epochs", "epochs", 1, 0),
     ("train, CPU s", "train_cpu_s", 1, 0),
+    ("train, s", "train_wall_s", 1, 0),
     ("judge, CPU s", "judge_cpu_s", 1, 0),
 ]
 PROBES = "probe_"
@@ -115,7 +117,8 @@ def by_row(results: Iterable[Result], rows: Iterable[Row]) -> dict[str, list[Res
 
 
 def page(results: list[Result]) -> str:
-    """docs/leaderboard.md."""
+    """docs/leaderboard.md, of the results on test images."""
+    results = [result for result in results if not result["held_out"] and result["n_train"] is None]
     return "\n".join([HEAD, *(part for name in SETS for table in TABLES for part in _part(results, name, table))])
 
 
@@ -124,9 +127,10 @@ def _part(results: list[Result], name: str, table: str) -> list[str]:
     found = by_row((r for r in results if (r["set"], r["table"]) == (name, table)), rows)
     if not found:
         return []
+    command = f"python -m benchmarks.leaderboard {COMMANDS[table]}--set {name} --data DIR"
     return [
         f"\n## {TITLES[name]}{TABLE_TITLES[table]}\n",
-        f"    python -m benchmarks.leaderboard --set {name}{'' if table == 'main' else f' --table {table}'}\n",
+        f"    {command}\n",
         "| row | " + " | ".join(column[0] for column in COLUMNS) + " | seeds |",
         "|" + "---|" * (len(COLUMNS) + 2),
         *(_markdown(row, group) for row, group in found.items()),
@@ -155,7 +159,8 @@ TITLES = {
     "cifar10": "CIFAR-10, 50,000 images, judged on its 10,000 test images",
     "imagenette": "2,000 photographs of 10 kinds (Imagenette, 128 px), judged on 1,000 others",
 }
-TABLE_TITLES = {"main": "", "v1_to_v2": ": from DeepCluster to DeepCluster-v2"}
+TABLE_TITLES = {"main": "", "v1_to_v2": ": from DeepCluster to DeepCluster-v2", "gpu": ": ResNet-18 on a GPU"}
+COMMANDS = {"main": "", "v1_to_v2": "--table v1_to_v2 ", "gpu": "--gpu "}
 HEAD = """\
 # Leaderboard
 
@@ -168,5 +173,6 @@ from `docs/leaderboard.jsonl`, which has every seed. Mean ± standard deviation 
 - NMI of the labels and of k-means clusters as many as classes, mean of five starts.
 - Whitened: the same rows, PCA-whitened to 64 numbers (pixels: 128) and divided by their length.
 - Rank: the effective rank of the features (rows of a baseline).
-- CPU seconds of the process: of the training, which evaluates nothing meanwhile, and of the judging.
+- Seconds of the processors, and of the clock: of the training, which evaluates nothing meanwhile, and of the judging.
+  On a shared machine only those of the processors compare.
 """

@@ -55,7 +55,6 @@ MAIN = {
 }
 
 # From DeepCluster (2018) to DeepCluster-v2: each step keeps those before it; the last is method=deepcluster_v2.
-# A step on top of others may spell what the row of its own needs to train alone.
 _NO_REDUCTION = "reduction.dim=null reduction.whiten=false reduction.l2=false"
 STEPS = {
     "v1": "method=deepcluster",
@@ -80,6 +79,27 @@ ALONE = {
     "v1, centroids as head, no PCA": f"head=centroids {_NO_REDUCTION} reduction.l2=true",
 }
 
+# ResNet-18 on a GPU, for 200 epochs or 15 minutes; the first rows are worth most. SimCLR's crops and LARS as in SwAV.
+_SHARED = "arch=resnet18 optimizer=lars optimizer.warmup_epochs=10 reading.batch_size=256 trainer.max_epochs=200"
+GPU = {
+    "swav": {
+        "cifar10": f"{_SHARED} view=strong_32 method=swav clustering.k=300",
+        "imagenette": f"experiment=photographs {_SHARED} view=strong view.size=128 method=swav clustering.k=300",
+    },
+    "recipe": {
+        "cifar10": "experiment=small_images arch=resnet18 clustering.k=300 reading.batch_size=256 "
+        "optimizer=adamw optimizer.lr=2e-3 trainer.max_epochs=200",
+        "imagenette": "experiment=photographs other_rows=coates other_rows.reassignments=0 other_rows.n_beside=4 "
+        "optimizer=adamw optimizer.lr=2e-3 trainer.max_epochs=200",
+    },
+    "deepcluster_v2": {
+        "cifar10": f"{_SHARED} view=strong_32 method=deepcluster_v2 clustering.k=300",
+        "imagenette": f"experiment=photographs {_SHARED} view=strong view.size=128 method=deepcluster_v2",
+    },
+}
+GPU_SETS = ("cifar10", "imagenette")
+GPU_MINUTES = 15  # of a training
+
 
 def main_rows(name: str) -> list[Row]:
     """The rows of a set's leaderboard."""
@@ -96,7 +116,12 @@ def v1_to_v2_rows(name: str) -> list[Row]:
     return rows + [Row(name=alone, overrides=_words(f"{START[name]} {change}")) for alone, change in ALONE.items()]
 
 
-TABLES = {"main": main_rows, "v1_to_v2": v1_to_v2_rows}
+def gpu_rows(name: str) -> list[Row]:
+    """The rows for a GPU."""
+    return [Row(name=row, overrides=_words(cells[name])) for row, cells in GPU.items() if name in cells]
+
+
+TABLES = {"main": main_rows, "v1_to_v2": v1_to_v2_rows, "gpu": gpu_rows}
 
 
 def chosen_rows(name: str, table: str, names: list[str] | None, overrides: list[str]) -> list[Row]:

@@ -50,7 +50,6 @@ TINY = {
     "first_filters": Tiny(["--seeds", "1"], SMALL, TABLES),
     "gpu_check": Tiny(["--cpu", "--only", "reduction"]),
     "gpu_clustering": Tiny(["--cpu", "--rounds", "1"]),
-    "held_out": Tiny(["--seeds", "1"], [*SMALL, *PROBE, "trainer.max_epochs=1"], {"DIR": "fashion_mnist"}),
     "index": Tiny(["--files", "12000", "--folders", "10"]),
     "make_fashion_mnist_mini": Tiny(["--out", "mini.npz"], None, {"DIR": "fashion_mnist"}),
     "pic": Tiny(["--images", "500", "--dim", "8", "--components", "10", "--rounds", "1"]),

@@ -1,6 +1,7 @@
 """The leaderboard: its rows, its images, its file of results, and whole measurements on tiny sets."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from support.tiny_sets import write_fashion_mnist, write_photographs, write_tabl
 
 from benchmarks.leaderboard import __main__ as program
 from benchmarks.leaderboard import results
-from benchmarks.leaderboard.judge import whitened
-from benchmarks.leaderboard.rows import SETS, START, Row, chosen_rows, main_rows, v1_to_v2_rows
+from benchmarks.leaderboard.judge import Judge, whitened
+from benchmarks.leaderboard.rows import SETS, START, Row, chosen_rows, gpu_rows, main_rows, v1_to_v2_rows
 from benchmarks.leaderboard.sets import SplitImages, data_overrides
 from benchmarks.settings import read_config
 from deepcluster.data.reading_settings import Reading
@@ -26,12 +27,12 @@ Result = dict[str, object]
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_row_composes_with_the_images_of_its_set(name: str) -> None:
-    for row in main_rows(name):
+    for row in (row for row in [*main_rows(name), *gpu_rows(name)] if row.baseline is None):
         read_config([*row.overrides, *data_overrides(name, Path("DIR"))])
 
 
 def test_the_steps_lead_from_deepcluster_to_deepcluster_v2() -> None:
-    for name in SETS:
+    for name in ("cifar10", "embedded"):
         words = {row.name: [*row.overrides, *data_overrides(name, Path("DIR"))] for row in v1_to_v2_rows(name)}
         v2 = [*START[name].split(), "method=deepcluster_v2", *data_overrides(name, Path("DIR"))]
         assert read_config(words.pop("+ centroids as head = v2")) == read_config(v2)
@@ -148,8 +149,7 @@ def test_a_run_is_judged_as_in_its_own_table_and_not_measured_twice(
     assert measured["2018"]["command"] == "python -m benchmarks.leaderboard --set embedded --rows 2018 --seeds 1"
     assert all(one["judge_cpu_s"] > 0 and 0 < one["nmi"] < 1 for one in measured.values())
 
-    arguments = program.options().parse_args(words[:-1])
-    measurement = program.measurement_of(arguments)
+    measurement = program.measurement_of(program.options().parse_args(words[:-1]), "embedded", place)
     config = measurement.config(Row(name="2018"), 1)
     evaluation = replace(config.evaluation, enabled=True, linear_probe=measurement.probe)
     with measurement._stand_in():
@@ -177,3 +177,34 @@ def test_settings_are_tried_on_held_out_images_and_what_is_refused_is_kept(name:
     assert 0 <= trained["knn"] <= 1 and "probe_last" in trained
     assert "head=centroids" in refused["refused"]
     assert str(tmp_path) not in out.read_text()
+
+
+@pytest.mark.slow
+def test_a_run_for_a_gpu_that_is_out_of_time_goes_on_where_it_was_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(tmp_path / "cifar10")
+    out, kept = tmp_path / "results.jsonl", tmp_path / "kept"
+    words = ["--gpu", "--set", "cifar10", "--rows", "swav", "--data", str(tmp_path), "--out", str(out)]
+    if not torch.cuda.is_available():
+        assert program.main(words) == 1 and "--gpu needs a CUDA device" in capsys.readouterr().err
+    words += ["--smallest", "--folder", str(kept)]
+
+    def stop(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGALRM)  # as the clock does
+        except BaseException as stopped:
+            raise ValueError("what a library makes of it") from stopped
+
+    monkeypatch.setattr(Judge, "network", stop)
+    assert program.main([*words, "--minutes", "99"]) == 0
+    assert "stopped after 99 minutes; the same command goes on" in capsys.readouterr().out
+    assert not out.exists()
+    trained = {file: file.read_bytes() for file in kept.glob("*/checkpoints/final.ckpt")}
+    assert len(trained) == 1
+
+    monkeypatch.undo()
+    assert program.main(words) == 0
+    (result,) = results.read_results(out)
+    assert result["table"] == "gpu" and result["epochs"] == 1 and 0 < result["knn"] <= 1
+    assert all(file.read_bytes() == content for file, content in trained.items())  # it was not trained again
