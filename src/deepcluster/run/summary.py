@@ -94,7 +94,7 @@ def run_summary(
         "seed": conductor.seed,
         "seconds": {**seconds, "baselines": round(baselines_s, 3), "this_process": round(this_process_s, 3)},
     }
-    return {**summary, "learned": gain_sentence({who: summary[who] for who in columns(summary)})}
+    return {**summary, "table": cells(summary), "learned": learned(summary)}
 
 
 def print_summary(
@@ -116,19 +116,16 @@ def print_summary(
     by = "" if clustering.k_is_fixed else f" found by {clustering.kind}"
     epochs = f"{summary['epochs']} epoch{'' if summary['epochs'] == 1 else 's'}"
     table = PrintedTable(title=f"DeepCluster on {source}, {epochs}, K = {summary['k']}{by}")
-    shown = columns(summary)
+    (_, *shown), *lines = cells(summary)
     table.add_column("")
     for who in shown:
         table.add_column(who, justify="right", style="bold" if who == "trained" else None)
-    for title, name, form in rows(summary):
-        cells = [form.format(value) if (value := summary[who].get(name)) is not None else "-" for who in shown]
-        if name == "clusters_used":  # repairs of empty clusters make it K: say how many there were
-            cells = [cell + _repaired(summary[who]) for cell, who in zip(cells, shown, strict=True)]
-        table.add_row(title, *cells)
+    for line in lines:
+        table.add_row(*line)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
-    if summary["learned"] is not None:
-        console.print(f"learned    {summary['learned']}")
+    if (sentence := learned(summary)) is not None:
+        console.print(f"learned    {sentence}")
     seconds = summary["seconds"]
     by_phase = ", ".join(
         f"{name} {seconds[name]:.0f} s" for name in ("features", "reduction", "clustering", "training")
@@ -185,6 +182,23 @@ def columns(summary: dict[str, Any]) -> list[str]:
 def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The rows of the table in which a column has a number: title, figure, form."""
     return [row for row in ROWS if any(summary[who].get(row[1]) is not None for who in columns(summary))]
+
+
+def cells(summary: dict[str, Any]) -> list[list[str]]:
+    """The printed table: the names of its columns, then for each row its title and the figures as text."""
+    shown = columns(summary)
+    lines = [["", *shown]]
+    for title, name, form in rows(summary):
+        line = [form.format(value) if (value := summary[who].get(name)) is not None else "-" for who in shown]
+        if name == "clusters_used":  # repairs of empty clusters make it K: say how many there were
+            line = [cell + _repaired(summary[who]) for cell, who in zip(line, shown, strict=True)]
+        lines.append([title, *line])
+    return lines
+
+
+def learned(summary: dict[str, Any]) -> str | None:
+    """What training added, in a sentence; None if it was not measured."""
+    return gain_sentence({who: summary[who] for who in columns(summary)})
 
 
 def _repaired(figures: dict[str, Any]) -> str:

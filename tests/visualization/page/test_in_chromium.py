@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.chromium import Tab, chromium, program
 from support.page_of_run import NAMES, N, run_with_page, write_pictures
 
+from benchmarks.chromium import Tab, chromium, program
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.system.tables import write_csv

@@ -1,5 +1,6 @@
 """The data of a page: every image once, the right pictures in the right places, what other files of the run tell."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from PIL import Image
 from support.page_of_run import N, colour, run_with_page, write_pictures
 
 from deepcluster.clustering.history import read_assignments
-from deepcluster.run import summary
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.system.tables import write_csv
@@ -140,7 +140,9 @@ def test_the_page_tells_what_other_files_of_the_run_hold(numbers):
     overview = read_chunk(data, "overview")
     assert overview["names"] == {"3": "warm </script> colours"}
     assert (overview["n_odd"], overview["n_duplicates"]) == (2, 2)
-    assert overview["figures"]["k"] == 5 and overview["figures"]["learned"] is None
+    summary = json.loads((run / "summary.json").read_text())
+    assert overview["figures"]["table"] == summary["table"] and summary["table"][-1][0] == "clusters used"
+    assert overview["figures"]["learned"] is summary["learned"] is None  # nothing was trained
 
 
 def test_originals_are_found_beside_the_page_and_where_they_were(numbers):
@@ -171,7 +173,7 @@ def test_a_folder_without_other_files_has_none_of_it(tmp_path):
     places = {"a": 0}
     assert run_files.duplicates(tmp_path, places) == [] and run_files.odd_pictures(tmp_path, places) == {}
     assert run_files.margins(tmp_path, places) is None and run_files.names(tmp_path) == {}
-    assert run_files.summary(tmp_path) == {}
+    assert run_files.figures(tmp_path) == {"table": [], "learned": None, "alike": [], "sure": {}}
 
 
 def test_margins_need_every_image(tmp_path):
@@ -179,12 +181,6 @@ def test_margins_need_every_image(tmp_path):
     margins = run_files.margins(tmp_path, {"a": 0, "b": 1})
     assert margins is not None and margins.tolist() == [0.5, 0.25]
     assert run_files.margins(tmp_path, {"a": 0, "b": 1, "d": 2}) is None
-
-
-def test_the_table_on_the_page_has_the_rows_that_a_run_prints():
-    listed = re.findall(r'^  \["([^"]+)", "(\w+)", \w+\],$', (WEB / "overview.js").read_text(), re.MULTILINE)
-    assert listed == [(title, name) for title, name, _ in summary.ROWS]
-    assert f"COLUMNS = {list(summary.COLUMNS)}".replace("'", '"') in (WEB / "overview.js").read_text()
 
 
 def test_a_run_writes_a_page_of_a_folder_unless_told_not_to(tmp_path):

@@ -154,13 +154,13 @@ class PageMaker:
     def _write_of_run(self, data: Path) -> dict[str, Any]:
         """What other files of the run tell."""
         if self.run is None:
-            return {"names": {}, "figures": {}, "n_odd": 0, "n_duplicates": 0}
+            return {"names": {}, "figures": None, "n_odd": 0, "n_duplicates": 0}
         odd, duplicates = run_files.odd_pictures(self.run, self.places), run_files.duplicates(self.run, self.places)
         write_chunk(data, "odd", odd)
         write_chunk(data, "duplicates", duplicates)
         return {
             "names": run_files.names(self.run),
-            "figures": run_files.summary(self.run),
+            "figures": run_files.figures(self.run),
             "n_odd": len(odd.get("images", ())),
             "n_duplicates": len(duplicates),
         }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 N_ODD = 1000  # least typical pictures that a page shows
+SURE = ("crops_together", "crops_nearest", "seeds_agree", "nmi_previous")  # figures that need no labels
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -66,11 +67,22 @@ def names(folder: Path) -> dict[str, str]:
     return {row["cluster"]: row["name"] for row in read_rows(folder / "names.csv") if row.get("name")}
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """The content of summary.json; empty without one."""
+def figures(folder: Path) -> dict[str, Any]:
+    """What summary.json tells: the printed table, what training added, warnings, and how sure the clusters are.
+
+    Returns:
+        table, learned, alike as in summary.json (empty or None without them), and sure: the trained network's
+        figures of `SURE` that were measured.
+    """
     file = folder / "summary.json"
     content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return content
+    trained = content.get("trained", {})
+    return {
+        "table": content.get("table", []),
+        "learned": content.get("learned"),
+        "alike": content.get("alike", []),
+        "sure": {name: trained[name] for name in SURE if trained.get(name) is not None},
+    }
 
 
 def _number(text: str | None) -> float | None:

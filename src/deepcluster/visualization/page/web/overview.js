@@ -1,29 +1,8 @@
 // The first view: how many pictures and clusters, what training added, how sure that is. Next: clusters.js.
 "use strict";
 
-const FIGURES = [ // as in the table that a run prints
-  ["k-NN accuracy, test images", "knn_accuracy", percentOf],
-  ["linear-probe accuracy, test images", "linear_probe_accuracy", percentOf],
-  ["NMI with the labels", "nmi_labels", thousandths],
-  ["NMI with the labels, K = classes", "nmi_classes", thousandths],
-  ["two-crop accuracy", "crops_nearest", percentOf],
-  ["two crops in one cluster", "crops_together", percentOf],
-  ["NMI of two seeds' clusters", "seeds_agree", thousandths],
-  ["stability: NMI with the last", "nmi_previous", thousandths],
-  ["clusters used", "clusters_used", formatted],
-];
-const COLUMNS = ["pixels", "patches", "untrained", "pretrained", "trained"];
-
-function percentOf(share) {
-  return `${(100 * share).toFixed(1)}%`;
-}
-
-function thousandths(value) {
-  return value.toFixed(3);
-}
-
 function showOverview() {
-  const { n, clusters, k, origin, epochs, network, figures, n_duplicates: groups, n_odd: odd } = overview;
+  const { n, clusters, k, figures, n_duplicates: groups, n_odd: odd } = overview;
   const sizes = clusters.size.filter((_, row) => clusters.number[row] >= 0).sort((a, b) => a - b);
   const facts = [
     fact(formatted(n), n === 1 ? "picture" : "pictures"),
@@ -32,19 +11,14 @@ function showOverview() {
     groups ? fact(formatted(groups), groups === 1 ? "group of duplicates" : "groups of duplicates", "#/duplicates") : null,
     odd ? fact(formatted(odd), "odd ones to look at", "#/odd") : null,
   ];
-  const table = figuresTable(figures);
   const largest = clusters.size.map((size, row) => row).sort((a, b) => clusters.size[b] - clusters.size[a]).slice(0, 12);
   const map = make("a", { class: "card preview", href: "#/map", "aria-label": "map of all pictures" }, make("canvas"));
   fill(
     make("div", { class: "facts" }, ...facts),
     make("div", { class: "columns" },
       make("div", { class: "stack" },
-        make("section", { class: "card" },
-          make("h2", {}, "What training added"),
-          make("p", { class: "sentence" }, figures.learned ? `${capital(figures.learned)}.` : epochs ? "This was not measured." : "The network was not trained: these are the clusters of its start."),
-          table && make("div", { class: "scroll" }, table),
-          ...(figures.alike || []).map((sentence) => make("p", { class: "warning" }, sentence)),
-          make("p", { class: "soft" }, `${network}, ${counted(epochs, "epoch")}; clusters: ${origin}.`)),
+        figures && learnedCard(),
+        figures && sureCard(),
         make("section", { class: "card" }, make("h2", {}, "Sizes of the clusters"), histogram(sizes))),
       map),
     make("h2", {}, "Largest clusters"),
@@ -65,16 +39,39 @@ function fact(value, what, href) {
   return make(href ? "a" : "div", { class: "fact", href }, make("b", {}, value), make("span", {}, what));
 }
 
-/** The figures of the network beside those of what needs no training, or null. */
-function figuresTable(figures) {
-  const has = (name, key) => typeof figures[name]?.[key] === "number";
-  const who = COLUMNS.filter((name) => FIGURES.some(([, key]) => has(name, key)) && !(name === "untrained" && figures.pretrained));
-  const rows = FIGURES.filter(([, key]) => who.some((name) => has(name, key)));
-  if (!rows.length) return null;
-  const cells = (key, form) => who.map((name) => make("td", { class: name }, has(name, key) ? form(figures[name][key]) : "–"));
+/** What training added to the network, beside what needs no training. */
+function learnedCard() {
+  const { epochs, network, origin, figures: { table, learned, alike } } = overview;
+  const untold = epochs ? "What training added was not measured." : "The network was not trained: these are the clusters of its start.";
+  return make("section", { class: "card" },
+    make("h2", {}, "What training added"),
+    make("p", { class: "sentence" }, learned ? `${capital(learned)}.` : untold),
+    table.length > 1 ? make("div", { class: "scroll" }, figuresTable(table)) : null,
+    ...alike.map((sentence) => make("p", { class: "warning" }, capital(sentence))),
+    make("p", { class: "soft" }, `${network}, ${counted(epochs, "epoch")}; clusters: ${origin}.`));
+}
+
+const SURE = {
+  crops_together: (share) => `Two crops of one picture fall into the same cluster ${percent(share)} of the time.`,
+  crops_nearest: (share) => `For ${percent(share)} of the pictures, a second crop is the most similar of all.`,
+  seeds_agree: (nmi) => `Clustered again from another seed, the clusters agree by ${nmi.toFixed(2)} of 1 (NMI).`,
+  nmi_previous: (nmi) => `From the last but one clustering to the last they agree by ${nmi.toFixed(2)} of 1 (NMI).`,
+};
+
+/** How far the clusters can be trusted, by measures that need no labels; null if none was taken. */
+function sureCard() {
+  const told = Object.entries(SURE).filter(([name]) => name in overview.figures.sure);
+  if (!told.length) return null;
+  return make("section", { class: "card" }, make("h2", {}, "How sure the clusters are"),
+    ...told.map(([name, sentence]) => make("p", {}, sentence(overview.figures.sure[name]))));
+}
+
+/** The table that the run printed: figures of the network beside those of what needs no training. */
+function figuresTable([[, ...who], ...rows]) {
   return make("table", {},
     make("thead", {}, make("tr", {}, make("th"), ...who.map((name) => make("th", { scope: "col" }, name)))),
-    make("tbody", {}, ...rows.map(([title, key, form]) => make("tr", {}, make("th", { scope: "row" }, title), ...cells(key, form)))));
+    make("tbody", {}, ...rows.map(([title, ...cells]) => make("tr", {}, make("th", { scope: "row" }, title),
+      ...cells.map((cell, column) => make("td", { class: who[column] }, cell))))));
 }
 
 /** How many clusters have how many pictures. */

@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive over its DevTools protocol: JSON messages in two pipes, no further package."""
+"""A headless Chromium, driven over its DevTools protocol: JSON messages in two pipes, no further package."""
 
 import base64
 import contextlib
@@ -120,6 +120,17 @@ class Tab:
         for x, y in points[1:]:
             self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, **common)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, **common)
+
+    def wheel(self, x: float, y: float, turn: float) -> None:
+        """The mouse wheel turned at a point."""
+        self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=turn)
+
+    def renderers(self) -> list[int]:
+        """The processes that show pages."""
+        session, self.session = self.session, None  # the browser answers this, not the page
+        processes = self.call("SystemInfo.getProcessInfo")["processInfo"]
+        self.session = session
+        return [process["id"] for process in processes if process["type"] == "renderer"]
 
     def screenshot(self, path: Path) -> None:
         """What the window shows, as PNG."""
