@@ -4,6 +4,7 @@ Nothing is loaded before it is known what is asked. Next: command_line.py.
 """
 
 import difflib
+import os
 import shlex
 import sys
 from typing import Any, NoReturn
@@ -16,16 +17,18 @@ HELP = """\
 deepcluster groups images without labels: it clusters the features of a network, trains the network to predict each
 image's cluster, and repeats.
 
-  deepcluster train experiment=photographs data.root=DIR     learn from your own images: class folders, or any tree
-  deepcluster eval ckpt=RUN evaluation=gallery               look: the clusters of a run as a web page
-  deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_IMAGES    come back with new images
-  deepcluster train                                          try it: a minute or two on Fashion-MNIST's small subset
+  deepcluster DIR               group the images of a folder: class folders or any tree; about 10 minutes
+  deepcluster DIR minutes=60    ... or as long as you like (effort=quick, normal or long: 3, 10 or 60 minutes)
+  deepcluster eval ckpt=RUN evaluation=gallery     look: the clusters of a run as a web page
+  deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_DIR     come back with new images
 
-  deepcluster train --help      what a run can be set to; deepcluster eval --help: what can be measured and drawn
-  --config-dir DIR              your own configs beside those of the package (deepcluster train --cfg job shows all)
+  deepcluster train KEY=VALUE ...     a run with your own settings; deepcluster train --help lists them
+  deepcluster eval KEY=VALUE ...      numbers, pictures and files of a run; deepcluster eval --help lists them
+  --config-dir DIR                    with train and eval: your own configs beside those of the package
   deepcluster --version
 
-RUN is the folder of a run, as it was printed: runs/DATE_TIME. Settings are KEY=VALUE words."""
+DIR may be followed by settings of train, which overrule those that it chooses: deepcluster DIR clustering.k=30
+RUN is the folder of a run, as it was printed: runs/DATE_TIME."""
 
 
 def main() -> None:
@@ -39,6 +42,8 @@ def main() -> None:
         print(f"deepcluster {deepcluster.__version__}")
     elif first in JOBS:
         run(first, words[1:])
+    elif os.path.isdir(os.path.expanduser(first)):
+        run_folder(os.path.expanduser(first), words[1:])
     else:
         _refuse(first, words)
 
@@ -62,6 +67,29 @@ def run(job: str, words: list[str]) -> None:
     start(hydra.main(config_path=str(configs()), config_name=job, version_base="1.3")(task), job)
 
 
+def run_folder(folder: str, words: list[str]) -> None:
+    """Train on a folder of images with settings that suit it.
+
+    Args:
+        folder: of images.
+        words: minutes=N or effort=NAME, and settings that overrule the chosen ones.
+    """
+    from deepcluster.app.errors import exit_with_error, user_errors
+
+    if os.path.isfile(os.path.join(folder, "config.yaml")):
+        look = "deepcluster eval ckpt={0} evaluation=gallery shows it, deepcluster train resume={0} goes on with it"
+        exit_with_error(ValueError(f"{folder} is the folder of a run: " + look.format(shlex.quote(folder))))
+    from deepcluster.app.folder_command import settings_for
+    from deepcluster.app.hydra_setup import register
+
+    register()
+    try:
+        settings = settings_for(folder, words)
+    except user_errors() as error:
+        exit_with_error(error)
+    run("train", settings)
+
+
 def _train(cfg: Any) -> float | None:
     from deepcluster.app.train_command import train_from_command_line  # loads torch, as in train.py
 
@@ -83,5 +111,5 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"
     else:
-        advice = "deepcluster --help lists them"
+        advice = "there is no such folder either; deepcluster --help lists what there is"
     exit_with_error(ValueError(f"{first} is no command of deepcluster; {advice}"))

@@ -11,6 +11,7 @@ from deepcluster.features.storage import Storage
 from deepcluster.run.costs import Costs, measure
 from deepcluster.run.sizes import Plan, Sizes, sizes
 from deepcluster.system.machine import free_disk, free_memory, in_gb
+from deepcluster.system.progress import clock
 
 MEASURED_FROM = 20_000  # images; a run of fewer is so short that measuring costs is not worth the seconds
 LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
@@ -145,15 +146,6 @@ def _advice(s: Sizes, spent: Seconds, clustering: Clustering) -> list[str]:
         f"clustering.max_points_per_centroid={USUAL_SAMPLE} would iterate on {n_sampled:,} of the {s.n:,} images: "
         f"clustering {clock(sampled)} in place of {clock(spent.clustering)}"
     ]
-
-
-def clock(seconds: float) -> str:
-    """Seconds as text, with a unit to suit: 9.6 s, 95 s, 2.5 min, 10 h."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.6 * length:
-            value = seconds / length
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def tell_needs(plan: Plan, folder: Path, *, is_asked: bool) -> None:

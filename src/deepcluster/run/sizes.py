@@ -37,6 +37,12 @@ class Plan:
     reassigns: bool = True  # images are clustered while the network trains, not only for the figures
     bank_bytes: int = 0  # of the memory bank
     n_file_passes: int = 0  # over all images, at the end, for files about single images
+    n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
+
+    @property
+    def n(self) -> int:
+        """The number of training images."""
+        return len(self.clusterer.images) if self.n_images is None else self.n_images
 
     @property
     def n_epochs(self) -> int:
@@ -87,7 +93,7 @@ def sizes(plan: Plan) -> Sizes:
     clusterer, backbone = plan.clusterer, plan.backbone
     images, storage, evaluation = clusterer.images, clusterer.storage, plan.evaluation
     reduction, clustering = clusterer.reduction, clusterer.clustering
-    n, d, itemsize = len(images), backbone.feature_dim, clusterer.dtype.itemsize
+    n, d, itemsize = plan.n, backbone.feature_dim, clusterer.dtype.itemsize
     dim, k, n_labelings = clusterer.row_dim(backbone), clustering.capacity(n), len(clustering.labelings())
     n_fit = 0 if not reduction.needs_fit else min(n, reduction.fit_images or n)
     n_buffered = clusterer.extraction.buffer_mb * 2**20 // (d * itemsize)
@@ -129,7 +135,7 @@ def sizes(plan: Plan) -> Sizes:
 
 
 def _n_baselines(plan: Plan, *, is_measured: bool) -> int:
-    n = len(plan.clusterer.images)
+    n = plan.n
     if not plan.evaluation.measures_baselines:
         return 0
     return min(n, plan.evaluation.max_images) + plan.n_test if is_measured else 2 * min(n, N_IMAGES)

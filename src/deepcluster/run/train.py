@@ -23,7 +23,6 @@ from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, sam
 from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
-from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
@@ -32,8 +31,8 @@ from deepcluster.run.estimate import tell_needs
 from deepcluster.run.next_commands import next_commands
 from deepcluster.run.page import write_page
 from deepcluster.run.parts import Parts, build_parts, choose_device
+from deepcluster.run.plan import plan_of
 from deepcluster.run.sample_files import write_sample_files
-from deepcluster.run.sizes import Plan
 from deepcluster.run.summary import figures_table, print_summary, run_summary
 from deepcluster.run.untrained import UNTRAINED, measure_untrained, measures_untrained, stored_figures
 from deepcluster.settings.resume import what_is_learned
@@ -185,32 +184,7 @@ def tell_estimate(config: TrainConfig, parts: Parts, folder: Path, epochs_done: 
     """Print what the run will need, and refuse it if memory or disk is too small; in the main process only."""
     if not distributed.is_main_process():
         return
-    devices = config.trainer["devices"]
-    has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
-    bank_bytes = 0
-    if config.rows.of == "bank":
-        dim = config.embedding.output_dim(parts.backbone.feature_dim)
-        bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
-    plan = Plan(
-        clusterer=parts.clusterer,
-        backbone=parts.backbone,
-        module=parts.module,
-        train_view=parts.train_view,
-        schedule=config.reassign,
-        optimizer=config.optimizer,
-        evaluation=config.evaluation,
-        device=parts.device,
-        precision=parts.precision.trainer,
-        batch_size=config.reading.batch_size,
-        max_epochs=config.trainer["max_epochs"],
-        epochs_done=epochs_done,
-        n_test=0 if parts.test_images is None else len(parts.test_images),
-        n_sharing=devices if has_gpus else 1,
-        reassigns=config.targets.needs_labels,
-        bank_bytes=bank_bytes,
-        n_file_passes=config.files.n_passes(config.data.source),
-    )
-    tell_needs(plan, folder, is_asked=config.estimate)
+    tell_needs(plan_of(config, parts, epochs_done), folder, is_asked=config.estimate)
 
 
 def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Assembled) -> dict[str, float]:

@@ -29,3 +29,12 @@ class Progress:
             encoding = sys.stdout.encoding or "utf-8"  # file names may hold characters that the terminal cannot show
             tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as text, with a unit to suit: 9.6 s, 95 s, 2.5 min, 10 h."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.6 * length:
+            value = seconds / length
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,11 +1,12 @@
 """Report each epoch: one line and one row at its end, a bar within it. Next: checkpointing.py saves the state."""
 
+import time
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 
-from deepcluster.system.progress import Progress
+from deepcluster.system.progress import Progress, clock
 from deepcluster.training.health_check import HealthCheck
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.reassign import ReassignCallback
@@ -26,8 +27,10 @@ class EpochReport(pl.Callback):
         self.record = record
         self.progress = progress
         self.health = health
+        self.began = (0.0, 0)  # when, and with which epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = time.perf_counter(), trainer.current_epoch
         self.record.epoch_began(trainer.current_epoch)  # Lightning skips the epoch's own hook after some resumes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -43,9 +46,16 @@ class EpochReport(pl.Callback):
         pl_module.log_dict({**self.reassign.latest, **numbers}, logger=False)  # callbacks may monitor these values
         self.record.epoch_ended(trainer.current_epoch, numbers)
         reassigned = self.reassign.latest if self.reassign.version == trainer.current_epoch else {}
-        self.progress.say(epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers}))
+        line = epoch_line(trainer.current_epoch, trainer.max_epochs, {**reassigned, **numbers})
+        self.progress.say(line + self._left(trainer))
         if self.health is not None:
             self.health.tell(trainer, pl_module, numbers)
+
+    def _left(self, trainer: pl.Trainer) -> str:
+        """The time that the epochs to come will take, if they take as long as those of this process so far."""
+        since, first = self.began
+        n_done, n_left = trainer.current_epoch + 1 - first, (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        return f"  | {clock((time.perf_counter() - since) / n_done * n_left)} left" if n_left > 0 else ""
 
 
 def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) -> str:

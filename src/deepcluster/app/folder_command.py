@@ -1,0 +1,206 @@
+"""`deepcluster DIR`: a whole run on a folder of images, with settings that fit the folder and the minutes given.
+
+It chooses settings (run/dial.py), tells each with its reason and the key that overrules it, and starts `deepcluster
+train` with them. Next: program.py runs it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hydra import compose, initialize_config_dir
+
+from deepcluster.app.config_folder import configs
+from deepcluster.app.typed_paths import with_quoted_paths
+from deepcluster.run.costs import Costs, measure
+from deepcluster.run.dial import (
+    FEWEST_EPOCHS,
+    MINUTES,
+    MOST_EPOCHS,
+    N_SAMPLE,
+    SHARE,
+    Look,
+    Network,
+    look,
+    most_epochs,
+    n_clusters,
+    n_dimensions,
+    networks,
+    seconds,
+    stored_side,
+)
+from deepcluster.run.parts import build_parts, choose_device
+from deepcluster.run.plan import plan_of
+from deepcluster.run.sizes import Plan
+from deepcluster.settings.resume import new_or_resumed_config
+from deepcluster.settings.train import TrainConfig
+from deepcluster.system.machine import free_memory
+from deepcluster.system.progress import clock
+from deepcluster.system.quoting import override, with_home
+
+RECIPE = "photographs"  # of configs/experiment
+LEAST_MINUTES = 0.5
+
+
+@dataclass(kw_only=True)
+class Candidate:
+    """A network that was timed on a sample of the folder's images.
+
+    Args:
+        words: the settings that make its run, without the number of epochs.
+        epochs: as many as fit into the minutes, or as typed.
+        is_enough: whether as many fit as there should be.
+    """
+
+    words: list[str]
+    config: TrainConfig
+    plan: Plan
+    costs: Costs
+    epochs: int
+    is_enough: bool
+
+
+def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = print) -> list[str]:
+    """The settings of `deepcluster train` for a folder of images.
+
+    Args:
+        folder: of images.
+        typed: what was typed after it: minutes=N or effort=NAME, and settings, which overrule those chosen here.
+        say: prints a line.
+
+    Raises:
+        ValueError, FileNotFoundError: if a setting is not possible, or there are no images.
+    """
+    if flags := [word for word in typed if word.startswith("-")]:
+        raise ValueError(f"{flags[0]}: only settings follow a folder; deepcluster train takes flags, and all settings")
+    minutes, typed = minutes_of(typed)
+    typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
+    config = composed([*base, *typed])
+    seen = look(config.data, config.reading)
+    on_gpu = choose_device(config.trainer).type != "cpu"
+    sized = [] if keys & {"arch", "view.size"} else networks(seen.side, on_gpu=on_gpu)
+    say(
+        f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
+        f"median), {1000 * seen.read_s:.0f} ms to decode one"
+    )
+    chosen = choose(base, typed, sized, config, seen, minutes)
+    for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
+        say(line)
+    return [*chosen.words, *without([f"trainer.max_epochs={chosen.epochs}"], keys)]
+
+
+def minutes_of(typed: list[str]) -> tuple[float, list[str]]:
+    """The minutes that the words give, by minutes=N or effort=NAME, and the other words.
+
+    Raises:
+        ValueError: if both are given, or a value is not possible.
+    """
+    dial = [word for word in typed if word.partition("=")[0] in ("minutes", "effort")]
+    others = [word for word in typed if word not in dial]
+    if len(dial) > 1:
+        raise ValueError(f"{' '.join(dial)}: give one of them")
+    key, _, value = dial[0].partition("=") if dial else ("effort", "", "normal")
+    if key == "effort":
+        if value not in MINUTES:
+            names = ", ".join(f"{name} ({minutes:g} min)" for name, minutes in MINUTES.items())
+            raise ValueError(f"effort={value} is none of {names}")
+        return MINUTES[value], others
+    try:
+        minutes = float(value)
+    except ValueError:
+        raise ValueError(f"minutes={value} is no number") from None
+    if not LEAST_MINUTES <= minutes <= 1e5:
+        raise ValueError(f"minutes={value} must be at least {LEAST_MINUTES:g}")
+    return minutes, others
+
+
+def choose(
+    base: list[str], typed: list[str], sized: list[Network], config: TrainConfig, seen: Look, minutes: float
+) -> Candidate:
+    """The first network that can see each image often enough in the minutes; else the last.
+
+    Args:
+        base: settings before those that are chosen here.
+        typed: settings that overrule them.
+        sized: the networks to try; none: that of the settings.
+        config: of `base` and `typed`.
+        seen: the look at the images.
+        minutes: for all of the run.
+    """
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
+    wanted = FEWEST_EPOCHS if typed_epochs is None else typed_epochs
+    for network in sized or [None]:
+        size = config.view.size if network is None else network.size
+        words = [] if network is None else [f"arch={network.arch}", f"view.size={size}"]
+        if "clustering" not in keys:
+            words.append(f"clustering.k={n_clusters(seen.n)}")
+        if (dim := config.reduction.dim) is not None and dim > seen.n // 2:
+            words.append(f"reduction.dim={n_dimensions(seen.n, dim)}")
+        room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
+        if (side := stored_side(seen, size, room)) is not None:
+            words.append(f"reading.stored_size={side}")
+        words = [*base, *without(words, keys), *typed]
+        candidate = timed(words, seen, minutes, wanted)
+        if candidate.is_enough:
+            break
+    return replace(candidate, epochs=max(1, candidate.epochs) if typed_epochs is None else typed_epochs)
+
+
+def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidate:
+    """Measure what a run costs, on a sample of the images.
+
+    Args:
+        wanted: epochs that should fit into the minutes.
+    """
+    config = composed(words)
+    n = min(seen.n, N_SAMPLE)
+    few = [f"data.limit={n}"]
+    if isinstance(k := getattr(config.clustering, "k", None), int):
+        few.append(f"clustering.k={max(2, min(k, n // 4))}")
+    if config.reduction.dim is not None:
+        few.append(f"reduction.dim={n_dimensions(n, config.reduction.dim)}")
+    sample = composed([*words, *few])
+    plan = plan_of(sample, build_parts(sample, initialise=False))
+    costs = measure(plan)
+    plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering))
+    n_fit = most_epochs(plan, costs, seen, minutes)
+    return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=n_fit >= wanted)
+
+
+def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int) -> list[str]:
+    """The choices, each with its reason and the key that overrules it; and the time that the run will take."""
+    config = chosen.config
+    arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
+    network = clusters = epochs = "as typed"
+    if n_tried:
+        which = "the largest that can" if chosen.is_enough else "the smallest here, though it cannot"
+        n_times = chosen.epochs if "trainer.max_epochs" in keys else FEWEST_EPOCHS
+        network = f"{which} see each image {n_times} times in {minutes:g} min; arch=, view.size="
+    if not keys & {"clustering", "clustering.k"}:
+        clusters = "about 1.2 times the root of the number of images; clustering.k="
+    if "trainer.max_epochs" not in keys:
+        step_ms = 1000 * chosen.costs.step_s / config.reading.batch_size
+        fit = f"what {minutes:g} min hold at {step_ms:.1f} ms an image on this machine"
+        why = "more gain little" if chosen.epochs == MOST_EPOCHS else fit
+        epochs = f"{why}; trainer.max_epochs=, minutes="
+    k = getattr(config.clustering, "k", config.clustering.kind)
+    total_s = seconds(chosen.plan, chosen.costs, seen, chosen.epochs) / SHARE
+    return [
+        f"network    {arch} at {config.view.size} px: {network}",
+        f"clusters   {k}: {clusters}",
+        f"epochs     {chosen.epochs}: {epochs}",
+        f"time       about {clock(total_s)} in all",
+    ]
+
+
+def composed(words: list[str]) -> TrainConfig:
+    """The settings of a run, all checked."""
+    with initialize_config_dir(str(configs()), version_base="1.3"):
+        return new_or_resumed_config(compose("train", words), words)
+
+
+def without(words: list[str], keys: set[str]) -> list[str]:
+    """The settings whose keys were not typed."""
+    return [word for word in words if word.partition("=")[0] not in keys]

@@ -1,0 +1,141 @@
+"""What a folder of images and so many minutes make of a run: network, image size, K, epochs.
+
+Pure choices stand here, each with its reason; what they need to know is looked up by `look` and measured by costs.py.
+What is fixed for photographs is the recipe's: configs/experiment/photographs.yaml.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from statistics import median
+
+from deepcluster.data.decode import BrokenImage
+from deepcluster.data.images import evenly_spaced
+from deepcluster.data.reading_settings import Reading
+from deepcluster.data.settings import Source
+from deepcluster.data.sources.load import load
+from deepcluster.run.costs import Costs
+from deepcluster.run.estimate import estimate_seconds
+from deepcluster.run.sizes import Plan, sizes
+from deepcluster.system.threads import n_cores
+
+MINUTES = {"quick": 3.0, "normal": 10.0, "long": 60.0}  # effort -> minutes
+N_LOOKED_AT = 24  # images whose sizes and reading time are looked at
+N_SAMPLE = 256  # images with which a network is timed
+SHARE = 0.85  # of the minutes that reading, training and clustering may take; the rest is for figures and files
+FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
+MOST_EPOCHS = 100
+PER_ROOT = 1.2  # K = 1.2 times the root of N: about 50 clusters of 30 images of 1,500
+MOST_CLUSTERS = 1000
+LARGER = 1.5  # images are kept as squares of so many times the network's input, which leaves room for crops
+ENLARGED = 1.25  # at most, by the network's input
+
+
+@dataclass(kw_only=True)
+class Look:
+    """What a look at some of a folder's images tells.
+
+    Args:
+        n: training images.
+        n_test: test images.
+        height, width: medians, in pixels.
+        read_s: seconds in which one core reads and decodes an image.
+    """
+
+    n: int
+    n_test: int
+    height: int
+    width: int
+    read_s: float
+
+    @property
+    def side(self) -> int:
+        """The short side."""
+        return min(self.height, self.width)
+
+
+@dataclass(kw_only=True, frozen=True)
+class Network:
+    """A network and the size of the images that it sees."""
+
+    arch: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.arch} at {self.size} px"
+
+
+def look(data: Source, reading: Reading) -> Look:
+    """Count the images, and read some.
+
+    Raises:
+        FileNotFoundError, ValueError: from the source.
+    """
+    unread = replace(reading, check="none", in_memory="never")
+    images, test = load(data, unread, "train"), load(data, unread, "test")
+    assert images is not None
+    shapes, started = [], time.perf_counter()
+    for i in evenly_spaced(len(images), N_LOOKED_AT):
+        try:
+            shapes.append(images.read(i).shape[1:])
+        except BrokenImage:  # the run itself tells of it
+            continue
+    read_s = (time.perf_counter() - started) / max(1, len(shapes))
+    height, width = (int(median(sides)) for sides in zip(*shapes, strict=True)) if shapes else (0, 0)
+    return Look(n=len(images), n_test=0 if test is None else len(test), height=height, width=width, read_s=read_s)
+
+
+def networks(side: int, *, on_gpu: bool) -> list[Network]:
+    """The networks that fit images of this short side, the one that can learn most first.
+
+    A ResNet-18 on 64 px has a stem that costs more than 128 px do with the usual one, so a smaller network follows.
+    """
+    sizes_px = (224, 160, 128, 96) if on_gpu else (128, 96)
+    large = [Network(arch="resnet18", size=size) for size in sizes_px if size <= ENLARGED * side]
+    small = [Network(arch="alexnet_small", size=size) for size in (64, 32) if size <= ENLARGED * side][:1]
+    return [*large, *small] or [Network(arch="alexnet_small", size=32)]
+
+
+def n_clusters(n: int) -> int:
+    """K for n images: groups that a person can look at, several times the kinds that one would name."""
+    k = max(2, min(round(PER_ROOT * n**0.5), MOST_CLUSTERS, n // 2))
+    step = 1 if k < 20 else 5 if k < 100 else 10
+    return k // step * step
+
+
+def n_dimensions(n: int, usual: int) -> int:
+    """The dimensions that PCA keeps: fewer where there are few images."""
+    return max(2, min(usual, n // 2))
+
+
+def stored_side(seen: Look, size: int, room: float) -> int | None:
+    """The side of the squares in which images are decoded once; None where they are too small, or too many.
+
+    Args:
+        size: of the images that the network sees.
+        room: bytes of memory.
+    """
+    side = round(LARGER * size)
+    is_smaller = seen.side > side
+    return side if is_smaller and 3 * side * side * (seen.n + seen.n_test) <= room else None
+
+
+def whole(plan: Plan, seen: Look, max_epochs: int) -> Plan:
+    """The plan of a run on all images, from one on a sample of them."""
+    return replace(plan, n_images=seen.n, n_test=seen.n_test, max_epochs=max_epochs)
+
+
+def seconds(plan: Plan, costs: Costs, seen: Look, max_epochs: int) -> float:
+    """Seconds of the whole run, without figures and files: reading once, then training and clustering."""
+    once = seen.read_s * (seen.n + seen.n_test) / n_cores()
+    return once + estimate_seconds(sizes(whole(plan, seen, max_epochs)), costs).total
+
+
+def most_epochs(plan: Plan, costs: Costs, seen: Look, minutes: float) -> int:
+    """How many epochs fit into the minutes, at most `MOST_EPOCHS`; 0 if not one does."""
+    budget_s = SHARE * 60 * minutes
+    fewest, most = 0, MOST_EPOCHS  # seconds grow with the epochs
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        fits = seconds(plan, costs, seen, middle) <= budget_s
+        fewest, most = (middle, most) if fits else (fewest, middle - 1)
+    return fewest

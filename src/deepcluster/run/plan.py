@@ -1,0 +1,39 @@
+"""What of a run's settings and parts its costs depend on. Next: sizes.py counts, costs.py times batches."""
+
+from deepcluster.features.bank import MemoryBank
+from deepcluster.run.parts import Parts
+from deepcluster.run.sizes import Plan
+from deepcluster.settings.train import TrainConfig
+
+
+def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
+    """The plan of a run.
+
+    Args:
+        epochs_done: before a resume.
+    """
+    devices = config.trainer["devices"]
+    has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
+    bank_bytes = 0
+    if config.rows.of == "bank":
+        dim = config.embedding.output_dim(parts.backbone.feature_dim)
+        bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
+    return Plan(
+        clusterer=parts.clusterer,
+        backbone=parts.backbone,
+        module=parts.module,
+        train_view=parts.train_view,
+        schedule=config.reassign,
+        optimizer=config.optimizer,
+        evaluation=config.evaluation,
+        device=parts.device,
+        precision=parts.precision.trainer,
+        batch_size=config.reading.batch_size,
+        max_epochs=config.trainer["max_epochs"],
+        epochs_done=epochs_done,
+        n_test=0 if parts.test_images is None else len(parts.test_images),
+        n_sharing=devices if has_gpus else 1,
+        reassigns=config.targets.needs_labels,
+        bank_bytes=bank_bytes,
+        n_file_passes=config.files.n_passes(config.data.source),
+    )

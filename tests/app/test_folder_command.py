@@ -1,0 +1,134 @@
+"""`deepcluster DIR`: what it chooses, tells, and lets be overruled."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reference.pictures import encoded, picture
+from support.tiny_sets import write_photographs
+from support.typed import Typist
+
+from deepcluster.app import folder_command
+from deepcluster.app.folder_command import Candidate, composed, minutes_of, settings_for
+from deepcluster.app.hydra_setup import register
+from deepcluster.run.dial import Look
+
+
+def write_tree(folder: Path, n: int, side: int = 80) -> Path:
+    """Pictures at several depths, so that there are no classes."""
+    for i in range(n):
+        file = folder / ("a/b" if i % 2 else "c") / f"{i:03}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(picture(i, side, side + 20).convert("RGB"), "JPEG"))
+    return folder
+
+
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """Network -> epochs that fit, in place of measurements; 50 for others."""
+    epochs: dict[str, int] = {}
+
+    def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidate:
+        arch = next((word.removeprefix("arch=") for word in words if word.startswith("arch=")), "")
+        n = epochs.get(arch, 50)
+        nothing: Any = None
+        costs: Any = type("Costs", (), {"step_s": 0.064})
+        config = composed(words)
+        return Candidate(words=words, config=config, plan=nothing, costs=costs, epochs=n, is_enough=n >= wanted)
+
+    monkeypatch.setattr(folder_command, "timed", timed)
+    monkeypatch.setattr(folder_command, "seconds", lambda plan, costs, seen, n: 6.0 * n)
+    register()
+    yield epochs
+
+
+def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
+    fit: dict[str, int], tmp_path: Path
+) -> None:
+    fit["resnet18"] = 9
+    lines: list[str] = []
+    words = settings_for(str(write_tree(tmp_path / "photos", 30)), ["minutes=8"], lines.append)
+    assert words == [
+        "experiment=photographs",
+        f"data.root={tmp_path / 'photos'}",
+        "arch=alexnet_small",
+        "view.size=64",
+        "clustering.k=7",
+        "reduction.dim=15",
+        "trainer.max_epochs=50",
+    ]
+    assert lines[0].startswith("images     30 to learn from, no to test, 100x80 px")
+    assert lines[1:] == [
+        "network    SmallAlexNet at 64 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
+        "clusters   7: about 1.2 times the root of the number of images; clustering.k=",
+        "epochs     50: what 8 min hold at 1.0 ms an image on this machine; trainer.max_epochs=, minutes=",
+        "time       about 5.9 min in all",
+    ]
+
+
+def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
+    fit: dict[str, int], tmp_path: Path
+) -> None:
+    folder, nothing = str(write_photographs(tmp_path / "photos")), [].append
+    assert "arch=alexnet_small" in settings_for(folder, [], nothing)  # of 48 px
+    folder = str(write_tree(tmp_path / "larger", 4, side=140))
+    assert {"arch=resnet18", "view.size=128"} < set(settings_for(folder, [], nothing))
+    fit.update(resnet18=2, alexnet_small=0)
+    assert {"arch=alexnet_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("clustering.k=3", "clustering.k=3"),
+        ("trainer.max_epochs=4", "trainer.max_epochs=4"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0"),
+        ("arch=lenet view.size=28", "arch=lenet"),
+        ("experiment=small_images data=folder", "experiment=small_images"),
+        ("reduction.dim=4", "reduction.dim=4"),
+    ],
+)
+def test_what_is_typed_overrules_what_would_be_chosen(
+    typed: str, kept: str, fit: dict[str, int], tmp_path: Path
+) -> None:
+    words = settings_for(str(write_tree(tmp_path / "photos", 12)), typed.split(), lambda line: None)
+    key = kept.partition("=")[0]
+    assert [word for word in words if word.partition("=")[0] == key] == [kept]
+    composed(words)  # Hydra takes no group twice
+
+
+def test_minutes_are_given_by_number_or_effort() -> None:
+    assert minutes_of(["seed=2"]) == (10, ["seed=2"])
+    assert minutes_of(["effort=long", "seed=2"]) == (60, ["seed=2"])
+    assert minutes_of(["minutes=2.5"])[0] == 2.5
+    for words, said in (
+        (["minutes=x"], "minutes=x is no number"),
+        (["minutes=0"], "must be at least 0.5"),
+        (["minutes=nan"], "must be at least 0.5"),
+        (["effort=much"], "none of quick \\(3 min\\), normal"),
+        (["effort=quick", "minutes=4"], "give one of them"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            minutes_of(words)
+
+
+@pytest.mark.slow
+def test_a_folder_of_thirty_pictures_becomes_a_run(tmp_path: Path) -> None:
+    """With the real measurement; from another folder, by a path with a space, without classes."""
+    write_tree(tmp_path / "my photos", 30, side=40)
+    entry = tmp_path / "bin" / "deepcluster"
+    entry.parent.mkdir()
+    entry.write_text("from deepcluster.app.program import main\nmain()\n")
+    typist = Typist(tmp_path)
+    words = ["my photos", "minutes=1", "trainer.max_epochs=2", "evaluation.untrained=false"]
+    (done,) = typist.type(typist.command(entry, *words))
+    assert done.status == 0, done.err
+    assert "clusters   7:" in done.out and "epoch   1/2" in done.out and " left" in done.out
+    (run,) = (tmp_path / "runs").iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["k"], summary["epochs"], summary["n_images"]) == (7, 2, 30)
+    (done,) = typist.type(typist.command(entry, os.path.relpath(run, tmp_path)))
+    assert done.status == 1 and "is the folder of a run" in done.err

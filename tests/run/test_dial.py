@@ -1,0 +1,89 @@
+"""What a folder and so many minutes make of a run."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from support.configs import CONFIGS
+
+from deepcluster.app.hydra_setup import register
+from deepcluster.run import dial
+from deepcluster.run.dial import Look, Network, most_epochs, n_clusters, n_dimensions, networks, stored_side, whole
+from deepcluster.run.parts import build_parts
+from deepcluster.run.plan import plan_of
+from deepcluster.run.sizes import Plan, sizes
+from deepcluster.settings.train import train_config
+
+ANY: Any = None
+PHOTOS = Look(n=1500, n_test=0, height=480, width=640, read_s=0.01)
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 2), (30, 7), (300, 20), (1500, 45), (20_000, 170), (10**6, 1000)])
+def test_k_is_about_1_2_times_the_root_of_n(n: int, k: int) -> None:
+    assert n_clusters(n) == k
+
+
+def test_a_network_does_not_enlarge_the_images_much() -> None:
+    assert networks(480, on_gpu=False) == [
+        Network(arch="resnet18", size=128),
+        Network(arch="resnet18", size=96),
+        small(64),
+    ]
+    assert networks(80, on_gpu=False) == [Network(arch="resnet18", size=96), small(64)]
+    assert networks(52, on_gpu=False) == [small(64)]
+    assert networks(28, on_gpu=True) == networks(8, on_gpu=False) == [small(32)]
+    assert networks(480, on_gpu=True)[0].size == 224
+
+
+def small(size: int) -> Network:
+    return Network(arch="alexnet_small", size=size)
+
+
+def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None:
+    assert stored_side(PHOTOS, 128, 4e9) == 192
+    assert stored_side(PHOTOS, 128, 3 * 192 * 192 * 1500 - 1) is None
+    assert stored_side(replace(PHOTOS, height=192), 128, 4e9) is None
+
+
+def test_few_images_keep_few_dimensions() -> None:
+    assert [n_dimensions(n, 64) for n in (3, 30, 128, 5000)] == [2, 15, 64, 64]
+
+
+def test_the_epochs_are_the_most_that_fit_into_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "seconds", lambda plan, costs, seen, epochs: 30 + 7.0 * epochs)
+    assert most_epochs(ANY, ANY, PHOTOS, minutes=10) == (dial.SHARE * 600 - 30) // 7 == 68
+    assert most_epochs(ANY, ANY, PHOTOS, minutes=0.5) == 0
+    assert most_epochs(ANY, ANY, PHOTOS, minutes=1000) == dial.MOST_EPOCHS
+
+
+def test_a_run_is_counted_from_a_sample_as_from_all_its_images() -> None:
+    register()
+    small = ["reduction.dim=8", "clustering.k=5", "trainer.max_epochs=7"]
+
+    def plan(*words: str) -> Plan:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = train_config(compose("train", [*small, *words]))
+        return plan_of(config, build_parts(config))
+
+    seen = Look(n=900, n_test=450, height=28, width=28, read_s=0.0)
+    of_all = plan("data.limit=900")
+    of_sample = whole(plan("data.limit=120", "trainer.max_epochs=1"), seen, max_epochs=7)
+    assert replace(sizes(of_all), n_measured=(0, 0), n_baselines=0) == replace(
+        sizes(of_sample), n_measured=(0, 0), n_baselines=0
+    )
+    assert sizes(of_sample).n_measured == (900, 450)
+
+
+def test_a_look_counts_all_images_and_measures_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [(3, 40 + i, 60) for i in range(5)]
+    images = SimpleNamespace(read=lambda i: SimpleNamespace(shape=shapes[i]), __len__=lambda: 5)
+
+    class Images(list[int]):
+        def read(self, i: int) -> Any:
+            return images.read(i)
+
+    monkeypatch.setattr(dial, "load", lambda data, reading, split: Images(range(5)) if split == "train" else None)
+    seen = dial.look(ANY, dial.Reading())
+    assert (seen.n, seen.n_test, seen.height, seen.width, seen.side) == (5, 0, 42, 60, 42)
