@@ -131,7 +131,7 @@ def choose(
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
     wanted = FEWEST_EPOCHS if typed_epochs is None else typed_epochs
-    for network in sized or [None]:
+    for network in sized or (None,):
         size = config.view.size if network is None else network.size
         words = [] if network is None else [f"arch={network.arch}", f"view.size={size}"]
         if "clustering" not in keys:

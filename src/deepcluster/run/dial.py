@@ -4,6 +4,7 @@ Pure choices stand here, each with its reason; what they need to know is looked 
 What is fixed for photographs is the recipe's: configs/experiment/photographs.yaml.
 """
 
+import math
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -97,7 +98,7 @@ def networks(side: int, *, on_gpu: bool) -> list[Network]:
 
 def n_clusters(n: int) -> int:
     """K for n images: groups that a person can look at, several times the kinds that one would name."""
-    k = max(2, min(round(PER_ROOT * n**0.5), MOST_CLUSTERS, n // 2))
+    k = max(2, min(round(PER_ROOT * math.sqrt(n)), MOST_CLUSTERS, n // 2))
     step = 1 if k < 20 else 5 if k < 100 else 10
     return k // step * step
 

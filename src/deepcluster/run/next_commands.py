@@ -25,7 +25,8 @@ def next_commands(
         commands["train on"] = f"{train} {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}"
     commands["new images"] = f"{evaluate} {run} evaluation=assign data=folder data.root=DIR"
     if data.source == SHIPPED:
-        commands["your own images"] = f"{train} experiment=photographs data.root=DIR"
+        own = "deepcluster DIR" if train == "deepcluster train" else f"{train} experiment=photographs data.root=DIR"
+        commands["your own images"] = own
         if clustering.k_is_fixed:
             commands["compare K"] = f"{train} -m clustering.k=25,50,100"
     return commands
