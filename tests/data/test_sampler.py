@@ -138,6 +138,21 @@ def test_proportional_shows_every_image_equally_often():
     assert len(sampler.indices(labels, k, 30, generator()).unique()) == 30
 
 
+def test_images_without_a_label_are_in_no_cluster_and_only_proportional_shows_them():
+    labels, k = skewed(n=200)
+    some = labels.clone()
+    some[::4] = -1
+    kept = (some >= 0).nonzero().flatten()
+    for kind in ("uniform", "official"):
+        drawn = Sampler(kind=kind).indices(some, k, 200, generator())
+        alone = Sampler(kind=kind).indices(labels[kept], k, 200, generator())  # as if there were no others
+        assert torch.equal(drawn, kept[alone]) and len(drawn) == 200
+        with pytest.raises(ValueError, match=rf"sampler={kind} .* none of 200 images .* sampler=proportional"):
+            Sampler(kind=kind).indices(torch.full((200,), -1), k, 9, generator())
+    drawn = Sampler(kind="proportional").indices(some, k, 200, generator())
+    assert drawn.sort().values.tolist() == list(range(200))
+
+
 @pytest.mark.parametrize("kind", ["uniform", "proportional", "official"])
 @pytest.mark.parametrize("n", [1, 7, 200, 999])
 def test_same_seed_same_indices_in_any_number(kind, n):

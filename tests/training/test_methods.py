@@ -1,7 +1,7 @@
 """Every method stands what the loop stands: exact resume, workers, labels of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from support import tiny
 from support.tiny import Method
 from support.tiny_methods import SELA, SWAV, V2
 
+from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.metrics import nmi
 from deepcluster.data.images import MemoryImages
+from deepcluster.data.sampler import Sampler
 from deepcluster.features.bank import BankRows
 from deepcluster.features.other_rows import OtherSource, UsedRows
 from deepcluster.features.settings import Extraction
@@ -166,7 +168,7 @@ def test_other_rows_serve_the_first_reassignments_then_the_networks_own(tmp_path
     places = torch.arange(tiny.N_IMAGES) % tiny.K
     assert all(len(labels[0][places == place].unique()) == 1 for place in range(tiny.K))
     assert torch.equal(labels[0], labels[1]) and not torch.equal(labels[1], labels[2])
-    assert [round(value, 3) for value in run.reassign.nmi_previous[1:2]] == [1.0]
+    assert run.reassign.nmi_previous[1] == 0  # nothing was clustered anew, so that nothing agrees or is stable
 
 
 def test_a_head_whose_clusters_stay_is_not_drawn_anew(tmp_path: Path) -> None:
@@ -190,6 +192,49 @@ def test_heads_beside_learn_labels_that_never_change_and_fade(tmp_path: Path) ->
     assert beside is not None and beside.labels is not None and beside.labels.shape == (2, tiny.N_IMAGES)
     assert [beside.weight_at(epoch) for epoch in (0, 1, 2, 3)] == [1.0, 0.5, 0.0, 0.0]
     assert run.reassign.assignment is not None and run.reassign.assignment.space == "features"
+
+
+def test_rows_that_serve_reassignments_and_heads_beside_are_passed_over_once(tmp_path: Path) -> None:
+    passes: list[int] = []
+
+    def counted(images: MemoryImages) -> OtherSource:
+        passes.append(len(images))
+        return corners(images)
+
+    rows = Toy(reassignments=None, n_beside=2)
+    told: list[dict[str, float]] = []
+    run = tiny.build(tmp_path, max_epochs=2, method=Method(other_rows=rows, other=counted))
+    run.seen.on_batch = lambda trainer, number: told.append(run.reassign.latest)
+    run.fit()
+    beside = run.module.beside
+    assert passes == [tiny.N_IMAGES] and beside is not None and beside.labels is not None
+    every = [run.reassign.assignments[0].labels, *beside.labels]  # type: ignore[union-attr]
+    assert all(nmi(every[0], labels) == pytest.approx(1) for labels in every)
+    assert not torch.equal(beside.labels[0], beside.labels[1])  # from different seeds
+    assert not {"cluster/nmi_previous", "cluster/moved_share"} & told[-1].keys() and "cluster/k" in told[-1]
+
+
+@dataclass(kw_only=True)
+class SomeUnlabelled(KMeans):
+    """k-means that gives every fifth image no label."""
+
+    def _fit(self, rows: torch.Tensor, **arguments: Any) -> Assignment:
+        found = super()._fit(rows, **arguments)
+        return replace(found, labels=torch.where(torch.arange(len(found.labels)) % 5 == 0, -1, found.labels))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "proportional"])
+def test_images_that_a_clustering_leaves_without_a_label_are_not_learned_from(tmp_path: Path, kind: str) -> None:
+    clustering = SomeUnlabelled(k=tiny.K, n_iter=5, match=True)
+    run = tiny.build(tmp_path, max_epochs=2, clustering=clustering, sampler=Sampler(kind=kind))
+    counted: list[float] = []
+    run.seen.on_batch = lambda trainer, number: counted.append(float(run.module.train_metrics.sums[2]))
+    run.fit()
+    shown, labels = run.seen.of_epoch(1)
+    assert bool((shown % 5 == 0).any()) == (kind == "proportional")
+    assert counted[-1] == int((labels >= 0).sum()) < len(shown) + (kind == "uniform")
+    final, numbers = run.reassign.final(run.module.backbone, device=torch.device("cpu"))
+    assert int((final.labels < 0).sum()) == 20 and numbers["nmi_previous"] > 0
 
 
 def test_new_images_have_no_place_in_clusters_of_other_rows(tmp_path: Path) -> None:

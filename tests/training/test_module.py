@@ -141,6 +141,21 @@ def test_the_epochs_figures_are_means_over_its_images_and_start_anew_with_each_e
     assert placed.epoch_metrics(over_ranks=False) == pytest.approx(expected([9, 10, 11]))
 
 
+def test_images_without_a_label_count_nowhere() -> None:
+    placed, rest = module(), module()
+    assert placed.pseudo_labels is not None
+    labels = placed.pseudo_labels[0].clone()
+    labels[[1, 4]] = -1
+    placed.take_labels([labels])
+    placed.training_step(batch([0, 1, 2, 4]), 0)
+    rest.training_step(batch([0, 2]), 0)
+    assert placed.epoch_metrics(over_ranks=False) == pytest.approx(rest.epoch_metrics(over_ranks=False))
+    none = module()
+    none.take_labels([torch.full((30,), -1)])
+    none.training_step(batch([0, 1]), 0)
+    assert none.epoch_metrics(over_ranks=False) == {}
+
+
 def with_a_head_beside(epoch: int) -> DeepClusterModule:
     """Its loss counts half in epoch 1 and nothing later."""
     placed = module(epoch=epoch, beside=BesideHeads(4, [2], weight=1.0, fade_epochs=2.0))

@@ -43,10 +43,11 @@ def describe(
 
 
 def describe_draw(assignment: Assignment, indices: Tensor) -> dict[str, float]:
-    """How evenly the next epoch draws the clusters, which sampler.kind decides.
+    """How evenly the next epoch draws the clusters, which sampler.kind decides; images without a label do not count.
 
     Args:
         indices: (n,) the images that the epoch draws.
     """
-    drawn = metrics.size_statistics(assignment.labels[indices], assignment.k)
+    labels = assignment.labels[indices]
+    drawn = metrics.size_statistics(labels[labels >= 0], assignment.k)
     return {f"drawn_{name}": float(drawn[name]) for name in ("perplexity", "largest_share")}

@@ -153,7 +153,7 @@ def read_assignments(run_folder: str | Path, name: str | None = None, *, labelin
     Args:
         run_folder: the run's folder, or its assignments folder.
         name: "epoch_00003", "final", ...; None: all.
-        labeling: which, where images are clustered several times; only the first, 0, has a "final".
+        labeling: which, where images are clustered several times, counted from 0.
 
     Raises:
         FileNotFoundError: if the folder, its samples, the labeling or the name do not exist.

@@ -31,16 +31,27 @@ class Sampler:
         """Draw the n images of an epoch.
 
         Args:
-            labels: (N,) int64 pseudo-labels in 0..k-1; clusters without images are passed over.
+            labels: (N,) int64 pseudo-labels in 0..k-1; clusters without images are passed over. An image without a
+                label (-1) is in no cluster: "uniform" and "official" do not draw it, "proportional" draws it as any.
             k: number of clusters.
             n: how many images to draw.
 
         Returns:
             (n,) int64 indices of images, shuffled.
+
+        Raises:
+            ValueError: if images are drawn from clusters, and none has one.
         """
         from deepcluster.data import draw
 
-        assert len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < k, "labels must be in 0..k-1"
+        assert len(labels) > 0 and int(labels.min()) >= -1 and int(labels.max()) < k, "labels must be in -1..k-1"
         if self.kind == "proportional":
             return draw.proportional(len(labels), n, generator)
-        return (draw.uniform if self.kind == "uniform" else draw.official)(labels, k, n, generator)
+        clustered = (labels >= 0).nonzero().flatten()
+        if len(clustered) == 0:
+            raise ValueError(
+                f"sampler={self.kind} draws images from clusters, and none of {len(labels):,} images is in one; set "
+                "sampler=proportional"
+            )
+        law = draw.uniform if self.kind == "uniform" else draw.official
+        return clustered[law(labels[clustered], k, n, generator)]

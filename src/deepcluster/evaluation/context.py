@@ -1,5 +1,6 @@
 """What eval.py hands to every evaluation: a network, images, a folder. run/evaluate.py builds it."""
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -85,6 +86,16 @@ class EvaluationContext:
     run_data: Source | None = None
     images_unknown: str = "the images are unknown: add data=..."
     loaded_images: ImageSet | None = None
+
+    def of_labeling(self, number: int) -> "EvaluationContext":
+        """The same with the clusters of another labeling, counted from 0.
+
+        Raises:
+            ValueError: if the checkpoint has none of that number.
+        """
+        context = copy.copy(self)  # with the images that it has read
+        context.stored = self.stored.of_labeling(number)
+        return context
 
     @property
     def card(self) -> dict[str, Any]:

@@ -24,8 +24,13 @@ class ExportedFile:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def exported_files(context: EvaluationContext, formats: Set[str], *, official_module: bool) -> list[ExportedFile]:
+def exported_files(
+    context: EvaluationContext, formats: Set[str], *, official_module: bool, labeling: int = 0
+) -> list[ExportedFile]:
     """Write the backbone in these formats, see :class:`Export`.
+
+    Args:
+        labeling: that of the context's clusters and head.
 
     Raises:
         ImportError: if a format needs an extra that is missing.
@@ -43,7 +48,7 @@ def exported_files(context: EvaluationContext, formats: Set[str], *, official_mo
     if "torchvision" in formats:
         files.append(_torchvision(context))
     if "official" in formats:
-        files.append(_official(context, arch, module=official_module))
+        files.append(_official(context, arch, module=official_module, labeling=labeling))
     if "onnx" in formats:
         path = context.folder / "backbone.onnx"
         write_atomically(path, graph)
@@ -71,9 +76,9 @@ def _torchvision(context: EvaluationContext) -> ExportedFile:
     return ExportedFile(format="torchvision", path=path, note=note)
 
 
-def _official(context: EvaluationContext, arch: str, *, module: bool) -> ExportedFile:
+def _official(context: EvaluationContext, arch: str, *, module: bool, labeling: int) -> ExportedFile:
     """Write a checkpoint like those of the 2018 code, with the head if there is one."""
-    path, head = context.folder / "deepcluster.pth.tar", _head(context.stored)
+    path, head = context.folder / "deepcluster.pth.tar", _head(context.stored, labeling)
     content = released.content_2018(context.backbone, arch, epoch=context.stored.epoch, head=head, module=module)
     write_atomically(path, released.bytes_2018(content))
     rows = (
@@ -84,10 +89,11 @@ def _official(context: EvaluationContext, arch: str, *, module: bool) -> Exporte
     return ExportedFile(format="official", path=path, note=f"arch={arch}, {rows}")
 
 
-def _head(stored: Weights) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _head(stored: Weights, labeling: int = 0) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Weight and bias of the head. final.ckpt has none: take it from last.ckpt beside it, if of the same epoch."""
     last = stored.path.with_name("last.ckpt")
     if stored.head is None and stored.path.name == "final.ckpt" and last.is_file():
         other = load_checkpoint(last)
-        return other.head if other.epoch == stored.epoch else None
+        heads = [other.head, *(one.head for one in other.others)]
+        return heads[labeling] if other.epoch == stored.epoch else None
     return stored.head

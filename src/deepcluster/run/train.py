@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,7 @@ def finish(
     begun = time.perf_counter()
     baselines = baseline_figures(config, parts, run.probes, folder, device=parts.device, shared=shared)
     baselines_s = time.perf_counter() - begun
-    save_final(folder / "checkpoints" / "final.ckpt", backbone, parts.card, assignment, epochs=epochs)
+    save_final(folder / "checkpoints" / "final.ckpt", backbone, parts.card, run.conductor.assignments, epochs=epochs)
     summary = run_summary(
         run.conductor,
         assignment,
@@ -282,13 +282,16 @@ def finish(
     return summary
 
 
-def save_final(file: Path, backbone: Backbone, card: dict[str, Any], assignment: Assignment, *, epochs: int) -> None:
+def save_final(
+    file: Path, backbone: Backbone, card: dict[str, Any], labelings: Sequence[Assignment | None], *, epochs: int
+) -> None:
     """Write final.ckpt: the trained backbone and the clusters found with it, to use on new images."""
+    first, *others = [assignment.state_dict() for assignment in labelings if assignment is not None]
     content = {
         checkpoint.CARD: card,
         "epoch": epochs - 1,
         "state_dict": {f"backbone.{name}": value.cpu() for name, value in backbone.state_dict().items()},
-        "callbacks": {"final": {"assignment": assignment.state_dict()}},
+        "callbacks": {"final": {"assignment": first, **({"other_labelings": others} if others else {})}},
     }
     AtomicCheckpointIO().save_checkpoint(content, file)
 

@@ -147,7 +147,7 @@ class Clusterer:
     def assign(
         self, backbone: Backbone, *, device: torch.device, moment: str, keep_features: bool = False
     ) -> tuple[Assignment, dict[str, float]]:
-        """Cluster the images once by the backbone's features, on all ranks: for figures and for the final clusters.
+        """Cluster the images once by the backbone's features, on all ranks, for figures.
 
         Args:
             backbone: the network; its mode and weights are not changed.
@@ -165,6 +165,18 @@ class Clusterer:
         clustering = self.labelings[0].of_features()
         assignments, seconds = self._cluster_rows(rows, [clustering], device, moment, keep_features=keep_features)
         return assignments[0], seconds
+
+    def assign_all(
+        self, backbone: Backbone, *, device: torch.device, moment: str
+    ) -> tuple[list[Assignment], dict[str, float]]:
+        """Cluster the images for all labelings by the backbone's features, on all ranks: the final clusters.
+
+        The first labeling's assignment is that of :meth:`assign`.
+        """
+        clusterings = [labeling.of_features() for labeling in self.labelings]
+        rows = self._features(backbone, device, list(range(len(clusterings))))
+        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
+        return [assignments[h] for h in sorted(assignments)], seconds
 
     def reassign(
         self,

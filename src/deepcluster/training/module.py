@@ -171,7 +171,7 @@ class DeepClusterModule(pl.LightningModule):
             return {}
         with self.train_metrics.sync_context(should_sync=over_ranks):
             means: dict[str, float] = self.train_metrics.compute()
-        self._refuse_divergence(means["train/loss"])
+        self._refuse_divergence(means.get("train/loss", 0.0))
         return means
 
     def _forget_epoch_before(self) -> None:

@@ -17,6 +17,7 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.collapse import tell_collapse
 from deepcluster.clustering.describe import describe, describe_draw
 from deepcluster.clustering.history import write_assignment
+from deepcluster.clustering.method import Clustering
 from deepcluster.data.sampler import Sampler
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.models.backbone import Backbone
@@ -145,15 +146,16 @@ class ReassignCallback(pl.Callback):
         """Cluster once more with the trained network, so that the final clusters belong to the final weights.
 
         Returns:
-            The assignment, and its numbers from :func:`deepcluster.clustering.describe.describe`.
+            The first labeling's assignment, and its numbers from :func:`deepcluster.clustering.describe.describe`.
         """
         previous = self.assignment
-        assignment, seconds = self.clusterer.assign(backbone, device=device, moment="final")
-        numbers = describe(assignment, previous, self.labels, self.nmi_average)
-        self._write("final", self.version + 1, assignment)
-        self.assignments[0] = assignment
-        self._count([assignment], seconds)
-        return assignment, numbers
+        assignments, seconds = self.clusterer.assign_all(backbone, device=device, moment="final")
+        numbers = describe(assignments[0], previous, self.labels, self.nmi_average)
+        for h, assignment in enumerate(assignments):
+            self._write("final", self.version + 1, assignment, labeling=h)
+        self.assignments = list(assignments)
+        self._count(assignments, seconds)
+        return assignments[0], numbers
 
     def _reassign(self, module: DeepClusterModule, epoch: int) -> None:
         """Cluster all labelings anew, except those whose rows are not the network's and stay as they are."""
@@ -167,16 +169,16 @@ class ReassignCallback(pl.Callback):
         elif all(assignment is not None and assignment.space == OTHER_ROWS for assignment in previous):
             assignments, seconds = [assignment for assignment in previous if assignment is not None], {}
         else:
-            assignments, seconds = self.clusterer.assign_other(
-                self.clusterer.labelings, device=module.device, moment=moment
-            )
+            labelings, beside = self.clusterer.labelings, self._beside(module)
+            made, seconds = self.clusterer.assign_other([*labelings, *beside], device=module.device, moment=moment)
+            assignments = made[: len(labelings)]
+            self._keep_beside(made[len(labelings) :])
         numbers = distributed.on_rank_zero("comparison", lambda: self._describe(assignments, previous))
         for h, assignment in enumerate(assignments):
-            name = f"epoch_{epoch:05d}"
-            self._write(name if h == 0 else f"labeling_{h}/{name}", epoch, assignment)
+            self._write(f"epoch_{epoch:05d}", epoch, assignment, labeling=h)
         module.follow(self._new_clusters(assignments, previous, epoch))
         self.assignments = list(assignments)
-        self._count(assignments, seconds)
+        self._count([new for new, before in zip(assignments, previous, strict=True) if new is not before], seconds)
         self._warn(epoch, tell_collapse(assignments[0]))
         self.version = epoch
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
@@ -188,10 +190,11 @@ class ReassignCallback(pl.Callback):
     def _describe(self, assignments: Sequence[Assignment], previous: Sequence[Assignment | None]) -> dict[str, float]:
         """The numbers of the first labeling; agreement with the last assignment is the mean over all labelings.
 
-        Where there are several, names that end in _labeling_0, _labeling_1, ... tell NMI of each.
+        Where there are several, names that end in _labeling_0, _labeling_1, ... tell NMI of each. Clusters that nothing
+        made anew have no agreement.
         """
         each = [
-            describe(assignment, before, self.labels, self.nmi_average)
+            describe(assignment, None if before is assignment else before, self.labels, self.nmi_average)
             for assignment, before in zip(assignments, previous, strict=True)
         ]
         numbers = dict(each[0])
@@ -226,20 +229,30 @@ class ReassignCallback(pl.Callback):
         if self.needs_labels:
             module.take_labels([assignment.labels for assignment in self.assignments if assignment is not None])
         if module.beside is not None:
-            if not self.beside_labels:
-                labelings = self.clusterer.labelings
-                clusterings = [labelings[i % len(labelings)] for i in range(len(module.beside.heads))]
+            if clusterings := self._beside(module):
                 assignments, seconds = self.clusterer.assign_other(clusterings, device=module.device, moment="beside")
-                self.beside_labels = [assignment.labels for assignment in assignments]
-                self._count(assignments, seconds)
+                self._keep_beside(assignments)
+                self._count([], seconds)
             module.beside.take_labels(self.beside_labels, module.device)
         self._delivered = self.version
 
-    def _write(self, name: str, epoch: int, assignment: Assignment) -> None:
-        folder = self.folder
+    def _beside(self, module: DeepClusterModule) -> list[Clustering]:
+        """The clusterings that heads beside the method's own still need; none if there are no such heads."""
+        labelings = self.clusterer.labelings
+        n_heads = 0 if module.beside is None or self.beside_labels else len(module.beside.heads)
+        return [labelings[i % len(labelings)] for i in range(n_heads)]
+
+    def _keep_beside(self, assignments: Sequence[Assignment]) -> None:
+        """Keep the labels of the heads beside the method's own, if these are any."""
+        if assignments:
+            self.beside_labels = [assignment.labels for assignment in assignments]
+            self._count(assignments, {})
+
+    def _write(self, name: str, epoch: int, assignment: Assignment, *, labeling: int) -> None:
+        folder, place = self.folder, f"labeling_{labeling}/{name}" if labeling else name
         if folder is not None:  # an error on rank 0 is raised on all ranks, as the others would wait for rank 0
             distributed.on_rank_zero(
-                "writing the assignment", lambda: write_assignment(folder, name, epoch, assignment)
+                "writing the assignment", lambda: write_assignment(folder, place, epoch, assignment)
             )
 
     def _warn(self, epoch: int, sentence: str | None) -> None:

@@ -76,6 +76,8 @@ def epoch_line(epoch: int, max_epochs: int | None, numbers: dict[str, float]) ->
     ]:
         if name in numbers and (numbers[name] > 0 or name != "cluster/n_merged"):  # k-means never merges
             parts.append(f"{title} {form.format(numbers[name])}")
+        elif name == "cluster/nmi_previous" and "cluster/clusters_used" in numbers:  # no last clusters, or they stayed
+            parts.append(f"{title} -")
     return "  ".join(parts)
 
 

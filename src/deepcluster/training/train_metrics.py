@@ -1,4 +1,4 @@
-"""Mean loss and accuracy on the pseudo-labels, over the images of an epoch."""
+"""Mean loss and accuracy on the pseudo-labels, over the images of an epoch that have one."""
 
 import math
 
@@ -31,11 +31,11 @@ class TrainMetrics(Metric):
         Args:
             loss: its mean loss, ().
             logits: (B, K).
-            targets: (B,) pseudo-labels.
+            targets: (B,) pseudo-labels; -1 for an image without one, which counts nowhere.
             beside: the mean loss of the heads beside, (); None without them.
         """
         correct = (logits.max(dim=1).indices == targets).sum()
-        n_images = torch.full((), len(targets), device=loss.device)
+        n_images = (targets >= 0).sum()
         sums = [loss * n_images, correct, n_images]
         self.sums += torch.stack(sums if beside is None else [*sums, beside * n_images])
 
@@ -48,8 +48,10 @@ class TrainMetrics(Metric):
         self._update_count += 1  # as Metric does at each update
 
     def compute(self) -> dict[str, float]:
-        """Means over the images, by metric name."""
+        """Means over the images, by metric name; none if no image had a label."""
         loss, correct, n_images, *beside = self.sums.tolist()
+        if n_images == 0:
+            return {}
         means = {"train/loss": loss / n_images, "train/accuracy": correct / n_images}
         if beside and not math.isnan(beside[0]):
             means["train/loss_beside"] = beside[0] / n_images

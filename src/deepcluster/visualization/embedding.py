@@ -21,6 +21,7 @@ class Embedding(Evaluator):
 
     Args:
         kind: "embedding".
+        head: which labeling, counted from 0, where images are clustered several times.
         method: "tsne" (van der Maaten and Hinton 2008, scikit-learn's) or "umap" (McInnes et al. 2018, umap-learn).
         n_images: images in the picture, drawn at random. t-SNE of 50,000 images takes an hour.
         split: "train" or "test" images.
@@ -38,6 +39,7 @@ class Embedding(Evaluator):
     makes = "pictures"
 
     kind: str = "embedding"
+    head: int = setting(0, at_least=0)
     method: str = setting("tsne", one_of=("tsne", "umap"))
     n_images: int = setting(3000, at_least=20, at_most=50_000)
     split: str = setting("train", one_of=("train", "test"))
@@ -64,6 +66,7 @@ class Embedding(Evaluator):
         from deepcluster.visualization import embedding_charts, plane
         from deepcluster.visualization.sample_space import draw_sample, images_of_split
 
+        context = context.of_labeling(self.head)
         embedding_charts.check_library()
         if self.method == "umap":
             plane.umap_library()

@@ -24,6 +24,7 @@ class Gallery(Evaluator):
 
     Args:
         kind: "gallery".
+        head: which labeling, counted from 0, where images are clustered several times.
         order: of the clusters: largest, smallest, compact, loose (mean distance to the centroid), pure, mixed
             (share of the commonest label), number (as the run counts).
         n_clusters: how many clusters are shown, the first in that order; null: all.
@@ -39,6 +40,7 @@ class Gallery(Evaluator):
     makes = "pictures"
 
     kind: str = "gallery"
+    head: int = setting(0, at_least=0)
     order: str = setting("largest", one_of=tuple(ORDERS))
     n_clusters: int | None = setting(None, at_least=1, hint="null shows all")
     n_members: int = setting(6, at_least=1, at_most=50)
@@ -69,6 +71,7 @@ class Gallery(Evaluator):
         from deepcluster.visualization import gallery_members, gallery_pages
         from deepcluster.visualization.sample_space import images_of_split
 
+        context = context.of_labeling(self.head)
         stored_assignment(context)
         images = images_of_split(context, self.split)
         labels = images.labels

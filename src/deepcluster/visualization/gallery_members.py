@@ -98,13 +98,13 @@ def spread_members(
     """Some clusters with random members, evenly spaced from the largest to the smallest. Needs no distances.
 
     Args:
-        clusters: (N,) int64 in 0..k-1.
+        clusters: (N,) int64 in 0..k-1; -1 for an image in no cluster.
         labels: (N,) int64, -1 for an image without one; or None.
         n_clusters: the most clusters.
         n_members: the most members of each.
         seed: of the random members.
     """
-    sizes = torch.bincount(clusters, minlength=k)
+    sizes = torch.bincount(clusters[clusters >= 0], minlength=k)
     by_size = torch.argsort(sizes, descending=True, stable=True)
     by_size = by_size[sizes[by_size] > 0]
     n_shown = min(n_clusters, len(by_size))

@@ -70,7 +70,10 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     pca = Reduction(dim=min(dim, moments.dim, len(chosen)), whiten=False, l2=True).fit(moments)
     assigned = None
     if assignment is not None:
-        assigned = torch.cat([assignment.apply(block) for block in blocks]) if own is None else own[chosen]
+        assigned = torch.full((len(chosen),), -1) if own is None else own[chosen]
+        if bool((assigned < 0).any()):
+            nearest = torch.cat([assignment.apply(block) for block in blocks])
+            assigned = torch.where(assigned < 0, nearest, assigned)
     labels = None if images.labels is None else images.labels[chosen]
     return Sample(
         indices=chosen,

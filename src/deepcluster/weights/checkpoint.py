@@ -3,9 +3,9 @@
 import io
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ from deepcluster.weights.files import find_checkpoint
 
 CARD = "deepcluster"  # key of the network's description in a checkpoint
 SETTINGS = "settings"  # key of the settings that a resumed run cannot change
+
+
+class Labeling(NamedTuple):
+    """One of several clusterings of the same images, and the rows of its head: weight (K, D) and bias (K,)."""
+
+    assignment: Assignment | None
+    head: tuple[Tensor, Tensor] | None
 
 
 @dataclass(kw_only=True)
@@ -33,6 +40,7 @@ class Checkpoint:
         epoch: epochs trained.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
         is_resumable: whether it holds the optimizer's state, as a last.ckpt does and a final.ckpt does not.
+        others: the labelings after the first.
         settings: full name -> value, of its run's settings that a resumed run cannot change; None if it has none.
     """
 
@@ -45,6 +53,7 @@ class Checkpoint:
     head: tuple[Tensor, Tensor] | None = None
     settings: dict[str, Any] | None = None
     is_resumable: bool = False
+    others: list[Labeling] = field(default_factory=list)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -110,25 +119,38 @@ def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
 def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
     state, card = content["state_dict"], content[CARD]
     dict.keys(card["arch"])  # raises TypeError if it is no dict
-    stored = next((state["assignment"] for state in content["callbacks"].values() if "assignment" in state), None)
-    prefix = "backbone."
-    head, capacity = None, None
+    clusters = next((state for state in content["callbacks"].values() if "assignment" in state), {"assignment": None})
+    prefix, capacity = "backbone.", None
     if "head.linear.weight" in state:
-        weight, bias = state["head.linear.weight"], state["head.linear.bias"]
-        capacity = len(bias)
-        k = int(state.get("head._extra_state", capacity))
-        head = (weight[:k], bias[:k])
+        capacity = len(state["head.linear.bias"])
     return Checkpoint(
         path=file,
         card=card,
         backbone={k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
-        assignment=None if stored is None else Assignment.from_state_dict(stored),
+        assignment=_assignment(clusters["assignment"]),
         capacity=capacity,
         epoch=int(content["epoch"]) + 1,
-        head=head,
+        head=_head(state, "head"),
         settings=content.get(SETTINGS),
         is_resumable="optimizer_states" in content,
+        others=[
+            Labeling(_assignment(stored), _head(state, f"head.others.{h}"))
+            for h, stored in enumerate(clusters.get("other_labelings", []))
+        ],
     )
+
+
+def _assignment(stored: dict[str, Any] | None) -> Assignment | None:
+    return None if stored is None else Assignment.from_state_dict(stored)
+
+
+def _head(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor] | None:
+    """The rows in use of a linear head, weight (K, D) and bias (K,); None if there is none of that name."""
+    if f"{name}.linear.weight" not in state:
+        return None
+    weight, bias = state[f"{name}.linear.weight"], state[f"{name}.linear.bias"]
+    k = int(state.get(f"{name}._extra_state", len(bias)))
+    return weight[:k], bias[:k]
 
 
 def backbone_checkpoint(backbone: Backbone, card: dict[str, Any], *, epochs: int, extra: dict[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
 """Read any file of weights: recognise its format by its content. Next: fit.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Weights:
         epoch: epochs trained; 0 if the file does not tell.
         head: the last layer's rows, weight (K, D) and bias (K,); in our checkpoints and 2018 files only.
         assignment: the last assignment; in our checkpoints only.
+        others: the labelings after the first; in our checkpoints only.
     """
 
     path: Path
@@ -36,6 +37,23 @@ class Weights:
     epoch: int = 0
     head: tuple[Tensor, Tensor] | None = None
     assignment: Assignment | None = None
+    others: list[checkpoint.Labeling] = field(default_factory=list)
+
+    def of_labeling(self, number: int) -> "Weights":
+        """The same network with the clusters and the head of another labeling, counted from 0.
+
+        Raises:
+            ValueError: if there is none of that number.
+        """
+        if number == 0:
+            return self
+        if number > len(self.others):
+            n = 1 + len(self.others)
+            raise ValueError(
+                f"evaluation.head={number} must be at most {n - 1}: {self.path} ({self.format}) holds {n} "
+                f"labeling{'s' if n > 1 else ''}, counted from 0; lower it"
+            )
+        return replace(self, assignment=self.others[number - 1].assignment, head=self.others[number - 1].head)
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -63,6 +81,7 @@ def read_weights(path: str | Path) -> Weights:
             epoch=ours.epoch,
             head=ours.head,
             assignment=ours.assignment,
+            others=ours.others,
         )
     arch = released.arch_2018(content)
     if arch is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     from deepcluster.evaluation.context import EvaluationContext
@@ -17,11 +18,13 @@ class Assign(Evaluator):
 
     Args:
         kind: "assign".
+        head: which labeling, counted from 0, where images are clustered several times.
     """
 
     makes = "files"
 
     kind: str = "assign"
+    head: int = setting(0, at_least=0)
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Write clusters.csv.
@@ -30,7 +33,7 @@ class Assign(Evaluator):
             n_images, clusters_used and, if there are labels, their agreement with the clusters (metrics.label_metrics).
 
         Raises:
-            ValueError: if the checkpoint holds no clusters.
+            ValueError: if the checkpoint holds no clusters, or no such labeling.
         """
         import torch
 
@@ -38,7 +41,7 @@ class Assign(Evaluator):
         from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import write_clusters
 
-        assignment, images = stored_assignment(context), context.train_images
+        assignment, images = stored_assignment(context.of_labeling(self.head)), context.train_images
         clusters = torch.empty(len(images), dtype=torch.int64)
         feature_pass = context.feature_pass(images, convolutional=False)
         with context.progress.bar("assign", len(images), "img") as advance:

@@ -28,6 +28,7 @@ class ClusterQuality(Evaluator):
 
     Args:
         kind: "cluster_quality".
+        head: which labeling, counted from 0, where images are clustered several times.
         k: number of clusters of the fresh k-means; null: the number of classes.
         n_seeds: runs of the fresh k-means; 0: none.
         n_iter: iterations of the fresh k-means.
@@ -37,6 +38,7 @@ class ClusterQuality(Evaluator):
     """
 
     kind: str = "cluster_quality"
+    head: int = setting(0, at_least=0)
     k: int | None = setting(None, at_least=2, hint="null takes the number of classes")
     n_seeds: int = setting(5, at_least=0)
     n_iter: int = setting(20, at_least=1)
@@ -58,6 +60,7 @@ class ClusterQuality(Evaluator):
         """
         from deepcluster.evaluation.clusters import label_fit
 
+        context = context.of_labeling(self.head)
         train = context.train_images
         n_classes = label_fit.n_classes(train)
         if n_classes < 2:

@@ -1,8 +1,8 @@
 """The cluster of each image and how far it lies from the centroid, in one pass over the images.
 
-Images that the run learned from have the cluster of the run's last assignment; others get the cluster of the nearest
-centroid. With k-means the two rules agree. The centroids of power iteration clustering are the means of its clusters,
-and an image's nearest centroid is often that of another cluster.
+Images that the run learned from have the cluster of the run's last assignment; others, and those that it left without
+a label, get the cluster of the nearest centroid. With k-means the two rules agree. The centroids of power iteration
+clustering are the means of its clusters, and an image's nearest centroid is often that of another cluster.
 """
 
 import os
@@ -55,7 +55,7 @@ def stored_assignment(context: EvaluationContext) -> Assignment:
 
 
 def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto") -> Tensor | None:
-    """The clusters (N,) of the run's last assignment, or None if the nearest centroid decides.
+    """The clusters (N,) of the run's last assignment, -1: none; or None if the nearest centroid decides.
 
     Args:
         choice: "own": always the run's assignment; "nearest": always None; "auto": the run's assignment if `images` are
@@ -110,7 +110,7 @@ def cluster_images(
         ValueError: see :func:`own_labels`; also if the network takes other channels, or a feature is not finite.
     """
     assignment, labels = stored_assignment(context), own_labels(context, images, choice)
-    clusters = torch.empty(len(images), dtype=torch.int64) if labels is None else labels.clone()
+    clusters = torch.full((len(images),), -1) if labels is None else labels.clone()
     distances, n_nearest = torch.empty(len(images)), 0
     feature_pass = context.feature_pass(images, convolutional=False)
     with context.progress.bar("features", len(images), "img") as advance:
@@ -119,8 +119,7 @@ def cluster_images(
             if assignment.reduction is not None:
                 x = assignment.reduction.apply(x)
             nearest = nearest_centroid(x, assignment.centroids)
-            if labels is None:
-                clusters[indices] = nearest
+            clusters[indices] = torch.where(clusters[indices] < 0, nearest, clusters[indices])
             n_nearest += int((clusters[indices] == nearest).sum())
             distances[indices] = (x - assignment.centroids[clusters[indices]]).norm(dim=1)
             visit(indices, x)

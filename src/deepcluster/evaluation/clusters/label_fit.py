@@ -101,6 +101,7 @@ def own_clusters(context: EvaluationContext, splits: Sequence[Split], nmi_averag
     results: dict[str, float] = {}
     own = own_labels(context, context.train_images)
     if own is not None:
+        own = torch.where(own < 0, clusters[0], own)
         results["own_train_nearest_share"] = float((clusters[0] == own).double().mean())
         clusters[0] = own
     else:
