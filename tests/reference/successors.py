@@ -1,4 +1,4 @@
-"""One step of DeepCluster-v2 and of SwAV, written straight down from the papers (Caron et al. 2020).
+"""One step of DeepCluster-v2, of SwAV (Caron et al. 2020) and of co-teaching, straight down from the papers.
 
 Weights are those of a network of one convolution, an average over places and an MLP, by their names in the module.
 """
@@ -55,3 +55,26 @@ def swav_loss(
             if crop != large:
                 losses.append(-(targets * (scores[crop] / temperature).log_softmax(dim=1)).sum(dim=1).mean())
     return torch.stack(losses).mean()
+
+
+def co_teaching_losses(
+    weights: Sequence[Weights],
+    crops: Sequence[Tensor],
+    prototypes: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    temperature: float,
+    n_kept: int,
+) -> tuple[Tensor, Tensor]:
+    """Algorithm 1 of Han et al. 2018, lines 4 to 7: each network's loss on the images that the other finds easiest."""
+    by_image = []
+    for of_network, vectors in zip(weights, prototypes, strict=True):
+        logits = unit_embeddings(of_network, crops) @ vectors.T / temperature
+        each = [
+            [scores.exp().sum().log() - scores[label] for scores, label in zip(crop, labels.tolist(), strict=True)]
+            for crop in logits
+        ]
+        by_image.append(torch.stack([torch.stack(crop) for crop in each]).mean(dim=0))
+    easiest = [sorted(range(len(labels)), key=lambda i: float(losses[i]))[:n_kept] for losses in by_image]
+    assert set(easiest[0]) != set(easiest[1])
+    return by_image[0][easiest[1]].mean(), by_image[1][easiest[0]].mean()

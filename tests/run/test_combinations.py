@@ -34,6 +34,7 @@ from deepcluster.weights import checkpoint
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
+TARGETS = ("soft", "co_teaching")  # null: those of the method; all others: test_method_choices.py
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
     ("experiment=*", "clustering=pic*", "clustering.k"),  # the papers' K; PIC finds its own
@@ -61,6 +62,12 @@ REFUSED = [
     ("clustering=kmeans_v2", "sampler=official", "official"),
     ("clustering=sinkhorn", "mode=official", "official"),
     ("clustering=sinkhorn", "sampler=official", "official"),
+    *((f"targets={other}", f"{group}=official", "official") for other in TARGETS for group in ("mode", "sampler")),
+    ("targets=soft", "clustering=pic*", "targets.softness=0"),
+    ("targets=soft", "clustering=sinkhorn", "targets.softness=0"),
+    ("targets=soft", "method=sela", "targets.softness=0"),
+    ("targets=co_teaching", "method=deepcluster_v2", "head=linear"),  # whose centroids are the first network's
+    ("targets=co_teaching", "experiment=small_images", "other_rows.n_beside"),  # of one network's features
 ]
 PARTS_OF_METHODS = ("embedding", "rows", "other_rows", "head", "targets")  # all together: test_method_choices.py
 
@@ -74,7 +81,7 @@ def groups() -> dict[str, list[str]]:
                 options = [f"{name}={file.stem}" for file in sorted((CONFIGS / name).glob("*.yaml"))]
                 found[name] = options + ([f"{name}=null"] if default is None else [])
     assert {"arch", "data", "clustering", "experiment"} <= found.keys()
-    return found
+    return {**found, "targets": ["targets=null", *(f"targets={name}" for name in TARGETS)]}
 
 
 def excluded(a: str, b: str) -> bool:

@@ -201,6 +201,31 @@ def test_a_reduction_to_more_than_the_embedding_has_is_refused_at_the_start() ->
         plan(settings("rows=embedding", "embedding=mlp", "embedding.dim=4"))
 
 
+def test_co_teaching_trains_and_stores_two_networks_of_other_starts() -> None:
+    chosen = settings("targets=co_teaching")
+    parts = build_parts(chosen)
+    module = parts.module(parts.backbone)
+    assert parts.n_networks == 2 and module.peer is not None
+    pairs = list(zip(module.backbone.parameters(), module.peer.backbone.parameters(), strict=True))
+    assert not any(torch.equal(one, two) for one, two in pairs if one.ndim > 1)
+    optimizer = module.build_optimizer(fused=False)  # of the timed steps too
+    n_trained = sum(weight.numel() for group in optimizer.param_groups for weight in group["params"])
+    n_backbone, n_head = sum(one.numel() for one, _ in pairs), module.head.linear.weight.numel()
+    assert n_trained == 2 * (n_backbone + n_head + 5)
+    one, two = sizes_of(plan(chosen)), sizes_of(dataclasses.replace(plan(chosen), n_networks=2))
+    copies = [1 + chosen.optimizer.states(of_head=of_head) for of_head in (False, True)]
+    assert two.disk_bytes - one.disk_bytes == 3 * 4 * (copies[0] * n_backbone + copies[1] * n_head)
+
+
+def test_soft_labels_take_memory_and_disk() -> None:
+    hard = plan()
+    soft = dataclasses.replace(hard, n_soft=5)
+    one, two = sizes_of(hard), sizes_of(soft)
+    assert two.soft_bytes == 200 * 5 * 8 and two.disk_bytes - one.disk_bytes == 3 * two.soft_bytes
+    needed = [estimate.memory_by_phase(s, None, on_gpu=False)["training"] for s in (one, two)]
+    assert needed[1] - needed[0] == 3 * two.soft_bytes
+
+
 def test_a_bank_takes_memory_and_disk_and_spares_passes() -> None:
     with_bank = dataclasses.replace(plan(), bank_bytes=MemoryBank.n_bytes(200, 2, 16))
     assert with_bank.bank_bytes == 200 * (2 * 16 * 2 + 8)

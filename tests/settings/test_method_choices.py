@@ -25,11 +25,17 @@ CHOICES = {
     "reduction": [Reduction(), Reduction(dim=None, whiten=False)],
     "clustering": [KMeans(), KMeans(match=True, n_labelings=2), KMeans(empty="squeeze"), PIC(), Sinkhorn()],
     "head": [LinearSettings(), LinearSettings(redraw=False), CentroidSettings(), PrototypeSettings()],
-    "targets": [LookupSettings(), SinkhornSettings()],
+    "targets": [
+        LookupSettings(),
+        SinkhornSettings(),
+        LookupSettings(softness=0.1),
+        LookupSettings(co_teaching=True, kept_share=0.8),
+    ],
     "sampler": [Sampler(), Sampler(kind="proportional"), Sampler(kind="official")],
     "view": [View(), View(n_large=2)],
 }
 DEEPCLUSTER = {name: choices[0] for name, choices in CHOICES.items()}
+SOFT, CO_TEACHING = LookupSettings(softness=0.1), LookupSettings(co_teaching=True, kept_share=0.8)
 V2 = {
     **DEEPCLUSTER,
     "embedding": MLPEmbedding(),
@@ -91,6 +97,19 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({**DEEPCLUSTER, "clustering": Sinkhorn()}, "rows=scores"),
     ({**SELA, "head": LinearSettings()}, r"set head\.redraw=false"),
     ({**DEEPCLUSTER, "sampler": Sampler(kind="official"), "view": View(n_large=2)}, "set method=deepcluster"),
+    (
+        {**DEEPCLUSTER, "sampler": Sampler(kind="official"), "targets": LookupSettings(label_smoothing=0.1)},
+        "plain targets",
+    ),
+    ({**DEEPCLUSTER, "targets": SOFT, "clustering": PIC()}, "clustering=pic are not .* set targets.softness=0"),
+    ({**SELA, "targets": SOFT}, "clustering=sinkhorn are not"),
+    ({**DEEPCLUSTER, "targets": SOFT, "clustering": KMeans(sizes="balanced")}, "clustering.sizes=balanced"),
+    ({**DEEPCLUSTER, "targets": LookupSettings(co_teaching=True)}, "set targets.kept_share"),
+    ({**V2, "targets": CO_TEACHING}, "set head=linear"),
+    (
+        {**DEEPCLUSTER, "targets": CO_TEACHING, "other_rows": UsedRows(kind="toy", reassignments=0, n_beside=1)},
+        r"set other_rows\.n_beside=0",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import tiny
 from support.swapped import two_swapped_losses
-from support.tiny_methods import SELA, V2
+from support.tiny_methods import CO_TEACHING, SELA, V2
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
@@ -184,8 +184,8 @@ if __name__ == "__main__":
         fit(folder, max_epochs=1)
     elif case in ("deepcluster_v2", "deepcluster_v2_resumed"):
         fit_method(folder, V2, resume=case.endswith("resumed"))
-    elif case == "sela":
-        fit_method(folder, SELA)
+    elif case in ("sela", "co_teaching"):
+        fit_method(folder, SELA if case == "sela" else CO_TEACHING)
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:

@@ -179,6 +179,8 @@ def build(
         other_reduction=Reduction(dim=None, whiten=False, l2=False),
         num_workers=0,
         progress=Progress(bars=False),
+        softness=getattr(chosen.targets, "softness", 0.0),
+        n_soft=getattr(chosen.targets, "n_soft", 1),
     )
     reassign = ReassignCallback(
         clusterer=clusterer,
@@ -204,6 +206,7 @@ def build(
         clustering=clustering,
         optimizer=optimizer or SGDSettings(),
         seed=seed,
+        second=second_of(chosen, seed),
     )
     seen = Seen(kill_after=kill_after, on_batch=on_batch)
     built = pl.Trainer(
@@ -239,6 +242,15 @@ def build(
         )
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)
+
+
+def second_of(chosen: Method, seed: int) -> LeNet5 | None:
+    """The second network of co-teaching."""
+    if chosen.targets.n_networks == 1:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return LeNet5(1, 16, batch_norm=True)
 
 
 def watch(run: Run, settings: Monitor) -> HealthCheck:

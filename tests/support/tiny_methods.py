@@ -13,7 +13,7 @@ from deepcluster.data.view_settings import SmallCrops
 from deepcluster.features.rows import Rows
 from deepcluster.training.embedding import MLPEmbedding
 from deepcluster.training.head_settings import CentroidSettings, LinearSettings, PrototypeSettings
-from deepcluster.training.target_settings import SinkhornSettings
+from deepcluster.training.target_settings import LookupSettings, SinkhornSettings
 
 PLAIN = Reduction(dim=None, whiten=False, l2=False)
 MLP = MLPEmbedding(hidden=16, dim=8)
@@ -35,4 +35,8 @@ SELA: dict[str, Any] = dict(
     method=Method(rows=Rows(of="scores"), head=LinearSettings(redraw=False)),
     clustering=Sinkhorn(k=tiny.K, n_labelings=2),
     sampler=PROPORTIONAL,
+)
+CO_TEACHING: dict[str, Any] = dict(  # with soft targets
+    method=Method(targets=LookupSettings(co_teaching=True, kept_share=0.7, kept_ramp_epochs=2, softness=0.2, n_soft=3)),
+    clustering=KMeans(k=tiny.K, n_iter=5, match=True, parallel="shares"),
 )

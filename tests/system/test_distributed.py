@@ -190,6 +190,12 @@ def test_two_processes_of_sela_end_with_the_same_state(tmp_path: Path) -> None:
     assert len(seen[0]["labels"]) == 2 and not torch.equal(*seen[0]["labels"])
 
 
+def test_two_processes_of_co_teaching_with_soft_targets_end_with_the_same_state(tmp_path: Path) -> None:
+    seen = results(start("co_teaching", tmp_path), tmp_path)
+    same_on_all(seen)
+    assert "peer.backbone.features.conv1.0.weight" in seen[0]["weights"]
+
+
 def test_two_processes_go_on_with_v2_where_one_was_killed(tmp_path: Path) -> None:
     with pytest.raises(tiny.Killed):  # in the second step of epoch 1, before its checkpoint: 16 images were shown
         tiny.build(tmp_path, max_epochs=2, every_n_steps=1, kill_after=(1, 1), **V2).fit()

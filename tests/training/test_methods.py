@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import tiny
 from support.tiny import Method
-from support.tiny_methods import SELA, SWAV, V2
+from support.tiny_methods import CO_TEACHING, SELA, SWAV, V2
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import read_assignments
@@ -49,6 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "matched": MATCHED,
     "first": FIRST,
     "beside": BESIDE,
+    "co_teaching": CO_TEACHING,
 }
 
 

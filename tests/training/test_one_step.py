@@ -1,10 +1,10 @@
-"""One training step of DeepCluster-v2 and of SwAV against straight re-implementations: loss and all gradients."""
+"""One training step of DeepCluster-v2, SwAV and co-teaching against straight re-implementations: loss, gradients."""
 
 from collections import OrderedDict
 
 import pytest
 import torch
-from reference.successors import swav_loss, v2_loss
+from reference.successors import co_teaching_losses, swav_loss, v2_loss
 from support import tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,14 +17,14 @@ from deepcluster.models.heads import CosineHead
 from deepcluster.training.embedding import MLPEmbedding
 from deepcluster.training.module import Crops, DeepClusterModule
 from deepcluster.training.optimizer import SGDSettings
+from deepcluster.training.peer import Peer
 from deepcluster.training.targets import Lookup, SwappedSinkhorn, Targets
 
 D, E, B, T = 6, 5, 7, 0.1
 
 
-def module_of(head: CosineHead, targets: Targets, bank: MemoryBank | None = None) -> DeepClusterModule:
-    """A network that takes crops of any size."""
-    backbone = Backbone(
+def backbone_of_any_size() -> Backbone:
+    return Backbone(
         features=nn.Sequential(OrderedDict(conv1=nn.Conv2d(1, D, 3, bias=False))),
         neck=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         feature_dim=D,
@@ -33,9 +33,15 @@ def module_of(head: CosineHead, targets: Targets, bank: MemoryBank | None = None
         image_size=16,
         sobel=False,
     )
+
+
+def module_of(
+    head: CosineHead, targets: Targets, bank: MemoryBank | None = None, peer: Peer | None = None
+) -> DeepClusterModule:
+    """A network that takes crops of any size."""
     view = View(size=16, n_large=2, small=SmallCrops(n=2, size=8))
     return DeepClusterModule(
-        backbone,
+        backbone_of_any_size(),
         head,
         view=multi_crop(view, tiny.images(), tiny.MEAN, tiny.STD),
         optimizer=SGDSettings(),
@@ -45,6 +51,7 @@ def module_of(head: CosineHead, targets: Targets, bank: MemoryBank | None = None
         embedding_dim=E,
         targets=targets,
         bank=bank,
+        peer=peer,
     ).train()
 
 
@@ -103,3 +110,21 @@ def test_a_step_of_swav_with_a_queue_is_that_of_a_straight_implementation(
     assert_same(step, expected, weights)
     assert ("head.vectors.0" in step[1]) == (frozen_steps == 0)  # frozen: the optimizer passes over it
     assert torch.equal(F.normalize(targets.queue[:, B:], dim=2), queue[:, : 10 - B])
+
+
+def test_a_step_of_co_teaching_is_that_of_a_straight_implementation(crops: list[Tensor]) -> None:
+    torch.manual_seed(4)
+    heads = [CosineHead(E, [4], temperature=T, follows_centroids=False, trained=True) for _ in range(2)]
+    peer = Peer(backbone_of_any_size(), MLPEmbedding(hidden=9, dim=E).build(D) or nn.Identity(), heads[1])
+    module, indices = module_of(heads[0], Lookup(kept_share=0.5), peer=peer), torch.randperm(20)[:B]
+    module.take_labels([torch.arange(20) % 4])
+    weights = leaves(module)
+    both = [weights, {name.removeprefix("peer."): value for name, value in weights.items() if "peer." in name}]
+    losses = co_teaching_losses(
+        both, crops, [one["head.vectors.0"] for one in both], indices % 4, temperature=T, n_kept=4
+    )
+    step = taken_step(module, crops, indices)
+    assert_same(step, losses[0] + losses[1], weights)
+    assert sorted(step[1]) == sorted(weights)
+    own, other = module.train_metrics.sums[[0, 3]].tolist()
+    assert [own / B, other / B] == pytest.approx([float(loss.detach()) for loss in losses], abs=1e-5)

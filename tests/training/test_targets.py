@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepcluster.clustering.assignment import SoftLabels
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.sinkhorn import sinkhorn_knopp
 from deepcluster.training.targets import Lookup, Scored, SwappedSinkhorn
@@ -69,6 +70,41 @@ def test_small_loss_selection_learns_from_the_images_of_the_smallest_losses() ->
     half = Lookup(kept_share=0.5, kept_from_epoch=1)
     assert half.loss(scored([scores], labels, epoch=1)).value.item() == pytest.approx(sum(losses) / 2, rel=1e-6)
     assert torch.equal(half.loss(scored([scores], labels)).value, F.cross_entropy(scores[0], labels[0]))  # epoch 0
+
+
+def test_the_kept_share_falls_in_equal_steps() -> None:
+    ramp = Lookup(kept_share=0.8, kept_from_epoch=1, kept_ramp_epochs=4)
+    assert [ramp.share_at(epoch) for epoch in range(7)] == pytest.approx([1, 0.95, 0.9, 0.85, 0.8, 0.8, 0.8])
+    assert [Lookup(kept_share=0.8, kept_from_epoch=1).share_at(epoch) for epoch in (0, 1, 9)] == [1, 0.8, 0.8]
+
+
+def test_two_networks_learn_from_the_images_that_the_other_finds_easiest() -> None:
+    # logits of 2 clusters whose losses with label 0 are ln(1 + e^-x): falling in x; the last image has no label
+    first, second = [3.0, -3.0, 1.0, 0.0, 9.0], [-3.0, 0.0, 1.0, 3.0, 9.0]
+    labels = torch.tensor([[0, 0, 0, 0, -1]])
+    batches = [scored([torch.tensor([[[x, 0.0] for x in of]])], labels) for of in (first, second)]
+    found = [float(loss.value) for loss in Lookup(kept_share=0.5).losses(batches)]
+    chosen = [[0, 2], [3, 2]]  # by the first, by the second
+    expected = [
+        sum(math.log(1 + math.exp(-of[i])) for i in images) / 2
+        for of, images in zip((first, second), reversed(chosen), strict=True)
+    ]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_soft_targets_are_shares_of_the_nearest_clusters() -> None:
+    scores, labels = rand(2, 3, 5), torch.tensor([[1, 4, 0]])
+    soft = SoftLabels(torch.tensor([[1, 3], [4, 0], [0, 2]]).int(), torch.tensor([[0.9, 0.1], [0.6, 0.4], [1.0, 0.0]]))
+    target = torch.zeros(3, 5).scatter_(1, soft.numbers.long(), soft.shares)
+    logs = scores.log_softmax(2)
+    found = Lookup().loss(scored([scores], labels, soft=[soft])).value
+    assert found.item() == pytest.approx(float(-(target * logs).sum(2).mean()), rel=1e-6)
+    smoothed = Lookup(label_smoothing=0.2).loss(scored([scores], labels, soft=[soft])).value
+    assert smoothed.item() == pytest.approx(float(-((0.8 * target + 0.04) * logs).sum(2).mean()), rel=1e-6)
+    sharp = soft._replace(shares=torch.tensor([[1.0, 0.0]] * 3))
+    hard = Lookup(label_smoothing=0.2).loss(scored([scores], labels)).value
+    found = Lookup(label_smoothing=0.2).loss(scored([scores], labels, soft=[sharp])).value
+    assert found.item() == pytest.approx(hard.item(), rel=1e-6)
 
 
 def swapped(**changes: object) -> SwappedSinkhorn:

@@ -1,7 +1,8 @@
 """The only result of a clustering: a pseudo-label for every image. Next: history.py writes it to disk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ NUMBERS_PER_BLOCK = 2**24  # 64 MB of float32 rows: the tighter limit where cent
 ROWS_PER_BLOCK = 16_384
 FEATURES = "features"  # the space that `apply` takes
 STORED_DTYPES = (torch.float32, torch.float16)  # of features; computations are in float32
+
+
+class SoftLabels(NamedTuple):
+    """Each image's M nearest clusters (N, M) int32, the nearest first, and their shares (N, M) float32."""
+
+    numbers: Tensor
+    shares: Tensor
 
 
 @dataclass(kw_only=True)
@@ -34,6 +42,7 @@ class Assignment:
         n_merged: clusters that the head has no room for and that were merged into others.
         n_unused: clusters that ended empty and were kept as they are; they are among the K, and no image's label.
         space: what was clustered: "features" of the backbone, which `apply` takes, or other rows.
+        soft: soft labels beside the hard ones; None: none were asked for.
 
     Raises:
         ValueError: if labels are out of range, another number of clusters is empty or a centroid is not finite.
@@ -49,6 +58,7 @@ class Assignment:
     n_merged: int = 0
     n_unused: int = 0
     space: str = FEATURES
+    soft: SoftLabels | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64 or len(self.labels) == 0:
@@ -113,6 +123,7 @@ class Assignment:
             "n_merged": self.n_merged,
             **({"n_unused": self.n_unused} if self.n_unused else {}),
             **({} if self.space == FEATURES else {"space": self.space}),
+            **({} if self.soft is None else {"soft": self.soft._asdict()}),
         }
 
     @classmethod
@@ -130,29 +141,36 @@ class Assignment:
             n_merged=state.get("n_merged", 0),  # older files lack it
             n_unused=state.get("n_unused", 0),
             space=state.get("space", FEATURES),
+            soft=SoftLabels(**state["soft"]) if "soft" in state else None,
         )
 
 
 @torch.no_grad()
 def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
-    """The nearest centroid of each row, by squared distance: (N, P), (K, P) -> (N,) int64, where the rows are.
+    """The nearest centroid of each row, by squared distance: (N, P), (K, P) -> (N,) int64, where the rows are."""
+    labels = torch.empty(len(features), dtype=torch.int64, device=features.device)
 
-    |x - c|^2 is smallest where x.c - |c|^2 / 2 is largest, which takes one matrix product per block. Each block of
-    rows is moved to the centroids' device in float32, so features may be float16, mapped from a file, or larger than
-    a GPU's memory.
+    def keep(block: slice, scores: Tensor) -> None:
+        labels[block] = torch.max(scores, dim=1).indices  # the same index as argmax, and up to twice as fast
+
+    over_scores(features, centroids, keep)
+    return labels
+
+
+@torch.no_grad()
+def over_scores(features: Tensor, centroids: Tensor, take: Callable[[slice, Tensor], None]) -> None:
+    """Hand over x.c - |c|^2 / 2 for rows (N, P) and centroids (K, P), block by block: which rows, scores (B, K).
+
+    |x - c|^2 is smallest where this is largest, which takes one matrix product per block. Each block of rows is moved
+    to the centroids' device in float32, so features may be float16, mapped from a file, or larger than a GPU's memory.
     """
     offset = -0.5 * centroids.square().sum(dim=1)
     block = rows_per_block(len(centroids), centroids.device, on_cpu=SCORES_PER_BLOCK, on_gpu=SCORES_PER_GPU_BLOCK)
     block = max(1, min(block, NUMBERS_PER_BLOCK // centroids.shape[1]))
-    labels = torch.empty(len(features), dtype=torch.int64, device=features.device)
     with float32_products(centroids.device):
         for start in range(0, len(features), block):
-            scores = torch.addmm(
-                offset, read_rows(features, slice(start, start + block), centroids.device), centroids.T
-            )
-            # torch.max gives the same index as argmax and is up to twice as fast
-            labels[start : start + block] = torch.max(scores, dim=1).indices
-    return labels
+            rows = slice(start, start + block)
+            take(rows, torch.addmm(offset, read_rows(features, rows, centroids.device), centroids.T))
 
 
 @torch.no_grad()

@@ -63,6 +63,10 @@ class KMeans(ChosenK):
     def n_updates(self) -> int:
         return self.n_iter * self.n_redo * len(self.ks)
 
+    @property
+    def labels_are_nearest(self) -> bool:
+        return self.sizes == "free"
+
     def n_iterated(self, n_images: int) -> int:
         return self._n_iterated(n_images, max(self.ks))
 

@@ -39,9 +39,11 @@ def matched(assignment: Assignment, previous_labels: Tensor, previous_k: int) ->
     numbers = numbers.to(labels.device)
     centroids = torch.empty_like(assignment.centroids)
     centroids[numbers.to(centroids.device)] = assignment.centroids
-    return dataclasses.replace(
-        assignment, labels=torch.where(labels < 0, labels, numbers[labels.clamp_min(0)]), centroids=centroids
-    )
+    soft = assignment.soft
+    if soft is not None:
+        soft = soft._replace(numbers=numbers.int()[soft.numbers])
+    labels = torch.where(labels < 0, labels, numbers[labels.clamp_min(0)])
+    return dataclasses.replace(assignment, labels=labels, centroids=centroids, soft=soft)
 
 
 def _numbers(labels: Tensor, before: Tensor, k: int) -> Tensor:

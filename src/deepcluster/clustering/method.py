@@ -56,6 +56,11 @@ class Clustering:
         """Whether every assignment has exactly :meth:`capacity` clusters; if not, that is the most it can have."""
         return True
 
+    @property
+    def labels_are_nearest(self) -> bool:
+        """Whether each image's label is its nearest centroid, so that soft labels by distance suit."""
+        return False
+
     def check(self, n_images: int) -> None:
         """Refuse too few images.
 

@@ -67,6 +67,8 @@ def build_clusterer(
         num_workers=num_workers,
         storage=storage,
         progress=progress,
+        softness=getattr(config.targets, "softness", 0.0),
+        n_soft=getattr(config.targets, "n_soft", 1),
     )
 
 

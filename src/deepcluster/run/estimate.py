@@ -73,7 +73,8 @@ def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
         "evaluation": 0.0 if costs is None else 4.0 * max(network, small) + measured,
     }
-    return {phase: n_bytes + s.bank_bytes for phase, n_bytes in beyond.items()}
+    # soft labels: the conductor's and the module's, and those of the next assignment
+    return {phase: n_bytes + s.bank_bytes + 3 * s.soft_bytes for phase, n_bytes in beyond.items()}
 
 
 def check_room(

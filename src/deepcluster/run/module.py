@@ -1,8 +1,10 @@
 """Build what Lightning trains: backbone, embedding, head, targets and memory bank. Next: assemble.py."""
 
+import copy
 from typing import Any
 
 import torch
+from torch import nn
 
 from deepcluster.clustering.method import Clustering
 from deepcluster.data.multi_crop import MultiCrop
@@ -16,6 +18,7 @@ from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import HeadSettings
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.optimizer import OptimizerSettings
+from deepcluster.training.peer import Peer
 from deepcluster.training.target_settings import TargetSettings
 
 
@@ -33,16 +36,24 @@ def build_module(
     clustering: Clustering,
     optimizer: OptimizerSettings,
     seed: int,
+    second: Backbone | None = None,
 ) -> DeepClusterModule:
     """The module around a backbone; weights of embedding and prototypes are drawn by the seed.
 
     Args:
         card: what rebuilds the backbone.
         n_images: N.
+        second: the backbone of co-teaching's second network, which the module gets a copy of; None: there is none.
     """
     dim = embedding.output_dim(backbone.feature_dim)
     capacities = [labeling.capacity(n_images) for labeling in clustering.labelings()]
-    beside = None
+    beside, peer = None, None
+    if second is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix(seed, "embedding and head", "co-teaching"))
+            own_head = head.build(dim, capacities, relu=embedding.is_identity)
+            own_embedding = embedding.build(backbone.feature_dim) or nn.Identity()
+            peer = Peer(copy.deepcopy(second), own_embedding, own_head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, "embedding and head"))
         if isinstance(other_rows, UsedRows) and other_rows.n_beside:
@@ -61,4 +72,5 @@ def build_module(
             targets=targets.build(temperature=built_head.temperature),
             bank=MemoryBank(n_images, view.n_large, dim) if rows.of == "bank" else None,
             beside=beside,
+            peer=peer,
         )

@@ -27,6 +27,7 @@ from deepcluster.run.module import build_module
 from deepcluster.settings.train import TrainConfig, check_sizes
 from deepcluster.system import distributed
 from deepcluster.system.progress import Progress
+from deepcluster.system.seeding import mix
 from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.processes import n_processes
@@ -54,6 +55,7 @@ class Parts:
         progress: prints lines and draws bars.
         init_report: lines on what the group `init` did to the weights.
         module: builds what Lightning trains, around a backbone.
+        n_networks: that are trained together, each of this architecture.
     """
 
     images: ImageSet
@@ -69,6 +71,7 @@ class Parts:
     progress: Progress
     init_report: list[str]
     module: Callable[[Backbone], DeepClusterModule]
+    n_networks: int = 1
 
     def describe(self, source: str, batch_size: int, n_processes: int) -> list[str]:
         """The lines that are printed at the start of a run.
@@ -112,7 +115,10 @@ class Parts:
         name = arch.get("name") or arch["_target_"].rpartition(".")[2]
         millions = sum(p.numel() for p in self.backbone.parameters() if p.requires_grad) / 1e6
         shape = f"{self.images.n_channels}x{side}x{side}"
-        return f"network    {name}: {millions:.1f} M parameters, {shape} -> {self.backbone.feature_dim} features"
+        second = "; a second one learns beside it (targets.co_teaching)" if self.n_networks > 1 else ""
+        return (
+            f"network    {name}: {millions:.1f} M parameters, {shape} -> {self.backbone.feature_dim} features{second}"
+        )
 
     def _describe_processes(self, batch_size: int, n: int) -> list[str]:
         clustering = f"clustering {self.clusterer.clustering.describe(self.device)}"
@@ -188,9 +194,14 @@ def build_parts(
     if reuse:
         images_hash = "" if shared is None else same_images(data, reading, config.view, images)
         clusterer = replace(clusterer, untrained=untrained_features(clusterer, images_hash, card, device, shared))
+    second, second_seed = None, mix(config.seed, "co-teaching")
+    if config.targets.n_networks > 1:
+        second = build_backbone(card, seed=second_seed)
     init_report: list[str] = []
     if initialise:
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
+        if second is not None:
+            config.init.apply(second, card=card, images=images, seed=second_seed, device=device)
     set_matmul_precision(device)
     return Parts(
         images=images,
@@ -218,7 +229,9 @@ def build_parts(
             clustering=config.clustering,
             optimizer=config.optimizer,
             seed=config.seed,
+            second=None if second is None else second.to(memory_format=torch.channels_last),
         ),
+        n_networks=config.targets.n_networks,
     )
 
 

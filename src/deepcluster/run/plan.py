@@ -36,4 +36,6 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
         reassigns=config.targets.needs_labels,
         bank_bytes=bank_bytes,
         n_file_passes=config.files.n_passes(config.data.source),
+        n_networks=parts.n_networks,
+        n_soft=parts.clusterer.n_soft if parts.clusterer.softness > 0 else 0,
     )

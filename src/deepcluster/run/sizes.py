@@ -37,6 +37,8 @@ class Plan:
     reassigns: bool = True  # images are clustered while the network trains, not only for the figures
     bank_bytes: int = 0  # of the memory bank
     n_file_passes: int = 0  # over all images, at the end, for files about single images
+    n_networks: int = 1  # that are trained together
+    n_soft: int = 0  # clusters in an image's soft label
     n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
 
     @property
@@ -86,6 +88,7 @@ class Sizes:
     disk_bytes: float
     buffer_bytes: int
     bank_bytes: int  # of the memory bank
+    soft_bytes: int = 0  # of soft labels
 
 
 def sizes(plan: Plan) -> Sizes:
@@ -103,10 +106,11 @@ def sizes(plan: Plan) -> Sizes:
     is_measured = evaluation.enabled and images.labels is not None
     network = sum(parameter.numel() for parameter in backbone.parameters())
     copies, of_head = (1 + plan.optimizer.states(of_head=of_head) for of_head in (False, True))
+    soft_bytes = n_labelings * n * plan.n_soft * (torch.int32.itemsize + torch.float32.itemsize)
     # head with the optimizer's state, centroids, labels
-    labelings = n_labelings * (4 * (of_head * k * d + k * dim) + 2 * n)
-    checkpoint = 4 * copies * network + labelings + plan.bank_bytes
-    assignments = (n_labelings * n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
+    labelings = n_labelings * (4 * (plan.n_networks * of_head * k * d + k * dim) + 2 * n) + soft_bytes
+    checkpoint = plan.n_networks * 4 * copies * network + labelings + plan.bank_bytes
+    assignments = n_labelings * (n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
     n_reassignments = n_epoch_starts + n_untrained + 1
     names = n * (len(images.samples[0]) + 8)
     return Sizes(
@@ -131,6 +135,7 @@ def sizes(plan: Plan) -> Sizes:
         disk_bytes=3 * checkpoint + assignments + names,  # last, previous and the new one while it is written
         buffer_bytes=min(n_fit, n_buffered) * d * itemsize,
         bank_bytes=plan.bank_bytes,
+        soft_bytes=soft_bytes,
     )
 
 

@@ -5,11 +5,11 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.view_settings import View
-from deepcluster.features.other_rows import OtherRows
+from deepcluster.features.other_rows import OtherRows, UsedRows
 from deepcluster.features.rows import Rows
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import CentroidSettings, HeadSettings, LinearSettings, PrototypeSettings
-from deepcluster.training.target_settings import TargetSettings
+from deepcluster.training.target_settings import LookupSettings, TargetSettings
 
 
 def check_method(
@@ -29,14 +29,16 @@ def check_method(
     Raises:
         ValueError: naming both keys and a way out.
     """
-    is_2018 = (embedding.kind, rows.of, head.kind, targets.kind, other_rows.kind) == (
-        *("none", "features", "linear", "lookup", "none"),
+    is_2018 = (embedding.kind, rows.of, head.kind, targets, other_rows.kind) == (
+        *("none", "features", "linear", LookupSettings(), "none"),
     ) and len(clustering.labelings()) * (view.n_large + view.small.n) == 1
     if sampler.kind == "official" and not is_2018:
         raise ValueError(
-            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling, a linear head "
-            "and no embedding; leave it out, or set method=deepcluster"
+            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling, a linear head, "
+            "no embedding and plain targets; leave it out, or set method=deepcluster"
         )
+    if isinstance(targets, LookupSettings):
+        _check_lookup(targets, clustering, head, other_rows)
     if targets.needs_labels:
         _check_rows(rows, clustering)
         _check_linear(head, rows, clustering)
@@ -54,6 +56,34 @@ def check_method(
         raise ValueError(
             f"other_rows={other_rows.kind} serves reassignments, and targets={targets.kind} has none; set "
             "other_rows.reassignments=0 and other_rows.n_beside=1 to learn them in a head beside"
+        )
+
+
+def _check_lookup(targets: LookupSettings, clustering: Clustering, head: HeadSettings, other_rows: OtherRows) -> None:
+    if targets.softness > 0 and not clustering.labels_are_nearest:
+        sizes = f" with clustering.sizes={clustering.sizes}" if isinstance(clustering, KMeans) else ""
+        raise ValueError(
+            f"targets.softness={targets.softness:g} shares a target by distances to centroids, and the labels of "
+            f"clustering={clustering.kind}{sizes} are not those of the nearest one; set targets.softness=0, or "
+            "clustering=kmeans"
+        )
+    if not targets.co_teaching:
+        return
+    if targets.kept_share == 1:
+        raise ValueError(
+            "targets.co_teaching=true lets each of two networks choose what the other learns from, and "
+            "targets.kept_share=1 keeps all; set targets.kept_share to about the share of right labels, such as 0.8"
+        )
+    if isinstance(head, CentroidSettings):
+        raise ValueError(
+            "head=centroids compares embeddings with centroids of the first network's, and with "
+            "targets.co_teaching=true the second network's is another space; set head=linear, or "
+            "targets.co_teaching=false"
+        )
+    if isinstance(other_rows, UsedRows) and other_rows.n_beside:
+        raise ValueError(
+            f"other_rows.n_beside={other_rows.n_beside} heads read one network's features, and "
+            "targets.co_teaching=true trains two; set other_rows.n_beside=0, or targets.co_teaching=false"
         )
 
 

@@ -14,6 +14,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.soft import soft_labels
 from deepcluster.clustering.spectral import by_graph
 from deepcluster.data.images import ImageSet
 from deepcluster.data.views import FeatureView
@@ -78,6 +79,8 @@ class Clusterer:
         progress: draws bars.
         untrained: keeps the untrained network's reduced features for all clusterings before the first training step;
             None: each clustering computes its own.
+        softness: the temperature of the soft labels that a reassignment gives (clustering/soft.py); 0: hard ones only.
+        n_soft: clusters in an image's soft label.
     """
 
     images: ImageSet
@@ -96,6 +99,8 @@ class Clusterer:
     storage: Storage = field(default_factory=Storage)
     progress: Progress = field(default_factory=Progress)
     untrained: UntrainedFeatures | None = None
+    softness: float = 0.0
+    n_soft: int = 5
 
     @property
     def labelings(self) -> list[Clustering]:
@@ -199,7 +204,9 @@ class Clusterer:
         seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0}
         before = {h: assignment for h, assignment in enumerate(previous) if assignment is not None}
         for rows in self._own_rows(network, device):
-            assignments, spent = self._cluster_rows(rows, self.labelings, device, moment, previous=before)
+            assignments, spent = self._cluster_rows(
+                rows, self.labelings, device, moment, previous=before, softness=self.softness
+            )
             by_labeling |= {h: replace(assignment, space=self.rows) for h, assignment in assignments.items()}
             for name, value in spent.items():
                 seconds[name] += value
@@ -220,7 +227,7 @@ class Clusterer:
         rows = _Rows(other.source, other.dim, self.other_reduction, list(range(len(clusterings))))
         if self.other_neighbours is not None:
             clusterings = [by_graph(clustering, self.other_neighbours) for clustering in clusterings]
-        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
+        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment, softness=self.softness)
         return [replace(assignments[h], space=OTHER_ROWS) for h in sorted(assignments)], seconds
 
     def _features(self, backbone: Backbone, device: torch.device, labelings: list[int]) -> _Rows:
@@ -267,6 +274,7 @@ class Clusterer:
         *,
         previous: Mapping[int, Assignment] | None = None,
         keep_features: bool = False,
+        softness: float = 0.0,
     ) -> tuple[dict[int, Assignment], dict[str, float]]:
         """Reduce the rows and cluster them for each of their labelings: number -> assignment; seconds by phase."""
         n_images, dim = len(self.images), rows.reduction.output_dim(rows.dim)
@@ -297,7 +305,15 @@ class Clusterer:
             before = (previous or {}).get(h)
             with timed(seconds, "clustering_s"):
                 assignment = self._labeling(
-                    clusterings[h], h, rows, reduced, before, shares=shares, device=device, moment=moment
+                    clusterings[h],
+                    h,
+                    rows,
+                    reduced,
+                    before,
+                    shares=shares,
+                    device=device,
+                    moment=moment,
+                    softness=softness,
                 )
             assignments[h] = replace(assignment, reduction=fitted)
         return assignments, seconds
@@ -313,10 +329,12 @@ class Clusterer:
         shares: bool,
         device: torch.device,
         moment: str,
+        softness: float,
     ) -> Assignment:
         """Cluster reduced rows for labeling h: in one process, or each process its share together with the others."""
         seed = mix(self.seed, moment, "k-means", *([h] if h else []))
-        start = None if previous is None else previous.labels
+        start, n_images = None if previous is None else previous.labels, len(self.images)
+        ranks = process_ranks() if shares else None
 
         def cluster() -> Assignment:
             assert reduced is not None  # rank 0 has all rows, or every rank has its own
@@ -326,17 +344,29 @@ class Clusterer:
                 def progress(done: int, total: int) -> None:
                     advance(1)
 
-                if not shares:
-                    return clustering.fit(mine, seed=seed, device=device, progress=progress, start=start)
-                return clustering.fit_share(
-                    mine,
-                    n_images=len(self.images),
-                    ranks=process_ranks(),
-                    seed=seed,
-                    device=device,
-                    progress=progress,
-                    start=start,
-                )
+                if ranks is None:
+                    found = clustering.fit(mine, seed=seed, device=device, progress=progress, start=start)
+                else:
+                    found = clustering.fit_share(
+                        mine,
+                        n_images=n_images,
+                        ranks=ranks,
+                        seed=seed,
+                        device=device,
+                        progress=progress,
+                        start=start,
+                    )
+            if softness == 0:
+                return found
+            soft = soft_labels(
+                mine,
+                found.centroids.to(device),
+                temperature=softness,
+                n_kept=self.n_soft,
+                n_images=n_images,
+                ranks=ranks,
+            )
+            return replace(found, soft=soft)
 
         if shares:
             assignment = cluster()

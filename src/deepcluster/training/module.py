@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepcluster.clustering.assignment import SoftLabels
 from deepcluster.data.loader import Batch
 from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.features.bank import MemoryBank
@@ -24,6 +25,7 @@ from deepcluster.training.beside import BesideHeads
 from deepcluster.training.clusterer import Network
 from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.optimizers import LearningRate, weight_groups
+from deepcluster.training.peer import Peer
 from deepcluster.training.targets import Lookup, Scored, Targets
 from deepcluster.training.train_metrics import TrainMetrics
 
@@ -37,6 +39,24 @@ class Crops(NamedTuple):
 
     crops: list[Tensor]
     indices: Tensor
+
+
+def features_of(backbone: nn.Module, crops: list[Tensor]) -> Tensor:
+    """The features (V B, D) of V crops (B, C, S, S), crop by crop: one forward pass for each run of equal sizes."""
+    runs: list[list[Tensor]] = []
+    for crop in crops:
+        if runs and runs[-1][-1].shape == crop.shape:
+            runs[-1].append(crop)
+        else:
+            runs.append([crop])
+    features = [backbone(run[0] if len(run) == 1 else torch.cat(run)) for run in runs]
+    return features[0] if len(features) == 1 else torch.cat(features)
+
+
+def _name_of_second_loss(beside: BesideHeads | None, peer: Peer | None) -> str | None:
+    if peer is not None:
+        return "train/loss_second"
+    return None if beside is None else "train/loss_beside"
 
 
 class DeepClusterModule(pl.LightningModule):
@@ -56,6 +76,7 @@ class DeepClusterModule(pl.LightningModule):
         targets: what the scores are compared with; None: the image's cluster.
         bank: keeps the embeddings of the large crops; None: nothing does.
         beside: heads that are learned beside, from labels of other rows (training/beside.py); None: none.
+        peer: the second network of co-teaching (training/peer.py); None: there is one network.
     """
 
     def __init__(
@@ -72,6 +93,7 @@ class DeepClusterModule(pl.LightningModule):
         targets: Targets | None = None,
         bank: MemoryBank | None = None,
         beside: BesideHeads | None = None,
+        peer: Peer | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -79,17 +101,19 @@ class DeepClusterModule(pl.LightningModule):
         self.embedding_dim = embedding_dim or backbone.feature_dim
         self.head = head
         self.beside = beside
+        self.peer = peer
         self.targets = targets or Lookup()
         self.bank = bank
         self.view = view
         self.optimizer_settings = optimizer
         self.frozen_stages = names_of_frozen(backbone, optimizer.frozen_stages) if optimizer.frozen_stages else []
-        freeze(backbone, self.frozen_stages)
+        self._freeze()
         self.seed = seed
         self.card = card
         self.pseudo_labels: Tensor | None = None  # set by take_labels
+        self.soft_labels: list[SoftLabels] | None = None  # of each labeling, (N, M); None: labels are hard
         self.all_labelled = True
-        self.train_metrics = TrainMetrics(beside=beside is not None)
+        self.train_metrics = TrainMetrics(also=_name_of_second_loss(beside, peer))
         self._metrics_epoch = -1  # the epoch whose batches train_metrics has counted
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Crops:
@@ -98,7 +122,7 @@ class DeepClusterModule(pl.LightningModule):
         return Crops([crop.contiguous(memory_format=torch.channels_last) for crop in crops], batch.indices)
 
     def training_step(self, batch: Crops, batch_idx: int) -> Tensor:
-        """The loss of a batch: its crops' scores against the targets.
+        """The loss of a batch: its crops' scores against the targets; of two networks the sum.
 
         Raises:
             ValueError: if the loss is not finite.
@@ -106,21 +130,30 @@ class DeepClusterModule(pl.LightningModule):
         # Dropout's noise depends on epoch, batch and rank only, so that a resumed run draws the same.
         seed_device(self.device, mix(self.seed, "dropout", self.current_epoch, batch_idx, self.global_rank))
         self.head.begin_step()
-        features = self.features_of(batch.crops)
+        features = features_of(self.backbone, batch.crops)
         embedding = self.embedding(features)
-        loss = self.targets.loss(self._scored(embedding, batch.indices, len(batch.crops)))
+        scored = [self._scored(self.head, embedding, batch)]
+        if self.peer is not None:
+            self.peer.head.begin_step()
+            of_peer = self.peer.embedding(features_of(self.peer.backbone, batch.crops))
+            scored.append(self._scored(self.peer.head, of_peer, batch))
+        loss, *others = self.targets.losses(scored)
         if self.bank is not None:
             large = embedding.detach().view(len(batch.crops), len(batch.indices), -1)[: self.view.n_large]
             self.bank.write(batch.indices, functional.normalize(large.float(), dim=2), step=self.global_step + 1)
         self._forget_epoch_before()
-        beside = None if self.beside is None else self.beside.loss(features, batch.indices)
-        beside_value = None if beside is None else beside.detach()
-        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets, beside_value)
+        total, second = loss.value, None
+        for other in others:
+            second = other.value
+            total = total + second
+        if self.beside is not None:
+            second = self.beside.loss(features, batch.indices)
+            total = total + self.beside.weight_at(self.current_epoch) * second
+        second = None if second is None else second.detach()
+        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets, second)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:
-            self._refuse_divergence(float(loss.value.detach()))
-        if self.beside is None or beside is None:
-            return loss.value
-        return loss.value + self.beside.weight_at(self.current_epoch) * beside
+            self._refuse_divergence(float(total.detach()))
+        return total
 
     @property
     def network(self) -> Network:
@@ -129,36 +162,30 @@ class DeepClusterModule(pl.LightningModule):
 
     def embed(self, crops: list[Tensor]) -> Tensor:
         """The embeddings (V B, E) of V crops (B, C, S, S), crop by crop."""
-        embedding: Tensor = self.embedding(self.features_of(crops))
+        embedding: Tensor = self.embedding(features_of(self.backbone, crops))
         return embedding
 
-    def features_of(self, crops: list[Tensor]) -> Tensor:
-        """The features (V B, D) of V crops (B, C, S, S), crop by crop: one forward pass for each run of equal sizes."""
-        runs: list[list[Tensor]] = []
-        for crop in crops:
-            if runs and runs[-1][-1].shape == crop.shape:
-                runs[-1].append(crop)
-            else:
-                runs.append([crop])
-        features = [self.backbone(run[0] if len(run) == 1 else torch.cat(run)) for run in runs]
-        return features[0] if len(features) == 1 else torch.cat(features)
+    def _scored(self, head: Head, embedding: Tensor, batch: Crops) -> Scored:
+        indices, n_crops = batch.indices, len(batch.crops)
 
-    def _scored(self, embedding: Tensor, indices: Tensor, n_crops: int) -> Scored:
         def by_crop(scores: Tensor) -> Tensor:
             return scores.float().view(n_crops, len(indices), -1)
 
+        soft = self.soft_labels
         return Scored(
-            scores=[by_crop(scores) for scores in self.head.scores(embedding)],
+            scores=[by_crop(scores) for scores in head.scores(embedding)],
             embedding=embedding.view(n_crops, len(indices), -1),
             labels=None if self.pseudo_labels is None else self.pseudo_labels[:, indices],
             all_labelled=self.all_labelled,
             n_large=self.view.n_large,
             epoch=self.current_epoch,
-            rescore=self.head.scores,
+            rescore=head.scores,
+            soft=None if soft is None else [SoftLabels(one.numbers[indices], one.shares[indices]) for one in soft],
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.head.before_update(self.global_step)
+        for head in (self.head, *([] if self.peer is None else [self.peer.head])):
+            head.before_update(self.global_step)
 
     def epoch_metrics(self, *, over_ranks: bool) -> dict[str, float]:
         """Mean losses and accuracy on the pseudo-labels over the epoch so far; a collective call if `over_ranks`.
@@ -188,13 +215,21 @@ class DeepClusterModule(pl.LightningModule):
 
     def follow(self, clusters: Sequence[NewClusters | None]) -> None:
         """Adapt the head to new clusters, None where they stay; drop the optimizer's state of weights drawn anew."""
-        for parameter in self.head.follow(clusters):
+        redrawn = self.head.follow(clusters) + ([] if self.peer is None else self.peer.follow(clusters))
+        for parameter in redrawn:
             self.trainer.optimizers[0].state.pop(parameter, None)
 
-    def take_labels(self, labels: Sequence[Tensor]) -> None:
-        """Train on these pseudo-labels, (N,) of each labeling, from the next step on."""
+    def take_labels(self, labels: Sequence[Tensor], soft: Sequence[SoftLabels] = ()) -> None:
+        """Train on these pseudo-labels, (N,) of each labeling, from the next step on.
+
+        Args:
+            soft: what the network is to predict in their place; empty: the labels themselves.
+        """
         self.pseudo_labels = torch.stack(list(labels)).to(self.device)
         self.all_labelled = bool((self.pseudo_labels >= 0).all())
+        self.soft_labels = None
+        if soft:
+            self.soft_labels = [SoftLabels(*(part.to(self.device) for part in one)) for one in soft]
 
     def rehearse(self, n_images: int) -> None:
         """Take labels that mean nothing, to time steps before anything is clustered.
@@ -211,11 +246,16 @@ class DeepClusterModule(pl.LightningModule):
     def train(self, mode: bool = True) -> "DeepClusterModule":
         """Set the mode of all modules, but those of frozen stages stay in eval mode."""
         super().train(mode)
-        freeze(self.backbone, self.frozen_stages)
+        self._freeze()
         return self
 
     def on_fit_start(self) -> None:
-        freeze(self.backbone, self.frozen_stages)  # others may have set the backbone's own mode
+        self._freeze()  # others may have set the backbone's own mode
+
+    def _freeze(self) -> None:
+        for network in (self, self.peer):
+            if network is not None:
+                freeze(network.backbone, self.frozen_stages)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and, unless the rate is constant, its way over the steps, for Lightning."""
@@ -250,6 +290,8 @@ class DeepClusterModule(pl.LightningModule):
         """
         others = [self.embedding, *([] if self.beside is None else [self.beside])]
         groups = weight_groups(self.backbone, others, self.head, self.optimizer_settings)
+        if self.peer is not None:
+            groups += weight_groups(self.peer.backbone, [self.peer.embedding], self.peer.head, self.optimizer_settings)
         return self.optimizer_settings.build(groups, fused=fused and self.device.type in ("cpu", "cuda"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

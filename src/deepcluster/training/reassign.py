@@ -227,7 +227,9 @@ class ReassignCallback(pl.Callback):
     def _deliver(self, module: DeepClusterModule) -> None:
         """Give the module the labels that it trains on."""
         if self.needs_labels:
-            module.take_labels([assignment.labels for assignment in self.assignments if assignment is not None])
+            assignments = [assignment for assignment in self.assignments if assignment is not None]
+            soft = [assignment.soft for assignment in assignments if assignment.soft is not None]
+            module.take_labels([assignment.labels for assignment in assignments], soft)
         if module.beside is not None:
             if clusterings := self._beside(module):
                 assignments, seconds = self.clusterer.assign_other(clusterings, device=module.device, moment="beside")

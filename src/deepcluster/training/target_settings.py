@@ -30,6 +30,11 @@ class TargetSettings:
     def __post_init__(self) -> None:
         check(self, "targets")
 
+    @property
+    def n_networks(self) -> int:
+        """Networks that are trained together."""
+        return 1
+
     def build(self, *, temperature: float) -> Targets:
         """Build the targets.
 
@@ -46,9 +51,17 @@ class LookupSettings(TargetSettings):
     Args:
         kind: "lookup".
         label_smoothing: share of the target that is spread over all clusters (Szegedy et al. 2016); 0: none.
+        softness: the temperature T of soft targets: an image's nearest centroids share its target by
+            exp(-distance^2 / 2T), as in soft k-means (MacKay 2003); for rows of length 1 that is softmax(cosine / T).
+            0: hard targets.
+        n_soft: the nearest centroids that share the target.
         kept_share: learn only from this share of each batch, the images of the smallest losses, whose pseudo-labels
             are less often wrong ("small-loss selection", Han et al. 2018); 1: from all.
         kept_from_epoch: the first epoch (from 0) that leaves images out; before it the network cannot tell yet.
+        kept_ramp_epochs: the share falls from 1 to kept_share in so many equal steps, one in each epoch from
+            kept_from_epoch on (T_k of Han et al. 2018, who take 10); 0: at once.
+        co_teaching: train a second network beside, from another start; each learns from the images that the other
+            keeps (Han et al. 2018). It takes twice the time and memory.
     """
 
     ABSENT: ClassVar[dict[str, str]] = {
@@ -59,12 +72,23 @@ class LookupSettings(TargetSettings):
     label_smoothing: float = setting(0.0, at_least=0, below=1)
     kept_share: float = setting(1.0, above=0, at_most=1)
     kept_from_epoch: int = setting(1, at_least=0)
+    kept_ramp_epochs: int = setting(0, at_least=0)
+    softness: float = setting(0.0, at_least=0)
+    n_soft: int = setting(5, at_least=2)
+    co_teaching: bool = False
+
+    @property
+    def n_networks(self) -> int:
+        return 2 if self.co_teaching else 1
 
     def build(self, *, temperature: float) -> Targets:
         from deepcluster.training.targets import Lookup
 
         return Lookup(
-            label_smoothing=self.label_smoothing, kept_share=self.kept_share, kept_from_epoch=self.kept_from_epoch
+            label_smoothing=self.label_smoothing,
+            kept_share=self.kept_share,
+            kept_from_epoch=self.kept_from_epoch,
+            kept_ramp_epochs=self.kept_ramp_epochs,
         )
 
 
@@ -82,7 +106,11 @@ class SinkhornSettings(TargetSettings):
     """
 
     ABSENT: ClassVar[dict[str, str]] = {
-        name: _OF_LOOKUP for name in ("label_smoothing", "kept_share", "kept_from_epoch")
+        name: _OF_LOOKUP
+        for name in (
+            *("label_smoothing", "softness", "n_soft"),
+            *("kept_share", "kept_from_epoch", "kept_ramp_epochs", "co_teaching"),
+        )
     }
     needs_labels: ClassVar[bool] = False
 

@@ -4,13 +4,14 @@ A lookup compares each crop with its image's cluster. SwAV compares it with the 
 other large crop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepcluster.clustering.assignment import SoftLabels
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.sinkhorn import sinkhorn_knopp
 
@@ -20,7 +21,8 @@ class Scored(NamedTuple):
 
     scores: H tensors (V, B, K), float32. embedding: (V, B, E). labels: (H, B) int64, -1 without a label; None if
     nothing was clustered. all_labelled: no image of the set has a label of -1. n_large: crops that targets are made
-    from. epoch: from 0. rescore: embedding (n, E) -> H tensors (n, K), for the queue.
+    from. epoch: from 0. rescore: embedding (n, E) -> H tensors (n, K), for the queue. soft: of each labeling, (B, M);
+    None: labels are hard.
     """
 
     scores: list[Tensor]
@@ -30,6 +32,7 @@ class Scored(NamedTuple):
     n_large: int
     epoch: int
     rescore: Callable[[Tensor], list[Tensor]]
+    soft: list[SoftLabels] | None = None
 
 
 class Loss(NamedTuple):
@@ -47,6 +50,10 @@ class Targets:
         """The loss of a batch."""
         raise NotImplementedError
 
+    def losses(self, batches: Sequence[Scored]) -> list[Loss]:
+        """The losses of one network, or of two that see the same images and choose for each other which count."""
+        return [self.loss(batch) for batch in batches]
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs, the same on every process; called on all of them."""
         return {}
@@ -59,42 +66,89 @@ class Lookup(Targets):
     """Mean cross-entropy of all crops and labelings with the image's pseudo-label; an image without one has no loss.
 
     Args:
-        label_smoothing, kept_share, kept_from_epoch: see LookupSettings.
+        label_smoothing, kept_share, kept_from_epoch, kept_ramp_epochs: see LookupSettings.
     """
 
-    def __init__(self, *, label_smoothing: float = 0.0, kept_share: float = 1.0, kept_from_epoch: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        kept_share: float = 1.0,
+        kept_from_epoch: int = 0,
+        kept_ramp_epochs: int = 0,
+    ) -> None:
         self.label_smoothing = label_smoothing
         self.kept_share = kept_share
         self.kept_from_epoch = kept_from_epoch
+        self.kept_ramp_epochs = kept_ramp_epochs
+
+    def share_at(self, epoch: int) -> float:
+        """The share of a batch that is learned from in an epoch (from 0), R of Han et al. 2018."""
+        n_epochs = epoch - self.kept_from_epoch + 1
+        if n_epochs < 1:
+            return 1.0
+        if n_epochs >= self.kept_ramp_epochs:
+            return self.kept_share
+        return 1 - (1 - self.kept_share) * n_epochs / self.kept_ramp_epochs
 
     def loss(self, batch: Scored) -> Loss:
-        assert batch.labels is not None, "no assignment has been delivered"
-        losses = [self._of_labeling(*pair, batch) for pair in zip(batch.scores, batch.labels, strict=True)]
-        value = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        return Loss(value, batch.scores[0][0].detach(), batch.labels[0])
+        return self.losses([batch])[0]
 
-    def _of_labeling(self, scores: Tensor, labels: Tensor, batch: Scored) -> Tensor:
-        """The mean over the crops (V, B, K) of the images that count; labels: (B,)."""
-        n_crops = len(scores)
-        targets = labels if n_crops == 1 else labels.repeat(n_crops)
-        selects = self.kept_share < 1 and batch.epoch >= self.kept_from_epoch
-        if batch.all_labelled and not selects:
-            return functional.cross_entropy(scores.flatten(0, 1), targets, label_smoothing=self.label_smoothing)
-        each = functional.cross_entropy(
-            scores.flatten(0, 1), targets, ignore_index=-1, label_smoothing=self.label_smoothing, reduction="none"
+    def losses(self, batches: Sequence[Scored]) -> list[Loss]:
+        labels = batches[0].labels
+        assert labels is not None, "no assignment has been delivered"
+        by_labeling = [self._of_labeling(h, labels[h], batches) for h in range(len(labels))]
+        values = [
+            losses[0] if len(losses) == 1 else torch.stack(losses).mean() for losses in zip(*by_labeling, strict=True)
+        ]
+        return [
+            Loss(value, batch.scores[0][0].detach(), labels[0]) for value, batch in zip(values, batches, strict=True)
+        ]
+
+    def _of_labeling(self, h: int, labels: Tensor, batches: Sequence[Scored]) -> list[Tensor]:
+        """Each network's mean over the images (B,) that count for it."""
+        share, first = self.share_at(batches[0].epoch), batches[0]
+        if first.all_labelled and first.soft is None and share == 1:
+            return [self._cross_entropy(batch.scores[h], labels, reduction="mean") for batch in batches]
+        losses = [self._by_image(batch, h, labels) for batch in batches]
+        known = labels >= 0
+        chosen = [known if share == 1 else self._smallest(loss.detach(), known, share) for loss in losses]
+        # One network learns from its own choice, each of two from the other's.
+        return [
+            (loss * counts).sum() / counts.sum().clamp_min(1)
+            for loss, counts in zip(losses, reversed(chosen), strict=True)
+        ]
+
+    def _by_image(self, batch: Scored, h: int, labels: Tensor) -> Tensor:
+        """The loss of each image (B,), the mean over its crops; without a label it means nothing."""
+        scores = batch.scores[h]
+        if batch.soft is None:
+            return self._cross_entropy(scores, labels, reduction="none").view(len(scores), -1).mean(dim=0)
+        soft, logs = batch.soft[h], functional.log_softmax(scores, dim=2)
+        nearest = logs.gather(2, soft.numbers.long().expand(len(logs), -1, -1))
+        each = -(soft.shares * nearest).sum(dim=2)
+        if self.label_smoothing > 0:
+            each = (1 - self.label_smoothing) * each - self.label_smoothing * logs.mean(dim=2)
+        return each.mean(dim=0)
+
+    def _cross_entropy(self, scores: Tensor, labels: Tensor, *, reduction: str) -> Tensor:
+        """Of all crops (V, B, K) with hard labels (B,)."""
+        targets = labels if len(scores) == 1 else labels.repeat(len(scores))
+        return functional.cross_entropy(
+            scores.flatten(0, 1),
+            targets,
+            ignore_index=-1,
+            label_smoothing=self.label_smoothing,
+            reduction=reduction,
         )
-        by_image, counts = each.view(n_crops, -1).mean(dim=0), labels >= 0
-        if selects:
-            counts = counts & self._smallest(by_image.detach(), counts)
-        return (by_image * counts).sum() / counts.sum().clamp_min(1)
 
-    def _smallest(self, losses: Tensor, known: Tensor) -> Tensor:
-        """The kept share of the images (B,) with a label, those of the smallest losses, as (B,) bool."""
-        n_kept = (self.kept_share * known.sum()).ceil()
+    def _smallest(self, losses: Tensor, known: Tensor, share: float) -> Tensor:
+        """The share of the images (B,) with a label that have the smallest losses, as (B,) bool."""
+        n_kept = (share * known.sum()).ceil()
         order = losses.masked_fill(~known, torch.inf).argsort()
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
-        return places < n_kept
+        return known & (places < n_kept)
 
 
 class SwappedSinkhorn(Targets):
