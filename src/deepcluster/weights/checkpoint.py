@@ -119,8 +119,8 @@ def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
 def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
     state, card = content["state_dict"], content[CARD]
     dict.keys(card["arch"])  # raises TypeError if it is no dict
-    callbacks: list[dict[str, Any]] = list(content["callbacks"].values())
-    clusters = next((one for one in callbacks if "assignment" in one), {"assignment": None})
+    callbacks = content["callbacks"].values()
+    clusters: dict[str, Any] = next((one for one in callbacks if "assignment" in one), {"assignment": None})
     prefix, capacity = "backbone.", None
     if "head.linear.weight" in state:
         capacity = len(state["head.linear.bias"])
