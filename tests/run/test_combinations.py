@@ -64,6 +64,7 @@ REFUSED = [
     ("clustering=sinkhorn", "sampler=official", "official"),
     *((f"targets={other}", f"{group}=official", "official") for other in TARGETS for group in ("mode", "sampler")),
     ("targets=soft", "clustering=pic*", "targets.softness=0"),
+    ("targets=soft", "clustering=spectral", "targets.softness=0"),
     ("targets=soft", "clustering=sinkhorn", "targets.softness=0"),
     ("targets=soft", "method=sela", "targets.softness=0"),
     ("targets=co_teaching", "method=deepcluster_v2", "head=linear"),  # whose centroids are the first network's

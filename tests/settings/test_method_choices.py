@@ -103,6 +103,10 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ),
     ({**DEEPCLUSTER, "targets": SOFT, "clustering": PIC()}, "clustering=pic are not .* set targets.softness=0"),
     ({**SELA, "targets": SOFT}, "clustering=sinkhorn are not"),
+    (
+        {**DEEPCLUSTER, "targets": SOFT, "other_rows": UsedRows(kind="toy", n_neighbours=5)},
+        r"other_rows\.n_neighbours=5 makes labels by a graph; set other_rows\.n_neighbours=null",
+    ),
     ({**DEEPCLUSTER, "targets": SOFT, "clustering": KMeans(sizes="balanced")}, "clustering.sizes=balanced"),
     ({**DEEPCLUSTER, "targets": LookupSettings(co_teaching=True)}, "set targets.kept_share"),
     ({**V2, "targets": CO_TEACHING}, "set head=linear"),

@@ -40,6 +40,10 @@ class Spectral(KMeans):
     diffusion_time: float = setting(8.0, at_least=0)
 
     @property
+    def labels_are_nearest(self) -> bool:
+        return False
+
+    @property
     def bytes_per_image(self) -> int:
         return 64 + 60 * self.n_neighbours + 8 * (3 * self.n_coordinates + 20)  # graph and its transpose, Krylov space
 

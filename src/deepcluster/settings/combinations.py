@@ -67,6 +67,12 @@ def _check_lookup(targets: LookupSettings, clustering: Clustering, head: HeadSet
             f"clustering={clustering.kind}{sizes} are not those of the nearest one; set targets.softness=0, or "
             "clustering=kmeans"
         )
+    if targets.softness > 0 and other_rows.serves(0) and getattr(other_rows, "n_neighbours", None) is not None:
+        raise ValueError(
+            f"targets.softness={targets.softness:g} shares a target by distances to centroids, and "
+            f"other_rows.n_neighbours={getattr(other_rows, 'n_neighbours', None)} makes labels by a graph; set "
+            "other_rows.n_neighbours=null, or targets.softness=0"
+        )
     if not targets.co_teaching:
         return
     if targets.kept_share == 1:

@@ -19,6 +19,7 @@ class WriteFiles(AboutImages, Evaluator):
 
     Args:
         kind: "files".
+        head: which labeling, counted from 0, where images are clustered several times.
         clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
             and "nearest" accept only the one or the other.
     """
@@ -26,6 +27,7 @@ class WriteFiles(AboutImages, Evaluator):
     makes = "files"
 
     kind: str = "files"
+    head: int = setting(0, at_least=0)
     clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
@@ -40,6 +42,7 @@ class WriteFiles(AboutImages, Evaluator):
         from deepcluster.evaluation.clusters.clustered_images import own_labels, stored_assignment
         from deepcluster.evaluation.samples.sample_files import SampleFiles, root_of_files
 
+        context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), context.train_images
         labels = own_labels(context, images, self.clusters)
         files = SampleFiles(

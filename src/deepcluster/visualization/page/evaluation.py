@@ -21,6 +21,7 @@ class Page(Evaluator):
 
     Args:
         kind: "page".
+        head: which labeling, counted from 0, where images are clustered several times.
         split: "train" or "test" images.
         clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
             and "nearest" accept only the one or the other.
@@ -31,6 +32,7 @@ class Page(Evaluator):
     makes = "pictures"
 
     kind: str = "page"
+    head: int = setting(0, at_least=0)
     split: str = setting("train", one_of=("train", "test"))
     clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
     thumbnail: int = setting(96, at_least=8, at_most=512)
@@ -51,6 +53,7 @@ class Page(Evaluator):
         from deepcluster.visualization.page.make import PageMaker
         from deepcluster.visualization.sample_space import images_of_split
 
+        context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), images_of_split(context, self.split)
         n, dim = len(images), assignment.centroids.shape[1]
         rows = choose_storage(
