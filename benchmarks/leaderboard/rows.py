@@ -12,7 +12,7 @@ BASELINES = ("pixels", "patches")  # no network: evaluation/baselines.py has the
 START = {
     "embedded": "",
     "cifar10": "experiment=cifar10",
-    "imagenette": "experiment=photographs",
+    "imagenette": "arch=resnet18 view.size=128 view.crop_scale=[0.2,1.0]",
 }
 
 
@@ -49,8 +49,8 @@ MAIN = {
     "deepcluster_v2": _changed("method=deepcluster_v2"),
     "recipe": {
         "embedded": "experiment=small_images",
-        "cifar10": "experiment=small_images arch=alexnet_small clustering.k=300",
-        "imagenette": "experiment=photographs other_rows=coates other_rows.reassignments=0 other_rows.n_beside=4",
+        "cifar10": "experiment=cifar10_swav",
+        "imagenette": "experiment=photographs",
     },
 }
 
