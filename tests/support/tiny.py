@@ -239,7 +239,8 @@ def build(
             seed=seed,
             n_per_epoch=reassign.n_images_per_epoch,
             before_epoch=lambda: reassign.begin_epoch(built),
-        )
+        ),
+        view,
     )
     return Run(module=module, reassign=reassign, trainer=built, batches=batches, seen=seen, folder=folder)
 

@@ -229,7 +229,12 @@ def test_images_that_a_clustering_leaves_without_a_label_are_not_learned_from(tm
     clustering = SomeUnlabelled(k=tiny.K, n_iter=5, match=True)
     run = tiny.build(tmp_path, max_epochs=2, clustering=clustering, sampler=Sampler(kind=kind))
     counted: list[float] = []
-    run.seen.on_batch = lambda trainer, number: counted.append(float(run.module.train_metrics.sums[2]))
+
+    def count(trainer: pl.Trainer, number: int) -> None:
+        run.module.train_metrics.count()
+        counted.append(float(run.module.train_metrics.sums[2]))
+
+    run.seen.on_batch = count
     run.fit()
     shown, labels = run.seen.of_epoch(1)
     assert bool((shown % 5 == 0).any()) == (kind == "proportional")

@@ -126,5 +126,6 @@ def test_a_step_of_co_teaching_is_that_of_a_straight_implementation(crops: list[
     step = taken_step(module, crops, indices)
     assert_same(step, losses[0] + losses[1], weights)
     assert sorted(step[1]) == sorted(weights)
+    module.train_metrics.count()
     own, other = module.train_metrics.sums[[0, 3]].tolist()
     assert [own / B, other / B] == pytest.approx([float(loss.detach()) for loss in losses], abs=1e-5)

@@ -1,6 +1,6 @@
 """The batches of an epoch, and of a pass for features; nothing starts before the reassignment.
 
-Next: training looks up pseudo_labels[batch.indices] and calls the view on its own device.
+Next: crop_loader.py has the view cut crops on the training device.
 """
 
 import logging
@@ -44,10 +44,10 @@ _Loader = DataLoader[tuple[Batch, list[Broken]]]
 
 
 class Request(NamedTuple):
-    """What a worker is asked for: a batch's indices (B,), and its random numbers' seed (None: no draws)."""
+    """What a worker is asked for: images (n,) of a batch or of several; each batch's seed and size, none: no draws."""
 
     indices: Tensor
-    seed: int | None
+    seeds: list[tuple[int, int]]
 
 
 class _Plan:
@@ -91,10 +91,9 @@ class _Reader(Dataset[tuple[Batch, list[Broken]]]):
     def _read(self, request: Request) -> tuple[Batch, list[Broken]]:
         worker = get_worker_info()
         place = 0 if worker is None else worker.id
-        n, view = len(request.indices), self.view
-        draws = torch.empty(n, 0)
-        if request.seed is not None and not isinstance(view, FeatureView):
-            draws = view.draw(n, torch.Generator().manual_seed(request.seed))
+        view, draws = self.view, torch.empty(len(request.indices), 0)
+        if request.seeds and not isinstance(view, FeatureView):
+            draws = torch.cat([view.draw(n, torch.Generator().manual_seed(seed)) for seed, n in request.seeds])
         if not view.on_files and isinstance(self.images, MemoryImages):
             return Batch(self.images.images[request.indices], request.indices, draws), []
         crops: list[Tensor] = []
@@ -172,6 +171,12 @@ class EpochLoader:
         return len(_cuts(self.n_per_epoch // self.world_size, self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
+        for batch, _ in self.groups(1):
+            self.batches_done += 1
+            yield batch
+
+    def groups(self, n: int) -> Iterator[tuple[Batch, list[int]]]:
+        """The epoch's batches, n at a time as one, and their sizes; the caller counts them in `batches_done`."""
         epoch, indices = self.before_epoch()
         assert len(indices) == self.n_per_epoch, f"expected {self.n_per_epoch} indices, got {len(indices)}"
         self.images_before = done = 0
@@ -184,11 +189,11 @@ class EpochLoader:
         requests = self._requests(epoch, indices)
         first = len(self) - len(requests)  # 0, unless another number of processes began this epoch
         self.epoch, self.batches_done = epoch, max(first, done)
-        self._plan.requests = requests[self.batches_done - first :]
+        left = requests[self.batches_done - first :]
+        self._plan.requests = groups = [_joined(left[start : start + n]) for start in range(0, len(left), n)]
+        sizes = [[size for _, size in group.seeds] for group in groups]
         assert self._loader is not None, "the loader is closed"
-        for batch in _batches(self._loader, self.images):
-            self.batches_done += 1
-            yield batch
+        yield from zip(_batches(self._loader, self.images), sizes, strict=True)
 
     def _requests(self, epoch: int, indices: Tensor) -> list[Request]:
         rest = indices[self.images_before :]
@@ -196,7 +201,7 @@ class EpochLoader:
         cuts = _rest_cuts(len(rest), self.batch_size, self.world_size, whole=self.images_before == 0)
         first = len(self) - len(cuts)
         return [
-            Request(mine[start:stop], mix(self.seed, "crops", epoch, number, self.rank))
+            Request(mine[start:stop], [(mix(self.seed, "crops", epoch, number, self.rank), stop - start)])
             for number, (start, stop) in enumerate(cuts, start=first)
         ]
 
@@ -255,7 +260,7 @@ def feature_batches(
     """These images in this order, for extraction; call the view on `batch.images`. Draws are (B, 0)."""
     if len(indices) == 0:  # torch.split makes one empty part of nothing
         return
-    plan = _Plan([Request(part, None) for part in torch.split(indices, batch_size)])
+    plan = _Plan([Request(part, []) for part in torch.split(indices, batch_size)])
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 
@@ -277,7 +282,7 @@ def random_batches(
     parts = list(torch.split(indices, batch_size))
     if joins_last:
         parts = [indices[start:stop] for start, stop in _cuts(len(indices), batch_size)]
-    plan = _Plan([Request(part, mix(seed, "crops", number)) for number, part in enumerate(parts)])
+    plan = _Plan([Request(part, [(mix(seed, "crops", number), len(part))]) for number, part in enumerate(parts)])
     yield from _batches(_data_loader(images, view, plan, num_workers, persistent_workers=False), images)
 
 
@@ -361,6 +366,10 @@ def _rest_cuts(n_images: int, batch_size: int, world_size: int, *, whole: bool) 
     """The batches of each of G processes in what an epoch has left; a single image each is left out (BatchNorm)."""
     n = n_images // world_size
     return _cuts(n, batch_size) if whole or n > 1 else []
+
+
+def _joined(requests: list[Request]) -> Request:
+    return Request(torch.cat([one.indices for one in requests]), [pair for one in requests for pair in one.seeds])
 
 
 def _cuts(n: int, batch_size: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.moments import ROWS_PER_PRODUCT, Moments
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.data.crop_loader import crops_of
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
 from deepcluster.evaluation.baselines import Baselines
@@ -140,7 +141,7 @@ def _training(plan: Plan) -> tuple[int, float]:
     def steps() -> Iterator[Tensor]:
         batches = random_batches(images, view, indices, batch_size, num_workers, seed=0, joins_last=True)
         for number, batch in enumerate(batches):
-            crops = module.on_after_batch_transfer(batch._replace(images=batch.images.to(device)), 0)
+            crops = crops_of(batch, view, device)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 loss = module.training_step(crops, number + 1)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -4,7 +4,9 @@ from typing import Protocol
 
 import pytorch_lightning as pl
 
+from deepcluster.data.crop_loader import CropLoader
 from deepcluster.data.loader import EpochLoader
+from deepcluster.data.multi_crop import MultiCrop
 
 
 class LoaderOfProcess(Protocol):
@@ -15,15 +17,17 @@ class LoaderOfProcess(Protocol):
 
 
 class TrainingImages(pl.LightningDataModule):
-    """Builds the loader when Lightning knows the process's rank.
+    """Builds the loader when Lightning knows the process's rank and device.
 
     Args:
         build_loader: called with `rank` and `world_size`.
+        view: cuts the crops of its batches, on the device.
     """
 
-    def __init__(self, build_loader: LoaderOfProcess) -> None:
+    def __init__(self, build_loader: LoaderOfProcess, view: MultiCrop) -> None:
         super().__init__()
         self._build_loader = build_loader
+        self._view = view
         self._loader: EpochLoader | None = None
 
     @property
@@ -34,8 +38,9 @@ class TrainingImages(pl.LightningDataModule):
             self._loader = self._build_loader(rank=self.trainer.global_rank, world_size=self.trainer.world_size)
         return self._loader
 
-    def train_dataloader(self) -> EpochLoader:
-        return self.loader
+    def train_dataloader(self) -> CropLoader:
+        assert self.trainer is not None
+        return CropLoader(self.loader, self._view, self.trainer.strategy.root_device)
 
     def teardown(self, stage: str) -> None:
         if self._loader is not None:

@@ -6,7 +6,7 @@ The only part that Lightning trains. reassign.py decides the labels, targets.py 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepcluster.clustering.assignment import SoftLabels
-from deepcluster.data.loader import Batch
+from deepcluster.data.crop_loader import Crops
 from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
@@ -32,13 +32,6 @@ from deepcluster.training.train_metrics import TrainMetrics
 METHOD = "method"  # key in a checkpoint: the state that only this method has
 
 CHECK_EVERY_N_STEPS = 50  # reading the loss makes a GPU wait, so it is not read at every step
-
-
-class Crops(NamedTuple):
-    """V crops (B, C, S, S) float32 of each of B images, large ones first, and the images' indices (B,)."""
-
-    crops: list[Tensor]
-    indices: Tensor
 
 
 def features_of(backbone: nn.Module, crops: list[Tensor]) -> Tensor:
@@ -116,10 +109,16 @@ class DeepClusterModule(pl.LightningModule):
         self.train_metrics = TrainMetrics(also=_name_of_second_loss(beside, peer))
         self._metrics_epoch = -1  # the epoch whose batches train_metrics has counted
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Crops:
-        """Crop, flip and normalise on the training device, each crop of an image with its own draws."""
-        crops = self.view(batch.images, batch.draws)
-        return Crops([crop.contiguous(memory_format=torch.channels_last) for crop in crops], batch.indices)
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook that runs, some forty times in a step; torch asks each time whether it is a weight.
+        if isinstance(value, str | None) and name in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def transfer_batch_to_device(self, batch: Crops, device: torch.device, dataloader_idx: int) -> Crops:
+        """The crops as they are: the loader has cut them on the training device."""
+        return batch
 
     def training_step(self, batch: Crops, batch_idx: int) -> Tensor:
         """The loss of a batch: its crops' scores against the targets; of two networks the sum.
@@ -150,7 +149,7 @@ class DeepClusterModule(pl.LightningModule):
             second = self.beside.loss(features, batch.indices)
             total = total + self.beside.weight_at(self.current_epoch) * second
         second = None if second is None else second.detach()
-        self.train_metrics.update(loss.value.detach(), loss.logits, loss.targets, second)
+        self.train_metrics.wait(loss.value.detach(), loss.logits, loss.targets, second)
         if batch_idx % CHECK_EVERY_N_STEPS == 0:
             self._refuse_divergence(float(total.detach()))
         return total
@@ -183,6 +182,21 @@ class DeepClusterModule(pl.LightningModule):
             soft=None if soft is None else [SoftLabels(one.numbers[indices], one.shares[indices]) for one in soft],
         )
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients, as the optimizer's own `zero_grad` does with more ado."""
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val:  # else Lightning's checks end in nothing
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for head in (self.head, *([] if self.peer is None else [self.peer.head])):
             head.before_update(self.global_step)
@@ -194,6 +208,7 @@ class DeepClusterModule(pl.LightningModule):
             ValueError: if the loss is not finite.
         """
         self._forget_epoch_before()
+        self.train_metrics.count()
         if not self.train_metrics.update_called:
             return {}
         with self.train_metrics.sync_context(should_sync=over_ranks):
@@ -296,6 +311,7 @@ class DeepClusterModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["deepcluster"] = self.card
+        self.train_metrics.count()
         with self.train_metrics.sync_context():  # on all processes; the first one writes the file
             checkpoint["epoch_sums"] = {"sums": self.train_metrics.sums.cpu(), "epoch": self._metrics_epoch}
         checkpoint[METHOD] = {
