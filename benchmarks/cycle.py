@@ -1,11 +1,14 @@
 """How close training and extraction come to the bare network's speed: ratios measured in one run.
 
     python -m benchmarks.cycle -- experiment=cifar10_parquet data.root=DIR
+    python -m benchmarks.cycle --processor-time -- method=swav
     python -m benchmarks.cycle --steps 20 --rounds 5 --memory -- data=fashion_mnist_mini
 
-Overrides after `--` are those of train.py. The two sides of each ratio take turns in short windows, because the
-speed of a shared machine drifts: a ratio is that of two neighbouring windows, and the median and the range over
-the rounds are printed. --memory adds benchmarks/memory.py.
+Overrides after `--` are those of train.py, any method among them. The bare step trains the same parts with the same
+loss, on crops that are in memory. The two sides of each ratio take turns in short windows, because the speed of a
+shared machine drifts: a ratio is that of two neighbouring windows, and the median and the range over the rounds are
+printed. --processor-time counts the time on the processor, which the load of other programs changes less; with one
+thread, as threads that wait for each other count too. --memory adds benchmarks/memory.py.
 """
 
 import contextlib
@@ -18,132 +21,35 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional
 
 from benchmarks import memory
+from benchmarks.bare_step import WARM_UP_STEPS, BareStep, Clock, RandomLabels, Turns, untrained_network
 from benchmarks.settings import parse, parser, read_config
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.describe import describe
-from deepcluster.data.loader import Batch, feature_batches
-from deepcluster.features.extraction import timed
-from deepcluster.models.backbone import Backbone
-from deepcluster.models.head import ClusterHead
+from deepcluster.data.crop_loader import Crops
+from deepcluster.data.loader import feature_batches
 from deepcluster.run.assemble import assemble
 from deepcluster.run.parts import Parts, build_parts
 from deepcluster.run.train import silence_libraries
 from deepcluster.settings.train import TrainConfig
-from deepcluster.system.seeding import generator
 from deepcluster.system.threads import n_cores
 from deepcluster.training.clusterer import Clusterer, Network
-from deepcluster.training.datamodule import TrainingImages
-from deepcluster.training.module import Crops, DeepClusterModule
-from deepcluster.training.optimizer import OptimizerSettings
-from deepcluster.training.optimizers import weight_groups
+from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.record import RunRecord
 
-WARM_UP_STEPS = 10
 N_CYCLES = 3  # whole reassignments are timed in so many of the rounds: each takes as long as several windows
-
-
-class RandomLabels(Clusterer):
-    """Stands for the clustering while only training is timed; every cluster gets an image, as k-means promises."""
-
-    def reassign(
-        self, network: Network, *, device: torch.device, moment: str, previous: Sequence[Assignment | None]
-    ) -> tuple[list[Assignment], dict[str, float]]:
-        n, assignments = len(self.images), []
-        for h, labeling in enumerate(self.labelings):
-            draw, k = generator(self.seed, "random labels", h), labeling.capacity(n)
-            labels = torch.cat([torch.arange(k), torch.randint(k, (n - k,), generator=draw)])
-            labels = labels[torch.randperm(n, generator=draw)]
-            assignments.append(Assignment(labels=labels, k=k, objective=0.0, centroids=torch.zeros(k, 1)))
-        return assignments, {}
-
-
-@dataclass
-class Turns(pl.Callback):
-    """Stops Lightning's loop between its windows, so that the other side of the ratio has its turn.
-
-    A window is timed from one on_train_batch_start to another, so it holds the reading, transfer, augmentation,
-    step and logging of exactly `steps` batches. The first step after a turn is not timed.
-    """
-
-    steps: int
-    rounds: int
-    device: torch.device
-    other_side: Callable[[pl.Trainer, Crops, int], None]
-    seconds: list[float] = field(default_factory=list)
-    epoch_end_s: float = 0.0  # from the last step to the end of the epoch: numbers, line, checkpoint
-    _since: float = 0.0
-
-    @property
-    def n_steps(self) -> int:
-        """Steps until the end of the last window, and one more, whose start is that end."""
-        return WARM_UP_STEPS + self.rounds * (self.steps + 1) + 1
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        number, step = divmod(batch_idx - WARM_UP_STEPS, self.steps + 1)
-        if number < 0 or step > 1:
-            return
-        now = clock(self.device)
-        if step == 0 and number > 0:
-            self.seconds.append(now - self._since)
-        if step == 0 and number < self.rounds:
-            self.other_side(trainer, batch, number)
-        self._since = clock(self.device)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx == self.n_steps - 1:
-            self._since = clock(self.device)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_end_s = clock(self.device) - self._since
-
-
-@dataclass
-class BareStep:
-    """The training step with nothing around it: forward, cross-entropy, backward, update, on one batch in memory."""
-
-    network: Backbone
-    head: ClusterHead
-    settings: OptimizerSettings
-    optimizer: torch.optim.Optimizer | None = None
-
-    def run(self, n: int, batch: Crops, trainer: pl.Trainer) -> float:
-        """Seconds of n steps on the first crops of `batch`, which is on its device."""
-        images = batch.crops[0]
-        device = images.device
-        if self.optimizer is None:
-            self.network.to(device).train()
-            self.head.to(device)
-            fused = device.type in ("cpu", "cuda") and not trainer.gradient_clip_val
-            self.optimizer = self.settings.build(weight_groups(self.network, [], self.head, self.settings), fused=fused)
-            self.run(WARM_UP_STEPS, batch, trainer)
-        assert self.optimizer is not None
-        targets = batch.indices % self.head.capacity
-        started = clock(device)
-        for _ in range(n):
-            self.optimizer.zero_grad()
-            with trainer.precision_plugin.forward_context():  # the very autocast that Lightning enters
-                loss = functional.cross_entropy(self.head(self.network(images)).float(), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        return clock(device) - started
+TARGETS = {"training": 0.95, "extraction": 0.85}  # shares of the bare rate
 
 
 @dataclass
@@ -167,23 +73,24 @@ class Sides:
 
 
 def measure_training(
-    config: TrainConfig, parts: Parts, steps: int, rounds: int
+    config: TrainConfig, parts: Parts, steps: int, rounds: int, clock: Clock
 ) -> tuple[Sides, list[dict[str, float]]]:
     """The training step's two sides, and the seconds of a few whole cycles by phase."""
     untrained = copy.deepcopy(parts.backbone).to(parts.device)
-    head = ClusterHead(parts.backbone.feature_dim, config.clustering.capacity(len(parts.images)))
-    bare_step = BareStep(copy.deepcopy(parts.backbone), head, config.optimizer)
+    bare_step = BareStep(parts.module(copy.deepcopy(parts.backbone)), clock)
     sides = Sides()
     cycles: dict[int, dict[str, float]] = {}
 
     def other_side(trainer: pl.Trainer, batch: Crops, number: int) -> None:
+        module = trainer.lightning_module
+        assert isinstance(module, DeepClusterModule)
         if number in cycle_rounds(rounds):
-            cycles[number] = reassignment(parts, untrained)
+            cycles[number] = reassignment(config, parts, untrained_network(module, untrained), clock)
         bare_step.run(1, batch, trainer)
         sides.bare.append(bare_step.run(steps, batch, trainer))
         print(f"training   round {number + 1} of {rounds}", file=sys.stderr, flush=True)
 
-    turns = Turns(steps, rounds, parts.device, other_side)
+    turns = Turns(steps, rounds, clock, other_side)
     # One epoch holds all windows, whatever the number of images; the half guards against rounding down.
     epochs = (turns.n_steps * config.reading.batch_size + 0.5) / len(parts.images)
     fields = {f.name: getattr(parts.clusterer, f.name) for f in dataclasses.fields(Clusterer)}
@@ -198,7 +105,9 @@ def measure_training(
         made.trainer.callbacks.insert(0, turns)  # type: ignore[attr-defined]
         made.trainer.fit(made.module, datamodule=made.batches)
         sides.real = turns.seconds
-        sides.parts_ms = training_parts(made.batches, made.module, parts.device, steps)
+        loader = iter(made.batches.train_dataloader())
+        next(loader)
+        sides.parts_ms = {"reading and view": repeated(lambda: next(loader), steps, clock)}
     for number, cycle in cycles.items():
         cycle["training_s"] = turns.seconds[number] * len(parts.images) / (steps * config.reading.batch_size)
         cycle["epoch_end_s"] = turns.epoch_end_s
@@ -210,29 +119,23 @@ def cycle_rounds(rounds: int) -> list[int]:
     return sorted({i * rounds // N_CYCLES for i in range(N_CYCLES)})
 
 
-def reassignment(parts: Parts, backbone: Backbone) -> dict[str, float]:
-    """Seconds of one reassignment by phase, as a run does it; the network is the untrained one."""
-    assignment, seconds = parts.clusterer.assign(backbone, device=parts.device, moment="benchmark")
-    with timed(seconds, "describe_s"):
+def reassignment(config: TrainConfig, parts: Parts, network: Network, clock: Clock) -> dict[str, float]:
+    """Seconds of one reassignment by phase, as a run does it; of the numbers that describe it, and of all else."""
+    if not config.targets.needs_labels:  # nothing is clustered
+        return dict.fromkeys(("features_s", "reduction_s", "clustering_s", "rest_s", "describe_s"), 0.0)
+    nothing: list[Assignment | None] = [None] * len(parts.clusterer.labelings)
+    started, wall = clock.now(), time.perf_counter()
+    assignments, seconds = parts.clusterer.reassign(network, device=clock.device, moment="benchmark", previous=nothing)
+    all_s, wall_s = clock.now() - started, time.perf_counter() - wall
+    seconds = {name: value * all_s / wall_s for name, value in seconds.items()}  # phases know the wall clock alone
+    seconds["rest_s"] = all_s - sum(seconds.values())
+    started = clock.now()
+    for assignment in assignments:
         describe(assignment, assignment, parts.images.labels)
-    return seconds
+    return {**seconds, "describe_s": clock.now() - started}
 
 
-def training_parts(
-    batches: TrainingImages, module: DeepClusterModule, device: torch.device, n: int
-) -> dict[str, float]:
-    """Milliseconds per batch of what surrounds the step, each alone: a hint where the overhead is."""
-    loader = iter(batches.train_dataloader())
-    module.to(device)
-    batch = Batch(*(part.to(device) for part in next(loader)))
-    module.on_after_batch_transfer(batch, 0)
-    return {
-        "reading": repeated(lambda: next(loader), n, device),
-        "view": repeated(lambda: module.on_after_batch_transfer(batch, 0), n, device),
-    }
-
-
-def measure_extraction(parts: Parts, steps: int, rounds: int) -> Sides:
+def measure_extraction(parts: Parts, steps: int, rounds: int, clock: Clock) -> Sides:
     """The feature pass's two sides, in windows of `steps` full batches."""
     device, images = parts.device, parts.images
     source = parts.clusterer.feature_pass(parts.backbone, device=device)
@@ -251,29 +154,22 @@ def measure_extraction(parts: Parts, steps: int, rounds: int) -> Sides:
     sides = Sides()
     for number in range(rounds):
         for side, seconds in ((forward, sides.bare), (lambda: next(stream), sides.real)):
-            repeated(side, 1 if number else WARM_UP_STEPS, device)
-            seconds.append(steps * repeated(side, steps, device) / 1e3)
+            repeated(side, 1 if number else WARM_UP_STEPS, clock)
+            seconds.append(steps * repeated(side, steps, clock) / 1e3)
         print(f"extraction round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     sides.parts_ms = {
-        "reading": repeated(lambda: next(loader), steps, device),
-        "view": repeated(lambda: source.view(batch.images.to(device)), steps, device),
+        "reading": repeated(lambda: next(loader), steps, clock),
+        "view": repeated(lambda: source.view(batch.images.to(device)), steps, clock),
     }
     return sides
 
 
-def repeated(work: Callable[[], object], n: int, device: torch.device) -> float:
+def repeated(work: Callable[[], object], n: int, clock: Clock) -> float:
     """Mean milliseconds of n calls."""
-    started = clock(device)
+    started = clock.now()
     for _ in range(n):
         work()
-    return 1e3 * (clock(device) - started) / n
-
-
-def clock(device: torch.device) -> float:
-    """Now, when the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return 1e3 * (clock.now() - started) / n
 
 
 def machine() -> str:
@@ -295,9 +191,9 @@ def verdict(met: bool) -> str:
     return "[green]ok[/]" if met else "[red]missed[/]"
 
 
-def ratio_rows(name: str, sides: Sides, n_timed: int, target: float) -> Iterator[tuple[str, str, str, str]]:
+def ratio_rows(name: str, sides: Sides, n_timed: int) -> Iterator[tuple[str, str, str, str]]:
     """What, value, target, verdict; `n_timed` images in each window."""
-    shares = sides.shares()
+    shares, target = sides.shares(), TARGETS[name]
     met = verdict(statistics.median(shares) >= target)
     yield f"{name}, share of the bare rate", spread(shares, "{:.3f}"), f">= {target:.2f}", met
     yield f"  {name}, images/s", spread([n_timed / s for s in sides.real], "{:,.0f}"), "", ""
@@ -306,7 +202,7 @@ def ratio_rows(name: str, sides: Sides, n_timed: int, target: float) -> Iterator
 
 def cycle_rows(cycles: list[dict[str, float]], *, judged: bool) -> Iterator[tuple[str, str, str, str]]:
     """What, value, target, verdict."""
-    phases = ("features_s", "reduction_s", "clustering_s", "training_s")
+    phases = ("features_s", "reduction_s", "clustering_s", "training_s", "rest_s")
     totals = [sum(cycle[name] for name in phases) for cycle in cycles]
     shares = [(c["reduction_s"] + c["clustering_s"]) / total for c, total in zip(cycles, totals, strict=True)]
     met = verdict(statistics.median(shares) <= 0.10) if judged else ""
@@ -314,6 +210,8 @@ def cycle_rows(cycles: list[dict[str, float]], *, judged: bool) -> Iterator[tupl
     yield "  cycle, s", spread(totals, "{:.1f}"), "", ""
     for name in phases:
         yield f"  {name.removesuffix('_s')}, s", spread([cycle[name] for cycle in cycles], "{:.2f}"), "", ""
+        share = [cycle[name] / total for cycle, total in zip(cycles, totals, strict=True)]
+        yield f"    {name.removesuffix('_s')}, share", spread(share, "{:.1%}"), "", ""
     for name, title in (("describe_s", "metrics of an assignment"), ("epoch_end_s", "epoch's end, checkpoint")):
         yield f"  {title}, s", spread([cycle[name] for cycle in cycles], "{:.2f}"), "(not in the cycle)", ""
 
@@ -322,6 +220,7 @@ def main(words: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--steps", type=int, default=40, help="training steps, and extraction batches, per window")
     options.add_argument("--rounds", type=int, default=7, help="windows of each side")
+    options.add_argument("--processor-time", action="store_true", help="seconds on the processor, not by the clock")
     options.add_argument("--memory", action="store_true", help="also peak memory for growing N, in fresh processes")
     options.add_argument(
         "--sizes", type=int, nargs="+", help="two or more N for --memory; default 1/4, 1/2, 1, 2, 4 x the set"
@@ -340,8 +239,9 @@ def main(words: list[str] | None = None) -> None:
     k = config.clustering.capacity(n_images)
     load_before, started = os.getloadavg()[0], time.perf_counter()
 
-    extraction = measure_extraction(parts, steps, rounds)
-    training, cycles = measure_training(config, parts, steps, rounds)
+    clock = Clock(parts.device, of_processor=arguments.processor_time)
+    extraction = measure_extraction(parts, steps, rounds, clock)
+    training, cycles = measure_training(config, parts, steps, rounds, clock)
     table = Table(title=f"{config.data.source}, {n_images:,} images, K = {k}, batch {batch_size}")
     table.add_column("", no_wrap=True)
     table.add_column("median (range)", justify="right", no_wrap=True)
@@ -349,8 +249,8 @@ def main(words: list[str] | None = None) -> None:
     table.add_column("")
     judged = n_images == 50_000 and k == 1000  # the size that the target is meant for
     for row in chain(
-        ratio_rows("training", training, steps * batch_size, 0.90),
-        ratio_rows("extraction", extraction, steps * min(config.extraction.batch_size, n_images), 0.85),
+        ratio_rows("training", training, steps * batch_size),
+        ratio_rows("extraction", extraction, steps * min(config.extraction.batch_size, n_images)),
         cycle_rows(cycles, judged=judged),
     ):
         table.add_row(*row)
