@@ -120,13 +120,13 @@ class BareStep:
             self.module = copy.deepcopy(self.module).to(self.clock.device).train()
             self.optimizer = self.module.build_optimizer(fused=not trainer.gradient_clip_val)
             self.run(WARM_UP_STEPS, batch, trainer)
-        module, optimizer, embedding = self.module, self.optimizer, self.module.embedding
+        module, optimizer = self.module, self.optimizer
         labels = [batch.indices % k for k in self._n_outputs()]
         started = self.clock.now()
         for _ in range(n):
             optimizer.zero_grad()
             with trainer.precision_plugin.forward_context():  # the very autocast that Lightning enters
-                embedded = embedding(module.features_of(batch.crops))
+                embedded = module.embed(batch.crops)
                 loss = self._loss(module.head.scores(embedded), embedded, labels, len(batch.crops))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -230,7 +230,7 @@ def test_images_that_a_clustering_leaves_without_a_label_are_not_learned_from(tm
     run = tiny.build(tmp_path, max_epochs=2, clustering=clustering, sampler=Sampler(kind=kind))
     counted: list[float] = []
 
-    def count(trainer: pl.Trainer, number: int) -> None:
+    def count(trainer: Any, number: int) -> None:
         run.module.train_metrics.count()
         counted.append(float(run.module.train_metrics.sums[2]))
 
