@@ -3,8 +3,9 @@
 from typing import Protocol
 
 import pytorch_lightning as pl
+import torch
 
-from deepcluster.data.crop_loader import CropLoader
+from deepcluster.data.crop_loader import CropLoader, Crops
 from deepcluster.data.loader import EpochLoader
 from deepcluster.data.multi_crop import MultiCrop
 
@@ -41,6 +42,10 @@ class TrainingImages(pl.LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         assert self.trainer is not None
         return CropLoader(self.loader, self._view, self.trainer.strategy.root_device)
+
+    def transfer_batch_to_device(self, batch: Crops, device: torch.device, dataloader_idx: int) -> Crops:
+        """The crops as they are: the loader has cut them on the device."""
+        return batch
 
     def teardown(self, stage: str) -> None:
         if self._loader is not None:

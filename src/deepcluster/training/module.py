@@ -116,10 +116,6 @@ class DeepClusterModule(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def transfer_batch_to_device(self, batch: Crops, device: torch.device, dataloader_idx: int) -> Crops:
-        """The crops as they are: the loader has cut them on the training device."""
-        return batch
-
     def training_step(self, batch: Crops, batch_idx: int) -> Tensor:
         """The loss of a batch: its crops' scores against the targets; of two networks the sum.
 
