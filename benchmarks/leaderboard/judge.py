@@ -1,8 +1,7 @@
 """What a row is judged by: k-NN, linear probes, clusters and rank of rows, by the project's own evaluations.
 
-Columns with `_whitened` are of the same rows, PCA-whitened to 64 numbers and divided by their length (the default
-reduction). The probe is train.py's own, with its defaults; of each of the last stages it reads at most 10,000 numbers.
-All come from one pass over the images and are held in float16.
+Columns with `_whitened` are of the same rows, whitened as in the table of a run. The probe is train.py's own, with its
+defaults; of each of the last stages it reads at most 10,000 numbers. All come from one pass and are held in float16.
 """
 
 from collections.abc import Callable
@@ -11,16 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.baselines import WHITENED, reduced_by
 from deepcluster.evaluation.clusters.class_clusters import nmi_of_class_clusters
-from deepcluster.evaluation.probe.knn import knn_accuracy
 from deepcluster.evaluation.probe.knn_and_probe import measure_rows
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import Knn, LinearProbe
 from deepcluster.evaluation.probe.stage_features import collect_stages
 from deepcluster.evaluation.probe.stages import Pooling, Stage, chosen_stages
+from deepcluster.evaluation.probe.whitened import whitened
 from deepcluster.features.extraction import FeaturePass
 from deepcluster.models.backbone import FEATURES, MAX_CONVOLUTIONAL, Backbone, pool_maps
 from deepcluster.system.processor import float32_products
@@ -28,9 +25,7 @@ from deepcluster.system.seeding import mix
 from deepcluster.training.health import effective_rank
 
 LAST = "last"  # the last maps
-DIM = 64  # numbers of a whitened row: the default of the group `reduction`
 N_STAGES = 3  # the last ones, whose maps are probed before their pooling, besides the last maps
-EXACT_PCA = 2048  # numbers of a row up to which its covariance is decomposed
 N_RANK = 10_000  # images of the effective rank, at most
 
 
@@ -92,34 +87,30 @@ class Judge:
                 figures[f"probe_{stage.name}"] = result.accuracy
         return figures
 
-    def baseline(self, name: str, train_x: Tensor, test_x: Tensor) -> dict[str, float]:
-        """Figures of pixels or patches; pixels are whitened to as many numbers as in the table of a run."""
-        figures = self.rows(train_x, test_x, dim=WHITENED if name == "pixels" else DIM)
-        return {**figures, "effective_rank": effective_rank(test_x[:N_RANK])}
+    def baseline(self, train_x: Tensor, test_x: Tensor) -> dict[str, float]:
+        """Figures of rows that no network gives."""
+        return {**self.rows(train_x, test_x), "effective_rank": effective_rank(test_x[:N_RANK])}
 
-    def rows(self, train_x: Tensor, test_x: Tensor, *, dim: int = DIM) -> dict[str, float]:
+    def rows(self, train_x: Tensor, test_x: Tensor) -> dict[str, float]:
         """Figures of rows (N, M) and (n, M), float32.
-
-        Args:
-            dim: numbers of a whitened row.
 
         Returns:
             knn, nmi, knn_whitened, nmi_whitened, probe_last.
         """
         train_y, test_y = (labels.to(self.device) for labels in self.images.labels)
-        train_x, test_x, knn = train_x.to(self.device), test_x.to(self.device), Knn()
+        train_x, test_x = train_x.to(self.device), test_x.to(self.device)
         with float32_products(self.device):
             plain = measure_rows(
                 *(train_x, train_y, test_x, test_y),
                 device=self.device,
-                knn=knn,
+                knn=Knn(),
                 linear_probe=self.probe,
                 seed=self.seed,
             )
-            one, other = whitened(train_x, test_x, dim, seed=self.seed)
+            one, other = whitened(train_x, test_x, seed=self.seed)
             return {
                 "knn": plain["knn_accuracy"],
-                "knn_whitened": knn_accuracy(one, train_y, other, test_y, knn),
+                "knn_whitened": plain["knn_whitened_accuracy"],
                 "probe_last": plain["linear_probe_accuracy"],
                 "nmi": plain["nmi_classes"],
                 "nmi_whitened": nmi_of_class_clusters(one, train_y, other, test_y, seed=self.seed),
@@ -153,15 +144,3 @@ def last_stages(backbone: Backbone) -> tuple[list[Stage], dict[str, Callable[[Te
     parts = [*stages, *([last_stage] if n_own else []), Stage(name=LAST, pooling=Pooling(), shape=(n_read - n_own,))]
     taps = {stage.name: stage.pooling for stage in stages}
     return [*parts, features], {**taps, names[-1]: last_maps, FEATURES: features.pooling}
-
-
-def whitened(train_x: Tensor, test_x: Tensor, dim: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows in the whitened space of the first principal components of the training rows, of length 1."""
-    dim = min(dim, train_x.shape[1], len(train_x) - 1)
-    if train_x.shape[1] > EXACT_PCA:  # first to twice as many directions, by subspace iteration
-        with torch.random.fork_rng(devices=[train_x.device] if train_x.is_cuda else []):
-            torch.manual_seed(mix(seed, "directions"))
-            directions = torch.pca_lowrank(train_x, q=min(2 * dim, len(train_x)), niter=4)[2]
-        train_x, test_x = train_x @ directions, test_x @ directions
-    fitted = reduced_by(Reduction(dim=dim, whiten=True, l2=True), train_x)
-    return fitted.apply(train_x), fitted.apply(test_x)

@@ -31,8 +31,8 @@ from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.weights.network import load_backbone
 
-# The program judges, so a run does not; its numbers stay.
-UNJUDGED = ("evaluation.enabled=false",)
+# The program judges, so a run does not, and it writes nothing to look at; what is learned stays the same.
+UNJUDGED = ("evaluation.enabled=false", "files.write=never", "page=false")
 SECONDS = "seconds.json"  # in a run's folder: what its training has taken so far
 LOG = "output.txt"
 SMALLEST = {"n_train": 80, "n_test": 40}
@@ -105,7 +105,7 @@ class Measurement:
             images=Labelled(train=train_images, test=test_images), probe=self.probe, seed=config.seed, device=device
         )
         if row.baseline is not None:
-            return judge.baseline(row.baseline, *baseline_rows(config, row.baseline, train_images, test_images))
+            return judge.baseline(*baseline_rows(config, row.baseline, train_images, test_images))
         backbone, card = load_backbone(folder / "checkpoints" / "final.ckpt")
         batch_size = config.extraction.batch_size
 

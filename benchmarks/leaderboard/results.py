@@ -171,7 +171,7 @@ from `docs/leaderboard.jsonl`, which has every seed. Mean ± standard deviation 
   train.py, on the last maps. Best stage: the best of these and of the probes of the last three stages before their
   pooling (of at most 10,000 numbers each), chosen by its mean.
 - NMI of the labels and of k-means clusters as many as classes, mean of five starts.
-- Whitened: the same rows, PCA-whitened to 64 numbers (pixels: 128) and divided by their length.
+- Whitened: the same rows, PCA-whitened to 128 numbers, as in the table of a run.
 - Rank: the effective rank of the features (rows of a baseline).
 - Seconds of the processors, and of the clock: of the training, which evaluates nothing meanwhile, and of the judging.
   On a shared machine only those of the processors compare.
