@@ -210,10 +210,14 @@ def tiny(config: TrainConfig) -> TrainConfig:
     clustering, dim = config.clustering, config.reduction.dim
     if hasattr(clustering, "k"):
         clustering = replace(clustering, k=_FEW["k"])  # type: ignore[call-arg]
+    others = config.other_rows
+    if others.kind != "none" and others.reduction.dim is not None:
+        others = replace(others, reduction=replace(others.reduction, dim=_FEW["dim"]))
     size = _FEW["size_of_resnet" if config.arch["_target_"].endswith(".resnet") else "size"]
     return replace(
         config,
         clustering=clustering,
+        other_rows=others,
         reduction=replace(config.reduction, dim=dim and min(dim, _FEW["dim"])),
         reading=replace(config.reading, batch_size=_FEW["batch"]),
         view=replace(config.view, size=min(config.view.size, size)),

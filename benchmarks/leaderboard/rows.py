@@ -84,17 +84,18 @@ _SHARED = "arch=resnet18 optimizer=lars optimizer.warmup_epochs=10 reading.batch
 GPU = {
     "swav": {
         "cifar10": f"{_SHARED} view=strong_32 method=swav clustering.k=300",
-        "imagenette": f"experiment=photographs {_SHARED} view=strong view.size=128 method=swav clustering.k=300",
+        "imagenette": f"{_SHARED} view=strong view.size=128 method=swav clustering.k=300",
     },
-    "recipe": {
-        "cifar10": "experiment=small_images arch=resnet18 clustering.k=300 reading.batch_size=256 "
-        "optimizer=adamw optimizer.lr=2e-3 trainer.max_epochs=200",
-        "imagenette": "experiment=photographs other_rows=coates other_rows.reassignments=0 other_rows.n_beside=4 "
-        "optimizer=adamw optimizer.lr=2e-3 trainer.max_epochs=200",
+    "recipe": {  # experiment=cifar10_swav and photographs with another network, for longer
+        "cifar10": "arch=resnet18 view=strong_32 view.crop_scale=[0.25,1.0] method=swav clustering.k=300 "
+        "reduction.dim=128 other_rows=patches_and_pixels other_rows.n_filters=200 other_rows.n_neighbours=10 "
+        "other_rows.reassignments=0 other_rows.n_beside=2 other_rows.fade_epochs=140 optimizer=adamw "
+        "optimizer.lr=2e-3 optimizer.weight_decay=0.01 reading.batch_size=256 trainer.max_epochs=200",
+        "imagenette": "experiment=photographs arch=resnet18 other_rows.fade_epochs=140 trainer.max_epochs=200",
     },
     "deepcluster_v2": {
         "cifar10": f"{_SHARED} view=strong_32 method=deepcluster_v2 clustering.k=300",
-        "imagenette": f"experiment=photographs {_SHARED} view=strong view.size=128 method=deepcluster_v2",
+        "imagenette": f"{_SHARED} view=strong view.size=128 method=deepcluster_v2",
     },
 }
 GPU_SETS = ("cifar10", "imagenette")
