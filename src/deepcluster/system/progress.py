@@ -12,9 +12,9 @@ from deepcluster.system import distributed
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where progress is shown: bars on a terminal's stderr, one line per epoch on stdout."""
+    """Where progress is shown: bars on a terminal's stderr and in notebooks, one line per epoch on stdout."""
 
-    bars: bool = field(default_factory=lambda: sys.stderr.isatty())
+    bars: bool = field(default_factory=lambda: sys.stderr.isatty() or "ipykernel" in sys.modules)
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
