@@ -48,21 +48,26 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
     fit: dict[str, int], tmp_path: Path
 ) -> None:
-    fit["resnet18"] = 9
+    fit["vgg_photographs"] = 9
     lines: list[str] = []
     words = settings_for(str(write_tree(tmp_path / "photos", 30)), ["minutes=8"], lines.append)
+    recipe = composed(["experiment=photographs", "data.root=photos"])
+    fade = round(recipe.other_rows.fade_epochs * 50 / recipe.trainer["max_epochs"])  # type: ignore[attr-defined]
     assert words == [
         "experiment=photographs",
         f"data.root={tmp_path / 'photos'}",
-        "arch=alexnet_small",
+        "arch=vgg_small",
         "view.size=64",
         "clustering.k=7",
         "reduction.dim=15",
+        "other_rows.dim=15",
+        "other_rows.n_neighbours=7",
         "trainer.max_epochs=50",
+        f"other_rows.fade_epochs={fade}",
     ]
     assert lines[0].startswith("images     30 to learn from, no to test, 100x80 px")
     assert lines[1:] == [
-        "network    SmallAlexNet at 64 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
+        "network    SmallVGG at 64 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
         "clusters   7: about 1.2 times the root of the number of images; clustering.k=",
         "epochs     50: what 8 min hold at 1.0 ms an image on this machine; trainer.max_epochs=, minutes=",
         "time       about 5.9 min in all",
@@ -73,11 +78,11 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
     fit: dict[str, int], tmp_path: Path
 ) -> None:
     folder, nothing = str(write_photographs(tmp_path / "photos")), [].append
-    assert "arch=alexnet_small" in settings_for(folder, [], nothing)  # of 48 px
+    assert "arch=vgg_small" in settings_for(folder, [], nothing)  # of 48 px
     folder = str(write_tree(tmp_path / "larger", 4, side=140))
-    assert {"arch=resnet18", "view.size=128"} < set(settings_for(folder, [], nothing))
-    fit.update(resnet18=2, alexnet_small=0)
-    assert {"arch=alexnet_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
+    assert {"arch=vgg_photographs", "view.size=128"} < set(settings_for(folder, [], nothing))
+    fit.update(vgg_photographs=2, vgg_small=0)
+    assert {"arch=vgg_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,7 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
         ("clustering.k=3", "clustering.k=3"),
         ("trainer.max_epochs=4", "trainer.max_epochs=4"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0"),
-        ("arch=lenet view.size=28", "arch=lenet"),
+        ("arch=resnet18 view.size=64", "arch=resnet18"),
         ("experiment=small_images data=folder", "experiment=small_images"),
         ("reduction.dim=4", "reduction.dim=4"),
     ],

@@ -10,11 +10,11 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.run import dial
-from deepcluster.run.dial import Look, Network, most_epochs, n_clusters, n_dimensions, networks, stored_side, whole
+from deepcluster.run.dial import Look, for_epochs, for_few, most_epochs, n_clusters, networks, stored_side, whole
 from deepcluster.run.parts import build_parts
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan, sizes
-from deepcluster.settings.train import train_config
+from deepcluster.settings.train import TrainConfig, train_config
 
 ANY: Any = None
 PHOTOS = Look(n=1500, n_test=0, height=480, width=640, read_s=0.01)
@@ -26,19 +26,14 @@ def test_k_is_about_1_2_times_the_root_of_n(n: int, k: int) -> None:
 
 
 def test_a_network_does_not_enlarge_the_images_much() -> None:
-    assert networks(480, on_gpu=False) == [
-        Network(arch="resnet18", size=128),
-        Network(arch="resnet18", size=96),
-        small(64),
-    ]
-    assert networks(80, on_gpu=False) == [Network(arch="resnet18", size=96), small(64)]
-    assert networks(52, on_gpu=False) == [small(64)]
-    assert networks(28, on_gpu=True) == networks(8, on_gpu=False) == [small(32)]
-    assert networks(480, on_gpu=True)[0].size == 224
+    def told(side: int, *, on_gpu: bool = False) -> list[str]:
+        return [str(network) for network in networks(side, on_gpu=on_gpu)]
 
-
-def small(size: int) -> Network:
-    return Network(arch="alexnet_small", size=size)
+    assert told(480) == ["vgg_photographs at 128 px", "vgg_photographs at 96 px", "vgg_small at 64 px"]
+    assert told(80) == ["vgg_photographs at 96 px", "vgg_small at 64 px"]
+    assert told(52) == ["vgg_small at 64 px"]
+    assert told(28) == told(8) == ["vgg_small at 32 px"]
+    assert told(480, on_gpu=True) == ["resnet18 at 128 px", *told(480)]
 
 
 def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None:
@@ -47,8 +42,25 @@ def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None
     assert stored_side(replace(PHOTOS, height=192), 128, 4e9) is None
 
 
-def test_few_images_keep_few_dimensions() -> None:
-    assert [n_dimensions(n, 64) for n in (3, 30, 128, 5000)] == [2, 15, 64, 64]
+RECIPE = ("experiment=photographs", "data.root=photos")
+
+
+def settings(*words: str) -> TrainConfig:
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return train_config(compose("train", list(words)))
+
+
+def test_few_images_have_few_dimensions_and_neighbours() -> None:
+    assert for_few(settings(*RECIPE), 30) == ["reduction.dim=15", "other_rows.dim=15", "other_rows.n_neighbours=7"]
+    assert for_few(settings("reduction=none"), 30) == for_few(settings(*RECIPE), 1000) == []
+
+
+def test_heads_beside_fade_over_the_recipes_share_of_the_epochs() -> None:
+    faded = settings(*RECIPE, "trainer.max_epochs=40", "other_rows.fade_epochs=30")
+    assert for_epochs(faded, 20) == ["other_rows.fade_epochs=15"]
+    assert for_epochs(faded, 1) == ["other_rows.fade_epochs=1"]
+    assert for_epochs(settings(), 20) == for_epochs(faded, 0) == []
 
 
 def test_the_epochs_are_the_most_that_fit_into_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

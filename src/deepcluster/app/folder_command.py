@@ -20,10 +20,11 @@ from deepcluster.run.dial import (
     SHARE,
     Look,
     Network,
+    for_epochs,
+    for_few,
     look,
     most_epochs,
     n_clusters,
-    n_dimensions,
     networks,
     seconds,
     stored_side,
@@ -87,7 +88,8 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     chosen = choose(base, typed, sized, config, seen, minutes)
     for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
         say(line)
-    return [*chosen.words, *without([f"trainer.max_epochs={chosen.epochs}"], keys)]
+    of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
+    return [*chosen.words, *without(of_epochs, keys)]
 
 
 def minutes_of(typed: list[str]) -> tuple[float, list[str]]:
@@ -136,8 +138,7 @@ def choose(
         words = [] if network is None else [f"arch={network.arch}", f"view.size={size}"]
         if "clustering" not in keys:
             words.append(f"clustering.k={n_clusters(seen.n)}")
-        if (dim := config.reduction.dim) is not None and dim > seen.n // 2:
-            words.append(f"reduction.dim={n_dimensions(seen.n, dim)}")
+        words += for_few(config, seen.n)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
         if (side := stored_side(seen, size, room)) is not None:
             words.append(f"reading.stored_size={side}")
@@ -159,8 +160,7 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     few = [f"data.limit={n}"]
     if isinstance(k := getattr(config.clustering, "k", None), int):
         few.append(f"clustering.k={max(2, min(k, n // 4))}")
-    if config.reduction.dim is not None:
-        few.append(f"reduction.dim={n_dimensions(n, config.reduction.dim)}")
+    few += for_few(config, n)
     sample = composed([*words, *few])
     plan = plan_of(sample, build_parts(sample, initialise=False))
     costs = measure(plan)

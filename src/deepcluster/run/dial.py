@@ -17,6 +17,7 @@ from deepcluster.data.sources.load import load
 from deepcluster.run.costs import Costs
 from deepcluster.run.estimate import estimate_seconds
 from deepcluster.run.sizes import Plan, sizes
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.threads import n_cores
 
 MINUTES = {"quick": 3.0, "normal": 10.0, "long": 60.0}  # effort -> minutes
@@ -24,7 +25,7 @@ N_LOOKED_AT = 24  # images whose sizes and reading time are looked at
 N_SAMPLE = 256  # images with which a network is timed
 SHARE = 0.85  # of the minutes that reading, training and clustering may take; the rest is for figures and files
 FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
-MOST_EPOCHS = 100
+MOST_EPOCHS = 200
 PER_ROOT = 1.2  # K = 1.2 times the root of N: about 50 clusters of 30 images of 1,500
 MOST_CLUSTERS = 1000
 LARGER = 1.5  # images are kept as squares of so many times the network's input, which leaves room for crops
@@ -86,14 +87,12 @@ def look(data: Source, reading: Reading) -> Look:
 
 
 def networks(side: int, *, on_gpu: bool) -> list[Network]:
-    """The networks that fit images of this short side, the one that can learn most first.
-
-    A ResNet-18 on 64 px has a stem that costs more than 128 px do with the usual one, so a smaller network follows.
-    """
-    sizes_px = (224, 160, 128, 96) if on_gpu else (128, 96)
-    large = [Network(arch="resnet18", size=size) for size in sizes_px if size <= ENLARGED * side]
-    small = [Network(arch="alexnet_small", size=size) for size in (64, 32) if size <= ENLARGED * side][:1]
-    return [*large, *small] or [Network(arch="alexnet_small", size=32)]
+    """The networks that fit images of this short side, the one that can learn most first."""
+    large = [Network(arch="resnet18", size=128)] if on_gpu else []
+    large += [Network(arch="vgg_photographs", size=size) for size in (128, 96)]
+    small = [Network(arch="vgg_small", size=size) for size in (64, 48, 32)]
+    fitting = [network for network in large if network.size <= ENLARGED * side]
+    return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
 
 
 def n_clusters(n: int) -> int:
@@ -103,9 +102,22 @@ def n_clusters(n: int) -> int:
     return k // step * step
 
 
-def n_dimensions(n: int, usual: int) -> int:
-    """The dimensions that PCA keeps: fewer where there are few images."""
-    return max(2, min(usual, n // 2))
+def for_few(config: TrainConfig, n: int) -> list[str]:
+    """Settings that bring down what needs more than n images: dimensions of PCA, neighbours of the graph."""
+    least = {
+        "reduction.dim": (config.reduction.dim, n // 2),
+        "other_rows.dim": (getattr(config.other_rows, "dim", None), n // 2),
+        "other_rows.n_neighbours": (getattr(config.other_rows, "n_neighbours", None), n // 4),
+    }
+    return [f"{key}={max(1, most)}" for key, (value, most) in least.items() if value is not None and value > most]
+
+
+def for_epochs(config: TrainConfig, epochs: int) -> list[str]:
+    """Settings that follow the number of epochs: heads beside fade over the same share of them as in the recipe."""
+    fade, planned = getattr(config.other_rows, "fade_epochs", None), config.trainer["max_epochs"]
+    if fade is None or not planned or not epochs:
+        return []
+    return [f"other_rows.fade_epochs={max(1, round(fade * epochs / planned))}"]
 
 
 def stored_side(seen: Look, size: int, room: float) -> int | None:
