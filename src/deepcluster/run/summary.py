@@ -120,8 +120,8 @@ def print_summary(
     table.add_column("")
     for who in shown:
         table.add_column(who, justify="right", style="bold" if who == "trained" else None)
-    for line in lines:
-        table.add_row(*line)
+    for row in lines:
+        table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     if (sentence := learned(summary)) is not None:
