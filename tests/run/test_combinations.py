@@ -34,6 +34,7 @@ from deepcluster.weights import checkpoint
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
+BY_SWAV = "experiment=[cp]*[vs]"  # cifar10_swav and photographs, which have SwAV's targets and heads beside
 TARGETS = ("soft", "co_teaching")  # null: those of the method; all others: test_method_choices.py
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
@@ -51,6 +52,7 @@ REFUSED = [
     ("experiment=small_images", "mode=official", "official"),
     ("method=deepcluster_v2", "clustering=pic*", "clustering=pic"),  # its centroids are a head of fixed K
     ("method=sela", "clustering=[!s]*", "rows.of=scores"),
+    ("method=sela", "clustering=spectral", "rows.of=scores"),
     ("method=swav", "clustering=sinkhorn", "head=prototypes"),  # which needs a head of its own
     ("method=swav", "sampler=uniform", "sampler=proportional"),
     ("method=swav", "sampler=official", "mode=official"),
@@ -69,6 +71,14 @@ REFUSED = [
     ("targets=soft", "method=sela", "targets.softness=0"),
     ("targets=co_teaching", "method=deepcluster_v2", "head=linear"),  # whose centroids are the first network's
     ("targets=co_teaching", "experiment=small_images", "other_rows.n_beside"),  # of one network's features
+    ("targets=co_teaching", BY_SWAV, "other_rows.n_beside"),
+    (BY_SWAV, "sampler=uniform", "sampler=proportional"),
+    (BY_SWAV, "sampler=official", "official"),
+    (BY_SWAV, "mode=official", "official"),
+    *(
+        (BY_SWAV, f"{other}*", "head=prototypes")
+        for other in ("clustering=sinkhorn", "method=deepcluster_", "method=sela")
+    ),
 ]
 PARTS_OF_METHODS = ("embedding", "rows", "other_rows", "head", "targets")  # all together: test_method_choices.py
 
