@@ -12,6 +12,7 @@ from deepcluster.app.sweep.overrides import name_and_group
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import eval_config
 from deepcluster.system import distributed
+from deepcluster.system.allocator import keep_freed_memory
 from deepcluster.system.atomic import locked
 from deepcluster.system.program import program
 from deepcluster.system.quoting import argument
@@ -19,6 +20,7 @@ from deepcluster.system.quoting import argument
 
 def evaluate_from_command_line(cfg: DictConfig) -> None:
     """One run of eval.py. A failure is raised in a sweep; a single run ends with one line and exit status 1."""
+    keep_freed_memory()
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     if distributed.starter() is not None and distributed.n_started() > 1:

@@ -27,6 +27,7 @@ from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
+from deepcluster.system.allocator import keep_freed_memory
 from deepcluster.system.atomic import locked
 from deepcluster.system.first_failure import FirstFailure
 from deepcluster.system.leftover import STARTED_BY
@@ -42,6 +43,7 @@ def train_from_command_line(cfg: DictConfig) -> float | None:
     Returns:
         What a search maximises: the trained network's `objective`, None where it cannot be measured.
     """
+    keep_freed_memory()
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
