@@ -264,3 +264,17 @@ def test_both_modes_are_one_sweep() -> None:
     made = [settings(*job) for job in jobs]
     assert [(m.sampler.kind, m.seed) for m in made] == [(k, s) for k in ("uniform", "official") for s in (1, 2, 3)]
     assert {m.optimizer.lr for m in made} == {0.1}
+
+
+@pytest.mark.parametrize("method", ["deepcluster", "deepcluster_v2", "sela", "swav"])
+@pytest.mark.parametrize("experiment", ["photographs", "cifar10_swav"])
+def test_a_method_named_beside_an_experiment_is_that_method(experiment: str, method: str) -> None:
+    groups = ("embedding", "rows", "head", "targets", "sampler")
+    alone = composed(f"method={method}")
+    beside = composed(f"experiment={experiment}", f"method={method}", "other_rows=none")  # every group can be changed
+    assert {group: beside[group] for group in groups} == {group: alone[group] for group in groups}
+    assert beside.view.n_large == alone.view.n_large and beside.clustering.kind == alone.clustering.kind
+
+
+def test_heads_beside_fade_over_a_share_of_the_epochs() -> None:
+    assert composed("experiment=photographs", "trainer.max_epochs=20").other_rows.fade_epochs == pytest.approx(14)

@@ -115,6 +115,7 @@ def register_schemas() -> None:
             store.store(name=f"{group}_{kind}", node=OmegaConf.structured(schema, flags=flags))
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("file_name", file_name, replace=True)
+    OmegaConf.register_new_resolver("share", lambda part, whole: part * max(1, whole), replace=True)
 
 
 def train_config(cfg: DictConfig) -> TrainConfig:
