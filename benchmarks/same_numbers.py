@@ -96,7 +96,7 @@ CASES: dict[str, Case] = {
     "top_images": _evaluation("top_images", "evaluation.first=8"),
     "curves": _evaluation("curves"),
     "embedding": _evaluation("embedding", "evaluation.n_images=300"),
-    "gallery": _evaluation("gallery"),
+    "page": _evaluation("page"),
     "assign_folder": _evaluation("assign", "data=folder", "data.root={pictures}"),
     "initial_alignment": _evaluation(
         "initial_alignment",

@@ -169,7 +169,7 @@ def test_what_is_not_run_is_documented() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_run_and_its_gallery(tmp_path: Path) -> None:
+def test_the_first_run_and_its_page(tmp_path: Path) -> None:
     """`python train.py` whole: the README's first table, within the luck of another processor."""
     typist = Typist(tmp_path)
     done = typist.train()
@@ -178,8 +178,8 @@ def test_the_first_run_and_its_gallery(tmp_path: Path) -> None:
     summary = read_json(run / "summary.json")
     assert summary["trained"]["knn_accuracy"] > 0.81 and summary["trained"]["linear_probe_accuracy"] > 0.85
     assert summary["trained"]["nmi_labels"] > summary["untrained"]["nmi_labels"]
-    done = typist.eval(f"ckpt={run}", "evaluation=gallery")
-    assert done.status == 0 and list((tmp_path / "runs").glob("*/index.html")), done.err
+    done = typist.eval(f"ckpt={run}", "evaluation=page")
+    assert done.status == 0 and (run / "page" / "index.html").is_file(), done.err
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def test_evaluations_stand_under_what_they_make() -> None:
     groups = re.split(r"^  (\w+)$", LISTED, flags=re.MULTILINE)
     of_kind = {heading: set(text.split()) for heading, text in zip(groups[1::2], groups[2::2], strict=True)}
     assert {"representation", "initial_alignment", "retrieval"} <= of_kind["numbers"]
-    assert {"gallery", "curves"} <= of_kind["pictures"] and {"assign", "export"} <= of_kind["files"]
+    assert {"page", "curves"} <= of_kind["pictures"] and {"assign", "export"} <= of_kind["files"]
 
 
 def test_a_variant_stands_with_what_it_is_a_variant_of(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ TINY = {
     "gpu_clustering": Tiny(["--cpu", "--rounds", "1"]),
     "index": Tiny(["--files", "12000", "--folders", "10"]),
     "make_fashion_mnist_mini": Tiny(["--out", "mini.npz"], None, {"DIR": "fashion_mnist"}),
+    "page": Tiny(["--n", "300", "--k", "8"], None, {"DIR": "pages"}),
     "pic": Tiny(["--images", "500", "--dim", "8", "--components", "10", "--rounds", "1"]),
     "plot_filters": Tiny([], SMALL, TABLES),
     "scaling plot": Tiny(),

@@ -28,7 +28,7 @@ def test_commands_name_the_program_as_it_was_called(
     monkeypatch.setattr(sys, "argv", [called])
     told = commands(Arrays())
     assert told["train on"] == f"""{train} 'resume="runs/a b"' trainer.max_epochs=6"""
-    assert told["look"] == f"""{evaluate} 'ckpt="runs/a b"' evaluation=gallery"""
+    assert told["look"] == f"""{evaluate} 'ckpt="runs/a b"' evaluation=page"""
     assert told["your own images"] in ("deepcluster DIR", f"{train} experiment=photographs data.root=DIR")
     assert all(command.split()[0] == train.split()[0] for command in told.values())
 

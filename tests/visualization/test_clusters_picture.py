@@ -8,7 +8,7 @@ import torch
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import MemoryImages
 from deepcluster.visualization.clusters_picture import clusters_picture
-from deepcluster.visualization.gallery_members import spread_members
+from deepcluster.visualization.members import spread_members
 
 CARD = {"resize": 8, "image_size": 8, "mean": [0.5], "std": [0.25]}
 SIZES = [5, 1, 9, 3, 7]  # of clusters 0..4

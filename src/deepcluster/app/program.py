@@ -19,7 +19,7 @@ image's cluster, and repeats.
 
   deepcluster DIR               group the images of a folder: class folders or any tree; about 10 minutes
   deepcluster DIR minutes=60    ... or as long as you like (effort=quick, normal or long: 3, 10 or 60 minutes)
-  deepcluster eval ckpt=RUN evaluation=gallery     look: the clusters of a run as a web page
+  deepcluster eval ckpt=RUN evaluation=page        look: the clusters of a run as a web page
   deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_DIR     come back with new images
 
   deepcluster train KEY=VALUE ...     a run with your own settings; deepcluster train --help lists them
@@ -77,7 +77,7 @@ def run_folder(folder: str, words: list[str]) -> None:
     from deepcluster.app.errors import exit_with_error, user_errors
 
     if os.path.isfile(os.path.join(folder, "config.yaml")):
-        look = "deepcluster eval ckpt={0} evaluation=gallery shows it, deepcluster train resume={0} goes on with it"
+        look = "deepcluster eval ckpt={0} evaluation=page shows it, deepcluster train resume={0} goes on with it"
         exit_with_error(ValueError(f"{folder} is the folder of a run: " + look.format(shlex.quote(folder))))
     from deepcluster.app.folder_command import settings_for
     from deepcluster.app.hydra_setup import register

@@ -20,7 +20,7 @@ def next_commands(
         schedule: the value of optimizer.schedule.
     """
     train, evaluate, run = program("train"), program("eval"), argument("ckpt", folder)
-    commands = {"look": f"{evaluate} {run} evaluation=gallery"}
+    commands = {"look": f"{evaluate} {run} evaluation=page"}
     if max_epochs > 0 and schedule != "cosine":  # whose way has ended: a resumed run cannot go on
         commands["train on"] = f"{train} {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}"
     commands["new images"] = f"{evaluate} {run} evaluation=assign data=folder data.root=DIR"

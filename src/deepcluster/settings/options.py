@@ -36,7 +36,6 @@ from deepcluster.visualization.alignment_plot import DrawnInitialAlignment
 from deepcluster.visualization.curves import Curves
 from deepcluster.visualization.embedding import Embedding as DrawnEmbedding
 from deepcluster.visualization.first_filters import FirstFilters
-from deepcluster.visualization.gallery import Gallery
 from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.visualization.page.evaluation import Page
 from deepcluster.visualization.top_images import TopImages
@@ -91,7 +90,6 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "top_images": TopImages,
         "curves": Curves,
         "embedding": DrawnEmbedding,
-        "gallery": Gallery,
         "page": Page,
     },
 }

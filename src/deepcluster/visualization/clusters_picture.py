@@ -7,7 +7,7 @@ from PIL.Image import Image
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.data.images import ImageSet
-from deepcluster.visualization.gallery_members import Members, spread_members
+from deepcluster.visualization.members import Members, spread_members
 from deepcluster.visualization.thumbnails import small_pictures, thumbnail_size
 from deepcluster.visualization.tiles import as_picture, fitted, sheet
 

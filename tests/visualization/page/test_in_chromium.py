@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.page_of_run import NAMES, N, run_with_page, write_pictures
 
 from benchmarks.chromium import Tab, chromium, program
@@ -21,10 +22,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("seen")
     names = list(write_pictures(folder / "photographs"))
     run = run_with_page(folder, "page=false")
-    rows = [[1, names[0], "exact", 0, "yes"], [1, names[20], "near", 0.1, "no"]]
+    rows = [
+        [1, names[0], "exact", 0, "yes"],
+        [1, names[20], "near", 0.1, "no"],
+        [1, "later 100%.png", "near", 0.2, "no"],
+    ]
     write_csv(run / "duplicates.csv", ["group", "sample", "kind", "distance", "keep"], rows)
     write_csv(run / "odd.csv", ["sample", "score", "rank"], [[names[i], 9 - i, i] for i in range(6)])
     evaluate(EvalConfig(ckpt=str(run), evaluation=Page()), folder / "eval")
+    Image.new("RGB", (50, 50)).save(folder / "photographs" / "later 100%.png")  # in no cluster, as a test image
     (folder / "photographs" / names[30]).unlink()
     return run
 
@@ -117,7 +123,7 @@ def test_search_finds_file_names_by_all_their_words(tab):
 
 def test_the_viewer_shows_similar_pictures_and_duplicates_and_goes_on_by_keys(tab):
     (found,) = find(tab, "<script>")
-    go(tab, f"#/?picture={found}", "document.querySelectorAll('aside .tile').length === 13")
+    go(tab, f"#/?picture={found}", "document.querySelectorAll('aside .tile').length === 14")
     assert tab.run("document.querySelector('aside h2').textContent") == "Duplicates: this is the one to keep"
     near = tab.run(f"similarTo({found})")
     shown = tab.run("[...document.querySelectorAll('aside > .strip .tile')].map(t => Number(t.dataset.picture))")
@@ -134,6 +140,13 @@ def box(tab: Tab) -> tuple[float, float, float, float]:
     of = "document.querySelector('.top').getBoundingClientRect()"
     left, top, width, height = (tab.run(f"{of}.{side}") for side in ("x", "y", "width", "height"))
     return left, top, width, height
+
+
+def test_duplicates_stand_side_by_side_also_those_of_other_pictures(tab):
+    go(tab, "#/duplicates", "document.querySelectorAll('.group .member').length === 3")
+    tab.wait("document.querySelector('.group img').naturalWidth === 50")
+    assert "not among these pictures" in tab.run("document.querySelector('.group').innerText")
+    assert tab.run("document.querySelector('.member').innerText").startswith("keep")
 
 
 def test_a_lasso_selects_what_lies_inside(tab):

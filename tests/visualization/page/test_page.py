@@ -39,7 +39,8 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, i
         [
             *([1, names[20], "near", 0.1, "no"], [1, names[0], "exact", 0, "yes"], [2, names[7], "near", 0.2, "yes"]),
             *([2, names[9], "near", 0.25, "no"], [2, names[8], "near", 0.125, "no"]),
-            [3, "gone.png", "near", 0.1, "no"],
+            *([3, "gone.png", "near", 0.1, "no"], [3, "gone too.png", "exact", 0, "yes"]),
+            *([4, names[30], "exact", 0, "yes"], [4, "test/same.png", "exact", 0, "no"]),
         ],
     )
     write_csv(run / "odd.csv", ["sample", "score", "rank"], [[names[5], 2.5, 2], [names[12], 3.5, 1]])
@@ -127,19 +128,20 @@ def test_the_page_tells_what_other_files_of_the_run_hold(numbers):
     run, by_name = numbers
     data, names = run / "page" / "data", names_of(run)
     groups = [
-        [(names[m["image"]], m["kind"], m["distance"], m["keep"]) for m in group]
+        [(names[m["image"]] if "image" in m else m["name"], m["kind"], m["distance"], m["keep"]) for m in group]
         for group in read_chunk(data, "duplicates")
     ]
     of = {i: name for name, i in by_name.items()}
     assert groups == [
         [(of[7], "near", 0.2, True), (of[8], "near", 0.125, False), (of[9], "near", 0.25, False)],
         [(of[0], "exact", 0.0, True), (of[20], "near", 0.1, False)],
+        [(of[30], "exact", 0.0, True), ("test/same.png", "exact", 0.0, False)],
     ]
     odd = read_chunk(data, "odd")
     assert [names[i] for i in odd["images"]] == [of[12], of[5]] and odd["scores"] == [3.5, 2.5]
     overview = read_chunk(data, "overview")
     assert overview["names"] == {"3": "warm </script> colours"}
-    assert (overview["n_odd"], overview["n_duplicates"]) == (2, 2)
+    assert (overview["n_odd"], overview["n_duplicates"]) == (2, 3)
     summary = json.loads((run / "summary.json").read_text())
     assert overview["figures"]["table"] == summary["table"] and summary["table"][-1][0] == "clusters used"
     assert overview["figures"]["learned"] is summary["learned"] is None  # nothing was trained

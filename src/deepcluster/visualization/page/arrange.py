@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepcluster.clustering.metrics import purity, size_statistics
 from deepcluster.evaluation.clusters.clustered_images import ClusteredImages
-
-N_SHARES = 4  # commonest labels that are told of a cluster
+from deepcluster.visualization.members import label_shares
 
 
 @dataclass(kw_only=True)
@@ -59,19 +59,30 @@ def arrange(clustering: ClusteredImages, labels: Tensor | None) -> Arrangement:
         numbers=numbers,
         sizes=sizes.tolist(),
         mean_distances=[float(clustering.distances[part].double().mean()) for part in parts],
-        shares=[_shares(labels, part) for part in parts],
+        shares=[label_shares(labels, part) for part in parts],
     )
 
 
-def _shares(labels: Tensor | None, members: Tensor) -> list[tuple[int, float]]:
-    """(label, share of the labelled images) of the members' commonest labels; of equals the smaller first."""
-    if labels is None:
-        return []
-    known = labels[members]
-    known = known[known >= 0]
-    values, counts = torch.unique(known, return_counts=True)
-    by_count = torch.argsort(counts, descending=True, stable=True)[:N_SHARES]
-    return [(int(values[i]), float(counts[i] / len(known))) for i in by_count]
+def figures(clustering: ClusteredImages, labels: Tensor | None) -> dict[str, float]:
+    """Numbers over all clusters: how many hold images, how even their sizes are, how compact and how pure they are.
+
+    Args:
+        labels: (N,) int64, -1 for an image without one; or None.
+
+    Returns:
+        clusters_used, largest_share, entropy, see :func:`size_statistics`; mean_distance to the centroids,
+        nearest_centroid_share (images whose cluster is that of the nearest centroid), and with labels purity (share of
+        the labelled images that have their cluster's commonest label).
+    """
+    in_one = clustering.clusters >= 0
+    sizes = size_statistics(clustering.clusters[in_one], clustering.k)
+    numbers: dict[str, float] = {name: sizes[name] for name in ("clusters_used", "largest_share", "entropy")}
+    numbers["mean_distance"] = float(clustering.distances.double().mean())
+    numbers["nearest_centroid_share"] = clustering.nearest_share
+    known = in_one if labels is None else in_one & (labels >= 0)
+    if labels is not None and bool(known.any()):
+        numbers["purity"] = purity(labels[known], clustering.clusters[known])
+    return numbers
 
 
 def cluster_table(arranged: Arrangement) -> dict[str, Any]:

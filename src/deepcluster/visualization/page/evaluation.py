@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Page(Evaluator):
-    """Make a page of all images: RUN/page/ if they are the run's own, else page/ in the evaluation's folder.
+    """Make a page of all images: RUN/page/ for the run's images and clusters, else page/ in the evaluation's folder.
 
     Args:
         kind: "page".
@@ -42,14 +42,14 @@ class Page(Evaluator):
         """Write the page.
 
         Returns:
-            n_images, clusters_used, mean_distance, nearest_centroid_share (images whose cluster is that of the nearest
-            centroid).
+            n_images and :func:`~deepcluster.visualization.page.arrange.figures`.
 
         Raises:
             ValueError: if the file holds no clusters, or there are no test images.
         """
         from deepcluster.evaluation.clusters.clustered_images import cluster_images, stored_assignment
         from deepcluster.features.storage import choose_storage
+        from deepcluster.visualization.page.arrange import figures
         from deepcluster.visualization.page.make import PageMaker
         from deepcluster.visualization.sample_space import images_of_split
 
@@ -61,12 +61,12 @@ class Page(Evaluator):
         ).allocate(n, dim)
         clustering = cluster_images(context, images, self.clusters, lambda indices, x: rows.__setitem__(indices, x))
         maker = PageMaker(
-            context=context, images=images, clustering=clustering, thumbnail=self.thumbnail, n_similar=self.n_similar
+            context=context,
+            images=images,
+            clustering=clustering,
+            thumbnail=self.thumbnail,
+            n_similar=self.n_similar,
+            is_of_run=clustering.own and self.head == 0,
         )
         maker.write(rows)
-        return {
-            "n_images": n,
-            "clusters_used": len(maker.arranged.numbers),
-            "mean_distance": float(clustering.distances.double().mean()),
-            "nearest_centroid_share": clustering.nearest_share,
-        }
+        return {"n_images": n, **figures(clustering, maker.labels)}

@@ -42,6 +42,7 @@ class PageMaker:
         clustering: theirs.
         thumbnail: most pixels of a thumbnail's side.
         n_similar: neighbours of each image.
+        is_of_run: these are the run's images and its clusters, so the page belongs into its folder and shows its files.
     """
 
     context: EvaluationContext
@@ -49,6 +50,7 @@ class PageMaker:
     clustering: ClusteredImages
     thumbnail: int
     n_similar: int
+    is_of_run: bool
     arranged: Arrangement = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class PageMaker:
         self.labels = None if labels is None or not bool((labels >= 0).any()) else labels
         self.arranged = arrange(self.clustering, self.labels)
         run = self.context.stored.path.parent.parent
-        self.run = run if self.clustering.own and (run / "config.yaml").is_file() else None
+        self.run = run if self.is_of_run and (run / "config.yaml").is_file() else None
 
     @property
     def folder(self) -> Path:

@@ -23,21 +23,22 @@ def duplicates(folder: Path, places: Mapping[str, int]) -> list[list[dict[str, A
     """The groups of duplicates.csv, the largest first; in a group first what to keep, then by distance.
 
     Args:
-        places: a picture's name -> its number on the page. Pictures that the page does not show are left out.
+        places: a picture's name -> its number on the page. A member that the page does not show, such as a test image
+            that was trained on, has its name in place of a number; a group of such members only is left out.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in read_rows(folder / "duplicates.csv"):
-        if row["sample"] in places:
-            groups.setdefault(row["group"], []).append(
-                {
-                    "image": places[row["sample"]],
-                    "kind": row.get("kind") or "",
-                    "distance": _number(row.get("distance")),
-                    "keep": (row.get("keep") or "").lower() in ("1", "true", "yes", "keep"),
-                }
-            )
-    several = [sorted(group, key=_first_to_keep) for group in groups.values() if len(group) > 1]
-    return sorted(several, key=len, reverse=True)
+        name = row["sample"]
+        groups.setdefault(row["group"], []).append(
+            {
+                **({"image": places[name]} if name in places else {"name": name}),
+                "kind": row.get("kind") or "",
+                "distance": _number(row.get("distance")),
+                "keep": (row.get("keep") or "").lower() in ("1", "true", "yes", "keep"),
+            }
+        )
+    several = [group for group in groups.values() if len(group) > 1 and any("image" in member for member in group)]
+    return sorted((sorted(group, key=_first_to_keep) for group in several), key=len, reverse=True)
 
 
 def _first_to_keep(member: dict[str, Any]) -> tuple[bool, float]:

@@ -97,8 +97,7 @@ function showCluster(number, page, order) {
   const link = (p) => `#/cluster/${number}/${p}${far ? "/far" : ""}`;
   fill(
     make("div", { class: "head" },
-      make("h1", {}, nameOfCluster(number) || titleOfCluster(Number(number))), nameField(Number(number)),
-      make("span", { class: "gap" }), step(at - 1, "‹", "previous cluster"), step(at + 1, "›", "next cluster")),
+      make("h1", {}, nameOfCluster(number) || titleOfCluster(Number(number))), nameField(Number(number)), step(at - 1, "‹", "previous cluster"), step(at + 1, "›", "next cluster")),
     make("p", { class: "soft" }, `Cluster ${number}: ${counted(size[row], "picture")}, mean distance to the centroid ${distance[row].toFixed(3)}. `,
       make("a", { href: `#/map/${number}` }, "Show on the map"), " · ",
       make("a", { href: `#/cluster/${number}/1${far ? "" : "/far"}` }, far ? "Nearest to the centroid first" : "Farthest from the centroid first")),

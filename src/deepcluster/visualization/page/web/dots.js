@@ -61,22 +61,29 @@ class Dots {
     return Math.min(11 * this.ratio, Math.max(1.5 * this.ratio, crowd));
   }
 
-  draw() {
-    const { width, height } = this.canvas, { pixels, colours, x, y, left, top, scale } = this;
-    pixels.fill(0);
-    const mask = disk(this.dotSize()), margin = mask.reach;
-    for (let i = 0; i < this.n; i++) {
+  /** Draw all points; those from `first` up to `end` last, so that they lie on top. */
+  draw(first = 0, end = this.n) {
+    this.pixels.fill(0);
+    const mask = disk(this.dotSize());
+    this.drawRange(0, first, mask);
+    this.drawRange(end, this.n, mask);
+    this.drawRange(first, end, mask);
+    this.context.putImageData(this.image, 0, 0);
+  }
+
+  drawRange(first, end, mask) {
+    const { width, height } = this.canvas, { pixels, colours, x, y, left, top, scale } = this, { reach, inner, rim } = mask;
+    const offsets = inner.map(([column, row]) => row * width + column);
+    for (let i = first; i < end; i++) {
       const column = Math.round((x[i] - left) * scale), row = Math.round((top - y[i]) * scale);
-      if (column < margin || row < margin || column >= width - margin || row >= height - margin) continue;
+      if (column < reach || row < reach || column >= width - reach || row >= height - reach) continue;
       const place = row * width + column, colour = colours[i];
-      if (colour === 0) continue;
-      for (let m = 0; m < mask.length; m++) pixels[place + mask.down[m] * width + mask.right[m]] = colour;
-      for (let m = 0; m < mask.rim.length; m += 3) {
-        const target = place + mask.rim[m + 1] * width + mask.rim[m];
-        if (pixels[target] >>> 24 < mask.rim[m + 2]) pixels[target] = (colour & 0xffffff) | (mask.rim[m + 2] << 24);
+      for (let m = 0; m < offsets.length; m++) pixels[place + offsets[m]] = colour;
+      for (let m = 0; m < rim.length; m += 3) {
+        const target = place + rim[m + 1] * width + rim[m];
+        if (pixels[target] >>> 24 < rim[m + 2]) pixels[target] = (colour & 0xffffff) | (rim[m + 2] << 24);
       }
     }
-    this.context.putImageData(this.image, 0, 0);
   }
 
   /** The point nearest to a place in pixels, at most `reach` pixels away; -1 if there is none. */
@@ -85,7 +92,7 @@ class Dots {
     let best = (reach / this.scale) ** 2, found = -1;
     for (let i = 0; i < this.n; i++) {
       const distance = (this.x[i] - wantedX) ** 2 + (this.y[i] - wantedY) ** 2;
-      if (distance <= best && this.colours[i] !== 0) [best, found] = [distance, i];
+      if (distance <= best) [best, found] = [distance, i];
     }
     return found;
   }
@@ -119,21 +126,17 @@ class Dots {
   }
 }
 
-/** The pixels of a disk: full ones, and those of its rim with their opacity. */
+/** The pixels of a disk: inner ones, and those of its rim as column, row, opacity one after the other. */
 function disk(size) {
-  const radius = size / 2, reach = Math.ceil(radius) + 1;
-  const mask = { down: [], right: [], rim: [], reach };
+  const radius = size / 2, reach = Math.ceil(radius) + 1, inner = [], rim = [];
   for (let row = -reach; row <= reach; row++) {
     for (let column = -reach; column <= reach; column++) {
       const covered = radius + 0.5 - Math.hypot(row, column);
-      if (covered >= 1 || (row === 0 && column === 0)) {
-        mask.down.push(row);
-        mask.right.push(column);
-      } else if (covered > 0.08) mask.rim.push(column, row, Math.round(255 * covered));
+      if (covered >= 1 || (row === 0 && column === 0)) inner.push([column, row]);
+      else if (covered > 0.08) rim.push(column, row, Math.round(255 * covered));
     }
   }
-  mask.length = mask.down.length;
-  return mask;
+  return { reach, inner, rim };
 }
 
 const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;

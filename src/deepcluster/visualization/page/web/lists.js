@@ -18,7 +18,8 @@ async function showDuplicates(page) {
   const link = (p) => `#/duplicates/${p}`;
   const pictures = groups.reduce((sum, group) => sum + group.length, 0);
   const save = make("button", { onclick: async () => {
-    const rows = await Promise.all(groups.flat().filter((member) => !member.keep).map(async (member) => csvRow([pathOf(await nameOf(member.image))])));
+    const others = groups.flat().filter((member) => !member.keep);
+    const rows = await Promise.all(others.map(async ({ image, name }) => csvRow([pathOf(name ?? (await nameOf(image)))])));
     download("not_to_keep.csv", csvRow(["path"]) + rows.join(""));
   } }, "Export what not to keep");
   fill(make("div", { class: "head" }, make("h1", {}, "Duplicates"), make("span", { class: "gap" }), save),
@@ -30,14 +31,25 @@ async function showDuplicates(page) {
 
 /** A group of duplicates side by side. */
 function groupCard(group) {
-  const list = group.map((member) => member.image);
+  const list = shownOf(group);
   return make("section", { class: "card group", onkeydown: moveInGrid }, ...group.map((member) => {
-    const shown = tile(member.image, list);
-    const path = make("span", { class: "path" });
-    nameOf(member.image).then((name) => (path.textContent = name));
-    const how = [member.kind, member.distance === null || member.distance === 0 ? "" : `distance ${member.distance.toPrecision(2)}`].filter(Boolean).join(", ");
-    return make("div", { class: "member" }, shown, make("span", {}, member.keep ? make("b", { class: "keep" }, "keep") : how), path);
+    const here = member.image !== undefined, path = make("span", { class: "path" }, member.name ?? "");
+    if (here) nameOf(member.image).then((name) => (path.textContent = name));
+    const distance = member.distance ? `distance ${member.distance.toPrecision(2)}` : "";
+    return make("div", { class: "member" }, here ? tile(member.image, list) : elsewhere(member.name),
+      make("span", {}, member.keep ? make("b", { class: "keep" }, "keep") : [member.kind, distance].filter(Boolean).join(", ")),
+      here ? null : make("span", { class: "warning" }, "not among these pictures"), path);
   }));
+}
+
+/** The members of a group of duplicates that are pictures of this page. */
+const shownOf = (group) => group.map((member) => member.image).filter((i) => i !== undefined);
+
+/** A picture that is none of this page's, such as a test image: its original, if that can be shown. */
+function elsewhere(name) {
+  const [url, ...others] = originalUrls(name);
+  const image = make("img", { src: url, alt: name, loading: "lazy", onerror: () => others.length && (image.src = others.shift()) });
+  return make("a", { class: "tile", href: url, target: "_blank", rel: "noopener", title: name }, image);
 }
 
 async function showSearch(text, page) {

@@ -2,7 +2,7 @@
 "use strict";
 
 const NEAR = 1500; // visible points up to which thumbnails are drawn
-const CELL = 54; // CSS pixels between thumbnails; at most one for each cell of this side
+const CELL = 50; // CSS pixels of a thumbnail's side; more where few are near
 const SLOTS = 26; // thumbnails along each side of the atlas
 let selection = []; // pictures of the last lasso
 
@@ -74,14 +74,23 @@ class Atlas {
   }
 }
 
-/** At most one point for each cell of a grid that stays on the data while one pans. */
-function thinned(dots, points, cell) {
-  const side = 2 ** Math.round(Math.log2(cell / dots.scale)), chosen = new Map();
+/** Points whose thumbnails, side pixels wide, do not cover each other; the same ones while one pans. */
+function apart(dots, points, side) {
+  const taken = new Map(), chosen = [];
   for (const i of points) {
-    const key = Math.floor(dots.x[i] / side) * 100000 + Math.floor(dots.y[i] / side);
-    if (!chosen.has(key)) chosen.set(key, i);
+    const [px, py] = dots.at(i), column = Math.floor(px / side), row = Math.floor(py / side);
+    let is_free = true;
+    for (let c = column - 1; c <= column + 1 && is_free; c++) {
+      for (let r = row - 1; r <= row + 1 && is_free; r++) {
+        const other = taken.get(c * 10000 + r);
+        is_free = !other || Math.abs(other[0] - px) >= side || Math.abs(other[1] - py) >= side;
+      }
+    }
+    if (!is_free) continue;
+    taken.set(column * 10000 + row, [px, py]);
+    chosen.push(i);
   }
-  return [...chosen.values()];
+  return chosen;
 }
 
 async function showMap(cluster) {
@@ -111,17 +120,18 @@ async function showMap(cluster) {
     waiting = false;
     if (!frame.isConnected) return;
     dots.resize();
-    dots.draw();
+    dots.draw(...(only === undefined ? [] : [starts[only], starts[only + 1]]));
     Object.assign(top, { width: points.width, height: points.height });
     const context = top.getContext("2d"), ratio = dots.ratio;
     context.imageSmoothingEnabled = !overview.images.sharp;
     const near = pictures.checked ? dots.visible() : [];
     if (near.length <= NEAR) {
-      const shown = thinned(dots, near, CELL * ratio), side = Math.min(CELL * 0.86 + 6 * Math.max(0, Math.log2(60 / (shown.length + 1))), 96) * ratio;
+      const side = Math.round(Math.min(96, CELL * Math.max(1, 1.6 - near.length / 150)) * ratio), shown = apart(dots, near, side + 2 * ratio);
       atlas.want(shown);
+      context.lineWidth = 2 * ratio;
       for (const i of shown) {
-        const [px, py] = dots.at(i), [left, upper] = [Math.round(px - side / 2), Math.round(py - side / 2)];
-        context.fillStyle = rgb(dots.colours[i]);
+        const [px, py] = dots.at(i), left = Math.round(px - side / 2), upper = Math.round(py - side / 2);
+        context.strokeStyle = rgb(dots.colours[i]);
         if (atlas.draw(context, i, left, upper, side)) context.strokeRect(left, upper, side, side);
       }
     }

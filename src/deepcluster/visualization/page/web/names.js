@@ -48,7 +48,7 @@ function nameField(number) {
     document.dispatchEvent(new Event("named"));
   };
   const field = make("input", {
-    class: "name", placeholder: "Name this cluster  n", "aria-label": `name of cluster ${number}`,
+    class: "name", placeholder: "Name this cluster", title: "key: n", "aria-label": `name of cluster ${number}`,
     value: nameOfCluster(number), maxlength: 200, onchange: keep,
     onkeydown: (event) => event.key === "Enter" && field.blur(),
   });

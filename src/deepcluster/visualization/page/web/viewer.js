@@ -45,13 +45,13 @@ async function showTwins(place, i) {
   if (!overview.n_duplicates) return;
   if (!duplicateGroups) {
     const groups = await load("duplicates");
-    duplicateGroups = new Map(groups.flatMap((group) => group.map((member) => [member.image, group])));
+    duplicateGroups = new Map(groups.flatMap((group) => shownOf(group).map((image) => [image, group])));
   }
   const group = duplicateGroups.get(i);
   if (!group) return;
-  const list = group.map((member) => member.image), own = group.find((member) => member.image === i);
+  const list = shownOf(group), own = group.find((member) => member.image === i);
   place.replaceChildren(make("h2", {}, `Duplicates${own.keep ? ": this is the one to keep" : ""}`),
-    make("div", { class: "strip", onkeydown: moveInGrid }, ...list.filter((other) => other !== i).map((other) => tile(other, list))));
+    make("div", { class: "strip", onkeydown: moveInGrid }, ...group.filter((other) => other !== own).map((other) => (other.name ? elsewhere(other.name) : tile(other.image, list)))));
 }
 
 /** Put the original in place of the thumbnail; say so if it cannot be shown. */
