@@ -48,3 +48,10 @@ def test_numbers_without_spread_are_left_out() -> None:
     assert train.shape[1] == 5 and torch.isfinite(test).all()
     constant = torch.ones(30, 4)
     assert torch.isfinite(whitened(constant, constant, seed=1)[0]).all()
+
+
+def test_few_images_with_many_numbers_are_whitened_in_no_more_directions_than_images() -> None:
+    rows = rows_of(300)
+    train, test = whitened(rows[:40], rows[400:], seed=1)
+    assert train.shape[1] == test.shape[1] == 39  # one direction is the mean's
+    assert torch.allclose(cosines(test), cosines(exact(rows[:40], rows[400:], 39)), atol=1e-3)
