@@ -21,14 +21,24 @@ from support.documented import Command
 from support.tiny_sets import write_fashion_mnist, write_photographs, write_tables
 from support.typed import Typist
 
+from deepcluster.app.folder_command import minutes_of
 from deepcluster.app.hydra_setup import register
 from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
 
+JOBS = {"train.py": "train.py", "eval.py": "eval.py", "train": "train.py", "eval": "eval.py"}  # word -> its file
+
+
+def is_entry(command: Command, word: str) -> bool:
+    """Whether the word is the file or the job that starts: `train` only after `deepcluster`."""
+    return word in JOBS and (word.endswith(".py") or command.words[0] == "deepcluster")
+
+
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [command for command in documented.commands(documented.PAGES) if "benchmarks." not in command.text]
-ENTRIES = [command for command in COMMANDS if any(name in command.words for name in ("train.py", "eval.py"))]
+ENTRIES = [command for command in COMMANDS if any(is_entry(command, word) for word in command.words)]
+ON_FOLDERS = [command for command in COMMANDS if command.words[:2] == ["deepcluster", "DIR"]]
 NOT_RUN = {  # what stands in a command -> why it is composed only
     "data=cifar10": "downloads",
     "experiment=cifar10": "downloads",
@@ -64,13 +74,13 @@ RUNS = ["RUN", "RUN1", "RUN2", "runs/RUN", "TRAINED", "UNTRAINED"]
 
 def overrides(command: Command) -> list[str]:
     """Its words that are settings; without placeholders that name no option."""
-    words = command.words[command.words.index(entry(command)) + 1 :]
+    words = command.words[next(i for i, word in enumerate(command.words) if is_entry(command, word)) + 1 :]
     named = {"experiment=NAME": "experiment=deepdive_fmnist", "evaluation=NAME": "evaluation=knn"}
     return [named.get(word, word) for word in words if word != "..." and not word.startswith("-")]
 
 
 def entry(command: Command) -> str:
-    return next(word for word in command.words if word in ("train.py", "eval.py"))
+    return next(JOBS[word] for word in command.words if is_entry(command, word))
 
 
 # Composed ----------------------------------------------------------------------------------------------------------
@@ -90,6 +100,14 @@ def test_each_command_composes(command: Command) -> None:
         if not hydra and not any(word.startswith(("resume=", "sweep=")) for word in words):
             for job in expand_jobs(words):
                 train_config(compose("train", job))
+
+
+@pytest.mark.parametrize("command", ON_FOLDERS, ids=str)
+def test_each_command_on_a_folder_composes(command: Command) -> None:
+    _, settings = minutes_of(command.words[2:])
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        train_config(compose("train", ["experiment=photographs", "data.root=photos", *settings]))
 
 
 # Run ---------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from support.configs import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-STARTS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:python|pip|pytest|torchrun|git|ruff|wandb)\b")
+STARTS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:python|deepcluster|pip|pytest|torchrun|git|ruff|wandb)\b")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

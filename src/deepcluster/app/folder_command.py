@@ -4,6 +4,7 @@ It chooses settings (run/dial.py), tells each with its reason and the key that o
 train` with them. Next: program.py runs it.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -133,6 +134,7 @@ def choose(
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
     wanted = FEWEST_EPOCHS if typed_epochs is None else typed_epochs
+    started = time.perf_counter()
     for network in sized or (None,):
         size = config.view.size if network is None else network.size
         words = [] if network is None else [f"arch={network.arch}", f"view.size={size}"]
@@ -143,7 +145,7 @@ def choose(
         if (side := stored_side(seen, size, room)) is not None:
             words.append(f"reading.stored_size={side}")
         words = [*base, *without(words, keys), *typed]
-        candidate = timed(words, seen, minutes, wanted)
+        candidate = timed(words, seen, minutes - (time.perf_counter() - started) / 60, wanted)
         if candidate.is_enough:
             break
     return replace(candidate, epochs=max(1, candidate.epochs) if typed_epochs is None else typed_epochs)
@@ -153,9 +155,10 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     """Measure what a run costs, on a sample of the images.
 
     Args:
+        minutes: that are left, this measurement included.
         wanted: epochs that should fit into the minutes.
     """
-    config = composed(words)
+    config, started = composed(words), time.perf_counter()
     n = min(seen.n, N_SAMPLE)
     few = [f"data.limit={n}"]
     if isinstance(k := getattr(config.clustering, "k", None), int):
@@ -165,7 +168,7 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     plan = plan_of(sample, build_parts(sample, initialise=False))
     costs = measure(plan)
     plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering))
-    n_fit = most_epochs(plan, costs, seen, minutes)
+    n_fit = most_epochs(plan, costs, seen, minutes - (time.perf_counter() - started) / 60)
     return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=n_fit >= wanted)
 
 
