@@ -132,6 +132,10 @@ class Tab:
         self.session = session
         return [process["id"] for process in processes if process["type"] == "renderer"]
 
+    def memory_is_short(self) -> None:
+        """Let the page give back what it only keeps for later."""
+        self.call("Memory.simulatePressureNotification", level="critical")
+
     def screenshot(self, path: Path) -> None:
         """What the window shows, as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -4,7 +4,8 @@
 
 Pictures are painted (a colour and some blocks for each), rows are drawn around K centres, so no network runs: the time
 to write is that of thumbnails, neighbours and map. Then Chromium opens the page from the disk and walks through it;
-memory is what its renderer process holds for itself (Private_Clean and Private_Dirty of smaps_rollup).
+memory is what its renderer process holds for itself (Private_Clean and Private_Dirty of smaps_rollup). That counts the
+decoded images which Chromium keeps as long as nothing needs the memory, so at the end it is told that memory is short.
 `--keep` measures the page that an earlier call wrote.
 """
 
@@ -148,6 +149,9 @@ def walk(index: Path, tab: Tab) -> None:
     tab.run("location.hash = '#/search/IMG_00%2017'")
     tab.wait("document.querySelectorAll('main .tile').length")
     tell("search", started, tab)
+    tab.memory_is_short()
+    time.sleep(2)
+    tell("memory is short", started, tab)
     assert not [error for error in tab.errors if "pictures/" not in error], tab.errors
 
 

@@ -31,7 +31,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, i
     folder = tmp_path_factory.mktemp("page")
     by_name = write_pictures(folder / "photographs")
     run = run_with_page(folder)
-    assert Image.open(run / "page" / "sheets" / "0.jpg").size == (8 * 96, 8 * 96)
+    assert Image.open(run / "page" / "sheets" / "0.jpg").size == (4 * 96, 4 * 96)
     names = list(by_name)
     write_csv(
         run / "duplicates.csv",
@@ -79,11 +79,11 @@ def test_every_picture_stands_once_in_its_own_cluster(numbers):
 def test_sheets_and_covers_show_the_picture_of_each_name(numbers):
     run, by_name = numbers
     names, page = names_of(run), run / "page"
-    sheets = [np.array(Image.open(page / "sheets" / f"{i}.png")) for i in range(-(-N // 64))]
+    sheets = [np.array(Image.open(page / "sheets" / f"{i}.png")) for i in range(-(-N // 16))]
     assert len(list((page / "sheets").iterdir())) == len(sheets), "the earlier page's sheets are gone"
     for place, name in enumerate(names):
-        row, column = divmod(place % 64, 8)
-        tile = sheets[place // 64][row * 32 : row * 32 + 32, column * 32 : column * 32 + 32]
+        row, column = divmod(place % 16, 4)
+        tile = sheets[place // 16][row * 32 : row * 32 + 32, column * 32 : column * 32 + 32]
         assert (tile == colour(by_name[name])).all(), name
     table, start = read_chunk(page / "data", "overview")["clusters"], 0
     for number, size in zip(table["number"], table["size"], strict=True):

@@ -1,4 +1,8 @@
-"""Thumbnails as sprite sheets: 64 pictures a file, in the page's order; and a small cover of each cluster."""
+"""Thumbnails as sprite sheets: 16 pictures a file, in the page's order; and a small cover of each cluster.
+
+A browser decodes a whole sheet to show one of its pictures, so larger sheets would cost memory where pictures of many
+clusters stand side by side.
+"""
 
 import io
 from collections.abc import Iterable
@@ -6,12 +10,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from deepcluster.visualization.tiles import as_picture
 
-ACROSS = 8  # pictures along each side of a sheet
+ACROSS = 4  # pictures along each side of a sheet
 PER_SHEET = ACROSS**2
 COVER_ACROSS, COVER_DOWN = 3, 2  # of a cover
+COVER_SIDE = 64  # most pixels of a picture's side on a cover
 LOSSLESS = 48  # pixels; pictures up to this side are PNG and shown with sharp pixels, larger ones are JPEG
 JPEG_QUALITY = 82
 BLANK = 200  # grey of a sheet's unused places
@@ -40,14 +46,14 @@ def write_sheets(pictures: Iterable[Tensor], sizes: list[int], numbers: list[int
     (folder / "sheets").mkdir()
     (folder / "covers").mkdir()
     ending, stream = file_ending(size), iter(pictures)
-    sheet, n_done = _blank(ACROSS, ACROSS, size), 0
+    sheet, small, n_done = _blank(ACROSS, ACROSS, size), min(size, COVER_SIDE), 0
     for n, number in zip(sizes, numbers, strict=True):
-        cover, shown = _blank(COVER_ACROSS, COVER_DOWN, size), cover_ranks(n)
+        cover, shown = _blank(COVER_ACROSS, COVER_DOWN, small), cover_ranks(n)
         for rank in range(n):
             picture = next(stream)
             _put(sheet, n_done % PER_SHEET, ACROSS, picture)
             if rank in shown:
-                _put(cover, shown.index(rank), COVER_ACROSS, picture)
+                _put(cover, shown.index(rank), COVER_ACROSS, _shrunk(picture, small))
             n_done += 1
             if n_done % PER_SHEET == 0:
                 _save(sheet, folder / "sheets" / f"{n_done // PER_SHEET - 1}.{ending}")
@@ -65,6 +71,12 @@ def _put(sheet: Tensor, place: int, across: int, picture: Tensor) -> None:
     size = picture.shape[-1]
     row, column = divmod(place, across)
     sheet[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = picture
+
+
+def _shrunk(picture: Tensor, size: int) -> Tensor:
+    if size == picture.shape[-1]:
+        return picture
+    return interpolate(picture[None].float(), size=(size, size), mode="area")[0].round().to(torch.uint8)
 
 
 def _save(sheet: Tensor, path: Path) -> None:

@@ -54,7 +54,12 @@ function showClusters() {
     cards.replaceChildren();
     more();
   };
-  const watch = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && n < rows.length && more(), { rootMargin: "600px" });
+  const watch = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting) || n >= rows.length) return;
+    more();
+    watch.unobserve(end); // so that it is looked at again
+    watch.observe(end);
+  }, { rootMargin: "600px" });
   fill(
     make("div", { class: "toolbar" },
       make("select", { "aria-label": "order", onchange: (event) => { listing.sort = event.target.value; show(); } },
