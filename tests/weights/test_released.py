@@ -2,15 +2,15 @@
 
 import io
 import pickle
-import types
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from reference.networks_2018 import Network2018, alexnet_2018, stir, vgg16_2018
+from support.python2_pickle import PYTHON_2
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -119,23 +119,9 @@ def test_names_may_have_module_anywhere_or_be_bytes(rename: Callable[[str], Any]
     assert_same_values(file_of(network, "alexnet", tmp_path / "file", rename=rename), network)
 
 
-class Pickler2(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Writes text as Python 2 did: str of bytes, SHORT_BINSTRING."""
-
-    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
-
-    def save_str(self, text: str) -> None:
-        content = text.encode()
-        self.write(pickle.SHORT_BINSTRING + bytes([len(content)]) + content)
-        self.memoize(text)
-
-    dispatch[str] = save_str
-
-
 def test_a_file_that_python_2_wrote_is_read(tmp_path: Path) -> None:
-    python2 = types.SimpleNamespace(__name__="pickle", Pickler=Pickler2, dump=pickle.dump)
     network = twin("alexnet", sobel=True)
-    path = file_of(network, "alexnet", tmp_path / "file", pickle_module=python2)
+    path = file_of(network, "alexnet", tmp_path / "file", pickle_module=PYTHON_2)
     assert b"U\x05epoch" in path.read_bytes()
     assert_same_values(path, network)
 

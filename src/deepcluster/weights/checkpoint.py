@@ -13,7 +13,7 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.atomic import find_damage
-from deepcluster.weights import numpy_scalars
+from deepcluster.weights import numpy_scalars, python2_integers
 from deepcluster.weights.files import find_checkpoint
 
 CARD = "deepcluster"  # key of the network's description in a checkpoint
@@ -84,10 +84,13 @@ def read_torch_file(file: Path) -> Any:
     if (why := find_damage(file)) is not None:
         raise ValueError(f"{file} is cut short or damaged ({why})")
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
-            warnings.filterwarnings("ignore", message="pickle_load_args")  # it says that encoding has no effect; it has
-            # latin1: each byte that Python 2 wrote is one character, and names are ASCII
-            return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
+        try:
+            return _load_plain(file)
+        except pickle.UnpicklingError:
+            rewritten = python2_integers.with_integers_in_bytes(file)
+            if rewritten is None:
+                raise
+            return _load_plain(rewritten)
     except pickle.UnpicklingError as error:  # torch's own message advises weights_only=False
         raise ValueError(f"{file} holds more than tensors and plain values, or is damaged: it is not loaded") from error
     except MemoryError:
@@ -97,6 +100,14 @@ def read_torch_file(file: Path) -> Any:
             raise  # an error of the disk: errors of torch's reader have no file name
         lines = str(error).splitlines() or ["it ends too early"]
         raise ValueError(f"{file} is cut short or damaged ({lines[0]})") from error
+
+
+def _load_plain(file: Any) -> Any:
+    """Load a file, a path or an open one, without running code of it."""
+    with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars.GLOBALS):
+        warnings.filterwarnings("ignore", message="pickle_load_args")  # it says that encoding has no effect; it has
+        # latin1: each byte that Python 2 wrote is one character, and names are ASCII
+        return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
 
 
 def is_checkpoint(content: Any) -> bool:
