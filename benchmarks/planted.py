@@ -4,7 +4,12 @@
 
 plants copies of 15 of 1,500 pictures of DIR (saved again as JPEG of quality 60, half as large, cropped to 90 % of each
 side at a random place, brightened by 1.2, in turn), reads the folder as a run does, and counts how many of the copies
-are in a group with their picture, how many have it as the nearest of all, and how many groups hold none of them.
+are in a group with their picture, and how many groups hold none of them.
+
+    python -m benchmarks.planted strangers DIR --seeds 3 --others fashion_mnist_mini textures OTHER_DIR
+
+plants 12 pictures of other kinds among 1,500 and counts how many of them are among the first 30 of odd.csv. Kinds are
+fashion_mnist_mini, textures and documents, which are drawn, and folders of pictures; parquet:DIR holds parquet files.
 """
 
 import argparse
@@ -15,20 +20,26 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
+from deepcluster.data.images import ImageSet
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Folder
+from deepcluster.data.settings import Arrays, Folder, Parquet, Source
 from deepcluster.data.sources.load import load
-from deepcluster.evaluation.samples.sample_files import DUPLICATES, SampleFiles
+from deepcluster.evaluation.samples.sample_files import DUPLICATES, ODD, SampleFiles
 from deepcluster.evaluation.samples.settings import AboutImages
 from deepcluster.system.progress import Progress
 
 N_COPIES = 15
+N_STRANGERS, FIRST = 12, 30
+SIDE = 128  # of drawn strangers
 
 
 class Found(NamedTuple):
@@ -91,12 +102,104 @@ def plant_copies(folder: Path, into: Path, *, n: int, n_copies: int, seed: int) 
     return planted
 
 
+def plant_strangers(folder: Path, into: Path, *, others: list[str], n: int, n_strangers: int, seed: int) -> set[str]:
+    """Copy n - n_strangers pictures of a folder into another, and strangers of all kinds, equally many of each.
+
+    Returns:
+        The strangers' names.
+    """
+    plant_copies(folder, into, n=n - n_strangers, n_copies=0, seed=seed)
+    draw, names = random.Random(seed), set()
+    for number in range(n_strangers):
+        kind = others[number % len(others)]
+        names.add(f"stranger_{number}.png")
+        _stranger(kind, draw).save(into / f"stranger_{number}.png")
+    return names
+
+
+def _stranger(kind: str, draw: random.Random) -> Image.Image:
+    if kind == "textures":
+        return Image.fromarray(_texture(np.random.default_rng(draw.randrange(2**32))))
+    if kind == "documents":
+        page = Image.new("L", (SIDE, SIDE), draw.randint(235, 255))
+        for top in range(8, SIDE - 8, draw.choice([7, 9, 11])):
+            line = "".join(draw.choice("abcdefghij klmnop ") for _ in range(19))
+            ImageDraw.Draw(page).text((6, top), line, fill=20)
+        return page
+    images = _others(kind)
+    pixels = images.read(draw.randrange(len(images)))
+    return Image.fromarray(
+        pixels.permute(1, 2, 0).squeeze(2).numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
+    )
+
+
+def _texture(values: np.random.Generator) -> NDArray[np.uint8]:
+    """Noise, waves, checks or clouds."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    match values.integers(4):
+        case 0:
+            picture = values.normal(128, 50, (SIDE, SIDE, 3))
+        case 1:
+            a, b = values.uniform(-0.5, 0.5, 2)
+            picture = np.repeat(128 + 100 * np.sin(a * x + b * y)[..., None], 3, axis=2)
+        case 2:
+            width, height = values.integers(6, 20, 2)
+            is_dark = (x // width + y // height) % 2 == 1
+            picture = np.where(is_dark[..., None], values.integers(0, 256, 3), values.integers(0, 256, 3))
+        case _:
+            layers = [values.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (4, 8, 16, 32)]
+            large = [Image.fromarray(layer).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for layer in layers]
+            picture = np.mean(large, axis=0)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+@cache
+def _others(kind: str) -> ImageSet:
+    source: Source = Folder(root=kind)
+    if kind.startswith("parquet:"):
+        source = Parquet(root=kind.removeprefix("parquet:"))
+    elif kind == "fashion_mnist_mini":
+        source = Arrays()
+    images = load(
+        source,
+        Reading(cache_dir="none", num_workers=0, check="none" if isinstance(source, Folder) else "auto"),
+        "train",
+    )
+    assert images is not None
+    return images
+
+
+def find_strangers(folder: Path, strangers: set[str], out: Path, *, seed: int) -> Found:
+    """Read a folder as a run does, write its odd.csv, and count the strangers among the first 30."""
+    files = _files(folder, out, seed)
+    started = time.perf_counter()
+    files.find_odd(files.look()[0].statistics)
+    seconds = time.perf_counter() - started
+    with (out / ODD).open(newline="") as file:
+        first = [row["sample"] for row in csv.DictReader(file)][:FIRST]
+    n_found = len(strangers & {*first})
+    return Found(len(strangers), n_found, len(first) - n_found, float("nan"), seconds)
+
+
 def find_copies(folder: Path, planted: dict[str, str], out: Path, *, seed: int) -> Found:
     """Read a folder as a run does, write its duplicates.csv, and count."""
-    data, reading = Folder(root=str(folder)), Reading(cache_dir="none", num_workers=0)
-    images = load(data, reading, "train")
+    files = _files(folder, out, seed)
+    started = time.perf_counter()
+    numbers = files.find_duplicates([small.grey for small in files.look()])[1]
+    seconds = time.perf_counter() - started
+    groups: dict[str, set[str]] = {}
+    with (out / DUPLICATES).open(newline="") as file:
+        for row in csv.DictReader(file):
+            groups.setdefault(row["group"], set()).add(row["sample"])
+    n_found = sum(any({copy, name} <= group for group in groups.values()) for copy, name in planted.items())
+    n_false = sum(not group & planted.keys() for group in groups.values())
+    return Found(len(planted), n_found, n_false, numbers["duplicate_limit"], seconds)
+
+
+def _files(folder: Path, out: Path, seed: int) -> SampleFiles:
+    images = load(Folder(root=str(folder)), Reading(cache_dir="none", num_workers=0), "train")
     assert images is not None
-    files = SampleFiles(
+    return SampleFiles(
         folder=out,
         images=images,
         test_images=None,
@@ -108,31 +211,31 @@ def find_copies(folder: Path, planted: dict[str, str], out: Path, *, seed: int) 
         seed=seed,
         progress=Progress(bars=False),
     )
-    started = time.perf_counter()
-    numbers = files.find_duplicates()[1]
-    seconds = time.perf_counter() - started
-    groups: dict[str, set[str]] = {}
-    with (out / DUPLICATES).open(newline="") as file:
-        for row in csv.DictReader(file):
-            groups.setdefault(row["group"], set()).add(row["sample"])
-    n_found = sum(any({copy, name} <= group for group in groups.values()) for copy, name in planted.items())
-    n_false = sum(not group & planted.keys() for group in groups.values())
-    return Found(len(planted), n_found, n_false, numbers["duplicate_limit"], seconds)
 
 
 def main(arguments: list[str] | None = None) -> list[Found]:
     """Plant, look and print, once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["copies"])
+    parser.add_argument("what", choices=["copies", "strangers"])
     parser.add_argument("folder", type=Path, help="pictures, at any depth")
     parser.add_argument("--n", type=int, default=1500, help="pictures in all")
     parser.add_argument("--copies", type=int, default=N_COPIES, help="of them planted")
+    parser.add_argument("--strangers", type=int, default=N_STRANGERS, help="of them planted")
+    parser.add_argument("--others", nargs="+", default=["fashion_mnist_mini", "textures", "documents"])
     parser.add_argument("--seeds", type=int, default=3)
     typed = parser.parse_args(arguments)
     results = []
     for seed in range(typed.seeds):
         with tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures"
+            if typed.what == "strangers":
+                strangers = plant_strangers(
+                    typed.folder, pictures, others=typed.others, n=typed.n, n_strangers=typed.strangers, seed=seed
+                )
+                found = find_strangers(pictures, strangers, Path(folder), seed=seed)
+                print(f"seed {seed}: {found.n_found} of {found.n_planted} strangers among the first {FIRST}")
+                results.append(found)
+                continue
             planted = plant_copies(typed.folder, pictures, n=typed.n, n_copies=typed.copies, seed=seed)
             found = find_copies(pictures, planted, Path(folder), seed=seed)
         print(

@@ -35,7 +35,7 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
     assert finished.status == 0, finished.err
     run = typist.folder / "run"
     clusters = read(run / "clusters.csv")
-    assert [*clusters[0]] == ["sample", "cluster", "distance", "margin", "rank", "duplicate_group"]
+    assert [*clusters[0]] == ["sample", "cluster", "distance", "margin", "rank", "duplicate_group", "odd_score"]
     for cluster in "0123":
         ranked = sorted((row for row in clusters if row["cluster"] == cluster), key=lambda row: int(row["rank"]))
         assert [int(row["rank"]) for row in ranked] == list(range(1, len(ranked) + 1))
@@ -49,6 +49,9 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
     ]
     groups = {row["sample"]: row["duplicate_group"] for row in clusters if row["duplicate_group"]}
     assert groups == {"train/00.png": "0", "train/exact.png": "0", "train/01.png": "1"}
+    odd = [(row["sample"], row["score"]) for row in read(run / "odd.csv")]
+    assert sorted(odd) == sorted((row["sample"], row["odd_score"]) for row in clusters)
+    assert odd == sorted(odd, key=lambda row: -float(row[1]))
     embeddings = np.load(run / "embeddings.npy")
     assert embeddings.shape == (41, 84) and [row["sample"] for row in read(run / "embeddings.csv")] == [
         row["sample"] for row in clusters
@@ -57,18 +60,20 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
 
     again = typist.eval("ckpt=run", "evaluation=files", "output_dir=again")
     assert again.status == 0, again.err
-    for name in ("clusters.csv", "duplicates.csv", "embeddings.csv"):
+    for name in ("clusters.csv", "duplicates.csv", "odd.csv", "embeddings.csv"):
         assert (typist.folder / "again" / name).read_bytes() == (run / name).read_bytes()
     assert typist.eval("ckpt=run", "evaluation=embed", "evaluation.split=test", "output_dir=test").status == 0
     assert np.load(typist.folder / "test" / "embeddings.npy").shape == (7, 84)
 
 
-@pytest.mark.parametrize("settings", [["files.write=never"], ["files.duplicates=false", "files.embeddings_mb=0"]])
+@pytest.mark.parametrize(
+    "settings", [["files.write=never"], ["files.duplicates=false", "files.odd=false", "files.embeddings_mb=0"]]
+)
 def test_they_can_be_switched_off(typist: Typist, settings: list[str]) -> None:
     (typist.folder / "pictures").mkdir()
     for i, grey in enumerate(textures(12, side=20)):
         Image.fromarray(grey.byte().numpy()).save(typist.folder / "pictures" / f"{i:02}.png")
     assert typist.train(*RUN, *SHORT, *settings, "output_dir=run").status == 0
     written = {path.name for path in (typist.folder / "run").iterdir()}
-    assert not written & {"duplicates.csv", "embeddings.npy", "embeddings.csv"}
+    assert not written & {"duplicates.csv", "odd.csv", "embeddings.npy", "embeddings.csv"}
     assert ("rank" in read(typist.folder / "run" / "clusters.csv")[0]) == (settings != ["files.write=never"])

@@ -27,7 +27,7 @@ ROWS = [
     ("stability: NMI with the last", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
-FURTHER = ("duplicates.csv", "embeddings.npy")  # files of some runs
+FURTHER = ("duplicates.csv", "odd.csv", "embeddings.npy")  # files of some runs
 COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
 FIGURES = (  # of each column in summary.json
     "knn_accuracy",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class WriteFiles(AboutImages, Evaluator):
-    """Write clusters.csv (cluster, distance, margin, rank, group of copies), duplicates.csv and embeddings.npy.
+    """Write clusters.csv (cluster, distance, margin, rank, ...), duplicates.csv, odd.csv, embeddings.npy.
 
     Args:
         kind: "files".

@@ -54,21 +54,27 @@ class NearCopies:
 
 
 def near_copies(
-    pictures: Tensor, *, seed: int, progress: Callable[[int, int], None] = lambda done, total: None
+    pictures: Tensor,
+    among: Tensor | None = None,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NearCopies:
     """Find the pairs.
 
     Args:
         pictures: (N, 64, 64) uint8.
+        among: numbers of the pictures that are compared; None: all.
         progress: called with the pairs compared so far, and their number.
     """
-    contrast = [part.float().std(dim=(1, 2)) for part in torch.split(pictures, AT_ONCE) if len(part)]
-    usable = torch.nonzero(torch.cat([torch.empty(0), *contrast]) >= LEAST_CONTRAST).flatten()
+    among = torch.arange(len(pictures)) if among is None else among
+    contrast = [pictures[part].float().std(dim=(1, 2)) for part in torch.split(among, AT_ONCE) if len(part)]
+    usable = among[torch.cat([torch.empty(0), *contrast]) >= LEAST_CONTRAST]
     n = len(usable)
     if n < 4:
         nan, none = float("nan"), torch.empty(0, 2, dtype=torch.int64)
         return NearCopies(pairs=none, distances=torch.empty(0), limit=0.0, of_copies=nan, of_others=nan)
-    reduction, rows = shape_rows(pictures[usable])
+    reduction, rows = shape_rows(pictures, usable)
     k = n - 1 if n <= ALL_PAIRS else NEIGHBOURS
     nearest, squares = nearest_neighbours(rows, k, backend=choose_backend("auto", "cpu")[0])
     neighbours, apart = torch.from_numpy(nearest.copy()), torch.from_numpy(squares.copy()).sqrt()

@@ -1,4 +1,4 @@
-"""Writes what is known of single images: clusters.csv, duplicates.csv, embeddings.npy. Next: places.py."""
+"""Writes what is known of single images: clusters.csv, duplicates.csv, odd.csv, embeddings.npy. Next: places.py."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -22,13 +22,14 @@ from deepcluster.evaluation.samples.duplicates import (
     write_duplicates,
 )
 from deepcluster.evaluation.samples.near_copies import near_copies
+from deepcluster.evaluation.samples.odd import odd_scores, write_odd
 from deepcluster.evaluation.samples.places import find_places
 from deepcluster.evaluation.samples.settings import AboutImages
-from deepcluster.evaluation.samples.small_pictures import small_pictures
+from deepcluster.evaluation.samples.small_pictures import SmallPictures, small_pictures
 from deepcluster.features.extraction import FeaturePass
 from deepcluster.system.tables import write_csv
 
-CLUSTERS, DUPLICATES = "clusters.csv", "duplicates.csv"
+CLUSTERS, DUPLICATES, ODD = "clusters.csv", "duplicates.csv", "odd.csv"
 EMBEDDINGS, EMBEDDED = "embeddings.npy", "embeddings.csv"  # rows, and the names of their images
 
 
@@ -103,9 +104,12 @@ class SampleFiles:
             Column(name="margin", values=places.margins, form="{:.5g}"),
             Column(name="rank", values=places.ranks()),
         ]
+        small = self.look() if self.settings.duplicates or self.settings.odd else []
         if self.settings.duplicates:
-            groups, numbers = self.find_duplicates()
+            groups, numbers = self.find_duplicates([each.grey for each in small])
             further.append(Column(name="duplicate_group", values=group_numbers(groups, self.n_all)[:n]))
+        if self.settings.odd:
+            further.append(Column(name="odd_score", values=self.find_odd(small[0].statistics), form="{:.4f}"))
         write_clusters(self.folder / CLUSTERS, self.images, places.clusters, further)
         return numbers
 
@@ -119,8 +123,31 @@ class SampleFiles:
         """The number of both."""
         return sum(len(images) for images in self.sets)
 
-    def find_duplicates(self) -> tuple[Groups, dict[str, float]]:
+    def look(self) -> list[SmallPictures]:
+        """Small pictures of each set, in one pass over all images."""
+        with self.progress.bar("small pictures", self.n_all, "img") as advance:
+            return [
+                small_pictures(
+                    images,
+                    batch_size=self.batch_size,
+                    num_workers=self.num_workers,
+                    device=self.device,
+                    advance=advance,
+                )
+                for images in self.sets
+            ]
+
+    def find_odd(self, statistics: Tensor) -> Tensor:
+        """Write odd.csv of the images; returns their scores (N,)."""
+        scores = odd_scores(statistics)
+        write_odd(self.folder / ODD, self.images.samples, scores)
+        return scores
+
+    def find_duplicates(self, grey: list[Tensor]) -> tuple[Groups, dict[str, float]]:
         """Write duplicates.csv, and say in a line what is in it.
+
+        Args:
+            grey: small pictures of each set.
 
         Returns:
             The groups, whose images are counted over both sets, and the numbers: duplicate_groups; duplicates, images
@@ -128,8 +155,7 @@ class SampleFiles:
             duplicate_limit, the largest distance of near copies.
         """
         n = len(self.images)
-        with self.progress.bar("small pictures", self.n_all, "img") as advance:
-            pictures = torch.cat([self._small(images, advance) for images in self.sets])
+        pictures = grey[0] if len(grey) == 1 else torch.cat(grey)
         first = distinct(_contents(self.sets), len(pictures))
         kept = torch.nonzero(first == torch.arange(len(pictures))).flatten()
         with self.progress.bar("comparing pictures", 100, "%") as advance:
@@ -140,8 +166,7 @@ class SampleFiles:
                 advance(100 * done // total - shown)
                 shown = 100 * done // total
 
-            near = near_copies(pictures[kept], seed=self.seed, progress=compared)
-        near.pairs = kept[near.pairs]
+            near = near_copies(pictures, kept, seed=self.seed, progress=compared)
         groups = group_copies(first, near)
         samples = _Names(self.sets)
         n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_sizes(self.sets, self.root))
@@ -161,15 +186,6 @@ class SampleFiles:
             "duplicate_limit": near.limit,
         }
         return groups, numbers
-
-    def _small(self, images: ImageSet, advance: Callable[[int], None]) -> Tensor:
-        return small_pictures(
-            images,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            device=self.device,
-            advance=advance,
-        )
 
 
 def root_of_files(source: Source) -> Path | None:

@@ -11,10 +11,12 @@ class AboutImages:
 
     Args:
         duplicates: look for copies of the same picture, and write duplicates.csv.
+        odd: look for the least typical pictures, and write odd.csv.
         embeddings_mb: the most that embeddings.npy may take, in 1e6 bytes; larger ones are not written. 0: none.
     """
 
     duplicates: bool = setting(True, may_change=True)
+    odd: bool = setting(True, may_change=True)
     embeddings_mb: int = setting(1000, at_least=0, hint="0 writes none", may_change=True)
 
 
@@ -37,4 +39,4 @@ class Files(AboutImages):
 
     def n_passes(self, source: str) -> int:
         """How often all images are read for them."""
-        return 1 + self.duplicates if self.are_written(source) else 0
+        return 1 + (self.duplicates or self.odd) if self.are_written(source) else 0

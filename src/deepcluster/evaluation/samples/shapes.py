@@ -17,7 +17,7 @@ DIRECTIONS = 8
 CELL = 16  # pixels, every 8
 DIM = 128
 IMAGES_PER_DIM = 8  # at least: whitening of fewer lets noise count
-AT_ONCE = 512  # pictures: 64 MB
+AT_ONCE = 256  # pictures: some arrays of 34 MB
 
 
 def edge_histograms(pictures: Tensor) -> Tensor:
@@ -32,16 +32,17 @@ def edge_histograms(pictures: Tensor) -> Tensor:
     return F.normalize(F.normalize(cells).sqrt())
 
 
-def shape_rows(pictures: Tensor) -> tuple[FittedReduction, Tensor]:
-    """Rows (N, P) float32 of length 1, P at most 128, and the reduction that brings histograms to them.
+def shape_rows(pictures: Tensor, among: Tensor) -> tuple[FittedReduction, Tensor]:
+    """Rows (n, P) float32 of length 1, P at most 128, and the reduction that brings histograms to them.
 
     Args:
-        pictures: (N, 64, 64) uint8, N at least 4.
+        pictures: (N, 64, 64) uint8.
+        among: (n,) numbers of those that rows are made of, n at least 4.
     """
-    parts = torch.split(pictures, AT_ONCE)
+    parts = torch.split(among, AT_ONCE)
     moments = Moments(edge_histograms(pictures[:1]).shape[1])
     for part in parts:
-        moments.update(edge_histograms(part))
-    dim = min(DIM, max(2, len(pictures) // IMAGES_PER_DIM))
+        moments.update(edge_histograms(pictures[part]))
+    dim = min(DIM, max(2, len(among) // IMAGES_PER_DIM))
     reduction = Reduction(dim=dim, whiten=True, l2=True, fit_images=None).fit(moments)
-    return reduction, torch.cat([reduction.apply(edge_histograms(part)) for part in parts])
+    return reduction, torch.cat([reduction.apply(edge_histograms(pictures[part])) for part in parts])

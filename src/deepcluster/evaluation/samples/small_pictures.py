@@ -1,28 +1,37 @@
-"""A small grey picture of each image, in memory: what copies are looked for in. Next: shapes.py."""
+"""A small grey picture of each image, in memory, and its statistics. Next: shapes.py, statistics.py."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
+from deepcluster.evaluation.samples import statistics
 from deepcluster.features.image_rows import image_rows
 
 SIDE = 64  # pixels: 4 KB an image
 WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601)
 
 
+class SmallPictures(NamedTuple):
+    """Grey levels (N, 64, 64) uint8, and statistics (N, 31) float32."""
+
+    grey: Tensor
+    statistics: Tensor
+
+
 def small_pictures(
     images: ImageSet, *, batch_size: int, num_workers: int, device: torch.device, advance: Callable[[int], None]
-) -> Tensor:
-    """The central square of each image in grey: (N, 64, 64) uint8. The largest square is taken, nothing more is cut.
+) -> SmallPictures:
+    """The central square of each image, the largest there is, brought to 64 x 64 pixels.
 
     Args:
         advance: called after each batch with its number of images.
     """
-    n_channels = images.n_channels
+    n, n_channels = len(images), images.n_channels
     source = image_rows(
-        grey,
+        _rows,
         images,
         side=SIDE,
         mean=[0.0] * n_channels,
@@ -31,11 +40,19 @@ def small_pictures(
         num_workers=num_workers,
         device=device,
     )
-    pictures = torch.empty(len(images), SIDE, SIDE, dtype=torch.uint8)
-    for indices, rows in source.stream(torch.arange(len(images))):
-        pictures[indices] = rows.round().clamp(0, 255).to(torch.uint8).cpu()
+    small = SmallPictures(torch.empty(n, SIDE, SIDE, dtype=torch.uint8), torch.empty(n, statistics.N))
+    for indices, rows in source.stream(torch.arange(n)):
+        small.grey[indices] = rows[:, statistics.N :].view(-1, SIDE, SIDE).round().clamp(0, 255).to(torch.uint8).cpu()
+        small.statistics[indices] = rows[:, : statistics.N].cpu()
         advance(len(indices))
-    return pictures
+    return small
+
+
+def _rows(images: Tensor) -> Tensor:
+    """(B, C, 64, 64) -> (B, 31 + 64 * 64): statistics, then grey levels."""
+    levels = grey(images)
+    colours = images[:, :3] if images.shape[1] in (3, 4) else levels[:, None].expand(-1, 3, -1, -1)
+    return torch.cat([statistics.picture_statistics(colours, levels), levels.flatten(1)], dim=1)
 
 
 def grey(images: Tensor) -> Tensor:

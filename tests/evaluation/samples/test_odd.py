@@ -1,0 +1,57 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from support.textures import seen, textures
+
+from deepcluster.evaluation.samples.odd import odd_scores, write_odd
+from deepcluster.evaluation.samples.statistics import N, picture_statistics
+from deepcluster.system.seeding import generator
+
+
+def of_grey(pictures: torch.Tensor) -> torch.Tensor:
+    grey = pictures.float()
+    return picture_statistics(grey[:, None].expand(-1, 3, -1, -1), grey)
+
+
+def test_statistics_of_flat_and_striped_pictures_by_hand() -> None:
+    flat = torch.full((1, 64, 64), 51)
+    stripes = (torch.arange(64) % 2 * 255).expand(1, 64, 64)  # along y: they change across only
+    numbers = of_grey(torch.cat([flat, stripes]))
+    assert numbers.shape == (2, N)
+    assert numbers[0, :3].tolist() == pytest.approx([0.2] * 3) and numbers[1, :3].tolist() == pytest.approx([0.5] * 3)
+    assert numbers[0, 3:8].abs().max() < 1e-6  # no deviation, no saturation
+    octaves = numbers[:, 8:24].view(2, 4, 4)
+    assert octaves[0].abs().max() < 1e-6
+    assert float(octaves[1, 0, 0].expm1()) == pytest.approx(127.5**2, rel=1e-3)  # all energy in the finest octave
+    assert float(octaves[1, 0, 3].expm1()) == pytest.approx(255**2, rel=1e-3)  # across, none along
+    assert octaves[1, 1:].abs().max() < 1e-3
+    assert numbers[0, 24:].tolist() == pytest.approx([0.2] * 7)
+    red = torch.zeros(1, 3, 64, 64)
+    red[:, 0] = 255.0
+    assert picture_statistics(red, red.mean(1))[0, 6] == pytest.approx(1.0, abs=2e-3)  # saturation
+
+
+def test_pictures_of_another_kind_are_the_oddest_however_they_are_ordered() -> None:
+    usual = seen(textures(150, seed=5))
+    noise = torch.randint(0, 256, (6, 64, 64), generator=generator("noise")).byte()
+    numbers = of_grey(torch.cat([usual, noise]))
+    scores = odd_scores(numbers)
+    assert set(scores.argsort(descending=True)[:6].tolist()) == set(range(150, 156))
+    assert float(scores.median()) == pytest.approx(1.0, abs=0.2)
+    order = torch.randperm(156, generator=generator("order"))
+    assert torch.allclose(odd_scores(numbers[order]), scores[order], rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_few_or_equal_pictures_have_finite_scores(n: int) -> None:
+    for pictures in (seen(textures(5, seed=6))[:n], torch.zeros(n, 64, 64)):
+        assert bool(torch.isfinite(odd_scores(of_grey(pictures))).all())
+
+
+def test_odd_csv_begins_with_the_oddest(tmp_path: Path) -> None:
+    write_odd(tmp_path / "odd.csv", ["a", "b", "c"], torch.tensor([1.0, 2.5, 1.0]))
+    with (tmp_path / "odd.csv").open(newline="") as file:
+        rows = [[*row.values()] for row in csv.DictReader(file)]
+    assert rows == [["b", "2.5000", "1"], ["a", "1.0000", "2"], ["c", "1.0000", "3"]]
