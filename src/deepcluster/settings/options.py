@@ -19,6 +19,7 @@ from deepcluster.evaluation.probe.transfer import Transfer
 from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.samples.embed import Embed
 from deepcluster.evaluation.samples.files import WriteFiles
+from deepcluster.evaluation.samples.sort_files import SortFiles
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
 from deepcluster.features.other_rows import OtherRows
@@ -77,6 +78,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "export": Export,
         "files": WriteFiles,
         "embed": Embed,
+        "sort": SortFiles,
         "linear_probe": StageProbe,
         "transfer": Transfer,
         "voc07": Voc07,

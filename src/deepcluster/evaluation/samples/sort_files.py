@@ -1,0 +1,93 @@
+"""evaluation=sort: the run's pictures in folders by cluster. Next: sorting.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcluster.evaluation.evaluator import Evaluator
+from deepcluster.system.setting import setting
+
+if TYPE_CHECKING:
+    from deepcluster.evaluation.context import EvaluationContext
+
+
+@dataclass(kw_only=True)
+class SortFiles(Evaluator):
+    """Sort the pictures of a run's clusters.csv into folders; without `do` it only tells what it would do.
+
+    Args:
+        kind: "sort".
+        out: the folder that gets a folder for each cluster.
+        mode: "link": symbolic links; "copy"; "move".
+        do: do it. What was done can be undone, see `undo`.
+        undo: undo an earlier sort into `out`.
+        names: CSV file with the columns cluster and name; null: RUN/names.csv, if there is one.
+        names_of: folder of the run whose clusters `names` names, if it is another: each name goes to the cluster that
+            most of its pictures are in now.
+    """
+
+    makes = "files"
+
+    kind: str = "sort"
+    out: str | None = setting(None, is_path=True)
+    mode: str = setting("link", one_of=("link", "copy", "move"))
+    do: bool = False
+    undo: bool = False
+    names: str | None = setting(None, is_path=True)
+    names_of: str | None = setting(None, is_path=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.out is None:
+            raise ValueError("evaluation=sort needs evaluation.out=DIR, the folder that gets the sorted pictures")
+
+    def run(self, context: EvaluationContext) -> dict[str, float]:
+        """Sort, or undo it.
+
+        Returns:
+            n_images; n_folders, or n_kept when it is undone.
+
+        Raises:
+            ValueError: if there is no clusters.csv, the pictures are no files, or one would be overwritten.
+        """
+        from deepcluster.evaluation.samples import sorting
+        from deepcluster.evaluation.samples.sample_files import CLUSTERS, root_of_files
+
+        assert self.out is not None
+        say, out = context.progress.say, Path(self.out)
+        if self.undo:
+            n_kept = sorting.undo(out)
+            say(f"undone     {out}: {n_kept:,} files are kept, as they have changed")
+            return {"n_kept": n_kept}
+        run, root = context.stored.path.parent.parent, root_of_files(context.data)
+        if root is None or not (run / CLUSTERS).is_file():
+            raise ValueError(f"{run} is no finished run on a folder of pictures: evaluation=sort needs its {CLUSTERS}")
+        clusters = sorting.read_column(run / CLUSTERS, "sample", "cluster")
+        moves = sorting.plan(clusters, root, out, self._names(run, clusters))
+        folders = {move.target.parent for move in moves}
+        if self.do:
+            sorting.sort(moves, out, self.mode)
+            say(f"sorted     {len(moves):,} pictures into {len(folders):,} folders of {out}")
+            say("           evaluation.undo=true undoes it")
+        else:
+            for move in moves[:3]:
+                say(f"would {self.mode}  {move.source} -> {move.target}")
+            say(f"would {self.mode}  {len(moves):,} pictures into {len(folders):,} folders; evaluation.do=true does it")
+        return {"n_images": len(moves), "n_folders": len(folders)}
+
+    def _names(self, run: Path, clusters: dict[str, str]) -> dict[str, str]:
+        from deepcluster.evaluation.samples import sorting
+        from deepcluster.evaluation.samples.sample_files import CLUSTERS
+
+        file = Path(self.names) if self.names is not None else Path(self.names_of or run) / "names.csv"
+        if not file.is_file():
+            if self.names is not None or self.names_of is not None:
+                raise ValueError(f"there is no file {file}; evaluation.names=FILE must have the columns cluster, name")
+            return {}
+        names = sorting.read_column(file, "cluster", "name")
+        if self.names_of is None:
+            return names
+        before = sorting.read_column(Path(self.names_of) / CLUSTERS, "sample", "cluster")
+        return sorting.carried_names(names, before, clusters)
