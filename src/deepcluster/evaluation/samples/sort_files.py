@@ -38,11 +38,6 @@ class SortFiles(Evaluator):
     names: str | None = setting(None, is_path=True)
     names_of: str | None = setting(None, is_path=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.out is None:
-            raise ValueError("evaluation=sort needs evaluation.out=DIR, the folder that gets the sorted pictures")
-
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Sort, or undo it.
 
@@ -50,12 +45,13 @@ class SortFiles(Evaluator):
             n_images; n_folders, or n_kept when it is undone.
 
         Raises:
-            ValueError: if there is no clusters.csv, the pictures are no files, or one would be overwritten.
+            ValueError: if `out` or clusters.csv is missing, the pictures are no files, or one would be overwritten.
         """
         from deepcluster.evaluation.samples import sorting
         from deepcluster.evaluation.samples.sample_files import CLUSTERS, root_of_files
 
-        assert self.out is not None
+        if self.out is None:
+            raise ValueError("evaluation=sort needs evaluation.out=DIR, the folder that gets the sorted pictures")
         say, out = context.progress.say, Path(self.out)
         if self.undo:
             n_kept = sorting.undo(out)
