@@ -86,23 +86,18 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
 
 
 @pytest.mark.parametrize(
-    ("typed", "kept"),
+    "typed",
     [
-        ("clustering.k=3", "clustering.k=3"),
-        ("trainer.max_epochs=4", "trainer.max_epochs=4"),
-        ("trainer.max_epochs=0", "trainer.max_epochs=0"),
-        ("arch=resnet18 view.size=64", "arch=resnet18"),
-        ("experiment=small_images data=folder", "experiment=small_images"),
-        ("reduction.dim=4", "reduction.dim=4"),
+        "clustering.k=3 trainer.max_epochs=4 reduction.dim=4",
+        "arch=resnet18 view.size=64 trainer.max_epochs=0",
+        "experiment=small_images data=folder",
     ],
 )
-def test_what_is_typed_overrules_what_would_be_chosen(
-    typed: str, kept: str, fit: dict[str, int], tmp_path: Path
-) -> None:
+def test_what_is_typed_overrules_what_would_be_chosen(typed: str, fit: dict[str, int], tmp_path: Path) -> None:
     words = settings_for(str(write_tree(tmp_path / "photos", 12)), typed.split(), lambda line: None)
-    key = kept.partition("=")[0]
-    assert [word for word in words if word.partition("=")[0] == key] == [kept]
-    composed(words)  # Hydra takes no group twice
+    keys = [word.partition("=")[0] for word in words]
+    assert set(typed.split()) < set(words) and len(keys) == len(set(keys))  # Hydra takes no group twice
+    composed(words)
 
 
 def test_minutes_are_given_by_number_or_effort() -> None:

@@ -70,6 +70,7 @@ def answer(typed: str, monkeypatch: pytest.MonkeyPatch) -> str:
         ("train clustering.k=25,50", "put -m before them to run each, or brackets: 'clustering.k=[25,50]'"),
         ("eval ckpt=runs/one evaluation=export evaluation.formats=onnx", "in brackets: 'evaluation.formats=[onnx]'"),
         ("eval ckpt=runs/one/summary.json data.limit=5", "did you mean its run, ckpt=runs/one?"),
+        ("train evaluation=knn", "measures a finished run: deepcluster eval ckpt=RUN evaluation=knn"),
         ("train data.root=photos", "reads no data.root=photos; did you mean data=folder data.root=photos?"),
     ],
 )
@@ -91,6 +92,7 @@ def test_a_wrong_setting_is_answered_by_the_right_one(
         ("train -k 50", "train clustering.k=50"),
         ("train --learning-rate=0.1", "train optimizer.lr=0.1"),
         ("train help", "train --help"),
+        ("train seed", "train seed=VALUE"),
         ("train -m photos seed=1,2", "train experiment=photographs -m data.root=photos seed=1,2"),
         ("eval runs/one", "eval ckpt=runs/one"),
         ("eval runs/none", "eval ckpt=runs/none"),

@@ -36,6 +36,9 @@ def check_words(words: list[str], job: str) -> None:
     Raises:
         ValueError: with the command that was meant.
     """
+    measured = next((word for word in words if word.startswith("evaluation=") and job == "train"), None)
+    if measured is not None:
+        raise ValueError(f"{measured} measures a finished run: {program('eval')} ckpt=RUN {measured}")
     meant, wrong = [], []
     for word, corrected in _corrected(words, job):
         meant += corrected
@@ -100,10 +103,13 @@ def _first_number(group: str) -> str | None:
 
 
 def _full_key(name: str, job: str) -> str:
-    config = TrainConfig if job == "train" else EvalConfig
-    if "." in name or name in config.__dataclass_fields__:
+    if "." in name or name in _schema(job).__dataclass_fields__:
         return name
-    return next(iter(places_of(name, config)), name)
+    return next(iter(places_of(name, _schema(job))), name)
+
+
+def _schema(job: str) -> type[TrainConfig | EvalConfig]:
+    return TrainConfig if job == "train" else EvalConfig
 
 
 def _of_bare_word(word: str, job: str) -> list[str]:
@@ -114,6 +120,8 @@ def _of_bare_word(word: str, job: str) -> list[str]:
     groups = [] if path.exists() else groups_with(word)
     if groups:
         return [f"{groups[0]}={word}"]
+    if not path.exists() and word in _schema(job).__dataclass_fields__:
+        return [f"{word}=VALUE"]
     is_run = (path / "config.yaml").is_file()
     if job == "eval" and (is_run or not path.is_dir()):
         return [override("ckpt", word)]
