@@ -97,6 +97,8 @@ def test_rows_of_patches_and_pixels_are_both_whitened_and_equally_long() -> None
 def test_more_components_than_there_are_are_refused() -> None:
     with pytest.raises(ValueError, match=r"other_rows\.dim=40 is more than the .* lower it"):
         PatchesAndPixelsRows(n_filters=8, patch_size=4, n_patches=800, dim=40).row_dim(IMAGES)
+    with pytest.raises(ValueError, match=r"other_rows\.dim=9 is more than the 8 components that 9 of these images"):
+        PatchesAndPixelsRows(n_filters=8, patch_size=4, n_patches=800, dim=9, n_images=9).row_dim(IMAGES)
 
 
 def test_pixel_rows_are_the_pixels() -> None:
@@ -187,6 +189,10 @@ def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
             "reduction.dim=64 is more than the 32 numbers of a row of .*=coates",
         ),
         (lambda: rows_of(PixelRows(reduction=Reduction(dim=99))), f"dim=99 needs at least 99 images, there are {N};"),
+        (
+            lambda: rows_of(CoatesRows(**COATES, n_neighbours=N)),
+            f"other_rows.n_neighbours={N} needs at least {N + 1} images, there are {N}; lower it",
+        ),
         (lambda: NetworkRows(), "other_rows.path=FILE, or .* other_rows.name=resnet18"),
         (lambda: rows_of(NetworkRows(name="resnet1")), "other_rows.name=resnet1 is n.* a ResNet of torchvision"),
     ],

@@ -24,8 +24,8 @@ def knn(**accuracies: float | None) -> dict[str, dict[str, float | None]]:
         ),
         (
             knn(pixels=0.7, patches=0.6, untrained=0.8, trained=0.8),
-            "training left the untrained network's k-NN accuracy as it was; pixels, the best of what needs no "
-            "training, reach 10.0 less",
+            "training left the untrained network's k-NN accuracy as it was; pixels, which need no training, "
+            "reach 10.0 less",
         ),
         (
             knn(pixels=0.8, trained=0.8),
@@ -47,6 +47,6 @@ def test_without_labels_it_tells_of_two_crops() -> None:
         for who, value in (("patches", 0.3), ("untrained", 0.2), ("trained", 0.4))
     }
     assert gain_sentence(figures) == (
-        "training added 20.0 points of two-crop accuracy to the untrained network; patches, the best of what needs no "
-        "training, reach 10.0 less"
+        "training added 20.0 points of two-crop accuracy to the untrained network; patches, which need no training, "
+        "reach 10.0 less"
     )

@@ -37,7 +37,7 @@ class OtherRows:
     """
 
     ABSENT: ClassVar[dict[str, str]] = {
-        name: "choose rows first: other_rows=coates, pixels, network or file"
+        name: "choose rows first: other_rows=coates, pixels, patches_and_pixels, network or file"
         for name in ("reassignments", "n_beside", "weight", "fade_epochs", "reduction", "n_neighbours")
     }
 
@@ -79,12 +79,17 @@ class UsedRows(OtherRows):
         return self.reassignments is None or number < self.reassignments
 
     def check_images(self, images: ImageSet) -> None:
-        """Refuse images that have no such rows, or rows that the reduction does not suit, before the long work.
+        """Refuse images that have no such rows, too few of them, or rows that the reduction does not suit.
 
         Raises:
             ValueError: naming the key, the limit and the way out.
         """
         dim, n_kept = self.row_dim(images), self.reduction.dim
+        if self.n_neighbours is not None and len(images) <= self.n_neighbours:
+            raise ValueError(
+                f"other_rows.n_neighbours={self.n_neighbours} needs at least {self.n_neighbours + 1} images, there are "
+                f"{len(images)}; lower it, or null clusters them as the network's own rows"
+            )
         if n_kept is None:
             return
         if dim < n_kept:

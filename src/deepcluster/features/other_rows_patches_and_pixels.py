@@ -38,10 +38,12 @@ class PatchesAndPixelsRows(CoatesRows):
     reduction: Reduction = field(default_factory=lambda: Reduction(dim=None, whiten=False, l2=True))
 
     def row_dim(self, images: ImageSet) -> int:
-        smallest = min(super().row_dim(images), images.n_channels * self._pixel_side(images) ** 2, len(images) - 1)
+        n_learned_from = min(len(images), self.n_images)
+        smallest = min(super().row_dim(images), images.n_channels * self._pixel_side(images) ** 2, n_learned_from - 1)
         if self.dim > smallest:
             raise ValueError(
-                f"other_rows.dim={self.dim} is more than the {smallest} components that these images have; lower it"
+                f"other_rows.dim={self.dim} is more than the {smallest} components that {n_learned_from} of these "
+                "images have; lower it"
             )
         return 2 * self.dim
 

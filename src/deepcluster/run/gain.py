@@ -51,8 +51,5 @@ def _against_the_best(values: Mapping[str, float]) -> str:
         return ""
     best = max(cheap, key=lambda who: cheap[who])
     points = round(100 * (cheap[best] - values["trained"]), 1)
-    if points > 0:
-        return f"; {best}, which need no training, reach {points} more"
-    if points < 0:
-        return f"; {best}, the best of what needs no training, reach {-points} less"
-    return f"; {best}, which need no training, reach as much"
+    reached = f"{points} more" if points > 0 else f"{-points} less" if points < 0 else "as much"
+    return f"; {best}, which need no training, reach {reached}"
