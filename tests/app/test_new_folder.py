@@ -118,16 +118,16 @@ def _start(config: DictConfig) -> None:
 def test_a_success_takes_the_error_of_an_earlier_start_away() -> None:
     folder = Path("mine")
     folder.mkdir()
-    with pytest.raises(SystemExit), report_failure(folder, str):
+    with pytest.raises(SystemExit), report_failure(folder, "train", str):
         raise ValueError("no")
     assert (folder / ERROR_LOG).is_file()
-    with report_failure(folder, str):
+    with report_failure(folder, "train", str):
         pass
     assert not (folder / ERROR_LOG).exists()
 
 
 def test_a_refusal_in_a_new_folder_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(make_folder("runs/a"))
-    with pytest.raises(SystemExit), report_failure(folder, str):
+    with pytest.raises(SystemExit), report_failure(folder, "train", str):
         raise ValueError("there is no such image")
     assert not folder.exists() and capsys.readouterr().err == "\nerror: there is no such image\n"

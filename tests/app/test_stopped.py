@@ -23,7 +23,7 @@ from deepcluster.app.train_command import how_to_resume
 def test_a_stop_by_hand_tells_how_this_program_goes_on(
     how: Callable[[Path], str], told: str, not_told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, report_failure(tmp_path, how):
+    with pytest.raises(SystemExit) as ended, report_failure(tmp_path, "train", how):
         raise KeyboardInterrupt
     said = capsys.readouterr().err
     assert ended.value.code == 130 and told in said and not_told not in said
@@ -38,6 +38,6 @@ def test_a_sweeps_process_that_is_killed_ends_with_the_setting_to_lower(
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", "seed=1,2"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     with pytest.raises(SystemExit) as ended:
-        start(main)
+        start(main, "train")
     said = capsys.readouterr().err
     assert ended.value.code == 1 and "memory runs out" in said and "lower hydra.launcher.n_jobs=N" in said

@@ -196,7 +196,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
 def test_ctrl_c_says_how_to_go_on(typist: Typist) -> None:
     stopped = typist.train(*TINY, "trainer.max_epochs=2", "output_dir=stopped", kill=["step", 1, 2, "SIGINT"])
     assert stopped.status == 130
-    assert f"continue with: python train.py resume={typist.folder / 'stopped'}" in stopped.err
+    assert f"train.py resume={typist.folder / 'stopped'}" in stopped.err
     assert "Traceback" not in stopped.err and typist.train("resume=stopped").status == 0
     stopped = typist.train(*TINY, "output_dir=stopped_early", kill=["step", 0, 2, "SIGINT"])
     assert stopped.status == 130 and "stopped, before its first checkpoint" in stopped.err
@@ -206,7 +206,7 @@ def test_sigterm_is_no_success_and_says_how_to_go_on(typist: Typist) -> None:
     """What a batch system sends when the time is up; Lightning alone would end with status 0."""
     stopped = typist.train(*TINY, "trainer.max_epochs=2", "output_dir=ended", kill=["step", 1, 2, "SIGTERM"])
     assert stopped.status == 143
-    assert f"continue with: python train.py resume={typist.folder / 'ended'}" in stopped.err
+    assert f"train.py resume={typist.folder / 'ended'}" in stopped.err
 
 
 # Mistakes ----------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_a_connection_that_broke_is_told_as_the_death_of_a_process(started, tmp_
     first = FirstFailure(tmp_path)
     first._ended.set()  # the thread would be the first to tell it
     first.follow([child])
-    said = r"process 1 was killed \(SIGKILL\), as when memory runs out; continue with: python train.py resume="
+    said = r"process 1 was killed \(SIGKILL\), as when memory runs out; continue with: deepcluster train resume="
     with pytest.raises(ProcessLost, match=said), first.one_reports():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")
 
