@@ -59,6 +59,16 @@ def test_reduced_features_equal_those_of_the_2018_code() -> None:
     torch.testing.assert_close(reduced @ reduced.T, expected @ expected.T, atol=2e-3, rtol=0)
 
 
+def test_with_fewer_features_than_dimensions_all_are_kept_where_that_is_asked_for() -> None:
+    features = correlated()
+    official = Reduction(dim=256, dim_at_most=True, epsilon=0.0)
+    assert official.output_dim(48) == 48 and official.output_dim(4096) == 256
+    reduced = fitted(features, dim=256, dim_at_most=True, epsilon=0.0).apply(features)
+    assert torch.equal(reduced, fitted(features, dim=48, epsilon=0.0).apply(features))
+    with pytest.raises(ValueError, match=r"reduction.dim=256 needs at least 48 images, there are 47"):
+        official.check(47, 48)
+
+
 def test_a_mean_far_from_zero_does_not_swallow_the_variance() -> None:
     features = correlated(mean=0.0)
     near = fitted(features, dim=16).apply(features)

@@ -228,6 +228,8 @@ def test_the_command_line_overrules_a_preset() -> None:
 
 DEFECTS = {
     "sampler.kind": "official",
+    "reduction.dim": 256,
+    "reduction.dim_at_most": True,
     "reduction.epsilon": 0.0,
     "reduction.fit_images": None,
     "evaluation.nmi_average": "geometric",
@@ -236,6 +238,64 @@ DEFECTS_OF = {  # the clustering's own
     "kmeans": {"clustering.empty": "squeeze"},
     "pic": {"clustering.arithmetic": "float32", "clustering.drop_first_neighbour": True},
 }
+# What main.py and what it calls sets, as it comes, of all that changes numbers. Not here: --start_epoch and --resume,
+# --workers, --checkpoints, --exp, --verbose, which change none.
+BY_MODE = {
+    "optimizer.lr": 0.05,  # --lr
+    "optimizer.momentum": 0.9,  # --momentum
+    "optimizer.weight_decay": 10**-5,  # --wd
+    "optimizer.decay_norms_and_biases": True,  # all parameters in one group
+    "optimizer.schedule": "constant",
+    "optimizer.head_momentum": 0.0,  # train(): optimizer_tl has none
+    "reassign.epochs": 1.0,  # --reassign
+    "reassign.every": 1,
+    "reassign.halt_after": None,
+    "embedding.kind": "none",
+    "rows.of": "features",
+    "head.kind": "linear",
+    "head.redraw": True,
+    "targets.kind": "lookup",
+    "sampler.kind": "official",  # util.py, UnifLabelSampler
+    "reduction.dim": 256,  # clustering.py, preprocess_features, with faiss's PCA of all rows
+    "reduction.whiten": True,
+    "reduction.l2": True,
+    "reduction.epsilon": 0.0,
+    "reduction.fit_images": None,
+    "evaluation.nmi_average": "geometric",
+}
+BY_MODE_OF: dict[str, dict[str, Any]] = {
+    "kmeans": {  # run_kmeans; n_redo, spherical: faiss.Clustering's defaults
+        "clustering.n_iter": 20,
+        "clustering.max_points_per_centroid": None,  # 10,000,000
+        "clustering.n_redo": 1,
+        "clustering.spherical": False,
+        "clustering.start": "images",
+        "clustering.sizes": "free",
+        "clustering.empty": "squeeze",
+    },
+    "pic": {  # class PIC, run_pic
+        "clustering.n_neighbours": 5,
+        "clustering.sigma": 0.2,
+        "clustering.alpha": 0.001,
+        "clustering.n_iter": 200,
+        "clustering.distribute_singletons": True,
+        "clustering.drop_first_neighbour": True,
+    },
+}
+BY_EXPERIMENT = {
+    "arch._target_": "deepcluster.models.alexnet.AlexNet",  # --arch
+    "arch.sobel": True,  # --sobel of main.sh
+    "reading.batch_size": 256,  # --batch
+    "clustering.k": 10_000,  # --nmb_cluster
+    "view.size": 224,  # main() and cluster_assign()
+    "view.resize": 256,
+    "view.crop_scale": [0.08, 1.0],  # torchvision's RandomResizedCrop
+    "view.crop_ratio": [3 / 4, 4 / 3],
+    "view.flip": True,
+    "view.mean": IMAGENET[0],
+    "view.std": IMAGENET[1],
+}
+TYPED = {"seed": 31, "trainer.max_epochs": 200}  # --seed; --epochs, of which the paper has 500
 
 
 @pytest.mark.parametrize("experiment", [[], ["experiment=cifar10"], ["experiment=alexnet_imagenet", ROOT]])
@@ -244,9 +304,30 @@ def test_mode_official_is_the_2018_codes_defects_and_nothing_else(experiment: li
     if clustering == "pic" and experiment:
         pytest.skip("the experiments choose K, which PIC finds itself")
     plain = (*experiment, f"clustering={clustering}")
-    assert changes(*plain, "mode=official", than=plain) == DEFECTS | DEFECTS_OF[clustering]
+    expected: dict[str, Any] = DEFECTS | DEFECTS_OF[clustering]
+    if experiment:
+        del expected["reduction.dim"]  # these have 256 of their own
+    assert changes(*plain, "mode=official", than=plain) == expected
     assert changes(*plain, "mode=correct", than=plain) == {}
     settings(*plain, "mode=official")
+
+
+@pytest.mark.parametrize("clustering", BY_MODE_OF)
+def test_mode_official_gives_every_number_of_the_2018_program_but_those_of_an_experiment(clustering: str) -> None:
+    expected = BY_MODE | BY_MODE_OF[clustering]
+    made = flat(composed("mode=official", f"clustering={clustering}"))
+    assert {key: made[key] for key in expected} == expected
+
+
+def test_with_its_experiment_epochs_and_seed_mode_official_gives_them_all() -> None:
+    expected = BY_MODE | BY_MODE_OF["kmeans"] | BY_EXPERIMENT | TYPED
+    typed = [f"{key}={value}" for key, value in TYPED.items()]
+    made = flat(composed("experiment=alexnet_imagenet", ROOT, "mode=official", *typed))
+    assert {key: pytest.approx(made[key]) if "ratio" in key else made[key] for key in expected} == expected
+
+
+def test_the_dimensions_of_an_experiment_stay_with_mode_official() -> None:
+    assert settings("experiment=deepdive_fmnist", "mode=official").reduction.dim == 40
 
 
 def test_pic_with_its_defects_is_the_same_option_by_either_way() -> None:

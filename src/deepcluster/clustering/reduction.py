@@ -26,6 +26,7 @@ class Reduction:
 
     Args:
         dim: dimension P after PCA; null keeps all D (no PCA, no centring, no whitening).
+        dim_at_most: where there are fewer features D than dim, keep all D; false refuses that.
         whiten: give every kept direction unit variance.
         l2: then divide every row by its length.
         epsilon: smallest variance that whitening divides by, relative to the largest. 0 refuses directions without
@@ -35,6 +36,7 @@ class Reduction:
 
     # 256 in the 2018 code (clustering.py, preprocess_features); the default network has 84
     dim: int | None = setting(64, at_least=1, hint="null does no PCA")
+    dim_at_most: bool = False
     whiten: bool = True
     l2: bool = True
     epsilon: float = setting(1e-6, at_least=0, below=1)
@@ -55,7 +57,9 @@ class Reduction:
 
     def output_dim(self, feature_dim: int) -> int:
         """Dimension P of the reduced features."""
-        return feature_dim if self.dim is None else self.dim
+        if self.dim is None:
+            return feature_dim
+        return min(self.dim, feature_dim) if self.dim_at_most else self.dim
 
     def check(self, n_images: int, feature_dim: int) -> None:
         """Refuse a dim that is larger than the number of images or of features.
@@ -66,10 +70,10 @@ class Reduction:
         if self.dim is None:
             return
         way_out = "lower it or set reduction=l2"
-        if n_images < max(self.dim, 2):
-            least = max(self.dim, 2)
+        least = max(self.output_dim(feature_dim), 2)
+        if n_images < least:
             raise ValueError(f"reduction.dim={self.dim} needs at least {least} images, there are {n_images}; {way_out}")
-        if feature_dim < self.dim:
+        if feature_dim < self.output_dim(feature_dim):
             raise ValueError(f"reduction.dim={self.dim} is more than the network's {feature_dim} features; {way_out}")
 
     def fit(self, moments: Moments) -> FittedReduction:
@@ -84,4 +88,4 @@ class Reduction:
         if self.dim is None:
             return no_pca(moments.dim, l2=self.l2)
         self.check(moments.n, moments.dim)
-        return fit_pca(moments, self.dim, whiten=self.whiten, l2=self.l2, epsilon=self.epsilon)
+        return fit_pca(moments, self.output_dim(moments.dim), whiten=self.whiten, l2=self.l2, epsilon=self.epsilon)

@@ -84,13 +84,14 @@ class UsedRows(OtherRows):
         Raises:
             ValueError: naming the key, the limit and the way out.
         """
-        dim, n_kept = self.row_dim(images), self.reduction.dim
+        dim = self.row_dim(images)
+        n_kept = self.reduction.output_dim(dim)
         if self.n_neighbours is not None and len(images) <= self.n_neighbours:
             raise ValueError(
                 f"other_rows.n_neighbours={self.n_neighbours} needs at least {self.n_neighbours + 1} images, there are "
                 f"{len(images)}; lower it, or null clusters them as the network's own rows"
             )
-        if n_kept is None:
+        if self.reduction.dim is None:
             return
         if dim < n_kept:
             raise ValueError(

@@ -38,7 +38,7 @@ class Rows:
         if self.of == "scores":
             return n_scores  # they are not reduced
         of_embedding = self.of in ("embedding", "bank")
-        if of_embedding and reduction.dim is not None and reduction.dim > embedding_dim:
+        if of_embedding and reduction.output_dim(embedding_dim) > embedding_dim:
             raise ValueError(
                 f"reduction.dim={reduction.dim} is more than the {embedding_dim} dimensions of the embedding, which "
                 f"rows={self.of} clusters; lower it or set reduction=l2"

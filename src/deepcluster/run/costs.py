@@ -171,7 +171,7 @@ def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device
 
 def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[float, float, float]:
     """Seconds of adding one image to the moments, of the fit, and of reducing one image."""
-    if not reduction.needs_fit or reduction.dim is None:
+    if not reduction.needs_fit:
         return 0.0, 0.0, 0.0
     draw = generator("estimate")
     rows = torch.randn(ROWS_PER_PRODUCT, dim, generator=draw).to(device)
@@ -179,9 +179,9 @@ def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[fl
     small = min(dim, LARGEST_EIGEN)
     moments = Moments(small, device)
     moments.update(rows[:, :small])
-    small_dim = max(1, reduction.dim * small // dim)
+    small_dim = max(1, reduction.output_dim(dim) * small // dim)
     fit_s = _seconds(lambda: Reduction(dim=small_dim, fit_images=None).fit(moments), device) * (dim / small) ** 3
-    product = torch.randn(dim, reduction.dim, generator=draw).to(device)
+    product = torch.randn(dim, reduction.output_dim(dim), generator=draw).to(device)
     apply_s = _seconds(lambda: functional.normalize(rows @ product, dim=1), device)
     return update_s / len(rows), fit_s, apply_s / len(rows)
 
