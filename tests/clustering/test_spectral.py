@@ -8,6 +8,7 @@ from torch import Tensor
 from deepcluster.clustering import diffusion
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.metrics import nmi
+from deepcluster.clustering.neighbours import Floats, Indices, nearest_neighbours
 from deepcluster.clustering.spectral import Spectral, by_graph
 
 
@@ -51,6 +52,36 @@ def test_lanczos_finds_what_a_full_decomposition_finds(monkeypatch: pytest.Monke
     monkeypatch.setattr(diffusion, "DENSE", 1000)
     full = diffusion.coordinates(rows, **settings)  # type: ignore[arg-type]
     assert torch.allclose(iterated @ iterated.T, full @ full.T, atol=1e-3)
+
+
+def test_eigenvectors_of_many_near_copies_that_take_too_many_restarts_are_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    scenes = torch.randn(60, 8, generator=generator).repeat_interleave(20, 0)
+    rows = scenes + 1e-3 * torch.randn(1200, 8, generator=generator)
+    walk = diffusion.walk_of(diffusion.adjacency(nearest_neighbours(rows, 12, backend="torch")[0]))[0]
+    whole, _ = diffusion.leading_eigenvectors(walk, 64)
+    monkeypatch.setattr(diffusion, "RESTARTS", 2)
+    values, vectors = diffusion.leading_eigenvectors(walk, 64)
+    assert 2 <= len(values) < len(whole) and vectors.shape == (1200, len(values))
+    assert np.allclose(walk @ vectors, vectors * values, atol=1e-3)
+
+
+def test_several_labelings_of_the_same_rows_need_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = rings(100)
+    alone = [Spectral(k=5).fit(rows.clone(), seed=seed).labels for seed in (1, 2)]
+    searched: list[int] = []
+
+    def search(features: Tensor, n: int, *, backend: str) -> tuple[Indices, Floats]:
+        searched.append(n)
+        return nearest_neighbours(features, n, backend=backend)
+
+    monkeypatch.setattr(diffusion, "nearest_neighbours", search)
+    together = [Spectral(k=5).fit(rows, seed=seed).labels for seed in (1, 2)]
+    assert searched == [10] and all(map(torch.equal, together, alone))
+    Spectral(k=5, n_neighbours=7).fit(rows, seed=1)
+    assert searched == [10, 7]
 
 
 def test_rings_that_k_means_cuts_across_are_found() -> None:

@@ -7,15 +7,17 @@ Lafon 2006, section 2): psi_j(x) = lambda_j^t v_j(x) / sqrt(degree(x)), with eig
 of D^-1/2 A D^-1/2. As Ng, Jordan and Weiss (2001) do, the coordinates of each row are brought to length 1.
 """
 
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from deepcluster.clustering import kmeans_torch
 from deepcluster.clustering.assignment import Assignment, squared_distance
@@ -23,6 +25,24 @@ from deepcluster.clustering.neighbours import Indices, nearest_neighbours
 
 DENSE = 300  # rows, up to which all eigenvectors are computed at once
 TOLERANCE = 1e-4  # of eigenvalues; labels at 1e-8 were the same but for 1 image in 1,000
+# Lanczos restarts, at most. Sets without many copies need 10 to 20. Where thousands of images have a dozen near copies
+# each, as in films, many eigenvalues are almost 1 and it needs hundreds.
+RESTARTS = 30
+
+# Rows -> settings and their coordinates, as long as the rows are kept.
+_made: MutableMapping[Tensor, tuple[tuple[object, ...], Tensor]] = WeakTensorKeyDictionary()
+
+
+def same_for_all_labelings(rows: Tensor, make: Callable[[], Tensor], settings: tuple[object, ...]) -> Tensor:
+    """What `make` gives for these rows under these settings: made once, for all labelings of the same rows.
+
+    Args:
+        rows: (N, P), which nobody changes in place.
+    """
+    known = _made.get(rows)
+    if known is None or known[0] != settings:
+        known = _made[rows] = (settings, make())
+    return known[1]
 
 
 @torch.no_grad()
@@ -31,7 +51,7 @@ def coordinates(rows: Tensor, *, n_neighbours: int, n_coordinates: int, time: fl
 
     Args:
         rows: (N, P) float32, on the device that searches; N > n_neighbours.
-        n_coordinates: C, at most; there are no more than N.
+        n_coordinates: C, at most; there are no more than N, nor than :func:`leading_eigenvectors` finds.
         time: steps t of the walk.
         engine: "faiss" or "torch", of the search for neighbours.
 
@@ -39,10 +59,7 @@ def coordinates(rows: Tensor, *, n_neighbours: int, n_coordinates: int, time: fl
         (N, C) float32 on the CPU.
     """
     neighbours, _ = nearest_neighbours(rows, n_neighbours, backend=engine)
-    graph = adjacency(neighbours)
-    degrees = np.asarray(graph.sum(axis=1)).ravel()
-    root = 1 / np.sqrt(degrees)
-    walk = scipy.sparse.diags(root) @ graph @ scipy.sparse.diags(root)
+    walk, root = walk_of(adjacency(neighbours))
     values, vectors = leading_eigenvectors(walk, min(n_coordinates, len(rows)))
     psi = vectors * np.clip(values, 0, None) ** time * root[:, None]
     return F.normalize(torch.from_numpy(psi.astype(np.float32)))
@@ -56,16 +73,36 @@ def adjacency(neighbours: Indices) -> scipy.sparse.csr_matrix:
     return directed + directed.T
 
 
+def walk_of(graph: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, NDArray[np.float64]]:
+    """The random walk in its symmetric form, D^-1/2 A D^-1/2 (N, N), and D^-1/2 (N,)."""
+    root = 1 / np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
+    return scipy.sparse.diags(root) @ graph @ scipy.sparse.diags(root), root
+
+
 def leading_eigenvectors(matrix: scipy.sparse.csr_matrix, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The n largest eigenvalues (n,) of a symmetric matrix (N, N), largest first, and their eigenvectors (N, n)."""
+    """The n largest eigenvalues (n,) of a symmetric matrix (N, N), largest first, and their eigenvectors (N, n).
+
+    Of a large matrix perhaps fewer: those that are found within RESTARTS restarts, which bound the time.
+
+    Raises:
+        ValueError: if fewer than two are found.
+    """
     n_rows = matrix.shape[0]
     if n_rows <= max(DENSE, 3 * n):
         values, vectors = np.linalg.eigh(matrix.toarray())
         return values[::-1][:n], vectors[:, ::-1][:, :n]
-    start = np.random.default_rng(0).standard_normal(
-        n_rows
-    )  # Lanczos begins anywhere; fixed, so that nothing is random
-    values, vectors = eigsh(matrix, k=n, which="LA", tol=TOLERANCE, ncv=min(n_rows - 1, 2 * n + 20), v0=start)
+    start = np.random.default_rng(0).standard_normal(n_rows)  # Lanczos begins anywhere; fixed: nothing is random
+    n_vectors = min(n_rows - 1, 2 * n + 20)
+    try:
+        values, vectors = eigsh(matrix, k=n, which="LA", tol=TOLERANCE, ncv=n_vectors, v0=start, maxiter=RESTARTS)
+    except ArpackNoConvergence as error:
+        values, vectors = error.eigenvalues, error.eigenvectors
+        if len(values) < 2:
+            raise ValueError(
+                f"the graph of neighbours has no {n} directions that can be told apart: its images hang together in "
+                "long chains, as those of a film do; raise n_neighbours, or set clustering=kmeans and "
+                "other_rows.n_neighbours=null"
+            ) from error
     order = np.argsort(-values)
     return values[order], vectors[:, order]
 

@@ -79,18 +79,23 @@ class Spectral(KMeans):
         from deepcluster.clustering.assignment import checked_features, engine_device
 
         engine, _ = choose_backend(self.backend, device)
-        rows = checked_features(rows)
-        coordinates = diffusion.coordinates(
-            rows.to(engine_device(engine, device)).float(),
-            n_neighbours=self.n_neighbours,
-            n_coordinates=self.n_coordinates,
-            time=self.diffusion_time,
-            engine=engine,
-        )
+        checked = checked_features(rows)
+
+        def make() -> Tensor:
+            return diffusion.coordinates(
+                checked.to(engine_device(engine, device)).float(),
+                n_neighbours=self.n_neighbours,
+                n_coordinates=self.n_coordinates,
+                time=self.diffusion_time,
+                engine=engine,
+            )
+
+        settings = (self.n_neighbours, self.n_coordinates, self.diffusion_time, engine, str(device))
+        coordinates = diffusion.same_for_all_labelings(rows, make, settings)
         found = super()._fit(
             coordinates, n_images=n_images, ranks=None, seed=seed, device=device, progress=progress, start=start
         )
-        return diffusion.in_space_of(rows.cpu(), found)
+        return diffusion.in_space_of(checked.cpu(), found)
 
 
 def by_graph(clustering: Clustering, n_neighbours: int) -> Spectral:
