@@ -73,12 +73,12 @@ def test_clusters_are_those_of_the_plain_loop_in_exact_arithmetic(name: str, dis
 
 
 @EVERY_DATA
-@pytest.mark.parametrize("drop_first", [True, False])
-def test_float32_gives_the_clusters_of_the_plain_loop_in_float32(name: str, drop_first: bool) -> None:
+def test_with_the_first_neighbour_dropped_they_are_those_of_the_2018_code(name: str) -> None:
+    """In float64, as it ran; copies need exact numbers, and so do images far apart, whose weights v would lose."""
     features = DATA[name]()
-    settings = PIC(arithmetic="float32", drop_first_neighbour=drop_first, n_iter=30, max_k=ROOM)
-    expected = plain.pic(features.numpy(), n_iter=30, number=np.float32, drop_first=drop_first)
-    assert settings.fit(features, seed=1).labels.tolist() == expected
+    number = plain.exact if name in ("copies", "far_apart") else np.float64
+    found = PIC(drop_first_neighbour=True, n_iter=30, max_k=ROOM).fit(features, seed=1)
+    assert found.labels.tolist() == plain.pic(features.numpy(), n_iter=30, number=number, drop_first=True)
 
 
 def test_two_hundred_iterations_equal_the_plain_loop() -> None:
@@ -100,7 +100,7 @@ def test_the_height_is_the_value_of_the_plain_power_iteration() -> None:
     """v = c (1 + x) with c from the sum, which is 1; compared where v's digits do not drown it."""
     features = sphere(60)
     indices, distances = nearest_neighbours(features, 5, backend="torch")
-    graph = pic_graph.adjacency(indices, distances, 0.2, np.float64)
+    graph = pic_graph.adjacency(indices, distances, 0.2)
     x = pic_graph.height(graph, alpha=0.3, n_iter=50)
     twin = plain.graph_of(plain.neighbours(features.numpy(), 5), 0.2, plain.exact)
     v = [float(value) for value in plain.power_iteration(twin, 0.3, 50, plain.exact)]
@@ -122,7 +122,7 @@ def on_a_line(**settings: Any) -> PIC:
 def test_weights_and_first_iteration_by_hand() -> None:
     indices, distances = nearest_neighbours(LINE, 1, backend="faiss")
     assert indices.flatten().tolist() == [1, 0, 1, 4, 3, 4]
-    graph = pic_graph.adjacency(indices, distances, 1.0, np.float64)
+    graph = pic_graph.adjacency(indices, distances, 1.0)
     expected = np.zeros((6, 6))
     for i, j, weight in [(0, 1, 2 * math.exp(-1)), (1, 2, math.exp(-4)), (3, 4, 2 * math.exp(-2.25))]:
         expected[i, j] = expected[j, i] = weight
@@ -135,24 +135,22 @@ def test_each_row_of_the_graph_has_its_columns_in_order() -> None:
     # neighbours come nearest first; sums of a row are taken in the order of its columns
     indices, distances = nearest_neighbours(sphere(), 5, backend="faiss")
     assert (np.diff(indices, axis=1) < 0).any()
-    graph = pic_graph.adjacency(indices, distances, 0.2, np.float64)
+    graph = pic_graph.adjacency(indices, distances, 0.2)
     for start, stop in zip(graph.indptr[:-1], graph.indptr[1:], strict=True):
         assert (np.diff(graph.indices[start:stop]) > 0).all()
 
 
-@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
-def test_equal_neighbours_stay_apart_and_nobody_joins_those_who_were_alone(arithmetic: str) -> None:
+def test_equal_neighbours_stay_apart_and_nobody_joins_those_who_were_alone() -> None:
     # 0 and 3 climb to 1. 10 and 11.5 are equally high: two roots, each alone. 100 has no edge: alone.
     # The one neighbour of each of these three was alone itself, so none joins.
-    assert on_a_line(arithmetic=arithmetic).fit(LINE, seed=1).labels.tolist() == [0, 0, 0, 1, 2, 3]
+    assert on_a_line().fit(LINE, seed=1).labels.tolist() == [0, 0, 0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
-def test_an_image_without_an_edge_joins_the_cluster_of_its_neighbour(arithmetic: str) -> None:
+def test_an_image_without_an_edge_joins_the_cluster_of_its_neighbour() -> None:
     # With 13.2 (neighbour 11.5, e^-2.89) 11.5 becomes the root of 10 and 13.2; 100's neighbour is 13.2 now.
     features = torch.cat([LINE, torch.tensor([[13.2]])])
-    assert on_a_line(arithmetic=arithmetic).fit(features, seed=1).labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    apart = on_a_line(arithmetic=arithmetic, distribute_singletons=False)
+    assert on_a_line().fit(features, seed=1).labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    apart = on_a_line(distribute_singletons=False)
     assert apart.fit(features, seed=1).labels.tolist() == [0, 0, 0, 1, 1, 2, 1]
 
 
@@ -180,14 +178,9 @@ def test_a_chain_is_one_climb_however_long() -> None:
     assert (pic_graph.climb(path, np.arange(n + 1.0)) == 0).all()
 
 
-# The defect of the 2018 code ---------------------------------------------------------------------------------------
-
-
-def test_in_float32_images_that_are_far_apart_stay_alone() -> None:
-    """Weights of e^-32 are lost in v: its values are all equal, nobody climbs, and there is nobody to join."""
-    features = far_apart()
-    assert PIC(arithmetic="float32", max_k=ROOM).fit(features, seed=1).k == len(features)
-    assert (PIC(max_k=ROOM).fit(features, seed=1).sizes() > 1).all()
+def test_images_that_are_far_apart_do_not_stay_alone() -> None:
+    """Weights of e^-32 are lost in v itself, even in float64; its deviation keeps them."""
+    assert (PIC(max_k=ROOM).fit(far_apart(), seed=1).sizes() > 1).all()
 
 
 # What it promises --------------------------------------------------------------------------------------------------
@@ -296,7 +289,6 @@ def test_weights_that_all_vanish_are_refused() -> None:
         ({"alpha": 1.0}, "clustering.alpha must be in"),
         ({"n_iter": 0}, "clustering.n_iter must be at least 1"),
         ({"max_k": 1}, "clustering.max_k must be at least 2"),
-        ({"arithmetic": "float16"}, "clustering.arithmetic must be one of float64, float32, got 'float16'"),
         ({"backend": "sklearn"}, "clustering.backend must be one of auto, faiss, torch, got 'sklearn'"),
     ],
 )

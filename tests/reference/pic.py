@@ -1,7 +1,8 @@
 """Plain twin of power iteration clustering: the steps of the 2018 code as loops over images and their edges.
 
 The numbers are of a type that the caller chooses: `Decimal` gives what the mathematics says, to 90 digits;
-`np.float32` what the 2018 code computes.
+`np.float64` what the 2018 code computed, as before NumPy 2 its np.vectorize made the graph's weights float64, and they
+all that follows.
 """
 
 import decimal
@@ -40,7 +41,7 @@ def neighbours(features: NDArray[Any], n: int, *, drop_first: bool = False) -> l
 
 def graph_of(found: list[list[tuple[int, float]]], sigma: float, number: Callable[[float], Any]) -> Graph:
     """exp(-d^2 / sigma^2) for each neighbour, plus the transpose."""
-    one_way = [{j: number(weight(d, sigma, number)) for j, d in row} for row in found]
+    one_way = [{j: number(np.exp(-np.float64(d) / np.float64(sigma**2))) for j, d in row} for row in found]
     both: Graph = [dict(row) for row in one_way]
     for i, row in enumerate(one_way):
         for j, w in row.items():
@@ -48,18 +49,12 @@ def graph_of(found: list[list[tuple[int, float]]], sigma: float, number: Callabl
     return [{j: w for j, w in sorted(row.items()) if w != 0} for row in both]
 
 
-def weight(d: float, sigma: float, number: Callable[[float], Any]) -> Any:
-    if number is np.float32:
-        return np.exp(-np.float32(d) / np.float32(sigma**2))
-    return np.exp(-np.float64(d) / np.float64(sigma**2))
-
-
 def power_iteration(graph: Graph, alpha: float, n_iter: int, number: Callable[[float], Any]) -> list[Any]:
     """v <- alpha W^T v + (1 - alpha) / n, divided by its L1 norm, from 1 / n; W is symmetric."""
     n = len(graph)
-    v = [number(1 / n) if number is np.float32 else number(1) / n for _ in range(n)]
+    v = [number(1) / n for _ in range(n)]
     alpha_ = number(alpha)
-    rest = number((1 - alpha) / n) if number is np.float32 else (1 - alpha_) / n
+    rest = (1 - alpha_) / n
     for _ in range(n_iter):
         following = []
         for row in graph:
@@ -67,10 +62,9 @@ def power_iteration(graph: Graph, alpha: float, n_iter: int, number: Callable[[f
             for j, w in row.items():
                 total += w * v[j]
             following.append(alpha_ * total + rest)
-        # numpy adds float32 in pairs and not in a row, as it did in 2018
-        norm = np.array(following, dtype=np.float32).sum() if number is np.float32 else sum(following)
+        norm = sum(following)
         v = [value / norm for value in following]
-    return v if number is np.float32 else [value.quantize(DIGITS) for value in v]
+    return [value.quantize(DIGITS) if isinstance(value, Decimal) else value for value in v]
 
 
 def climb(graph: Graph, v: list[Any]) -> list[int]:

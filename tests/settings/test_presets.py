@@ -236,7 +236,7 @@ DEFECTS = {
 }
 DEFECTS_OF = {  # the clustering's own
     "kmeans": {"clustering.empty": "squeeze"},
-    "pic": {"clustering.arithmetic": "float32", "clustering.drop_first_neighbour": True},
+    "pic": {"clustering.drop_first_neighbour": True},
 }
 # What main.py and what it calls sets, as it comes, of all that changes numbers. Not here: --start_epoch and --resume,
 # --workers, --checkpoints, --exp, --verbose, which change none.

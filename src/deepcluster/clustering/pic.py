@@ -42,8 +42,6 @@ class PIC(Clustering):
         distribute_singletons: an image alone in its cluster joins that of its nearest neighbour that is not alone.
         max_k: the most clusters, which is the head's size; the smallest ones beyond it are merged into their nearest
             others. null: half as many as images up to 500, above an eighth as many, at most 65,536.
-        arithmetic: "float64" keeps all digits; "float32" computes as the 2018 code: weights below 6e-5 are lost, so
-            an image that is that far from all others stays alone.
         drop_first_neighbour: take the first neighbour for the image itself, as the 2018 code does; among equal
             images it may be another.
         backend: of the neighbour search: auto, faiss or torch; see :func:`choose_backend`.
@@ -58,7 +56,6 @@ class PIC(Clustering):
     n_iter: int = setting(200, at_least=1)  # original: run_pic, without an early stop
     distribute_singletons: bool = True  # original: class PIC
     max_k: int | None = setting(None, at_least=2, hint="null chooses it by the number of images")
-    arithmetic: str = setting("float64", one_of=("float64", "float32"))
     drop_first_neighbour: bool = False
     backend: str = setting("auto", one_of=BACKENDS)
 
@@ -155,7 +152,6 @@ class PIC(Clustering):
             sigma=self.sigma,
             alpha=self.alpha,
             n_iter=self.n_iter,
-            arithmetic=self.arithmetic,
             distribute_singletons=self.distribute_singletons,
             max_k=self.capacity(len(features)),
         )

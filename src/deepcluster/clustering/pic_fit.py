@@ -6,7 +6,6 @@ are merged into their nearest others.
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +23,6 @@ def cluster(
     sigma: float,
     alpha: float,
     n_iter: int,
-    arithmetic: str,
     distribute_singletons: bool,
     max_k: int,
 ) -> Assignment:
@@ -43,16 +41,14 @@ def cluster(
     Raises:
         ValueError: if all weights are 0.
     """
-    dtype = np.float32 if arithmetic == "float32" else np.float64
-    graph = pic_graph.adjacency(neighbours, squared_distances, sigma, dtype)
+    graph = pic_graph.adjacency(neighbours, squared_distances, sigma)
     if graph.nnz == 0:
         nearest = math.sqrt(squared_distances.min())
         raise ValueError(
             f"clustering.sigma={sigma} is too small for these features: the nearest two are {nearest:.3g} "
             "apart and every weight is 0; raise it, or set reduction=pca_whiten or l2, which give unit vectors"
         )
-    iterate = pic_graph.float32_height if arithmetic == "float32" else pic_graph.height
-    hills = pic_graph.climb(graph, iterate(graph, alpha=alpha, n_iter=n_iter))
+    hills = pic_graph.climb(graph, pic_graph.height(graph, alpha=alpha, n_iter=n_iter))
     labels = torch.from_numpy(pic_graph.join_lone(hills, neighbours) if distribute_singletons else hills)
     labels, n_merged = merge_smallest(labels, _means(features, labels), max_k)
     centroids = _means(features, labels)

@@ -14,7 +14,7 @@ from deepcluster.clustering.neighbours import Floats, Indices
 DIGITS = 12  # decimal digits that are compared; the last ones of float64's 16 depend on rounding
 
 
-def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float, dtype: type[np.floating[Any]]) -> Any:
+def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float) -> Any:
     """W = A + A^T with A_ij = exp(-d_ij^2 / sigma^2) for the neighbours j of i (original: make_adjacencyW).
 
     Args:
@@ -22,10 +22,10 @@ def adjacency(neighbours: Indices, squared_distances: Floats, sigma: float, dtyp
         squared_distances: (N, n).
 
     Returns:
-        (N, N) sparse matrix of the dtype, each row's columns in order.
+        (N, N) sparse matrix of float64, each row's columns in order.
     """
     n_images, n = neighbours.shape
-    weights = np.exp(-squared_distances.astype(dtype) / dtype(sigma**2))
+    weights = np.exp(-squared_distances / sigma**2)
     starts = np.arange(0, n_images * n + 1, n)
     one_way = csr_matrix((weights.ravel(), neighbours.ravel(), starts), shape=(n_images, n_images))
     graph = (one_way + one_way.T).tocsr()
@@ -52,19 +52,6 @@ def height(graph: Any, *, alpha: float, n_iter: int) -> Floats:
     mantissa, exponent = np.frexp(deviation)
     rounded: Floats = np.ldexp(np.round(mantissa, DIGITS), exponent)
     return rounded
-
-
-def float32_height(graph: Any, *, alpha: float, n_iter: int) -> NDArray[np.float32]:
-    """v itself in float32, as the 2018 code computes it: (N,).
-
-    It loses weights below 6e-5, which are squared distances above 0.4 with sigma 0.2.
-    """
-    n_images = graph.shape[0]
-    value = np.full(n_images, 1 / n_images, dtype=np.float32)
-    for _ in range(n_iter):
-        value = np.float32(alpha) * (graph @ value) + np.float32((1 - alpha) / n_images)
-        value /= value.sum()
-    return value
 
 
 def climb(graph: Any, value: NDArray[Any]) -> Indices:

@@ -65,12 +65,18 @@ def renamed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def move_old_keys(plain: DictConfig | ListConfig) -> None:
-    """Rename the old keys of a stored config in place; remove those of other sources, which every source once had."""
+    """Rename the old keys of a stored config in place; remove those of other sources, which every source once had.
+
+    clustering.arithmetic goes: power iteration is in float64 alone.
+    """
     for old, new in MOVED.items():
         group, _, name = old.partition(".")
         node = OmegaConf.select(plain, group)
         if isinstance(node, DictConfig) and name in node:
             OmegaConf.update(plain, new, node.pop(name), force_add=True)
+    clustering = OmegaConf.select(plain, "clustering")
+    if isinstance(clustering, DictConfig):
+        clustering.pop("arithmetic", None)
     data = OmegaConf.select(plain, "data")
     own = SOURCES.get(data.get("source") or next(iter(SOURCES))) if isinstance(data, DictConfig) else None
     if own is not None:
