@@ -11,6 +11,7 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.metrics import nmi
+from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.parts import build_parts
 from deepcluster.run.train import train
@@ -81,6 +82,28 @@ def test_what_the_run_learned_from_is_asked_for_only_when_it_is_needed(tmp_path:
     assert evaluated("evaluation=assign", "data=fashion_mnist_mini", "data.limit=7")["n_images"] == 7
     with pytest.raises(ValueError, match=r"not the config of a run of this version.*say data=\.\.\. as well"):
         evaluated("evaluation=assign")
+
+
+def test_features_are_computed_in_the_precision_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [*NETWORK, "evaluation=initial_alignment"]
+    seen: list[torch.dtype] = []
+
+    def run(self: object, context: EvaluationContext) -> dict[str, float]:
+        seen.append(context.dtype)
+        return {}
+
+    monkeypatch.setattr("deepcluster.features.precision.vendor_and_flags", lambda: ("GenuineIntel", {"amx_bf16"}))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for words in ([], ["precision=32-true"], ["precision=bf16-mixed"]):
+        settings = eval_config(compose("eval", [*typed, *words]), [*typed, *words])
+        monkeypatch.setattr(type(settings.evaluation), "run", run)
+        evaluate(settings, tmp_path)
+    assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]
+    words = [*typed, "precision=16-mixed"]
+    with pytest.raises(ValueError, match="precision must be one of auto, 32-true, bf16-mixed, got '16-mixed'"):
+        eval_config(compose("eval", words), words)
 
 
 def test_what_could_not_be_measured_is_null_as_json_has_no_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         seed=config.seed,
         progress=progress,
         device=device,
-        dtype=choose_precision("auto", device).extraction,
+        dtype=choose_precision(config.precision, device).extraction,
     )
     if config.ckpt is not None:
         context = context_of_file(config.ckpt, config.data, config.reading, config.view, context_of)

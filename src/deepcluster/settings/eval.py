@@ -40,6 +40,8 @@ class EvalConfig:
         evaluation: the evaluation and its settings.
         extraction: how features are computed.
         logger: the tracker that logs the results besides results.json.
+        precision: "auto": features in bf16 where the machine computes in it, else in fp32; "32-true": fp32 everywhere,
+            as published figures are; "bf16-mixed": bf16 everywhere.
         seed: of all random numbers.
         output_dir: the folder of the results; None: a new folder under runs/.
     """
@@ -53,6 +55,7 @@ class EvalConfig:
     evaluation: Evaluator = MISSING
     extraction: Extraction = field(default_factory=Extraction)
     logger: LoggerSettings = field(default_factory=LoggerSettings)
+    precision: str = setting("auto", one_of=("auto", "32-true", "bf16-mixed"))
     seed: int = setting(1, at_least=0)
     output_dir: str | None = setting(None, is_path=True)
 
