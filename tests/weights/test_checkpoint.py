@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import tiny
 
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, read_torch_file
+from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, load_checkpoint, read_torch_file
 from deepcluster.weights.files import find_checkpoint
 
 
@@ -39,6 +40,16 @@ def test_clusters_of_another_run_are_refused(k: int, capacity: int, k_is_fixed: 
     with pytest.raises(ValueError) as refused:
         check_same_clusters(stored(k, capacity), 10, k_is_fixed=k_is_fixed)
     assert said in str(refused.value)
+
+
+def test_a_checkpoint_tells_whether_its_epoch_has_steps_to_go(tmp_path: Path) -> None:
+    with pytest.raises(tiny.Killed):
+        tiny.build(tmp_path, max_epochs=2, every_n_steps=1, kill_after=(1, 1)).fit()
+    killed = load_checkpoint(tmp_path)
+    assert (killed.epoch, killed.in_epoch) == (2, True)
+    tiny.build(tmp_path, max_epochs=2, every_n_steps=1).fit(resume=True)
+    ended = load_checkpoint(tmp_path)
+    assert (ended.epoch, ended.in_epoch) == (2, False)
 
 
 @pytest.mark.parametrize("as_zip", [True, False])

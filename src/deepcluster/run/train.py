@@ -143,7 +143,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
             f"{folder} has trained; raise it, or leave it out"
         )
     check_contents(folder, parts.images)
-    say(f"resuming after epoch {stored.epoch} from {stored.path}")
+    say(f"resuming {'in' if stored.in_epoch else 'after'} epoch {stored.epoch} from {stored.path}")
     return parts, Start(stored=stored, untrained=figures, learned=learned)
 
 

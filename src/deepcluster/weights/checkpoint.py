@@ -37,7 +37,8 @@ class Checkpoint:
         backbone: the backbone's state dict.
         assignment: the last assignment with its reduction; None if there is none yet.
         capacity: the most clusters that its head has room for; None without a head.
-        epoch: epochs trained.
+        epoch: epochs trained, the one in which the checkpoint stands included.
+        in_epoch: whether that epoch has steps to go.
         head: the head's rows in use, weight (K, D) and bias (K,); None in final.ckpt, which holds none.
         is_resumable: whether it holds the optimizer's state, as a last.ckpt does and a final.ckpt does not.
         others: the labelings after the first.
@@ -54,6 +55,7 @@ class Checkpoint:
     settings: dict[str, Any] | None = None
     is_resumable: bool = False
     others: list[Labeling] = field(default_factory=list)
+    in_epoch: bool = False
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -129,6 +131,7 @@ def to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
 
 def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
     state, card = content["state_dict"], content[CARD]
+    steps = content.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})  # Lightning's
     dict.keys(card["arch"])  # raises TypeError if it is no dict
     callbacks = content["callbacks"].values()
     clusters: dict[str, Any] = next((one for one in callbacks if "assignment" in one), {"assignment": None})
@@ -145,6 +148,7 @@ def _to_checkpoint(content: dict[str, Any], file: Path) -> Checkpoint:
         head=_head(state, "head"),
         settings=content.get(SETTINGS),
         is_resumable="optimizer_states" in content,
+        in_epoch=not steps.get("is_last_batch", True),
         others=[
             Labeling(_assignment(stored), _head(state, f"head.others.{h}"))
             for h, stored in enumerate(clusters.get("other_labelings", []))
