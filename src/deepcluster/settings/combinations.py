@@ -61,7 +61,8 @@ def check_method(
 
 def _check_lookup(targets: LookupSettings, clustering: Clustering, head: HeadSettings, other_rows: OtherRows) -> None:
     if targets.softness > 0 and not clustering.labels_are_nearest:
-        sizes = f" with clustering.sizes={clustering.sizes}" if getattr(clustering, "sizes", "free") != "free" else ""
+        is_free = getattr(clustering, "sizes", "free") == "free"
+        sizes = "" if is_free else f" with clustering.sizes={getattr(clustering, 'sizes', None)}"
         raise ValueError(
             f"targets.softness={targets.softness:g} shares a target by distances to centroids, and the labels of "
             f"clustering={clustering.kind}{sizes} are not those of the nearest one; set targets.softness=0, or "
