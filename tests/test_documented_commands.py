@@ -51,6 +51,7 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
     "sweep=optuna": "tests/app/sweep/test_sweeps.py searches",
     "sweep=k_pca": "27 runs; tests/app/sweep/test_sweeps.py types it with fewer",
     "GLIBC_TUNABLES": "the command is the one without it",
+    "experiment=alexnet_imagenet": "200 epochs of ImageNet: tests/run/test_combinations.py trains it small",
     "torchrun": "two processes: tests/system/test_distributed.py and trainer=ddp here",
 }
 SMALL = {
@@ -136,6 +137,8 @@ def tiny(words: list[str]) -> list[str]:
     typed = {word.partition("=")[0] for word in words}
     finds_k = any(word.startswith("clustering=pic") for word in words)
     small = {key: value for key, value in SMALL.items() if key not in typed and not (finds_k and key == "clustering.k")}
+    if "experiment=photographs" in words:
+        small |= {"other_rows.dim": "8", "other_rows.n_filters": "8"}
     return [*words, *(f"{key}={value}" for key, value in small.items())]
 
 

@@ -149,7 +149,7 @@ def test_a_run_prints_its_table_and_nothing_for_a_terminal(whole: tuple[Path, Fi
 
 
 def test_the_next_command_that_a_run_names_can_be_typed(whole: tuple[Path, Finished], typist: Typist) -> None:
-    named = re.search(r"python train\.py (resume=\S+) trainer\.max_epochs=6", whole[1].out)
+    named = re.search(r"python \S*train\.py (resume=\S+) trainer\.max_epochs=6", whole[1].out)
     assert named is not None
     copy = shutil.copytree(whole[0], typist.folder / "longer")
     done = typist.train(named[1].replace("/whole", "/longer"), "trainer.max_epochs=4")
@@ -189,7 +189,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     assert n_clustered == (2 if kill == ["step", 1, 3] else 1)
     done = typist.train(f"resume={folder}")
     assert done.status == 0, done.err
-    assert ("resuming after epoch" in done.out) == saved
+    assert ("resuming " in done.out) == saved
     assert_same_run(folder, whole[0])
 
 

@@ -31,7 +31,7 @@ class SmallVGG(Backbone):
         self,
         in_channels: int = 3,
         image_size: int = 32,
-        blocks: Sequence[Sequence[int]] = ((32, 64), (128, 128), (256, 256)),
+        blocks: Sequence[Sequence[int]] = ((32, 32), (64, 128), (256, 256)),
         first_stride: int = 1,
         sobel: bool = False,
     ) -> None:
