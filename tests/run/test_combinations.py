@@ -169,6 +169,7 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "arch=coates": ["arch.n_filters=8", "trainer.max_epochs=0"],  # which has nothing to train
     "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
     "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
+    "clustering=spectral": ["clustering.k=4", "clustering.n_iter=3"],
     "experiment=small_images": ["other_rows.reduction.dim=4", "other_rows.n_filters=8"],
     "experiment=photographs": GRAPH,
     "experiment=cifar10_swav": GRAPH,
