@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from deepcluster.system.setting import check, setting
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from deepcluster.clustering.moments import Moments
     from deepcluster.clustering.pca import FittedReduction
 
@@ -89,3 +91,15 @@ class Reduction:
             return no_pca(moments.dim, l2=self.l2)
         self.check(moments.n, moments.dim)
         return fit_pca(moments, self.output_dim(moments.dim), whiten=self.whiten, l2=self.l2, epsilon=self.epsilon)
+
+    def fit_rows(self, rows: Tensor) -> FittedReduction:
+        """:meth:`fit` to rows (n, D) that are in memory.
+
+        Raises:
+            ValueError: see :meth:`fit`.
+        """
+        from deepcluster.clustering.moments import Moments
+
+        moments = Moments(rows.shape[1])
+        moments.update(rows)
+        return self.fit(moments)

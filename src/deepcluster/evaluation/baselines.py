@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from deepcluster.clustering.describe import describe
 from deepcluster.clustering.method import Clustering
-from deepcluster.clustering.moments import Moments
-from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet, MemoryImages, evenly_spaced, size_of_first
 from deepcluster.data.views import FeatureView, TrainView
@@ -24,6 +22,7 @@ from deepcluster.evaluation.probe.labelled_split import LabelledSplit
 from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Evaluation
 from deepcluster.features.extraction import FeaturePass, collect
+from deepcluster.features.other_rows_pixels import averaged_side
 from deepcluster.models.coates import Coates
 from deepcluster.system.seeding import mix
 from deepcluster.weights.patch_filters import learn_from_patches
@@ -32,7 +31,6 @@ from deepcluster.weights.patch_settings import PatchSettings
 Figures = dict[str, dict[str, float]]  # "pixels", "patches" -> figures
 
 SIDE = 32  # pixels, at most, of the small images
-MOST_PIXELS = 1024  # numbers of a row of pixels: 32 x 32 grey ones, 16 x 16 of three colours
 WHITENED = 128  # principal components of whitened pixels
 PATCH = 6  # side of a patch, as in the paper
 CODES = 600_000  # images x filters: a tenth of the embedded run's time
@@ -53,9 +51,7 @@ class SmallImages(nn.Module):
     def __init__(self, in_channels: int, side: int, n_filters: int) -> None:
         super().__init__()
         self.in_channels, self.side = in_channels, side
-        self.pixel_side = side
-        while in_channels * self.pixel_side**2 > MOST_PIXELS and self.pixel_side > 1:
-            self.pixel_side //= 2
+        self.pixel_side = averaged_side(in_channels, side)
         self.coates = Coates(in_channels, side, n_filters, PATCH) if side >= PATCH + 2 else None
 
     def learn(self, images: ImageSet, view: FeatureView, *, seed: int, device: torch.device) -> None:
@@ -257,15 +253,8 @@ def spaces(name: str, train_x: Tensor, test_x: Tensor) -> list[tuple[Tensor, Ten
     dim = min(WHITENED, train_x.shape[1], len(train_x) - 1)
     if name != "pixels" or dim < 1:
         return plain
-    fitted = reduced_by(Reduction(dim=dim, whiten=True, l2=False), train_x)
+    fitted = Reduction(dim=dim, whiten=True, l2=False).fit_rows(train_x)
     return [*plain, (fitted.apply(train_x), fitted.apply(test_x))]
-
-
-def reduced_by(reduction: Reduction, rows: Tensor) -> FittedReduction:
-    """The reduction, fitted to rows (n, M)."""
-    moments = Moments(rows.shape[1])
-    moments.update(rows)
-    return reduction.fit(moments)
 
 
 def best(each: list[dict[str, float]]) -> dict[str, float]:
@@ -299,7 +288,8 @@ def run_clusters(
         assert measured.rows is not None
         rows = measured.rows[:, columns].contiguous()
         dim = None if reduction.dim is None else min(reduction.dim, rows.shape[1], len(rows) - 1)
-        reduced = reduced_by(replace(reduction, dim=dim, fit_images=None, epsilon=reduction.epsilon or 1e-6), rows)
+        settings = replace(reduction, dim=dim, fit_images=None, epsilon=reduction.epsilon or 1e-6)
+        reduced = settings.fit_rows(rows)
         first, second = (
             clustering.fit(reduced.apply(rows), seed=mix(seed, name, number), device=device) for number in (0, 1)
         )

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.features.other_rows import OtherSource, side_of
 from deepcluster.features.other_rows_coates import MOST_PIXELS, CoatesRows, grey_rows
-from deepcluster.features.other_rows_pixels import MOST_NUMBERS
+from deepcluster.features.other_rows_pixels import averaged_side
 from deepcluster.system.setting import setting
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from deepcluster.clustering.pca import FittedReduction
     from deepcluster.data.images import ImageSet
     from deepcluster.features.extraction import FeaturePass
 
@@ -71,8 +70,9 @@ class PatchesAndPixelsRows(CoatesRows):
         def learn() -> list[dict[str, Any]]:
             chosen = torch.tensor(evenly_spaced(len(images), self.n_images))
             rows = collect(source_of(lambda grey: torch.cat(parts(grey), dim=1)), chosen)
-            n_codes = coates.feature_dim
-            return [self._whitened(part.contiguous()).state_dict() for part in (rows[:, :n_codes], rows[:, n_codes:])]
+            n_codes, whitening = coates.feature_dim, Reduction(dim=self.dim, fit_images=None)
+            halves = (rows[:, :n_codes], rows[:, n_codes:])
+            return [whitening.fit_rows(part.contiguous()).state_dict() for part in halves]
 
         states = on_rank_zero("whitening patches and pixels", learn)
         fitted = [FittedReduction.from_state_dict(state) for state in states]
@@ -82,17 +82,5 @@ class PatchesAndPixelsRows(CoatesRows):
 
         return OtherSource(source_of(rows), 2 * self.dim, f"patches and pixels: {report}")
 
-    def _whitened(self, rows: Tensor) -> FittedReduction:
-        """The PCA of one part."""
-        from deepcluster.clustering.moments import Moments
-
-        moments = Moments(rows.shape[1])
-        moments.update(rows)
-        return Reduction(dim=self.dim, fit_images=None).fit(moments)
-
     def _pixel_side(self, images: ImageSet) -> int:
-        """Side to which pixels are averaged: half of the images' until a row of them is short."""
-        side = side_of(images, self.size, most=MOST_PIXELS)
-        while images.n_channels * side**2 > MOST_NUMBERS and side > 1:
-            side //= 2
-        return side
+        return averaged_side(images.n_channels, side_of(images, self.size, most=MOST_PIXELS))

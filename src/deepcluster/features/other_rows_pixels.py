@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 1024  # of a row: PCA's seconds grow with its cube
 
 
+def averaged_side(n_channels: int, side: int) -> int:
+    """The side to which pixels are averaged: half of the images' until a row of them is short."""
+    while n_channels * side**2 > MOST_NUMBERS and side > 1:
+        side //= 2
+    return side
+
+
 @dataclass(kw_only=True)
 class PixelRows(UsedRows):
     """Rows of all pixels of resized images: D = channels x size x size.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances, silhouette_score
 from torch import Tensor
 
-from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.evaluation.probe.linear_probe import fit_probe
 from deepcluster.evaluation.probe.recipes import LinearProbe
@@ -60,9 +59,7 @@ class Pixels:
 def reduce_pixels(indices: Tensor, pixels: Tensor, dim: int) -> Pixels:
     """The first `dim` whitened principal components of pixels (n, M), fitted on the first half."""
     n_train = len(pixels) // 2
-    moments = Moments(pixels.shape[1])
-    moments.update(pixels[:n_train])
-    reduction = Reduction(dim=min(dim, pixels.shape[1], n_train), whiten=True, l2=False).fit(moments)
+    reduction = Reduction(dim=min(dim, pixels.shape[1], n_train), whiten=True, l2=False).fit_rows(pixels[:n_train])
     reduced = reduction.apply(pixels)
     return Pixels(indices=indices, train_x=reduced[:n_train], test_x=reduced[n_train:])
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from deepcluster.system.seeding import generator
 
 DIM = 128  # components that are kept
-LEAST_SHARE = 1e-6  # of the largest variance: smaller ones count as this, so that noise is not magnified without end
+LEAST_SHARE = 1e-6  # of the largest variance: directions of less are left out, as whitening would magnify their noise
 
 
 @torch.no_grad()

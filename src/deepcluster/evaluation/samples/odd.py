@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from deepcluster.clustering.backend import choose_backend
-from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.system.tables import write_csv
@@ -50,10 +49,9 @@ def _whitened(statistics: Tensor, kept: Tensor) -> Tensor:
     """Principal components of unit variance (N, P), of the kept ones."""
     usual = statistics[kept]
     scaled = (statistics - usual.mean(dim=0)) / usual.std(dim=0).clamp(min=1e-6)
-    moments = Moments(scaled.shape[1])
-    moments.update(scaled[kept])
     dim = min(DIM, scaled.shape[1], max(1, len(kept) // IMAGES_PER_DIM))
-    return Reduction(dim=dim, whiten=True, l2=False, epsilon=LEAST_VARIANCE, fit_images=None).fit(moments).apply(scaled)
+    whitening = Reduction(dim=dim, whiten=True, l2=False, epsilon=LEAST_VARIANCE, fit_images=None)
+    return whitening.fit_rows(scaled[kept]).apply(scaled)
 
 
 def write_odd(path: Path, samples: Sequence[str], scores: Tensor) -> None:
