@@ -50,3 +50,15 @@ def test_without_labels_it_tells_of_two_crops() -> None:
         "training added 20.0 points of two-crop accuracy to the untrained network; patches, which need no training, "
         "reach 10.0 less"
     )
+
+
+def test_the_better_of_plain_and_whitened_rows_counts_for_each() -> None:
+    plain_and_whitened = {"patches": (0.5, 0.7), "untrained": (0.6, 0.4), "trained": (0.3, 0.8)}
+    figures = {
+        who: {"knn_accuracy": plain, "knn_whitened_accuracy": whitened}
+        for who, (plain, whitened) in plain_and_whitened.items()
+    }
+    assert gain_sentence(figures) == (
+        "training added 20.0 points of k-NN accuracy to the untrained network; patches, which need no training, "
+        "reach 10.0 less"
+    )
