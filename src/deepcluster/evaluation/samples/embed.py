@@ -1,4 +1,4 @@
-"""evaluation=embed: the features of images as embeddings.npy, with their names in embeddings.csv."""
+"""evaluation=embed: the features of images as embeddings.npy, with names in embeddings.csv, or embeddings.parquet."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Embed(Evaluator):
-    """Write the features (N, D) float32, one batch after the other; row i belongs to line i of the names.
+    """Write the features (N, D) float32, one batch after the other, and the images' names.
 
     Args:
         kind: "embed".
         split: "train" or "test" images.
+        format: "npy": embeddings.npy, whose row i belongs to line i of embeddings.csv; "parquet": embeddings.parquet,
+            with the columns sample and embedding.
     """
 
     makes = "files"
 
     kind: str = "embed"
     split: str = setting("train", one_of=("train", "test"))
+    format: str = setting("npy", one_of=("npy", "parquet"))
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Write both files.
+        """Write the files.
 
         Returns:
             n_images and dim, D.
@@ -35,6 +38,7 @@ class Embed(Evaluator):
         Raises:
             ValueError: if there are no test images.
         """
+        from deepcluster.evaluation.samples.parquet_file import write_parquet
         from deepcluster.evaluation.samples.places import write_features
         from deepcluster.evaluation.samples.sample_files import EMBEDDED, EMBEDDINGS
         from deepcluster.system.tables import write_csv
@@ -42,9 +46,14 @@ class Embed(Evaluator):
         images = context.train_images if self.split == "train" else context.test_images
         if images is None:
             raise ValueError(f"data={context.data.source} has no test images; set evaluation.split=train")
-        file = context.folder / EMBEDDINGS
+        file, names = context.folder / EMBEDDINGS, f"names in {EMBEDDED}"
+        feature_pass = context.feature_pass(images, convolutional=False)
         with context.progress.bar("features", len(images), "img") as advance:
-            dim = write_features(context.feature_pass(images, convolutional=False), file, advance=advance)
-        write_csv(context.folder / EMBEDDED, ["sample"], ([images.samples[i]] for i in range(len(images))))
-        context.progress.say(f"{len(images):,} images x {dim:,} features: {file}, names in {EMBEDDED}")
+            if self.format == "parquet":
+                file, names = file.with_suffix(".parquet"), "with their names"
+                dim = write_parquet(feature_pass, images.samples, file, advance=advance)
+            else:
+                dim = write_features(feature_pass, file, advance=advance)
+                write_csv(context.folder / EMBEDDED, ["sample"], ([images.samples[i]] for i in range(len(images))))
+        context.progress.say(f"{len(images):,} images x {dim:,} features: {file}, {names}")
         return {"n_images": len(images), "dim": dim}
