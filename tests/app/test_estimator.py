@@ -11,6 +11,7 @@ import pytest
 from reference.pictures import encoded, picture
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from support.bundles import bundle, paint
 from support.configs import REPOSITORY
 
 from deepcluster import DeepCluster
@@ -54,6 +55,36 @@ def test_what_are_no_paths_is_refused(tmp_path: Path) -> None:
             DeepCluster(output_dir=tmp_path / "run", verbose=False).fit(images)
 
 
+def test_a_bundle_predicts_and_transforms_and_can_be_saved_again(tmp_path: Path) -> None:
+    found = bundle(tmp_path, paint(tmp_path / "learned"))
+    (found / "names.csv").write_text("cluster,name\n2,dogs\n")
+    model = DeepCluster.from_pretrained(found)
+    files = sorted((tmp_path / "learned").glob("*.png"))
+    labels = model.predict(files)
+    assert labels.dtype == np.int64 and model.names_ == {"2": "dogs"} and not hasattr(model, "labels_")
+    assert list(labels) == [model.predict([file])[0] for file in files]
+    assert model.transform(files).shape == (len(files), 84) and model.transform(files).dtype == np.float32
+    assert model.get_params() == clone(model).get_params() == DeepCluster().get_params()
+    with pytest.raises(NotFittedError):
+        clone(model).predict(files)
+    model.save_pretrained(tmp_path / "copy")
+    assert list(DeepCluster.from_pretrained(tmp_path / "copy").predict(files)) == list(labels)
+    with pytest.raises(ValueError, match="holds other files"):
+        model.save_pretrained(tmp_path / "learned")
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        DeepCluster.from_pretrained(tmp_path / "none")
+    with pytest.raises(ImportError, match="huggingface_hub is needed"):
+        DeepCluster.from_pretrained("me/dogs")
+    found = bundle(tmp_path, paint(tmp_path / "learned"))
+    (found / "clusters.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds no clusters"):
+        DeepCluster.from_pretrained(found)
+
+
 @pytest.mark.slow
 def test_a_list_of_paths_is_clustered_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -75,6 +106,10 @@ def test_a_list_of_paths_is_clustered_in_its_order(
     assert features.dtype == np.float32 and features.shape == (3, 2048)
     embeddings = np.load(model.run_ / "embeddings.npy")
     np.testing.assert_allclose(features[2], embeddings[shuffled.index(files[2])], rtol=1e-3, atol=1e-3)
+    model.save_pretrained(tmp_path / "bundle")
+    again = DeepCluster.from_pretrained(tmp_path / "bundle")
+    assert list(again.predict(files)) == list(model.predict(files))
+    assert "k-NN accuracy" not in (tmp_path / "bundle" / "README.md").read_text()  # evaluation.enabled=false
     again = DeepCluster.from_run(model.run_)
     assert list(again.labels_) == list(labels) and list(again.predict(files)) == list(model.predict(files))
 

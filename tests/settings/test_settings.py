@@ -652,21 +652,24 @@ def test_other_images_are_decoded_as_the_runs_were(trained: Path, of_run: str) -
     stored.reading.decode = of_run
     OmegaConf.save(stored, trained / "config.yaml")
     for typed, decode in (([], of_run), (["reading.decode=full"], "full"), (["reading.decode=scaled"], "scaled")):
-        assert decoding(trained, *typed) == (decode, 65_535)
+        assert decoding(trained, *typed) == (decode, 65_535, None)
     stored.reading.max_value = 4095
     OmegaConf.save(stored, trained / "config.yaml")
-    assert decoding(trained) == (of_run, 4095)
-    assert decoding(trained, "reading.max_value=1023") == (of_run, 1023)
+    assert decoding(trained) == (of_run, 4095, None)
+    assert decoding(trained, "reading.max_value=1023") == (of_run, 1023, None)
+    stored.reading.stored_size = 40
+    OmegaConf.save(stored, trained / "config.yaml")
+    assert decoding(trained) == (of_run, 4095, 40) and decoding(trained, "reading.stored_size=null")[2] is None
     (trained / "config.yaml").write_text("data: 3")  # of another version: the weights are enough
-    assert decoding(trained) == ("full", 65_535)
+    assert decoding(trained) == ("full", 65_535, None)
 
 
-def decoding(ckpt: Path, *typed: str) -> tuple[str, int]:
+def decoding(ckpt: Path, *typed: str) -> tuple[str, int, int | None]:
     """How eval.py decodes the images of another folder when this is typed."""
     overrides = [f"ckpt={ckpt}", "data=folder", "data.root=other", *typed]
     found = eval_config(composed(*overrides, name="eval"), overrides)
     assert found.data is not None and found.data.root == "other" and found.reading is not None
-    return found.reading.decode, found.reading.max_value
+    return found.reading.decode, found.reading.max_value, found.reading.stored_size
 
 
 def test_what_a_resumed_run_may_change_is_marked_where_the_setting_stands() -> None:

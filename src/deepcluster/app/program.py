@@ -21,6 +21,7 @@ image's cluster, and repeats.
   deepcluster DIR minutes=60    ... or as long as you like (effort=quick, normal or long: 3, 10 or 60 minutes)
   deepcluster eval ckpt=RUN evaluation=page        look: the clusters of a run as a web page
   deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_DIR     come back with new images
+  deepcluster predict MODEL PICTURES      the cluster of each picture as CSV, by a run or by a bundle
 
   deepcluster train KEY=VALUE ...     a run with your own settings; deepcluster train --help lists them
   deepcluster eval KEY=VALUE ...      numbers, pictures and files of a run; deepcluster eval --help lists them
@@ -42,6 +43,8 @@ def main() -> None:
         print(f"deepcluster {deepcluster.__version__}")
     elif first in JOBS:
         run(first, words[1:])
+    elif first == "predict":
+        run_predict(words[1:])
     elif os.path.isdir(os.path.expanduser(first)):
         run_folder(os.path.expanduser(first), words[1:])
     else:
@@ -65,6 +68,20 @@ def run(job: str, words: list[str]) -> None:
     sys.argv = [sys.argv[0], *words]
     task = _train if job == "train" else _eval
     start(hydra.main(config_path=str(configs()), config_name=job, version_base="1.3")(task), job)
+
+
+def run_predict(words: list[str]) -> None:
+    """Print the cluster of each picture.
+
+    Args:
+        words: what follows `predict`.
+    """
+    from deepcluster.app import predict_command
+
+    if not words or {"-h", "--help", "help"} & set(words):
+        print(predict_command.HELP)
+        return
+    predict_command.predict_from_command_line(words)
 
 
 def run_folder(folder: str, words: list[str]) -> None:
@@ -106,7 +123,7 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
     """Say what may have been meant by a first word that is no command."""
     from deepcluster.app.errors import exit_with_error
 
-    if close := difflib.get_close_matches(first, JOBS, n=1):
+    if close := difflib.get_close_matches(first, (*JOBS, "predict"), n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"

@@ -106,9 +106,19 @@ class Assignment:
         Raises:
             ValueError: if something else than the backbone's features was clustered.
         """
+        return self.place(features)[0]
+
+    def place(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`apply`, and how far each image is from its centroid, in the reduced space: (B,) float32.
+
+        Raises:
+            ValueError: if something else than the backbone's features was clustered.
+        """
         self.check_space()
         reduced = features if self.reduction is None else self.reduction.apply(features)
-        return nearest_centroid(reduced, self.centroids.to(reduced.device))
+        centroids = self.centroids.to(reduced.device)
+        clusters = nearest_centroid(reduced, centroids)
+        return clusters, (reduced - centroids[clusters]).norm(dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that torch.load(weights_only=True) can read them."""

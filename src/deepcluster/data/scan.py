@@ -52,7 +52,9 @@ def choose_check(images: DecodedImages, reading: Reading) -> str:
     return "all" if shape is not None and len(images) * shape.numel() <= reading.memory_gb * 1e9 else "sample"
 
 
-def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, check: str) -> ImageSet:
+def scan(
+    images: DecodedImages, settings: Source, reading: Reading, split: str, check: str, *, least: int = 2
+) -> ImageSet:
     """Decode all images once, and keep them in memory if that is wanted and possible; or only a sample, or none.
 
     A finished scan is remembered together with the decoded images, so that unchanged files are not decoded
@@ -61,6 +63,7 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
     Args:
         check: "all" leaves broken images out (reading.on_broken=skip). With "sample" and "none" the set is what the
             folders hold, whatever turns out to be broken later.
+        least: how many good images there must be; 2 to learn from.
 
     Raises:
         ValueError: if images are broken (reading.on_broken=error), or all of them are, or if
@@ -105,7 +108,7 @@ def scan(images: DecodedImages, settings: Source, reading: Reading, split: str, 
         _check_sample(images, outcome.broken, settings.place, reading.on_broken)
         images.fetch_encoded()
         return _with_contents(images, sample, outcome.digests)
-    _check_broken(images, outcome.broken, settings.place, reading.on_broken)
+    _check_broken(images, outcome.broken, settings.place, reading.on_broken, least)
     skipped = [(images.samples[i], reason) for i, reason in sorted(outcome.broken.items())]
     good = [i for i in range(len(images)) if i not in outcome.broken]
     kept = images.take(good) if skipped else images
@@ -254,13 +257,14 @@ def _stored_shape(images: DecodedImages, reading: Reading) -> torch.Size | None:
     return None
 
 
-def _check_broken(images: DecodedImages, broken: dict[int, str], place: str, on_broken: str) -> None:
+def _check_broken(images: DecodedImages, broken: dict[int, str], place: str, on_broken: str, least: int) -> None:
     if not broken:
         return
     named = _named(images, broken)
     head = f"{len(broken):,} of {len(images):,} images of {place} cannot be decoded"
-    if len(images) - len(broken) < 2:
-        raise ValueError("\n".join([f"{head}; at least 2 good ones are needed:", *named]))
+    if len(images) - len(broken) < least:
+        needed = "none can" if least == 1 else f"at least {least} good ones are needed"
+        raise ValueError("\n".join([f"{head}; {needed}:", *named]))
     if on_broken == "error":
         raise ValueError("\n".join([f"{head}:", *named, "reading.on_broken=skip leaves them out"]))
     _log.warning("%s and are left out:\n%s", head, "\n".join(named))

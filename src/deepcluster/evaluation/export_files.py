@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 
+from deepcluster.clustering.assignment import Assignment
+from deepcluster.evaluation import bundle
+from deepcluster.evaluation.clusters.clustered_images import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.system.atomic import save_atomically, write_atomically
 from deepcluster.weights import layouts, onnx_file, released
@@ -16,45 +19,98 @@ from deepcluster.weights.recognise import Weights
 
 @dataclass(kw_only=True)
 class ExportedFile:
-    """A written file: its format, a note for the user, numbers for results.json."""
+    """A written file or folder: its format, a note for the user, numbers for results.json."""
 
     format: str
     path: Path
     note: str
     numbers: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file, or of the files in the folder."""
+        files = self.path.iterdir() if self.path.is_dir() else [self.path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
 
 def exported_files(
-    context: EvaluationContext, formats: Set[str], *, official_module: bool, labeling: int = 0
+    context: EvaluationContext,
+    formats: Set[str],
+    *,
+    official_module: bool,
+    labeling: int,
+    names: str | None,
+    license: str,
 ) -> list[ExportedFile]:
     """Write the backbone in these formats, see :class:`Export`.
 
     Args:
-        labeling: that of the context's clusters and head.
+        context: of the labeling whose clusters and head are written, into its folder.
 
     Raises:
         ImportError: if a format needs an extra that is missing.
         ValueError: if the network cannot be written in a format; raised before the first file is written.
     """
     backbone, card = context.backbone, context.card
-    # formats that may refuse the network come first, so that no file is written in vain
+    # what may be refused comes first, so that no file is written in vain
     arch = released.check_readable_2018(backbone, card) if "official" in formats else ""
-    graph, difference = onnx_file.to_onnx(backbone, card) if "onnx" in formats else (b"", 0.0)
+    assignment, named = None, dict[str, str]()
+    if "bundle" in formats:
+        bundle.check_out(context.folder)
+        assignment = stored_assignment(context)
+        named = bundle.names_of_clusters(names, context.stored.home, assignment.k)
+    graph = _graph(context, assignment) if "onnx" in formats else None
     files = []
-    if "safetensors" in formats:
-        path = write_exported(context.folder, backbone, card, epoch=context.stored.epoch)
+    if formats & {"safetensors", "bundle"}:
+        reading = bundle.pixels_read(context) if assignment is not None else None
+        path = write_exported(context.folder, backbone, card, epoch=context.stored.epoch, reading=reading)
         note = f"and {path.stem}.json: {backbone.feature_dim} features"
         files.append(ExportedFile(format="safetensors", path=path, note=note))
     if "torchvision" in formats:
         files.append(_torchvision(context))
     if "official" in formats:
         files.append(_official(context, arch, module=official_module, labeling=labeling))
-    if "onnx" in formats:
-        path = context.folder / "backbone.onnx"
-        write_atomically(path, graph)
-        note = f"input: uint8 pixels; largest difference from torch {difference:.0e}"
-        files.append(ExportedFile(format="onnx", path=path, note=note, numbers={"onnx_largest_difference": difference}))
+    if graph is not None:
+        path = context.folder / ("backbone.onnx" if assignment is None else bundle.ONNX)
+        write_atomically(path, graph.content)
+        numbers = {"onnx_largest_difference": graph.difference}
+        files.append(ExportedFile(format="onnx", path=path, note=f"input: uint8 pixels; {graph.told}", numbers=numbers))
+    if assignment is not None:
+        onnx = None if graph is None else graph.told
+        bundle.write_bundle(context, assignment, named, license=license, onnx=onnx)
+        note = f"holds all that assigns new pictures to its {assignment.k:,} clusters"
+        files.append(ExportedFile(format="bundle", path=context.folder, note=note))
     return files
+
+
+@dataclass(kw_only=True)
+class _Graph:
+    """An ONNX graph, its largest difference from torch as a share of the largest feature, and the same in words."""
+
+    content: bytes
+    difference: float
+    told: str
+
+
+def _graph(context: EvaluationContext, assignment: Assignment | None) -> _Graph | None:
+    """The graph; None where the extra is missing and a bundle does without it.
+
+    Raises:
+        ImportError: if the extra is missing and no bundle is written.
+    """
+    try:
+        onnx_file.import_onnx()
+    except ImportError as error:
+        if assignment is None:
+            raise
+        context.progress.say(f"onnx        left out: {error}")
+        return None
+    pictures, what = bundle.pictures_to_compare(context)
+    content, difference = onnx_file.to_onnx(context.backbone, context.card, assignment, pictures)
+    told = f"largest difference from torch {difference:.0e}"
+    if assignment is not None:
+        told += f" of the largest feature on {what}, with the same clusters"
+    return _Graph(content=content, difference=difference, told=told)
 
 
 def _torchvision(context: EvaluationContext) -> ExportedFile:

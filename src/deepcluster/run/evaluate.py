@@ -27,6 +27,7 @@ from deepcluster.system.progress import Progress
 from deepcluster.tracking.settings import LoggerSettings
 from deepcluster.tracking.tracked_run import TrackedRun
 from deepcluster.tracking.tracker import Tracker
+from deepcluster.weights.files import reading_of_export
 from deepcluster.weights.network import build_backbone
 from deepcluster.weights.recognise import Weights, read_weights_with_card
 from deepcluster.weights.start import Init, RandomInit
@@ -101,7 +102,7 @@ def context_of_file(
     stored = read_weights_with_card(ckpt)
     card = stored.card
     assert card is not None
-    run_data, run_reading, run_view, unknown = None, Reading(), View(), ""
+    run_data, run_reading, run_view, unknown = None, _reading_of_bundle(stored.path), View(), ""
     try:
         run_data, run_reading, run_view = images_of_run(stored.path)
     except ValueError as error:  # an evaluation that needs images raises it, unless `data` names them
@@ -116,6 +117,18 @@ def context_of_file(
         run_data=run_data,
         images_unknown=unknown,
     )
+
+
+def _reading_of_bundle(file: Path) -> Reading:
+    """How a bundle says that pictures are read; as it is by default for other files.
+
+    Raises:
+        ValueError: if it says what is not possible.
+    """
+    try:
+        return Reading(**reading_of_export(file))
+    except TypeError as error:
+        raise ValueError(f"{file.with_suffix('.json')} was changed: its reading is not possible ({error})") from error
 
 
 def context_of_architecture(

@@ -19,7 +19,7 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system.setting import check, setting
 from deepcluster.system.targets import check_target
 from deepcluster.tracking.settings import LoggerSettings
-from deepcluster.weights.files import find_weights
+from deepcluster.weights.files import find_weights, reading_of_export
 from deepcluster.weights.start import Init
 
 SET_BY_CHECKPOINT = ("view", "view.size", "view.resize", "data.n_channels")  # the network's input
@@ -110,7 +110,7 @@ def with_images(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         cfg: the composed config.
         overrides: what was typed. Without data=OPTION, `data.KEY=VALUE`, `reading.KEY=VALUE` and `view.KEY=VALUE`
             change what the run's config says; with it, the run still says how images are decoded, unless
-            reading.decode or reading.max_value is typed too.
+            reading.decode, reading.max_value or reading.stored_size is typed too.
 
     Raises:
         ValueError, FileNotFoundError: if such keys are given and the checkpoint lies in no run's folder.
@@ -147,13 +147,14 @@ def _changed(cfg: DictConfig, **groups: Any) -> DictConfig:
 
 
 def _decoding_of_run(ckpt: str | None) -> dict[str, Any]:
-    """What the checkpoint's run says of decoding: other images are decoded like those that the network learned from."""
+    """What the checkpoint's run, or the bundle, says of decoding: other images become pixels as those learned from."""
     if ckpt is None:
         return {}
     try:
-        run = folder_of_run(find_weights(ckpt))
-        reading = {} if run is None else read_stored_config(run / "config.yaml").reading
-        return {name: reading[name] for name in ("decode", "max_value") if name in reading}
+        file = find_weights(ckpt)
+        run = folder_of_run(file)
+        reading = reading_of_export(file) if run is None else read_stored_config(run / "config.yaml").reading
+        return {name: reading[name] for name in ("decode", "max_value", "stored_size") if name in reading}
     except (ValueError, FileNotFoundError):  # reported later; of a run of another version only the weights are needed
         return {}
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from deepcluster.system.atomic import opened_atomically
 
@@ -19,14 +20,21 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
         OSError: if it cannot be written; names the file.
     """
     with opened_atomically(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+        write_csv_into(file, columns, rows)
+
+
+def write_csv_into(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """:func:`write_csv` into an open file, such as sys.stdout.buffer, which stays open."""
+    text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+    try:
         writer = csv.writer(text, lineterminator="\n")
         quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
         for row in rows:  # csv.writer does not quote \r, which readers take for the line's end
             (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
         text.flush()
-        text.detach()  # opened_atomically closes the file
+    finally:
+        text.detach()  # else it would close the file
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:

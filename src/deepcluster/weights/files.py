@@ -1,10 +1,13 @@
 """Find the file of weights that a path means, without importing torch. Next: recognise.py reads it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from deepcluster.system.setting import checked_path
 
 EXPORTED = "backbone.safetensors"  # beside its description, backbone.json
+CLUSTERS = "clusters.safetensors"  # beside both in a bundle
 
 OF_A_RUN = ("summary.json", "config.yaml", "clusters.csv", "metrics.csv", "train.log")  # files without weights
 
@@ -13,14 +16,40 @@ def find_weights(path: str | Path) -> Path:
     """The file of weights in a run's or an export's folder, or the file itself.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is none, or it is missing in an export's folder.
         ValueError: if it is another file of a run.
     """
     path = checked_path("ckpt", str(path))
     if Path(path).name in OF_A_RUN and (Path(path).parent / "config.yaml").is_file():
         raise ValueError(f"ckpt={path} holds no weights; did you mean its run, ckpt={Path(path).parent}?")
     exported = Path(path) / EXPORTED
-    return exported if exported.is_file() else find_checkpoint(path)
+    of_bundle = [exported, exported.with_suffix(".json"), Path(path) / CLUSTERS]
+    there = [file.is_file() for file in of_bundle]
+    if (there[2] and not all(there)) or (there[1] and not there[0]):
+        raise FileNotFoundError(
+            f"{of_bundle[there.index(False)]} is missing, though {of_bundle[there.index(True)].name} is there: the "
+            "export is incomplete; copy or export it again"
+        )
+    return exported if there[0] else find_checkpoint(path)
+
+
+def reading_of_export(file: Path) -> dict[str, Any]:
+    """Settings of the group `reading` that a bundle's images need, as backbone.json tells them; empty for other files.
+
+    Args:
+        file: of weights.
+
+    Raises:
+        ValueError: if backbone.json is damaged.
+    """
+    described = file.with_suffix(".json")
+    if file.name != EXPORTED or not described.is_file():
+        return {}
+    try:
+        reading = json.loads(described.read_text()).get("reading", {})
+        return {str(name): value for name, value in reading.items()}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{described} is damaged ({error}); copy or export it again") from error
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.weights import checkpoint, exported, layouts, released
-from deepcluster.weights.files import find_weights
+from deepcluster.weights.files import CLUSTERS, EXPORTED, find_weights
 
 # Of DeepCluster-v2's release and its siblings, with their own std of red (original: swav, src/multicropdataset.py).
 V2_STD = [0.228, 0.224, 0.225]
+BUNDLE = "bundle"  # the format of a folder that holds a network and its clusters
 V2_HEADS = ("projection_head.", "prototypes.")
 
 
@@ -26,7 +27,7 @@ class Weights:
         card: the network's description (checkpoint.py); None if the file does not tell its architecture.
         epoch: epochs trained; 0 if the file does not tell.
         head: the last layer's rows, weight (K, D) and bias (K,); in our checkpoints and 2018 files only.
-        assignment: the last assignment; in our checkpoints only.
+        assignment: the last assignment; in our checkpoints and bundles only.
         others: the labelings after the first; in our checkpoints only.
     """
 
@@ -38,6 +39,11 @@ class Weights:
     head: tuple[Tensor, Tensor] | None = None
     assignment: Assignment | None = None
     others: list[checkpoint.Labeling] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the bundle, or of the run, whose file it is."""
+        return self.path.parent if self.format == BUNDLE else self.path.parent.parent
 
     def of_labeling(self, number: int) -> "Weights":
         """The same network with the clusters and the head of another labeling, counted from 0.
@@ -67,8 +73,7 @@ def read_weights(path: str | Path) -> Weights:
     if file.suffix == exported.SUFFIX:
         tensors, card = exported.read_safetensors(file)
         if card is not None:
-            epoch, card = int(card["epochs"]), {key: card[key] for key in exported.CARD_KEYS}
-            return Weights(path=file, format="exported backbone", tensors=tensors, card=card, epoch=epoch)
+            return _exported(file, tensors, card)
         return _state_dict(file, tensors)
     content = checkpoint.read_torch_file(file)
     if checkpoint.is_checkpoint(content):
@@ -96,6 +101,20 @@ def read_weights(path: str | Path) -> Weights:
             head=head,
         )
     return _state_dict(file, content)
+
+
+def _exported(file: Path, tensors: dict[str, Tensor], described: dict[str, Any]) -> Weights:
+    """An exported backbone, and the clusters beside it if the folder is a bundle."""
+    clusters = file.with_name(CLUSTERS)
+    has_clusters = file.name == EXPORTED and clusters.is_file()
+    return Weights(
+        path=file,
+        format=BUNDLE if has_clusters else "exported backbone",
+        tensors=tensors,
+        card={key: described[key] for key in exported.CARD_KEYS},
+        epoch=int(described["epochs"]),
+        assignment=exported.read_clusters(clusters, int(described["feature_dim"])) if has_clusters else None,
+    )
 
 
 def read_weights_with_card(path: str | Path) -> Weights:
