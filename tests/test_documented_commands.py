@@ -24,8 +24,10 @@ from support.typed import Typist
 from deepcluster.app.folder_command import minutes_of
 from deepcluster.app.hydra_setup import register
 from deepcluster.app.sweep.overrides import expand_jobs
+from deepcluster.app.words import help_of, settings_for_word
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
+from deepcluster.system.words import WORDS
 
 JOBS = {"train.py": "train.py", "eval.py": "eval.py", "train": "train.py", "eval": "eval.py"}  # word -> its file
 
@@ -39,6 +41,7 @@ README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [command for command in documented.commands(documented.PAGES) if "benchmarks." not in command.text]
 ENTRIES = [command for command in COMMANDS if any(is_entry(command, word) for word in command.words)]
 ON_FOLDERS = [command for command in COMMANDS if command.words[:2] == ["deepcluster", "DIR"]]
+ON_WORDS = [command for command in COMMANDS if command.words[0] == "deepcluster" and {*command.words[1:2]} & {*WORDS}]
 NOT_RUN = {  # what stands in a command -> why it is composed only
     "data=cifar10": "downloads",
     "experiment=cifar10": "downloads",
@@ -109,6 +112,21 @@ def test_each_command_on_a_folder_composes(command: Command) -> None:
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         train_config(compose("train", ["experiment=photographs", "data.root=photos", *settings]))
+
+
+@pytest.mark.parametrize("command", ON_WORDS, ids=str)
+def test_each_short_word_composes(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RUN", "DIR", "DIR2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "RUN" / "config.yaml").touch()
+    word, *others = [word.strip("[]") for word in command.words[1:]]
+    if "--help" in others:
+        assert help_of(word)
+        return
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        compose(WORDS[word].job, settings_for_word(word, others))
 
 
 # Run ---------------------------------------------------------------------------------------------------------------
@@ -215,7 +233,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def known_keys() -> set[str]:
     """Every setting of train.py and eval.py with any option of its group: "clustering.k", "evaluation.n_seeds"."""
     register()
-    keys = {"output_dir", "resume", "ckpt", "minutes", "effort"}
+    keys = {"output_dir", "resume", "ckpt", "minutes", "effort", "do", "undo", "out"}  # after short words
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for file in sorted(CONFIGS.glob("*/*.yaml")):
             option = f"{file.parent.name}={file.stem}"

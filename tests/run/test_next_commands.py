@@ -15,26 +15,30 @@ def commands(data: Source, *, schedule: str = "constant", max_epochs: int = 3) -
 
 
 @pytest.mark.parametrize(
-    ("called", "train", "evaluate"),
+    ("called", "train", "look"),
     [
-        ("/somewhere/bin/deepcluster", "deepcluster train", "deepcluster eval"),
-        ("../clone/train.py", "python ../clone/train.py", "python ../clone/eval.py"),
-        ("train.py", "python train.py", "python eval.py"),
+        ("/somewhere/bin/deepcluster", "deepcluster train", "deepcluster page 'runs/a b'"),
+        (
+            "../clone/train.py",
+            "python ../clone/train.py",
+            """python ../clone/eval.py 'ckpt="runs/a b"' evaluation=page""",
+        ),
+        ("train.py", "python train.py", """python eval.py 'ckpt="runs/a b"' evaluation=page"""),
     ],
 )
 def test_commands_name_the_program_as_it_was_called(
-    called: str, train: str, evaluate: str, monkeypatch: pytest.MonkeyPatch
+    called: str, train: str, look: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     told = commands(Arrays())
     assert told["train on"] == f"""{train} 'resume="runs/a b"' trainer.max_epochs=6"""
-    assert told["look"] == f"""{evaluate} 'ckpt="runs/a b"' evaluation=page"""
+    assert told["look"] == look
     assert told["your own images"] in ("deepcluster DIR", f"{train} experiment=photographs data.root=DIR")
     assert all(command.split()[0] == train.split()[0] for command in told.values())
 
 
 def test_a_run_on_ones_own_images_does_not_lead_back_to_the_shipped_set() -> None:
-    assert set(commands(Folder(root="photos"))) == {"look", "train on", "new images"}
+    assert set(commands(Folder(root="photos"))) == {"look", "train on", "new images", "train with more"}
     assert set(commands(Arrays())) - set(commands(Folder(root="photos"))) == {"your own images", "compare K"}
 
 

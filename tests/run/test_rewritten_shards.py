@@ -63,7 +63,7 @@ def test_a_run_goes_on_exactly_after_its_shards_were_written_again(typist: Typis
     killed = typist.train(*arguments, f"output_dir={folder / 'killed'}", kill=["step", 1, 3])
     assert killed.status == -9 and (folder / "killed/checkpoints/last.ckpt").is_file(), killed.err
     refused = typist.train(f"resume={folder / 'killed'}", f"data.root={folder / 'others'}")
-    assert_refused(refused, "the images are not those of", "number ", " was ", "start a new run for others")
+    assert_refused(refused, "the images are not those of", "number ", " was ", "follows=")
     done = typist.train(f"resume={folder / 'killed'}", f"data.root={folder / 'shuffled'}")
     assert done.status == 0 and "resuming " in done.out, done.err
     assert_same_run(folder / "killed", folder / "whole")

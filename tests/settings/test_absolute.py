@@ -41,6 +41,7 @@ RELATIVE = (
     "other_rows=file",
     "other_rows.path=r.npy",
     "other_rows.names=n.txt",
+    "follows=f",
 )
 
 
@@ -60,7 +61,7 @@ def test_a_stored_run_names_its_files_from_any_folder(tmp_path: Path) -> None:
     write_config(composed(*RELATIVE), tmp_path / "run")
     stored = read_stored_config(tmp_path / "run" / "config.yaml")
     assert [OmegaConf.select(stored, key) for key in PATHS] == [
-        str(tmp_path / name) for name in ("d", "c", "s", "w.ckpt", "r.npy", "n.txt")
+        str(tmp_path / name) for name in ("d", "c", "s", "w.ckpt", "r.npy", "n.txt", "f")
     ]
 
 

@@ -19,7 +19,7 @@ def list_evaluations(folder: Path, classes: dict[str, type[Evaluator]]) -> str:
     """
     options: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
     for file in sorted(folder.glob("*.yaml")):
-        evaluator = classes.get(_kind(file), Evaluator)
+        evaluator = classes.get(kind_of(file), Evaluator)
         options[evaluator.makes].append((file.stem, first_comment(file)))
     width = max(len(name) for group in options.values() for name, _ in group)
     lines = []
@@ -38,7 +38,7 @@ def first_comment(file: Path) -> str:
     return first_line.lstrip("# ").strip() if first_line.startswith("#") else ""
 
 
-def _kind(file: Path) -> str:
+def kind_of(file: Path) -> str:
     """The kind that an option's file names, itself or in the option that it starts from; empty if none does."""
     text = file.read_text()
     named = re.search(r"/evaluation_(\w+)@_here_", text)
@@ -46,4 +46,4 @@ def _kind(file: Path) -> str:
         return named[1]
     base = re.search(r"^\s*(?:defaults:\s*\[\s*|-\s+)(\w+)", text, re.MULTILINE)  # defaults: [other, _self_]
     base_file = file if base is None else file.with_name(f"{base[1]}.yaml")
-    return _kind(base_file) if base_file != file and base_file.is_file() else ""
+    return kind_of(base_file) if base_file != file and base_file.is_file() else ""

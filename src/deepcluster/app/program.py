@@ -11,17 +11,19 @@ from typing import Any, NoReturn
 
 import deepcluster
 from deepcluster.system import stop_signals
+from deepcluster.system.words import WORDS
 
 JOBS = ("train", "eval")
-HELP = """\
+_SHORT = "\n".join(f"  {f'deepcluster {word} {meaning.usage}':30}{meaning.help}" for word, meaning in WORDS.items())
+HELP = f"""\
 deepcluster groups images without labels: it clusters the features of a network, trains the network to predict each
 image's cluster, and repeats.
 
   deepcluster DIR               group the images of a folder: class folders or any tree; about 10 minutes
   deepcluster DIR minutes=60    ... or as long as you like (effort=quick, normal or long: 3, 10 or 60 minutes)
-  deepcluster eval ckpt=RUN evaluation=page        look: the clusters of a run as a web page
-  deepcluster eval ckpt=RUN evaluation=assign data=folder data.root=NEW_DIR     come back with new images
-  deepcluster predict MODEL PICTURES      the cluster of each picture as CSV, by a run or by a bundle
+
+{_SHORT}
+  deepcluster predict MODEL PICTURES   the cluster of each picture as CSV, by a run or by a bundle
 
   deepcluster train KEY=VALUE ...     a run with your own settings; deepcluster train --help lists them
   deepcluster eval KEY=VALUE ...      numbers, pictures and files of a run; deepcluster eval --help lists them
@@ -29,7 +31,7 @@ image's cluster, and repeats.
   deepcluster --version
 
 DIR may be followed by settings of train, which overrule those that it chooses: deepcluster DIR clustering.k=30
-RUN is the folder of a run, as it was printed: runs/DATE_TIME."""
+RUN is the folder of a run, as it was printed: runs/DATE_TIME. KEY=VALUE may follow each; deepcluster sort --help."""
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def main() -> None:
         run(first, words[1:])
     elif first == "predict":
         run_predict(words[1:])
+    elif first in WORDS:
+        run_word(first, words[1:])
     elif os.path.isdir(os.path.expanduser(first)):
         run_folder(os.path.expanduser(first), words[1:])
     else:
@@ -84,6 +88,26 @@ def run_predict(words: list[str]) -> None:
     predict_command.predict_from_command_line(words)
 
 
+def run_word(word: str, typed: list[str]) -> None:
+    """Run what a short word stands for.
+
+    Args:
+        word: one of `WORDS`.
+        typed: what follows it.
+    """
+    from deepcluster.app.errors import exit_with_error, user_errors
+    from deepcluster.app.words import help_of, settings_for_word
+
+    if {"-h", "--help", "help"} & set(typed):
+        print(help_of(word))
+        return
+    try:
+        settings = settings_for_word(word, typed)
+    except user_errors() as error:
+        exit_with_error(error)
+    run(WORDS[word].job, settings)
+
+
 def run_folder(folder: str, words: list[str]) -> None:
     """Train on a folder of images with settings that suit it.
 
@@ -94,7 +118,7 @@ def run_folder(folder: str, words: list[str]) -> None:
     from deepcluster.app.errors import exit_with_error, user_errors
 
     if os.path.isfile(os.path.join(folder, "config.yaml")):
-        look = "deepcluster eval ckpt={0} evaluation=page shows it, deepcluster train resume={0} goes on with it"
+        look = "deepcluster page {0} shows it, deepcluster train resume={0} goes on with it"
         exit_with_error(ValueError(f"{folder} is the folder of a run: " + look.format(shlex.quote(folder))))
     from deepcluster.app.folder_command import settings_for
     from deepcluster.app.hydra_setup import register
@@ -123,7 +147,7 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
     """Say what may have been meant by a first word that is no command."""
     from deepcluster.app.errors import exit_with_error
 
-    if close := difflib.get_close_matches(first, (*JOBS, "predict"), n=1):
+    if close := difflib.get_close_matches(first, [*JOBS, *WORDS, "predict"], n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"

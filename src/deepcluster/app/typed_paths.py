@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from deepcluster.system.quoting import override
 
 PATHS = (
-    *("data.root", "output_dir", "resume", "ckpt", "init.path", "reading.cache_dir", "extraction.scratch"),
+    *("data.root", "output_dir", "resume", "follows", "ckpt", "init.path", "reading.cache_dir", "extraction.scratch"),
     *("other_rows.path", "other_rows.names"),
     *("evaluation.root", "evaluation.pca_root", "evaluation.ground_truth"),
 )

@@ -75,7 +75,7 @@ def write_samples(folder: str | Path, samples: Sequence[str]) -> None:
     """
     path = Path(folder) / SAMPLES
     if path.exists():
-        _check_same(path, samples)
+        check_samples(folder, samples)
         return
     is_listed = any(sample != str(index) for index, sample in enumerate(samples))
     with opened_atomically(path) as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
@@ -109,6 +109,22 @@ def write_contents(folder: str | Path, contents: NDArray[np.int64]) -> None:
     write_atomically(Path(folder) / CONTENTS, buffer.getbuffer())
 
 
+def read_contents(run_folder: str | Path) -> NDArray[np.int64] | None:
+    """What a run's images held when it began, see :func:`write_contents`; None if that is not known.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = Path(run_folder) / FOLDER / CONTENTS
+    if not path.is_file():
+        return None
+    try:
+        table: NDArray[np.int64] = np.load(path, allow_pickle=False).reshape(-1, 2)
+    except DAMAGED as error:
+        raise ValueError(f"{path} is cut or damaged ({error}); delete it to go on without this check") from error
+    return table
+
+
 def changed_images(run_folder: str | Path, contents: NDArray[np.int64]) -> list[int] | None:
     """The numbers of the images that hold something else than when the run began.
 
@@ -121,13 +137,9 @@ def changed_images(run_folder: str | Path, contents: NDArray[np.int64]) -> list[
     Raises:
         ValueError: if the run's file is damaged.
     """
-    path = Path(run_folder) / FOLDER / CONTENTS
-    if not path.is_file():
+    before = read_contents(run_folder)
+    if before is None:
         return None
-    try:
-        before = np.load(path, allow_pickle=False).reshape(-1, 2)
-    except DAMAGED as error:
-        raise ValueError(f"{path} is cut or damaged ({error}); delete it to go on without this check") from error
     both, in_before, in_now = np.intersect1d(before[:, 0], contents[:, 0], return_indices=True)
     differ = before[in_before, 1] != contents[in_now, 1]
     return [int(image) for image in both[differ]] if len(both) else None
@@ -232,16 +244,24 @@ def _read_assignment(path: Path, n_samples: int) -> dict[str, Any]:
     return {"labels": labels, "k": k, "objective": objective, "epoch": epoch}
 
 
-def _check_same(path: Path, now: Sequence[str]) -> None:
+def check_samples(folder: str | Path, now: Sequence[str]) -> None:
+    """Refuse images that are not those of the file that :func:`write_samples` wrote, if there is one.
+
+    Raises:
+        ValueError: naming the first that differs.
+    """
+    path = Path(folder) / SAMPLES
+    if not path.exists():
+        return
     for index, (old, new) in enumerate(zip(_stored_samples(path), now, strict=False)):
         if not alike(old, new):
             raise ValueError(
                 f"the images are not those of {path}: number {index} was {old!r} and is {new!r}; "
-                "a resumed run must see the same images, start a new run for others"
+                "a resumed run must see the same images"
             )
     n_before = _n_samples(path)
     if n_before != len(now):
         raise ValueError(
             f"the images are not those of {path}: there were {n_before} and are {len(now)}; "
-            "a resumed run must see the same images, start a new run for others"
+            "a resumed run must see the same images"
         )

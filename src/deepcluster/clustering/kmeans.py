@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deepcluster.clustering.backend import BACKENDS, choose_backend
@@ -62,6 +62,9 @@ class KMeans(ChosenK):
     @property
     def n_updates(self) -> int:
         return self.n_iter * self.n_redo * len(self.ks)
+
+    def continuing(self) -> KMeans:
+        return replace(self, match=True, start="labels")
 
     @property
     def labels_are_nearest(self) -> bool:

@@ -7,7 +7,7 @@ without importing torch: `fit` imports what computes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Clustering:
     def of_features(self) -> Clustering:
         """What clusters the backbone's features for figures and at the end: itself, unless it needs scores."""
         return self
+
+    def continuing(self) -> Clustering:
+        """The same for clusters that go on from the last ones: their numbers stay, and they are where it starts."""
+        return replace(self, match=True)
 
     @property
     def n_updates(self) -> int:

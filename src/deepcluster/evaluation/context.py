@@ -69,6 +69,7 @@ class EvaluationContext:
         run_data: the images that the checkpoint's run learned from; None if they are unknown.
         images_unknown: the error message if `data_settings` is None: why, and what to do.
         loaded_images: the training images, if they have been read already.
+        loaded_rows: their rows (N, P) float32, reduced as the checkpoint's clusters were, if these are known already.
     """
 
     backbone: Backbone
@@ -86,6 +87,7 @@ class EvaluationContext:
     run_data: Source | None = None
     images_unknown: str = "the images are unknown: add data=..."
     loaded_images: ImageSet | None = None
+    loaded_rows: Tensor | None = None
 
     def of_labeling(self, number: int) -> "EvaluationContext":
         """The same with the clusters of another labeling, counted from 0.
@@ -127,6 +129,10 @@ class EvaluationContext:
     def test_images(self) -> ImageSet | None:
         """The test images, if the source has any."""
         return load(self.data, self.reading, "test")
+
+    def rows_of(self, images: ImageSet) -> Tensor | None:
+        """Their reduced rows (N, P), if they are known already."""
+        return self.loaded_rows if images is self.loaded_images else None
 
     def feature_pass(
         self,

@@ -19,6 +19,7 @@ from deepcluster.data.statistics import statistics
 from deepcluster.data.view_settings import View
 from deepcluster.evaluation.context import EvaluationContext, Untrained
 from deepcluster.features.precision import choose_precision
+from deepcluster.features.settings import Extraction
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.parts import network_card
 from deepcluster.settings.eval import EvalConfig, folder_of_run, images_of_run
@@ -45,14 +46,8 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # hides the instruction sets it tried
     progress = Progress()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context_of = partial(
-        EvaluationContext,
-        extraction=config.extraction,
-        folder=folder,
-        seed=config.seed,
-        progress=progress,
-        device=device,
-        dtype=choose_precision(config.precision, device).extraction,
+    context_of = contexts(
+        folder, config.extraction, seed=config.seed, precision=config.precision, device=device, progress=progress
     )
     if config.ckpt is not None:
         context = context_of_file(config.ckpt, config.data, config.reading, config.view, context_of)
@@ -76,6 +71,34 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         if tracker is not None:
             log_results(tracker, results, epoch=stored.epoch)
     return results
+
+
+def contexts(
+    folder: Path,
+    extraction: Extraction,
+    *,
+    seed: int,
+    precision: str = "auto",
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Callable[..., EvaluationContext]:
+    """What builds an EvaluationContext from a network and its images.
+
+    Args:
+        folder: where results go.
+        precision: as in `eval.py precision=` and `trainer.precision`.
+        device: None: a GPU, if there is one.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return partial(
+        EvaluationContext,
+        extraction=extraction,
+        folder=folder,
+        seed=seed,
+        progress=progress or Progress(),
+        device=device,
+        dtype=choose_precision(precision, device).extraction,
+    )
 
 
 def _finite(value: float) -> float | None:

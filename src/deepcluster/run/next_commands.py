@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from deepcluster.clustering.method import Clustering
-from deepcluster.data.settings import SHIPPED, Source
+from deepcluster.data.settings import SHIPPED, Folder, Source
 from deepcluster.system.program import program
 from deepcluster.system.quoting import argument
+from deepcluster.system.words import command
 
 
 def next_commands(
@@ -19,11 +20,13 @@ def next_commands(
         max_epochs: the value of trainer.max_epochs.
         schedule: the value of optimizer.schedule.
     """
-    train, evaluate, run = program("train"), program("eval"), argument("ckpt", folder)
-    commands = {"look": f"{evaluate} {run} evaluation=page"}
+    train = program("train")
+    commands = {"look": command("page", folder)}
     if max_epochs > 0 and schedule != "cosine":  # whose way has ended: a resumed run cannot go on
         commands["train on"] = f"{train} {argument('resume', folder)} trainer.max_epochs={2 * max_epochs}"
-    commands["new images"] = f"{evaluate} {run} evaluation=assign data=folder data.root=DIR"
+    commands["new images"] = command("assign", folder, "DIR")
+    if isinstance(data, Folder) and max_epochs > 0:
+        commands["train with more"] = command("more", folder, "DIR")
     if data.source == SHIPPED:
         own = "deepcluster DIR" if train == "deepcluster train" else f"{train} experiment=photographs data.root=DIR"
         commands["your own images"] = own

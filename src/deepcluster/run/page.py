@@ -3,46 +3,51 @@
 from functools import partial
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Folder
-from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.features.precision import choose_precision
-from deepcluster.run.evaluate import context_of_file
+from deepcluster.run.evaluate import context_of_file, contexts
+from deepcluster.run.parts import Parts
 from deepcluster.settings.train import TrainConfig
-from deepcluster.system.program import program
-from deepcluster.system.progress import Progress
-from deepcluster.system.quoting import argument
+from deepcluster.system.words import command
 from deepcluster.visualization.page.evaluation import Page
 
 MOST = 100_000  # images: above it the thumbnails and the search for neighbours take too long to come unasked
 
 
-def write_page(config: TrainConfig, images: ImageSet, folder: Path, progress: Progress, *, is_of_sweep: bool) -> None:
-    """Write RUN/page/, if `page` says so.
+def wants_page(config: TrainConfig, n_images: int, *, is_of_sweep: bool) -> bool:
+    """Whether the run ends with a page: as `page` says; left alone, of image files, if they are not too many.
 
     Args:
-        images: that the run learned from.
-        folder: the run's, with final.ckpt in it.
         is_of_sweep: this is one of many jobs, which nobody looks at one by one.
     """
-    unasked = isinstance(config.data, Folder) and not is_of_sweep
-    if config.page is None and unasked and len(images) > MOST:
-        by_hand = f"{program('eval')} {argument('ckpt', folder)} evaluation=page"
-        progress.say(f"page       not of more than {MOST:,} images unless asked for: {by_hand}")
+    return _is_for_page(config, is_of_sweep) and n_images <= MOST if config.page is None else config.page
+
+
+def write_page(config: TrainConfig, parts: Parts, folder: Path, *, rows: Tensor | None, is_of_sweep: bool) -> None:
+    """Write RUN/page/, if it is wanted.
+
+    Args:
+        folder: the run's, with final.ckpt in it.
+        rows: (N, P) float32 of the images that the run learned from, reduced; None: the network is asked for them.
+        is_of_sweep: see :func:`wants_page`.
+    """
+    if not wants_page(config, len(parts.images), is_of_sweep=is_of_sweep):
+        if config.page is None and _is_for_page(config, is_of_sweep):
+            by_hand = command("page", folder)
+            parts.progress.say(f"page       not of more than {MOST:,} images unless asked for: {by_hand}")
         return
-    if not (unasked if config.page is None else config.page):
-        return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context_of = partial(
-        EvaluationContext,
-        extraction=config.extraction,
-        folder=folder,
+    context_of = contexts(
+        folder,
+        config.extraction,
         seed=config.seed,
-        progress=progress,
-        device=device,
-        dtype=choose_precision("auto", device).extraction,
-        loaded_images=images,
+        precision=config.trainer["precision"],
+        device=parts.device,
+        progress=parts.progress,
     )
-    Page().run(context_of_file(str(folder), config.data, config.reading, config.view, context_of))
+    known = partial(context_of, loaded_images=parts.images, loaded_rows=rows)
+    Page().run(context_of_file(str(folder), config.data, config.reading, config.view, known))
+
+
+def _is_for_page(config: TrainConfig, is_of_sweep: bool) -> bool:
+    return isinstance(config.data, Folder) and not is_of_sweep

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +13,8 @@ from deepcluster.data.sources.listed import list_pictures, load_listed
 from deepcluster.evaluation.bundle import NAMES, read_names
 from deepcluster.evaluation.clusters.clustered_images import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.features.precision import choose_precision
 from deepcluster.features.settings import Extraction
-from deepcluster.run.evaluate import context_of_file
-from deepcluster.system.progress import Progress
+from deepcluster.run.evaluate import context_of_file, contexts
 
 
 class Predicted(NamedTuple):
@@ -39,17 +36,7 @@ def context_of_model(model: str, data: Source | None = None, *, seed: int = 1) -
     Raises:
         FileNotFoundError, ValueError: if there is none, a file is damaged, or it holds no clusters.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context_of = partial(
-        EvaluationContext,
-        extraction=Extraction(),
-        folder=Path(),
-        seed=seed,
-        progress=Progress(),
-        device=device,
-        dtype=choose_precision("auto", device).extraction,
-    )
-    context = context_of_file(model, data, None, None, context_of)
+    context = context_of_file(model, data, None, None, contexts(Path(), Extraction(), seed=seed))
     stored_assignment(context)
     return context
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.evaluation.samples.sample_files import SampleFiles, root_of_files
@@ -19,8 +20,12 @@ def write_sample_files(
     assignment: Assignment,
     *,
     device: torch.device,
+    rows_to: Tensor | None = None,
 ) -> dict[str, float]:
     """Write clusters.csv with the places of images, and the files that the group `files` asks for.
+
+    Args:
+        rows_to: (N, P) float32, is filled with the images' reduced rows, for the page; None: there is none.
 
     Returns:
         See :meth:`SampleFiles.write`.
@@ -39,4 +44,4 @@ def write_sample_files(
         progress=parts.progress,
     )
     feature_pass = parts.clusterer.feature_pass(backbone, device=device)
-    return files.write(feature_pass, assignment, assignment.labels, dim=backbone.feature_dim)
+    return files.write(feature_pass, assignment, assignment.labels, dim=backbone.feature_dim, rows_to=rows_to)

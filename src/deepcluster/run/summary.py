@@ -27,7 +27,7 @@ ROWS = [
     ("stability: NMI with the last", "nmi_previous", "{:.3f}"),
     ("clusters used", "clusters_used", "{:.0f}"),
 ]
-FURTHER = ("duplicates.csv", "odd.csv", "embeddings.npy")  # files of some runs
+FURTHER = ("duplicates.csv", "odd.csv", "embeddings.npy", "changes.csv")  # files of some runs
 COLUMNS = ("pixels", "patches", "untrained", "pretrained", "trained")  # of the table, those that were measured
 FIGURES = (  # of each column in summary.json
     "knn_accuracy",
@@ -142,6 +142,8 @@ def print_summary(
             f"merged     {summary['merged_clusters']:,} clusters in all, because the head has room for {room:,}; "
             "clustering.max_k=MORE makes room"
         )
+    for number, sentence in enumerate(summary.get("changes", {}).get("told", ())):
+        console.print(f"{'' if number else 'changes':11}{sentence}")
     for sentence in summary.get("alike", ()):
         console.print(f"alike      {sentence}")
     if is_measured and summary["trained"]["knn_accuracy"] is None:

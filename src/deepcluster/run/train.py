@@ -19,17 +19,29 @@ from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.collapse import tell_collapse
-from deepcluster.clustering.history import CONTENTS, FOLDER, changed_images, same_samples, write_contents, write_samples
+from deepcluster.clustering.history import (
+    CONTENTS,
+    FOLDER,
+    SAMPLES,
+    changed_images,
+    check_samples,
+    same_samples,
+    write_contents,
+    write_samples,
+)
 from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet
+from deepcluster.data.settings import Source
+from deepcluster.evaluation.clusters.clustered_images import rows_for
 from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
+from deepcluster.run.follow import Before, read_before, take_over, tell_changes
 from deepcluster.run.next_commands import next_commands
-from deepcluster.run.page import write_page
+from deepcluster.run.page import wants_page, write_page
 from deepcluster.run.parts import Parts, build_parts, choose_device
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sample_files import write_sample_files
@@ -41,6 +53,7 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.quoting import argument
+from deepcluster.system.words import command
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 from deepcluster.training.processes import check_start, n_processes
 from deepcluster.weights import checkpoint
@@ -55,11 +68,13 @@ class Start:
         stored: the checkpoint to resume from; None: the run is new.
         untrained: figures of the untrained network, measured before the resume; None: not measured yet.
         learned: the settings that a resumed run cannot change, by their full names.
+        before: the run that this one follows; None: it follows none.
     """
 
     stored: Checkpoint | None = None
     untrained: dict[str, float] | None = None
     learned: dict[str, Any]
+    before: Before | None = None
 
     @property
     def epochs_done(self) -> int:
@@ -99,7 +114,7 @@ def train(
     with open_record(config, parts, folder) as record:
         run = assemble(config, parts, folder, record, learned=start.learned, follow=follow)
         untrained = fit(config, parts, folder, start, run)
-        return finish(config, parts, folder, run, untrained, started, shared)
+        return finish(config, parts, folder, run, untrained, started, shared, start.before)
 
 
 def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Parts, Start]:
@@ -125,10 +140,16 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     for line in parts.describe(config.data.source, config.reading.batch_size, n_processes(config.trainer)):
         say(line)
     learned = {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.store_dtype}
+    before = None
+    if config.follows is not None:
+        before = read_before(config.follows, parts.images, k=config.clustering.capacity(len(parts.images)))
+        say(before.describe())
     if not resumes:
         if config.resume is not None:
             say(f"{folder} has no checkpoint yet: beginning again")
-        return parts, Start(learned=learned)
+        return parts, Start(learned=learned, before=before)
+    check_images(folder, parts.images, config.data)
+    check_contents(folder, parts.images)
     this_run = ThisRun(
         card=parts.card,
         settings=learned,
@@ -142,9 +163,23 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
             f"trainer.max_epochs={max_epochs} is less than the {stored.epoch} epochs that "
             f"{folder} has trained; raise it, or leave it out"
         )
-    check_contents(folder, parts.images)
     say(f"resuming {'in' if stored.in_epoch else 'after'} epoch {stored.epoch} from {stored.path}")
-    return parts, Start(stored=stored, untrained=figures, learned=learned)
+    return parts, Start(stored=stored, untrained=figures, learned=learned, before=before)
+
+
+def check_images(folder: Path, images: ImageSet, data: Source) -> None:
+    """Refuse to resume a run on more, fewer or other images.
+
+    Raises:
+        ValueError: naming the first that differs, and the command that goes on with them.
+    """
+    if not (folder / FOLDER / SAMPLES).is_file() or same_samples(folder, images.samples):
+        return
+    try:
+        check_samples(folder / FOLDER, images.samples)
+    except ValueError as error:
+        to_follow = command("more", folder, data.root or "DIR")
+        raise ValueError(f"{error}. A new run goes on from this one with these images: {to_follow}") from error
 
 
 def check_contents(folder: Path, images: ImageSet) -> None:
@@ -153,7 +188,7 @@ def check_contents(folder: Path, images: ImageSet) -> None:
     Raises:
         ValueError: naming the first of them.
     """
-    if images.contents is None or not same_samples(folder, images.samples):  # other names: write_samples tells them
+    if images.contents is None or not same_samples(folder, images.samples):  # a run without a list of names
         return
     if changed := changed_images(folder, images.contents.numpy()):
         raise ValueError(
@@ -206,6 +241,10 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
             file = folder / UNTRAINED
             untrained, baseline = measure_untrained(run.probes, parts.clusterer, parts.backbone, parts.device, file)
             run.conductor.compare_with(baseline)
+    if start.before is not None:
+        run.conductor.go_on_from(start.before.assignments)
+        if start.stored is None:
+            take_over(run.module, start.before)
     if max_epochs > 0:
         path = None if start.stored is None else str(start.stored.path)
         run.trainer.fit(run.module, datamodule=run.batches, ckpt_path=path, weights_only=True)
@@ -220,6 +259,7 @@ def finish(
     untrained: dict[str, float],
     started: float,
     shared: Path | None,
+    before: Before | None,
 ) -> dict[str, Any]:
     """Cluster once more, measure the trained network, write summary.json and the other files, print a summary.
 
@@ -227,6 +267,7 @@ def finish(
         untrained: figures of the untrained network.
         started: time.perf_counter() at the start of this process's run.
         shared: see :func:`train`.
+        before: the run that this one follows; None: it follows none.
 
     Returns:
         The content of summary.json; empty in all processes but the main one.
@@ -256,10 +297,16 @@ def finish(
     summary["alike"] = [
         sentence for sentence in (tell_copies(parts.images.contents), tell_collapse(assignment)) if sentence
     ]
+    is_of_sweep, rows = shared is not None, None
     if config.files.are_written(config.data.source):
-        summary["files"] = write_sample_files(config, parts, folder, backbone, assignment, device=device)
+        if wants_page(config, len(parts.images), is_of_sweep=is_of_sweep):
+            rows = rows_for(len(parts.images), assignment, folder)
+        summary["files"] = write_sample_files(config, parts, folder, backbone, assignment, device=device, rows_to=rows)
     else:
         write_clusters(folder / "clusters.csv", parts.images, assignment.labels)
+    if before is not None:
+        changes = tell_changes(before, folder, parts.images, assignment)
+        summary["changes"] = {**changes.numbers(), "told": changes.lines()}
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     measured = {"final": trained, "untrained": untrained, **baselines}
     numbers = {f"{who}/{name}": value for who, figures in measured.items() for name, value in figures.items()}
@@ -278,7 +325,7 @@ def finish(
         ),
         is_measured=config.evaluation.enabled,
     )
-    write_page(config, parts.images, folder, parts.progress, is_of_sweep=shared is not None)
+    write_page(config, parts, folder, rows=rows, is_of_sweep=is_of_sweep)
     return summary
 
 

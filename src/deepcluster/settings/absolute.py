@@ -15,6 +15,7 @@ PATHS = (
     "init.path",
     "other_rows.path",
     "other_rows.names",
+    "follows",
 )
 NO_PATH = {"reading.cache_dir": "none"}  # a value that names no folder
 

@@ -1,4 +1,7 @@
-"""The settings of a resumed run: those of its stored config, and the few that the command line may change."""
+"""The settings of a run that goes on from another: those of the stored config, with what the command line changes.
+
+A resumed run may change few of them; one that follows another (run/follow.py) all but the network's.
+"""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,13 +14,18 @@ from deepcluster.settings.composed import check_root
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.nested import flat
-from deepcluster.system.setting import MAY_CHANGE
+from deepcluster.system.setting import MAY_CHANGE, checked_path
 from deepcluster.training.processes import TIMEOUT_KEY
+from deepcluster.weights.start import CheckpointInit
 
 # Where files are, not what is learned: the first weights are in the checkpoint, wherever their file has gone.
-ABOUT_FOLDER = ("output_dir", "resume", "init.path")
+ABOUT_FOLDER = ("output_dir", "resume", "follows", "init.path")
 # Keys that resume=RUN trainer=OPTION takes from the option; its other values are defaults for a new run.
 ABOUT_MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
+
+
+# What a run that follows another cannot change: its weights go on.
+OF_NETWORK = ("arch", "init", "embedding", "view.size", "view.resize", "resume")
 
 
 def resumed_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -45,13 +53,51 @@ def resumed_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 f"{override} cannot change in a resumed run; only {', '.join(changeable)} can. "
                 "Start a new run, with init=checkpoint init.path=... to begin from these weights"
             )
-        names = [f"trainer.{name}" for name in ABOUT_MACHINE if name in cfg.trainer] if key == "trainer" else [key]
-        for name in names:
-            OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
+        _change(stored, cfg, key)
     refuse_stored_code(stored, overrides, file)
     stored.resume = cfg.resume
     _check_cosine(stored, planned_epochs)
     return stored
+
+
+def following_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config of a new run that goes on from a finished one with other images.
+
+    Args:
+        cfg: the composed config.
+        overrides: the typed overrides.
+
+    Raises:
+        ValueError: if there is no such run, or the command line changes the network.
+    """
+    run = Path(checked_path("follows", cfg.follows))
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise ValueError(f"follows={run}: no run there (no config.yaml); give a finished run's folder")
+    stored = read_stored_config(file)
+    if OmegaConf.select(stored, "other_rows.reassignments"):  # they were for a network that had learned nothing
+        stored.other_rows.reassignments = 0
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key in ("follows", "output_dir") or key.startswith("hydra") or _stays(key, cfg, stored):
+            continue
+        if key.partition(".")[0] in OF_NETWORK or key in OF_NETWORK:
+            raise ValueError(
+                f"{override}: the network of follows={run} goes on, as it is; leave one of the two out, or start a new "
+                "run, with init=weights init.path=... for what fits of its weights"
+            )
+        _change(stored, cfg, key)
+    refuse_stored_code(stored, overrides, file)
+    stored.init = OmegaConf.structured(CheckpointInit(path=str(run)))
+    stored.resume, stored.follows, stored.output_dir = None, str(run), cfg.output_dir
+    return stored
+
+
+def _change(stored: DictConfig, cfg: DictConfig, key: str) -> None:
+    """Take over the value of a key that was typed."""
+    names = [f"trainer.{name}" for name in ABOUT_MACHINE if name in cfg.trainer] if key == "trainer" else [key]
+    for name in names:
+        OmegaConf.update(stored, name, OmegaConf.select(cfg, name), merge=False, force_add=True)
 
 
 def _stays(key: str, cfg: DictConfig, stored: DictConfig) -> bool:
@@ -96,15 +142,19 @@ def what_is_learned(config: TrainConfig) -> dict[str, Any]:
 
 
 def new_or_resumed_config(cfg: DictConfig, overrides: list[str]) -> TrainConfig:
-    """The settings of a new run, or with resume=RUN those of a resumed run.
+    """The settings of a new run, with resume=RUN those of a resumed one, with follows=RUN of one that goes on from it.
 
     Args:
         cfg: the composed config.
         overrides: the typed overrides.
 
     Raises:
-        ValueError: from :func:`resumed_config`, :func:`train_config` and :func:`check_root`.
+        ValueError: from :func:`resumed_config`, :func:`following_config`, :func:`train_config` and :func:`check_root`.
     """
-    config = train_config(cfg if cfg.resume is None else resumed_config(cfg, overrides))
+    if cfg.resume is not None:
+        cfg = resumed_config(cfg, overrides)
+    elif cfg.follows is not None:
+        cfg = following_config(cfg, overrides)
+    config = train_config(cfg)
     check_root(config.data, overrides)
     return config

@@ -67,6 +67,8 @@ class TrainConfig:
             not too many (run/page.py), and the run is no job of a sweep.
         output_dir: the run's folder; None: a new one under runs/.
         resume: the folder of a run to continue.
+        follows: the folder of a finished run that this one goes on from, in a folder of its own, with more or fewer
+            images (run/follow.py).
     """
 
     data: Source = MISSING
@@ -98,6 +100,7 @@ class TrainConfig:
     page: bool | None = setting(None, may_change=True)
     output_dir: str | None = setting(None, is_path=True)
     resume: str | None = setting(None, is_path=True)
+    follows: str | None = setting(None, is_path=True)
 
     def __post_init__(self) -> None:
         check(self, "")

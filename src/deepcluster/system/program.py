@@ -20,6 +20,11 @@ def program(job: str) -> str:
     return shlex.join(["python", f"{job}.py" if is_here else str(script.with_name(f"{job}.py"))])
 
 
+def is_command() -> bool:
+    """Whether the command `deepcluster`, or Python, was started, and not train.py or eval.py."""
+    return _script() is None
+
+
 def first_words(job: str) -> list[str]:
     """What stands between the program's file and the job's settings: the command's name, unless a script is the job."""
     return [job] if _script() is None else []

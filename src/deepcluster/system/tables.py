@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,13 @@ def write_csv_into(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequen
         text.flush()
     finally:
         text.detach()  # else it would close the file
+
+
+def read_csv(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file as :func:`write_csv` writes it; none if there is no file."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield from csv.DictReader(file)
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:

@@ -33,9 +33,15 @@ class Embeds(Protocol):
 
 @torch.no_grad()
 def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: int) -> None:
-    """Write a row of each image and large crop; each process fills its share of the images."""
+    """Write the rows of images that have none yet, of each large crop; each process fills its share of the images.
+
+    Usually no image has rows; a run that follows another brings those of the images that it knows.
+    """
     view = module.view
-    mine = torch.arange(distributed.rank(), len(clusterer.images), distributed.world_size())
+    is_empty = bank.written < 0
+    n_beside = max(0, clusterer.extraction.batch_size - int(is_empty.sum()))  # BatchNorm needs others beside few images
+    passed = torch.cat([torch.nonzero(is_empty).flatten(), torch.nonzero(~is_empty).flatten()[:n_beside]])
+    mine = passed[distributed.rank() :: distributed.world_size()]
     seed = mix(seed, "first rows of the bank", distributed.rank())
     images, batch_size = clusterer.images, clusterer.extraction.batch_size
     batches = random_batches(images, view, mine, batch_size, clusterer.num_workers, seed, joins_last=True)
@@ -43,4 +49,5 @@ def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: i
         for batch in batches:
             crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]
             embeddings = [functional.normalize(module.embed([crop]).float(), dim=1) for crop in crops]
-            bank.write(batch.indices, torch.stack(embeddings), step=0)
+            new = is_empty[batch.indices]
+            bank.write(batch.indices[new], torch.stack(embeddings)[:, new.to(module.device)], step=0)

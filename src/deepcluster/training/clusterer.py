@@ -172,15 +172,27 @@ class Clusterer:
         return assignments[0], seconds
 
     def assign_all(
-        self, backbone: Backbone, *, device: torch.device, moment: str
+        self,
+        backbone: Backbone,
+        *,
+        device: torch.device,
+        moment: str,
+        continued: Sequence[Assignment] = (),
     ) -> tuple[list[Assignment], dict[str, float]]:
         """Cluster the images for all labelings by the backbone's features, on all ranks: the final clusters.
 
         The first labeling's assignment is that of :meth:`assign`.
+
+        Args:
+            continued: of each labeling an assignment, with labels of some of the images, whose clusters go on: they
+                are where the iterations start (if the clustering can), and give the numbers.
         """
         clusterings = [labeling.of_features() for labeling in self.labelings]
+        if continued:
+            clusterings = [labeling.continuing() for labeling in clusterings]
         rows = self._features(backbone, device, list(range(len(clusterings))))
-        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment)
+        before = dict(enumerate(continued))
+        assignments, seconds = self._cluster_rows(rows, clusterings, device, moment, previous=before)
         return [assignments[h] for h in sorted(assignments)], seconds
 
     def reassign(

@@ -89,6 +89,7 @@ class ReassignCallback(pl.Callback):
         self.epoch_training_s = 0.0
         self._training_since: float | None = None
         self._has_warned = False
+        self._continued: list[Assignment] = []  # see go_on_from
         self._delivered: int | None = None  # the version that the module holds
 
     @property
@@ -114,6 +115,15 @@ class ReassignCallback(pl.Callback):
     def compare_with(self, assignment: Assignment) -> None:
         """Set the untrained network's assignment, with which the first reassignment is compared."""
         self.assignments[0] = assignment
+
+    def go_on_from(self, assignments: Sequence[Assignment]) -> None:
+        """Begin with the clusters of a run before, of each labeling; images that it did not have are without a label.
+
+        The first reassignment, if training needs clusters, is compared with them, and the final clusters continue them.
+        """
+        if self.needs_labels:
+            self.assignments = list(assignments)
+        self._continued = list(assignments)
 
     def begin_epoch(self, trainer: pl.Trainer) -> tuple[int, Tensor]:
         """Reassign if due and not done yet, deliver the labels, and draw the epoch's images.
@@ -149,7 +159,9 @@ class ReassignCallback(pl.Callback):
             The first labeling's assignment, and its numbers from :func:`deepcluster.clustering.describe.describe`.
         """
         previous = self.assignment
-        assignments, seconds = self.clusterer.assign_all(backbone, device=device, moment="final")
+        assignments, seconds = self.clusterer.assign_all(
+            backbone, device=device, moment="final", continued=self._continued
+        )
         numbers = describe(assignments[0], previous, self.labels, self.nmi_average)
         for h, assignment in enumerate(assignments):
             self._write("final", self.version + 1, assignment, labeling=h)

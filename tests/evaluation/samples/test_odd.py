@@ -1,11 +1,13 @@
 import csv
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from support.textures import seen, textures
 
-from deepcluster.evaluation.samples.odd import odd_scores, write_odd
+from deepcluster.evaluation.samples.limit import upper_limit
+from deepcluster.evaluation.samples.odd import Usual, odd_scores, write_odd
 from deepcluster.evaluation.samples.statistics import N, picture_statistics
 from deepcluster.system.seeding import generator
 
@@ -44,6 +46,20 @@ def test_pictures_of_another_kind_are_the_oddest_however_they_are_ordered() -> N
     assert torch.allclose(odd_scores(numbers[order]), scores[order], rtol=1e-3)
 
 
+def test_others_are_compared_with_the_usual_ones() -> None:
+    """Pictures of the same kind fit, a picture among them has nearly its own score, and noise does not fit."""
+    numbers = of_grey(seen(textures(220, seed=5)))
+    usual = Usual.of(numbers[:150])
+    assert torch.equal(usual.scores, odd_scores(numbers[:150]))
+    again = usual.scores_of(numbers[:150])  # each is its own first neighbour
+    assert float((again / usual.scores - 1).abs().max()) < 0.2
+    noise = torch.randint(0, 256, (6, 64, 64), generator=generator("noise")).byte()
+    assert not bool(usual.fits(of_grey(noise)).any())
+    assert float(usual.fits(numbers[150:]).float().mean()) > 0.85
+    in_blocks = torch.cat([usual.scores_of(numbers[i : i + 1]) for i in range(150, 160)])
+    assert torch.allclose(in_blocks, usual.scores_of(numbers[150:160]), rtol=1e-4)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_few_or_equal_pictures_have_finite_scores(n: int) -> None:
     for pictures in (seen(textures(5, seed=6))[:n], torch.zeros(n, 64, 64)):
@@ -54,4 +70,13 @@ def test_odd_csv_begins_with_the_oddest(tmp_path: Path) -> None:
     write_odd(tmp_path / "odd.csv", ["a", "b", "c"], torch.tensor([1.0, 2.5, 1.0]))
     with (tmp_path / "odd.csv").open(newline="") as file:
         rows = [[*row.values()] for row in csv.DictReader(file)]
-    assert rows == [["b", "2.5000", "1"], ["a", "1.0000", "2"], ["c", "1.0000", "3"]]
+    assert rows == [["b", "2.5000", "1", "true"], ["a", "1.0000", "2", "false"], ["c", "1.0000", "3", "false"]]
+
+
+def test_the_limit_is_three_deviations_above_the_median_of_the_logarithms() -> None:
+    """Drawn from a known distribution; one picture in ten of another kind moves it little."""
+    logs = 0.1 + 0.2 * torch.randn(20_000, generator=generator("scores"))
+    assert upper_limit(logs.exp()) == pytest.approx(math.exp(0.1 + 3 * 0.2), rel=0.02)
+    with_odd = torch.cat([logs, torch.full((2_000,), 3.0)]).exp()
+    assert upper_limit(with_odd) == pytest.approx(math.exp(0.1 + 3 * 0.2), rel=0.1)
+    assert upper_limit(torch.ones(9)) == 1.0

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from PIL import Image
 from support.page_of_run import N, colour, run_with_page, write_pictures
 
 from deepcluster.clustering.history import read_assignments
-from deepcluster.run.evaluate import evaluate
+from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
+from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.settings import Extraction
+from deepcluster.run.evaluate import context_of_file, contexts, evaluate
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.system.tables import write_csv
 from deepcluster.visualization.page import run_files
@@ -43,7 +47,8 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, i
             *([4, names[30], "exact", 0, "yes"], [4, "test/same.png", "exact", 0, "no"]),
         ],
     )
-    write_csv(run / "odd.csv", ["sample", "score", "rank"], [[names[5], 2.5, 2], [names[12], 3.5, 1]])
+    odd = [[names[5], 2.5, 2, "true"], [names[12], 3.5, 1, "true"], [names[3], 1.1, 3, "false"]]
+    write_csv(run / "odd.csv", ["sample", "score", "rank", "odd"], odd)
     write_csv(run / "names.csv", ["cluster", "name"], [[3, "warm </script> colours"], [4, ""]])
     evaluate(EvalConfig(ckpt=str(run), evaluation=Page(thumbnail=32)), folder / "eval")
     return run, by_name
@@ -92,6 +97,20 @@ def test_sheets_and_covers_show_the_picture_of_each_name(numbers):
             row, column = divmod(cell, 3)
             assert tuple(cover[row * 32 + 5, column * 32 + 5]) == colour(by_name[names[start + rank]])
         start += size
+
+
+def test_rows_that_are_known_need_no_pass_and_give_the_same_clusters(
+    numbers: tuple[Path, dict[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context_of = contexts(tmp_path, Extraction(), seed=1, precision="32-true", device=torch.device("cpu"))
+    context = context_of_file(str(numbers[0]), None, None, None, context_of)
+    images, rows = context.train_images, rows_for(N, stored_assignment(context), tmp_path)
+    passed = cluster_images(context, images, visit=lambda indices, x: rows.__setitem__(indices, x))
+    known = replace(context, loaded_images=images, loaded_rows=rows)
+    monkeypatch.setattr(EvaluationContext, "feature_pass", None)
+    found = cluster_images(known, images)
+    assert torch.equal(found.clusters, passed.clusters) and torch.equal(found.distances, passed.distances)
+    assert found.own and found.nearest_share == passed.nearest_share
 
 
 def test_covers_spread_from_the_nearest_to_the_farthest():
@@ -174,7 +193,7 @@ def test_values_come_back_from_chunks_as_they_were(tmp_path):
 def test_a_folder_without_other_files_has_none_of_it(tmp_path):
     places = {"a": 0}
     assert run_files.duplicates(tmp_path, places) == [] and run_files.odd_pictures(tmp_path, places) == {}
-    assert run_files.margins(tmp_path, places) is None and run_files.names(tmp_path) == {}
+    assert run_files.margins(tmp_path, places) is None
     assert run_files.figures(tmp_path) == {"table": [], "learned": None, "alike": [], "sure": {}}
 
 

@@ -1,4 +1,4 @@
-"""evaluation=assign: writes clusters.csv, the cluster of each image by a trained network and its last centroids."""
+"""evaluation=assign: clusters.csv and changes.csv, the cluster of each image by a trained network and its centroids."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 class Assign(Evaluator):
     """Assign the images of `data` to the checkpoint's clusters.
 
+    Images that the run learned from, by what they hold, keep its clusters and are not read by the network again.
+
     Args:
         kind: "assign".
         head: which labeling, counted from 0, where images are clustered several times.
+        again: assign these too, to their nearest centroids.
     """
 
     makes = "files"
 
     kind: str = "assign"
     head: int = setting(0, at_least=0)
+    again: bool = False
 
     def run(self, context: EvaluationContext) -> dict[str, float]:
-        """Write clusters.csv.
+        """Write clusters.csv, and changes.csv: groups that grow, pictures that fit nowhere.
 
         Returns:
-            n_images, clusters_used and, if there are labels, their agreement with the clusters (metrics.label_metrics).
+            n_images, clusters_used, the numbers of :class:`~deepcluster.evaluation.samples.changes.Changes` and, if
+            there are labels, their agreement with the clusters (metrics.label_metrics).
 
         Raises:
             ValueError: if the checkpoint holds no clusters, or no such labeling.
@@ -39,18 +44,61 @@ class Assign(Evaluator):
 
         from deepcluster.clustering.metrics import label_metrics
         from deepcluster.evaluation.clusters.clustered_images import stored_assignment
-        from deepcluster.evaluation.clusters.clusters_file import write_clusters
+        from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
+        from deepcluster.evaluation.samples.changes import CHANGES, changes_by, named_clusters
+        from deepcluster.evaluation.samples.places import find_places
+        from deepcluster.evaluation.samples.reach import read_reach
+        from deepcluster.evaluation.samples.sample_files import CLUSTERS, read_usual
+        from deepcluster.evaluation.samples.seen import numbers_by_content
+        from deepcluster.evaluation.samples.small_pictures import small_pictures
 
-        assignment, images = stored_assignment(context.of_labeling(self.head)), context.train_images
-        clusters = torch.empty(len(images), dtype=torch.int64)
+        context = context.of_labeling(self.head)
+        assignment, images = stored_assignment(context), context.train_images
+        run = context.stored.home
+        known = torch.full((len(images),), -1)
+        if not self.again:
+            own = assignment.labels
+            numbers = numbers_by_content(run, images.contents, n=len(images), n_before=len(own))
+            known = torch.where(numbers < 0, -1, own[numbers.clamp(min=0)])
+        new = torch.nonzero(known < 0).flatten()
         feature_pass = context.feature_pass(images, convolutional=False)
-        with context.progress.bar("assign", len(images), "img") as advance:
-            for indices, features in feature_pass.stream(torch.arange(len(images))):
-                clusters[indices] = assignment.apply(features.float().cpu())
-                advance(len(indices))
-        file = context.folder / "clusters.csv"
-        write_clusters(file, images, clusters)
-        n_used = len(torch.unique(clusters))
-        context.progress.say(f"{len(images):,} images in {n_used} clusters: {file}")
-        results: dict[str, float] = {"n_images": len(images), "clusters_used": n_used}
+        with context.progress.bar("assign", len(new), "img") as advance:
+            places = find_places(feature_pass, assignment, labels=None, among=new, advance=advance)
+        clusters, distances = known.clone(), torch.full((len(images),), torch.nan)
+        clusters[new], distances[new] = places.clusters, places.distances
+        further = [
+            Column(name="distance", values=distances, form="{:.5g}"),
+            Column(name="seen", values=known >= 0),
+        ]
+        fits = None
+        if self.head == 0 and (reach := read_reach(run / CLUSTERS, assignment.k)) is not None:
+            fits = (known >= 0) | reach.fits(clusters, distances)
+            if len(new) and (usual := read_usual(run)) is not None:
+                with context.progress.bar("small pictures", len(new), "img") as advance:
+                    small = small_pictures(
+                        images,
+                        among=new,
+                        batch_size=context.extraction.batch_size,
+                        num_workers=context.n_workers(images, context.extraction.batch_size),
+                        device=context.device,
+                        advance=advance,
+                    )
+                fits[new] &= usual.fits(small.statistics)
+            further.append(Column(name="fits", values=fits))
+        file, say = context.folder / CLUSTERS, context.progress.say
+        write_clusters(file, images, clusters, further)
+        changes = changes_by(
+            [images.samples[i] for i in new.tolist()],
+            places.clusters,
+            fits=None if fits is None else fits[new],
+            sizes=assignment.sizes(),
+            names=named_clusters(run),
+        )
+        changes.write(context.folder / CHANGES)
+        n_seen, n_used = len(images) - len(new), len(torch.unique(clusters))
+        seen = f"; {n_seen:,} were in the run and keep their clusters" if n_seen else ""
+        say(f"{len(images):,} images in {n_used} clusters: {file}{seen}")
+        for number, line in enumerate(changes.lines()):
+            say(f"{'' if number else 'changes':11}{line}")
+        results: dict[str, float] = {"n_images": len(images), "clusters_used": n_used, **changes.numbers()}
         return results if images.labels is None else results | label_metrics(clusters, images.labels)

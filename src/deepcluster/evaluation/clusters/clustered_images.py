@@ -6,18 +6,19 @@ clustering are the means of its clusters, and an image's nearest centroid is oft
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.assignment import Assignment, nearest_centroid
+from deepcluster.clustering.assignment import ROWS_PER_BLOCK, Assignment, nearest_centroid
 from deepcluster.clustering.history import changed_images, same_samples
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Source
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.features.storage import choose_storage
 
 
 @dataclass(kw_only=True)
@@ -112,12 +113,8 @@ def cluster_images(
     assignment, labels = stored_assignment(context), own_labels(context, images, choice)
     clusters = torch.full((len(images),), -1) if labels is None else labels.clone()
     distances, n_nearest = torch.empty(len(images)), 0
-    feature_pass = context.feature_pass(images, convolutional=False)
     with context.progress.bar("features", len(images), "img") as advance:
-        for indices, features in feature_pass.stream(torch.arange(len(images))):
-            x = features.float().cpu()
-            if assignment.reduction is not None:
-                x = assignment.reduction.apply(x)
+        for indices, x in _reduced_rows(context, images, assignment):
             nearest = nearest_centroid(x, assignment.centroids)
             clusters[indices] = torch.where(clusters[indices] < 0, nearest, clusters[indices])
             n_nearest += int((clusters[indices] == nearest).sum())
@@ -131,6 +128,28 @@ def cluster_images(
         own=labels is not None,
         nearest_share=n_nearest / len(images),
     )
+
+
+def rows_for(n: int, assignment: Assignment, folder: Path) -> Tensor:
+    """Room for the reduced rows (N, P) float32 of n images, in memory or in a file mapped from the folder."""
+    dim = assignment.centroids.shape[1]
+    return choose_storage("auto", "float32", n=n, dim=dim, unit_length=True, memory_gb=None, folder=folder).allocate(
+        n, dim
+    )
+
+
+def _reduced_rows(
+    context: EvaluationContext, images: ImageSet, assignment: Assignment
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices (B,) and reduced rows (B, P): those that are known already, or of a pass through the network."""
+    if (known := context.rows_of(images)) is not None:
+        indices = torch.arange(len(images))
+        yield from zip(torch.split(indices, ROWS_PER_BLOCK), torch.split(known, ROWS_PER_BLOCK), strict=True)
+        return
+    feature_pass = context.feature_pass(images, convolutional=False)
+    for indices, features in feature_pass.stream(torch.arange(len(images))):
+        x = features.float().cpu()
+        yield indices, x if assignment.reduction is None else assignment.reduction.apply(x)
 
 
 def clusters_origin(own: bool) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from deepcluster.data.images import ImageSet
@@ -18,7 +19,7 @@ class Column:
 
     Args:
         name: its title.
-        values: (N,); NaN and negative whole numbers become empty cells.
+        values: (N,); NaN and negative whole numbers become empty cells, booleans true and false.
         form: how a number is written.
     """
 
@@ -29,6 +30,8 @@ class Column:
     def cells(self, part: slice) -> list[str]:
         """The cells of some images."""
         values = self.values[part].tolist()
+        if self.values.dtype == torch.bool:
+            return ["true" if value else "false" for value in values]
         is_whole = not self.values.is_floating_point()
         return ["" if value != value or (is_whole and value < 0) else self.form.format(value) for value in values]
 

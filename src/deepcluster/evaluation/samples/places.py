@@ -48,25 +48,34 @@ def find_places(
     *,
     labels: Tensor | None,
     advance: Callable[[int], None],
+    among: Tensor | None = None,
     features_to: Path | None = None,
+    rows_to: Tensor | None = None,
 ) -> Places:
-    """The places of all images of a pass.
+    """The places of the images of a pass.
 
     Args:
+        among: (N,) int64, the numbers of the images that are wanted; None: all. N is their number from here on.
         labels: (N,) the clusters; None: those of the nearest centroids.
         features_to: .npy file for the features (N, D) float32; None: they are not kept.
+        rows_to: (N, P) float32, is filled with the reduced rows; None: they are not kept.
     """
-    n = feature_pass.n_images
+    chosen = torch.arange(feature_pass.n_images) if among is None else among
+    n, done = len(chosen), 0
     clusters = torch.empty(n, dtype=torch.int64) if labels is None else labels.clone()
     distances, margins = torch.empty(n), torch.empty(n)
     offset = -0.5 * assignment.centroids.square().sum(dim=1)  # see nearest_centroid
     offset[assignment.sizes() == 0] = -torch.inf
     with ExitStack() as stack:
-        stream = feature_pass.stream(torch.arange(n))
+        stream = feature_pass.stream(chosen)
         for indices, features in stream if features_to is None else _kept(stream, features_to, n, stack):
             x = features.float().cpu()
             x = x if assignment.reduction is None else assignment.reduction.apply(x)
-            for part, rows in zip(_blocks(indices, assignment.k), _blocks(x, assignment.k), strict=True):
+            at = torch.arange(done, done + len(indices))
+            done += len(indices)
+            if rows_to is not None:
+                rows_to[at] = x
+            for part, rows in zip(_blocks(at, assignment.k), _blocks(x, assignment.k), strict=True):
                 # only to choose by: the distances themselves are taken from differences, as small ones lose digits
                 with float32_products(torch.device("cpu")):
                     scores = torch.addmm(offset, rows, assignment.centroids.T)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +23,17 @@ from deepcluster.evaluation.samples.duplicates import (
     write_duplicates,
 )
 from deepcluster.evaluation.samples.near_copies import near_copies
-from deepcluster.evaluation.samples.odd import odd_scores, write_odd
+from deepcluster.evaluation.samples.odd import FEWEST_USUAL, Usual, odd_scores, write_odd
 from deepcluster.evaluation.samples.places import find_places
 from deepcluster.evaluation.samples.settings import AboutImages
 from deepcluster.evaluation.samples.small_pictures import SmallPictures, small_pictures
 from deepcluster.features.extraction import FeaturePass
+from deepcluster.system.atomic import opened_atomically
 from deepcluster.system.tables import write_csv
+from deepcluster.system.words import command
 
 CLUSTERS, DUPLICATES, ODD = "clusters.csv", "duplicates.csv", "odd.csv"
+STATISTICS = "statistics.npy"  # (N, 31) float32, see statistics.py
 EMBEDDINGS, EMBEDDED = "embeddings.npy", "embeddings.csv"  # rows, and the names of their images
 
 
@@ -69,7 +73,13 @@ class SampleFiles:
     progress: Progress
 
     def write(
-        self, feature_pass: FeaturePass, assignment: Assignment, labels: Tensor | None, *, dim: int
+        self,
+        feature_pass: FeaturePass,
+        assignment: Assignment,
+        labels: Tensor | None,
+        *,
+        dim: int,
+        rows_to: Tensor | None = None,
     ) -> dict[str, float]:
         """Write all files.
 
@@ -78,6 +88,7 @@ class SampleFiles:
             assignment: gives centroids and reduction.
             labels: (N,) clusters; None: those of the nearest centroids.
             dim: features D of an image.
+            rows_to: (N, P) float32, is filled with the reduced rows; None: nobody needs them.
 
         Returns:
             What :meth:`find_duplicates` returns.
@@ -91,13 +102,14 @@ class SampleFiles:
                 labels=labels,
                 advance=advance,
                 features_to=self.folder / EMBEDDINGS if is_small else None,
+                rows_to=rows_to,
             )
         if is_small:
             write_csv(self.folder / EMBEDDED, ["sample"], ([self.images.samples[i]] for i in range(n)))
         elif self.settings.embeddings_mb:
             self.progress.say(
                 f"embeddings not written: {n:,} x {dim:,} numbers are {4 * n * dim / 1e6:,.0f} MB, embeddings_mb="
-                f"{self.settings.embeddings_mb}; eval.py evaluation=embed writes them"
+                f"{self.settings.embeddings_mb}; {command('embed', 'RUN')} writes them"
             )
         further = [
             Column(name="distance", values=places.distances, form="{:.5g}"),
@@ -138,9 +150,15 @@ class SampleFiles:
             ]
 
     def find_odd(self, statistics: Tensor) -> Tensor:
-        """Write odd.csv of the images; returns their scores (N,)."""
+        """Write odd.csv of the images, say how many are odd, and return the scores (N,).
+
+        The statistics are kept, so that new pictures can be compared with these.
+        """
         scores = odd_scores(statistics)
-        write_odd(self.folder / ODD, self.images.samples, scores)
+        with opened_atomically(self.folder / STATISTICS) as file:
+            np.save(file, statistics.numpy())
+        n_odd = write_odd(self.folder / ODD, self.images.samples, scores)
+        self.progress.say(f"odd ones   {n_odd:,} pictures are less like the others than these vary")
         return scores
 
     def find_duplicates(self, grey: list[Tensor]) -> tuple[Groups, dict[str, float]]:
@@ -191,6 +209,18 @@ class SampleFiles:
 def root_of_files(source: Source) -> Path | None:
     """The folder that the names of images begin in; None: the images are no files."""
     return Path(source.root) if isinstance(source, Folder) else None
+
+
+def read_usual(run: Path) -> Usual | None:
+    """What is usual among a run's pictures; None if it kept no statistics, or of too few."""
+    file = run / STATISTICS
+    if not file.is_file():
+        return None
+    try:
+        statistics = torch.from_numpy(np.load(file, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{file} is cut or damaged ({error}); delete it to go on without it") from error
+    return Usual.of(statistics) if len(statistics) >= FEWEST_USUAL else None
 
 
 class _Names(Sequence[str]):

@@ -22,14 +22,22 @@ class SmallPictures(NamedTuple):
 
 
 def small_pictures(
-    images: ImageSet, *, batch_size: int, num_workers: int, device: torch.device, advance: Callable[[int], None]
+    images: ImageSet,
+    *,
+    among: Tensor | None = None,
+    batch_size: int,
+    num_workers: int,
+    device: torch.device,
+    advance: Callable[[int], None],
 ) -> SmallPictures:
     """The central square of each image, the largest there is, brought to 64 x 64 pixels.
 
     Args:
+        among: (N,) int64, the numbers of the images that are wanted; None: all. N is their number.
         advance: called after each batch with its number of images.
     """
-    n, n_channels = len(images), images.n_channels
+    chosen = torch.arange(len(images)) if among is None else among
+    n, n_channels, done = len(chosen), images.n_channels, 0
     source = image_rows(
         _rows,
         images,
@@ -41,9 +49,11 @@ def small_pictures(
         device=device,
     )
     small = SmallPictures(torch.empty(n, SIDE, SIDE, dtype=torch.uint8), torch.empty(n, statistics.N))
-    for indices, rows in source.stream(torch.arange(n)):
-        small.grey[indices] = rows[:, statistics.N :].view(-1, SIDE, SIDE).round().clamp(0, 255).to(torch.uint8).cpu()
-        small.statistics[indices] = rows[:, : statistics.N].cpu()
+    for indices, rows in source.stream(chosen):
+        at = slice(done, done + len(indices))
+        done += len(indices)
+        small.grey[at] = rows[:, statistics.N :].view(-1, SIDE, SIDE).round().clamp(0, 255).to(torch.uint8).cpu()
+        small.statistics[at] = rows[:, : statistics.N].cpu()
         advance(len(indices))
     return small
 

@@ -49,28 +49,35 @@ class SortFiles(Evaluator):
         """
         from deepcluster.evaluation.samples import sorting
         from deepcluster.evaluation.samples.sample_files import CLUSTERS, root_of_files
+        from deepcluster.system.words import command
 
         if self.out is None:
             raise ValueError("evaluation=sort needs evaluation.out=DIR, the folder that gets the sorted pictures")
         say, out = context.progress.say, Path(self.out)
         if self.undo:
             n_kept = sorting.undo(out)
-            say(f"undone     {out}: {n_kept:,} files are kept, as they have changed")
+            kept = f"; {n_kept:,} files are kept there, as they have changed" if n_kept else ""
+            say(f"undone     the sorting into {out}{kept}")
             return {"n_kept": n_kept}
         run, root = context.stored.path.parent.parent, root_of_files(context.data)
+        changed = {} if self.mode == "link" else {"mode": self.mode}
         if root is None or not (run / CLUSTERS).is_file():
             raise ValueError(f"{run} is no finished run on a folder of pictures: evaluation=sort needs its {CLUSTERS}")
+        if (out / sorting.SORTED).exists():
+            again = command("sort", run, out, undo="true")
+            raise ValueError(f"{out} was sorted into before: undo that first ({again}), or choose another folder")
         clusters = sorting.read_column(run / CLUSTERS, "sample", "cluster")
         moves = sorting.plan(clusters, root, out, self._names(run, clusters))
         folders = {move.target.parent for move in moves}
         if self.do:
             sorting.sort(moves, out, self.mode)
             say(f"sorted     {len(moves):,} pictures into {len(folders):,} folders of {out}")
-            say("           evaluation.undo=true undoes it")
+            say(f"           to undo it: {command('sort', run, out, undo='true')}")
         else:
             for move in moves[:3]:
                 say(f"would {self.mode}  {move.source} -> {move.target}")
-            say(f"would {self.mode}  {len(moves):,} pictures into {len(folders):,} folders; evaluation.do=true does it")
+            say(f"would {self.mode}  {len(moves):,} pictures into {len(folders):,} folders of {out}; nothing is done")
+            say(f"           to do it: {command('sort', run, out, **changed, do='true')}")
         return {"n_images": len(moves), "n_folders": len(folders)}
 
     def _names(self, run: Path, clusters: dict[str, str]) -> dict[str, str]:

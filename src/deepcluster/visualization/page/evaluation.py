@@ -47,19 +47,18 @@ class Page(Evaluator):
         Raises:
             ValueError: if the file holds no clusters, or there are no test images.
         """
-        from deepcluster.evaluation.clusters.clustered_images import cluster_images, stored_assignment
-        from deepcluster.features.storage import choose_storage
+        from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
         from deepcluster.visualization.page.arrange import figures
         from deepcluster.visualization.page.make import PageMaker
         from deepcluster.visualization.sample_space import images_of_split
 
         context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), images_of_split(context, self.split)
-        n, dim = len(images), assignment.centroids.shape[1]
-        rows = choose_storage(
-            "auto", "float32", n=n, dim=dim, unit_length=True, memory_gb=None, folder=context.folder
-        ).allocate(n, dim)
-        clustering = cluster_images(context, images, self.clusters, lambda indices, x: rows.__setitem__(indices, x))
+        if (rows := context.rows_of(images)) is not None:
+            clustering = cluster_images(context, images, self.clusters)
+        else:
+            rows = kept = rows_for(len(images), assignment, context.folder)
+            clustering = cluster_images(context, images, self.clusters, lambda indices, x: kept.__setitem__(indices, x))
         maker = PageMaker(
             context=context,
             images=images,
@@ -69,4 +68,4 @@ class Page(Evaluator):
             is_of_run=clustering.own and self.head == 0,
         )
         maker.write(rows)
-        return {"n_images": n, **figures(clustering, maker.labels)}
+        return {"n_images": len(images), **figures(clustering, maker.labels)}

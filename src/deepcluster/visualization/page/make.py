@@ -20,6 +20,7 @@ from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Folder, Parquet
 from deepcluster.evaluation.clusters.clustered_images import ClusteredImages, clusters_origin
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.evaluation.samples.changes import named_clusters
 from deepcluster.system.seeding import mix
 from deepcluster.visualization.page import run_files
 from deepcluster.visualization.page.arrange import Arrangement, arrange, cluster_table
@@ -156,13 +157,14 @@ class PageMaker:
     def _write_of_run(self, data: Path) -> dict[str, Any]:
         """What other files of the run tell."""
         if self.run is None:
-            return {"names": {}, "figures": None, "n_odd": 0, "n_duplicates": 0}
+            return {"names": {}, "figures": None, "changes": None, "n_odd": 0, "n_duplicates": 0}
         odd, duplicates = run_files.odd_pictures(self.run, self.places), run_files.duplicates(self.run, self.places)
         write_chunk(data, "odd", odd)
         write_chunk(data, "duplicates", duplicates)
         return {
-            "names": run_files.names(self.run),
+            "names": named_clusters(self.run),
             "figures": run_files.figures(self.run),
+            "changes": run_files.changes(self.run, self.places),
             "n_odd": len(odd.get("images", ())),
             "n_duplicates": len(duplicates),
         }

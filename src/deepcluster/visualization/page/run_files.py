@@ -1,22 +1,17 @@
-"""What else lies in a run's folder and a page shows: duplicates, odd pictures, margins, names, figures."""
+"""What else lies in a run's folder and a page shows: duplicates, odd pictures, margins, figures, what changed."""
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-N_ODD = 1000  # least typical pictures that a page shows
+from deepcluster.system.tables import read_csv
+
+N_ODD = 1000  # least typical pictures that a page shows at most
+KINDS = ("new group", "grew", "fits nowhere", "gone")  # of changes.csv
 SURE = ("crops_together", "crops_nearest", "seeds_agree", "nmi_previous")  # figures that need no labels
-
-
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file as :func:`deepcluster.system.tables.write_csv` writes it; none if there is no file."""
-    if path.is_file():
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield from csv.DictReader(file)
 
 
 def duplicates(folder: Path, places: Mapping[str, int]) -> list[list[dict[str, Any]]]:
@@ -27,7 +22,7 @@ def duplicates(folder: Path, places: Mapping[str, int]) -> list[list[dict[str, A
             that was trained on, has its name in place of a number; a group of such members only is left out.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for row in read_rows(folder / "duplicates.csv"):
+    for row in read_csv(folder / "duplicates.csv"):
         name = row["sample"]
         groups.setdefault(row["group"], []).append(
             {
@@ -46,8 +41,12 @@ def _first_to_keep(member: dict[str, Any]) -> tuple[bool, float]:
 
 
 def odd_pictures(folder: Path, places: Mapping[str, int]) -> dict[str, Any]:
-    """The first pictures of odd.csv: numbers on the page and scores, the oddest first; empty without the file."""
-    rows = [row for row in read_rows(folder / "odd.csv") if row["sample"] in places]
+    """The odd ones of odd.csv: numbers on the page and scores, the oddest first; empty without the file.
+
+    Files of older versions do not tell which are odd: then the first are taken.
+    """
+    listed = (row for row in read_csv(folder / "odd.csv") if row["sample"] in places)
+    rows = [row for row in listed if row.get("odd", "true") == "true"]
     rows.sort(key=lambda row: _number(row.get("rank")) or 0)
     rows = rows[:N_ODD]
     images, scores = [places[row["sample"]] for row in rows], [_number(row.get("score")) for row in rows]
@@ -57,15 +56,31 @@ def odd_pictures(folder: Path, places: Mapping[str, int]) -> dict[str, Any]:
 def margins(folder: Path, places: Mapping[str, int]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     """clusters.csv's margins, (N,) in the page's order; None where one is missing."""
     values = np.full(len(places), np.nan, dtype=np.float32)
-    for row in read_rows(folder / "clusters.csv"):
+    for row in read_csv(folder / "clusters.csv"):
         if row["sample"] in places and (margin := _number(row.get("margin"))) is not None:
             values[places[row["sample"]]] = margin
     return values if np.isfinite(values).all() else None
 
 
-def names(folder: Path) -> dict[str, str]:
-    """The names of clusters in names.csv: number -> name."""
-    return {row["cluster"]: row["name"] for row in read_rows(folder / "names.csv") if row.get("name")}
+def changes(folder: Path, places: Mapping[str, int]) -> dict[str, Any] | None:
+    """What changes.csv tells of a run that follows another; None without the file.
+
+    Returns:
+        told: the printed lines; new_groups, grown: numbers of clusters; nowhere: pictures that fit nowhere, by their
+        numbers on the page; gone: names.
+    """
+    rows = list(read_csv(folder / "changes.csv"))
+    if not (folder / "changes.csv").is_file():
+        return None
+    of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
+    summary = _summary(folder)
+    return {
+        "told": summary.get("changes", {}).get("told", []),
+        "new_groups": [int(row["cluster"]) for row in of_kind["new group"]],
+        "grown": [int(row["cluster"]) for row in of_kind["grew"]],
+        "nowhere": [places[row["sample"]] for row in of_kind["fits nowhere"] if row["sample"] in places],
+        "gone": [row["sample"] for row in of_kind["gone"]],
+    }
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -75,8 +90,7 @@ def figures(folder: Path) -> dict[str, Any]:
         table, learned, alike as in summary.json (empty or None without them), and sure: the trained network's
         figures of `SURE` that were measured.
     """
-    file = folder / "summary.json"
-    content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    content = _summary(folder)
     trained = content.get("trained", {})
     return {
         "table": content.get("table", []),
@@ -84,6 +98,12 @@ def figures(folder: Path) -> dict[str, Any]:
         "alike": content.get("alike", []),
         "sure": {name: trained[name] for name in SURE if trained.get(name) is not None},
     }
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    file = folder / "summary.json"
+    content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return content
 
 
 def _number(text: str | None) -> float | None:

@@ -4,10 +4,10 @@
 const GROUPS_PER_PAGE = 30;
 
 async function showOdd(page) {
-  if (!overview.n_odd) return showNothing("This run has no odd.csv, the list of odd pictures.");
+  if (!overview.n_odd) return showNothing("No odd pictures are known: odd.csv names none, or the run has no such file.");
   const { images, scores } = await load("odd");
   fill(make("h1", {}, "Odd ones"),
-    make("p", { class: "soft" }, `${counted(images.length, "picture")} that are least like the others, the oddest first.`),
+    make("p", { class: "soft" }, `${counted(images.length, "picture")} that are less like the others than these vary, the oddest first. odd.csv lists all pictures in this order.`),
     ...grid(images, Number(page), (p) => `#/odd/${p}`, (place) => (scores[place] === null ? "" : scores[place].toPrecision(3))));
 }
 
@@ -50,6 +50,19 @@ function elsewhere(name) {
   const [url, ...others] = originalUrls(name);
   const image = make("img", { src: url, alt: name, loading: "lazy", onerror: () => others.length && (image.src = others.shift()) });
   return make("a", { class: "tile", href: url, target: "_blank", rel: "noopener", title: name }, image);
+}
+
+/** What new pictures changed: groups that are new or grew, pictures that fit nowhere. */
+function showChanges(page) {
+  if (!overview.changes) return showNothing("This run follows no other, so there is nothing to compare with.");
+  const { new_groups: fresh, grown, nowhere, gone } = overview.changes;
+  const rowOf = new Map(overview.clusters.number.map((number, row) => [number, row]));
+  const cards = (title, numbers) => (numbers.length ? [make("h2", {}, title), make("div", { class: "cards" }, ...numbers.filter((number) => rowOf.has(number)).map((number) => clusterCard(rowOf.get(number))))] : []);
+  fill(make("h1", {}, "What changed"),
+    ...cards("New groups", fresh),
+    ...(nowhere.length ? [make("h2", {}, "New pictures that fit nowhere"), ...grid(nowhere, Number(page), (p) => `#/changes/${p}`)] : []),
+    ...cards("Groups that grew, those with the most new pictures first", grown),
+    gone.length ? make("p", { class: "soft" }, `${counted(gone.length, "picture")} of the run before ${gone.length === 1 ? "is" : "are"} gone; changes.csv names ${gone.length === 1 ? "it" : "them"}.`) : null);
 }
 
 async function showSearch(text, page) {

@@ -1,7 +1,7 @@
 // Addresses and keys: #/PART/... shows a part of the page, ?picture=NUMBER a picture over it. The last file.
 "use strict";
 
-const PARTS = { "": showOverview, map: showMap, clusters: showClusters, cluster: showCluster, odd: showOdd, duplicates: showDuplicates, search: showSearch, selection: showSelection };
+const PARTS = { "": showOverview, map: showMap, clusters: showClusters, cluster: showCluster, odd: showOdd, duplicates: showDuplicates, changes: showChanges, search: showSearch, selection: showSelection };
 const KEYS = [["/", "search"], ["o m c", "overview, map, clusters"], ["d x", "duplicates, odd ones"], ["← → ↑ ↓", "move in a grid or on the map"], ["Enter", "open a picture"], ["← →", "previous, next picture or cluster"], ["n", "name the cluster"], ["+ − 0", "zoom the map, show all of it"], ["Shift + drag", "lasso on the map"], ["Esc", "close"], ["?", "these keys"]];
 const content = document.querySelector("main"), searchField = document.querySelector(".search input");
 let shownRoute = null;
@@ -89,6 +89,7 @@ load("overview").then((value) => {
   readOverview(value);
   readNames();
   document.body.classList.toggle("sharp-pictures", overview.images.sharp);
+  showTab("changes", Boolean(overview.changes));
   showTab("odd", overview.n_odd > 0);
   showTab("duplicates", overview.n_duplicates > 0);
   return route();

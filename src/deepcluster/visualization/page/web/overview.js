@@ -17,6 +17,7 @@ function showOverview() {
     make("div", { class: "facts" }, ...facts),
     make("div", { class: "columns" },
       make("div", { class: "stack" },
+        overview.changes && changesCard(),
         figures && learnedCard(),
         figures && sureCard(),
         make("section", { class: "card" }, make("h2", {}, "Sizes of the clusters"), histogram(sizes))),
@@ -49,6 +50,14 @@ function learnedCard() {
     table.length > 1 ? make("div", { class: "scroll" }, figuresTable(table)) : null,
     ...alike.map((sentence) => make("p", { class: "warning" }, capital(sentence))),
     make("p", { class: "soft" }, `${network}, ${counted(epochs, "epoch")}; clusters: ${origin}.`));
+}
+
+/** What new pictures changed since the run before. */
+function changesCard() {
+  const { told, nowhere } = overview.changes;
+  return make("section", { class: "card" }, make("h2", {}, "What changed since the run before"),
+    ...told.map((sentence) => make("p", {}, `${capital(sentence)}.`)),
+    make("p", {}, make("a", { href: "#/changes" }, nowhere.length ? `Groups, and ${counted(nowhere.length, "picture")} that fit nowhere` : "The groups")));
 }
 
 const SURE = {
