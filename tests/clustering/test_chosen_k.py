@@ -58,7 +58,7 @@ def test_several_labelings_are_fitted_one_by_one() -> None:
         ({"k": [50, "a"]}, r"clustering.k must be .*; got \[50, 'a'\]"),
         ({"k": [1]}, r"clustering.k must be at least 2, got \[1\]"),
         ({"n_labelings": 0}, "clustering.n_labelings must be at least 1"),
-        ({"start": "centroids"}, "clustering.start must be one of images, labels, got 'centroids'"),
+        ({"start": "centroids"}, r"clustering.start must be one of images, kmeans\+\+, labels, got 'centroids'"),
     ],
 )
 def test_bad_numbers_of_clusters_are_refused(settings: dict[str, object], message: str) -> None:

@@ -71,8 +71,13 @@ def test_ranks_cluster_like_one_process(backend: str, size: int) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "settings",
-    [{"spherical": True}, {"max_points_per_centroid": 9}, {"n_redo": 3, "n_iter": 4}],
-    ids=["spherical", "sample", "redo"],
+    [
+        {"spherical": True},
+        {"max_points_per_centroid": 9},
+        {"n_redo": 3, "n_iter": 4},
+        {"start": "kmeans++", "max_points_per_centroid": 20, "n_redo": 2},
+    ],
+    ids=["spherical", "sample", "redo", "kmeans++"],
 )
 def test_every_setting_means_the_same_on_ranks(backend: str, settings: dict[str, int]) -> None:
     features, kmeans = mixture(), KMeans(k=30, backend=backend, **settings)  # type: ignore[arg-type]

@@ -1,9 +1,11 @@
-"""Sobel: worked out by hand on a step from dark to bright."""
+"""Sobel: worked out by hand on a step from dark to bright; and random filters in its place."""
 
+import pytest
 import torch
 from reference.networks_2018 import sobel_2018
 
-from deepcluster.models.sobel import Sobel
+from deepcluster.models.alexnet import SmallAlexNet
+from deepcluster.models.sobel import Sobel, fixed_layer
 
 
 def test_vertical_step_edge_gives_the_values_worked_out_by_hand():
@@ -48,3 +50,35 @@ def test_edges_stay_exact_under_bfloat16_autocast():
     exact = Sobel(3)(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(Sobel(3)(images), exact)
+
+
+def test_random_filters_are_those_of_two_convolutions_that_were_drawn_anew():
+    torch.manual_seed(5)
+    layer, theirs = Sobel(3, random=True), sobel_2018()
+    theirs[0].weight.data.copy_(layer.grey), theirs[1].weight.data.copy_(layer.filters)
+    images = torch.randn(3, 3, 17, 12)
+    torch.testing.assert_close(layer(images), theirs(images))
+    torch.manual_seed(5)
+    assert torch.equal(Sobel(3, random=True).filters, layer.filters)
+
+
+def test_random_filters_have_the_variances_of_he_fan_out():
+    """2 / (kernel area x output channels): 2 of the 1x1 convolution to one channel, 1/9 of the 3x3 to two."""
+    torch.manual_seed(0)
+    layers = [Sobel(3, random=True) for _ in range(2000)]
+    grey, filters = torch.stack([layer.grey for layer in layers]), torch.stack([layer.filters for layer in layers])
+    assert grey.var().item() == pytest.approx(2, rel=0.06) and filters.var().item() == pytest.approx(1 / 9, rel=0.03)
+
+
+def test_random_filters_are_kept_with_the_weights_and_not_learned():
+    network, other = (SmallAlexNet(feature_dim=8, hidden=8, sobel="random") for _ in range(2))
+    assert {"sobel.grey", "sobel.filters"} <= network.state_dict().keys()
+    assert not [name for name, _ in network.named_parameters() if name.startswith("sobel")]
+    other.load_state_dict(network.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(network.eval()(images), other.eval()(images))
+
+
+def test_another_word_is_refused():
+    with pytest.raises(ValueError, match=r"arch\.sobel must be true, false or random, got rnadom"):
+        fixed_layer("rnadom", 3)

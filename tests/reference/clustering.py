@@ -31,6 +31,29 @@ def lloyd(features: Float, centroids: Float, n_iter: int) -> tuple[Float, Int]:
     return centroids, nearest(features, centroids)
 
 
+def kmeans_plus_plus(features: Float, numbers: Float) -> list[int]:
+    """Greedy k-means++ by random numbers (K, L) in [0, 1): of L candidates that with the smallest sum of distances."""
+    weights = np.ones(len(features))
+    chosen: list[int] = []
+    for row in numbers:
+        best, least = -1, math.inf
+        for number in row if chosen else row[:1]:
+            aim, candidate = number * weights.sum(), 0
+            while weights[: candidate + 1].sum() <= aim:
+                candidate += 1
+            total = _squared_distances(features, [*chosen, candidate]).sum()
+            if total < least:
+                best, least = candidate, total
+        chosen.append(best)
+        weights = _squared_distances(features, chosen)
+    return chosen
+
+
+def _squared_distances(features: Float, chosen: list[int]) -> Float:
+    """Of each row to the nearest of the chosen ones."""
+    return np.min([((features - features[one]) ** 2).sum(axis=1) for one in chosen], axis=0)
+
+
 def spherical_lloyd(features: Float, centroids: Float, n_iter: int) -> tuple[Float, Int]:
     """k-means as DeepCluster-v2 has it: unit centroids, the largest dot product, an empty cluster keeps its centroid.
 

@@ -141,6 +141,7 @@ def test_a_preset_has_its_papers_numbers(name: str) -> None:
     assert (view.color_jitter, view.grey_probability, view.blur_probability) == ([0] * 4, 0, 0)
     assert (view.mean, view.std) == expected["statistics"]
     assert (made.clustering.kind, made.clustering.k, made.clustering.n_iter) == ("kmeans", expected["k"], 20)  # type: ignore[attr-defined]
+    assert made.clustering.start == ("kmeans++" if name.startswith("deepdive") else "images")  # type: ignore[attr-defined]
     assert (made.reduction.dim, made.reduction.whiten, made.reduction.l2) == (expected["dim"], True, True)
     rates = (optimizer.lr, optimizer.momentum, optimizer.head_momentum, optimizer.weight_decay)
     assert rates == expected["optimizer"] and optimizer.schedule == "constant"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -30,9 +31,11 @@ class KMeans(ChosenK):
 
     Args:
         kind: "kmeans".
-        start: where the iterations begin: at "images" that the seed draws; or at the last assignment's "labels": at the
-            means of the images under them, which do not depend on the reduction's basis. Clusters without images, and
-            the first assignment, begin at images; with n_redo only the first run begins at the labels.
+        start: where the iterations begin: at "images" that the seed draws, all alike; by "kmeans++" at images that it
+            draws far from each other (kmeans_plus_plus.py), as scikit-learn does; or at the last assignment's
+            "labels": at the means of the images under them, which do not depend on the reduction's basis. Clusters
+            without images, and the first assignment, begin at images; with n_redo only the first run begins at the
+            labels.
         n_iter: Lloyd iterations per reassignment.
         n_redo: runs from different starts; the best objective is kept.
         spherical: keep the centroids on the unit sphere.
@@ -48,7 +51,7 @@ class KMeans(ChosenK):
     """
 
     kind: str = "kmeans"
-    start: str = setting("images", one_of=("images", "labels"))
+    start: str = setting("images", one_of=("images", "kmeans++", "labels"))
     n_iter: int = setting(20, at_least=1)  # original: clustering.py, run_kmeans
     n_redo: int = setting(1, at_least=1)
     spherical: bool = False
@@ -79,9 +82,17 @@ class KMeans(ChosenK):
     def distances(self, n_images: int) -> float:
         n_passes = self.n_redo * (1 if self.sizes == "free" else 1 + BALANCING_PASSES)
         return sum(
-            float(k) * (self.n_redo * self._n_iterated(n_images, k) * self.n_iter + n_passes * n_images)
+            float(k) * (self.n_redo * self._n_iterated(n_images, k) * self._n_rounds(k) + n_passes * n_images)
             for k in self.ks
         )
+
+    def _n_rounds(self, k: int) -> int:
+        """Iterations, and those that k-means++ is worth: it takes the distances to all candidates."""
+        return self.n_iter + self._n_candidates(k)
+
+    def _n_candidates(self, k: int) -> int:
+        """Of each choice of k-means++, as many as scikit-learn has (n_local_trials); 0: the start is another."""
+        return 2 + int(math.log(k)) if self.start == "kmeans++" else 0
 
     def describe(self, device: torch.device | str) -> str:
         backend, why = choose_backend(self.backend, device)
@@ -118,6 +129,7 @@ class KMeans(ChosenK):
             ranks=ranks,
             seed=seed,
             start=start if self.start == "labels" else None,
+            n_candidates=self._n_candidates(self.only_k),
             n_iter=self.n_iter,
             n_redo=self.n_redo,
             spherical=self.spherical,

@@ -39,6 +39,7 @@ def fit(
     ranks: Ranks | None,
     k: int,
     start: Tensor | None,
+    n_candidates: int,
     n_iter: int,
     n_redo: int,
     spherical: bool,
@@ -61,6 +62,7 @@ def fit(
         n_images: N, on all processes together.
         ranks: what the G processes offer, each of which calls this; None: this process has all images.
         start: (N,) labels, -1 for none, at whose means the first run begins; None: at images.
+        n_candidates: above 0 every run begins at images that k-means++ chooses, each of this many candidates.
         engine: "faiss" or "torch".
         device: where the products are taken.
         progress: called with (iterations done, iterations in all) after each.
@@ -85,35 +87,42 @@ def fit(
     else:
         lloyd = partial(kmeans_shares.lloyd, share, k, engine=engine, keep_empty=empty == "keep")
     iterate = partial(lloyd, n_iter=n_iter, spherical=spherical, max_points_per_centroid=max_points_per_centroid)
-    first = None
-    if start is not None and k < n_images:  # as many clusters as images: each is its own start
-        first = kmeans_shares.means_under(share, start, k, engine=engine, seed=seed)
-        first = normalize(first, dim=1) if spherical else first
-    return _best(iterate, assign, first, n_iter, n_redo, seed, progress)
+    far = partial(kmeans_shares.far_images, share, k, max_points_per_centroid, n_candidates, engine=engine)
+
+    def start_of(redo: int, seed: int) -> Tensor | None:
+        """Centroids (K, P) that a run begins at; None: at images that it draws."""
+        if k == n_images:  # each image is its own start
+            return None
+        if n_candidates > 0:
+            centroids = far(seed=seed)
+        elif start is not None and redo == 0:
+            centroids = kmeans_shares.means_under(share, start, k, engine=engine, seed=seed)
+        else:
+            return None
+        return normalize(centroids, dim=1) if spherical else centroids
+
+    return _best(iterate, assign, start_of, n_iter, n_redo, seed, progress)
 
 
 def _best(
     iterate: Callable[..., Tensor],
     assign: Callable[[Tensor], Assignment],
-    first: Tensor | None,
+    start_of: Callable[[int, int], Tensor | None],
     n_iter: int,
     n_redo: int,
     seed: int,
     progress: Progress | None,
 ) -> Assignment:
-    """The assignment of the smallest objective among n_redo starts.
-
-    Args:
-        first: centroids (K, P) that the first of them begins at; None: at images.
-    """
+    """The assignment of the smallest objective among n_redo starts."""
 
     def advance(redo: int, done: int) -> None:
         if progress is not None:
             progress(redo * n_iter + done, n_redo * n_iter)
 
+    seeds = [seed + redo * REDO_SEED_STEP for redo in range(n_redo)]
     assignments = (
-        assign(iterate(seed=seed + r * REDO_SEED_STEP, start=None if r else first, progress=partial(advance, r)))
-        for r in range(n_redo)
+        assign(iterate(seed=seed, start=start_of(redo, seed), progress=partial(advance, redo)))
+        for redo, seed in enumerate(seeds)
     )
     return min(assignments, key=lambda assignment: assignment.objective)  # the first of equal ones
 

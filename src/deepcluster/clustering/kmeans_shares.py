@@ -15,6 +15,7 @@ from deepcluster.clustering import kmeans_faiss, kmeans_torch
 from deepcluster.clustering.assignment import Assignment, nearest_centroid, squared_distance, sum_dtype
 from deepcluster.clustering.faiss_index import FlatIndex
 from deepcluster.clustering.kmeans_balanced import balanced_labels
+from deepcluster.clustering.kmeans_plus_plus import choose_images
 from deepcluster.clustering.repair import count_empty, repair_with, squeeze_empty
 from deepcluster.clustering.share import Share
 
@@ -64,6 +65,16 @@ def lloyd(
         if progress is not None:
             progress(iteration + 1)
     return centroids
+
+
+@torch.no_grad()
+def far_images(
+    share: Share, k: int, max_points_per_centroid: int | None, n_candidates: int, *, engine: str, seed: int
+) -> Tensor:
+    """The images (K, P) that k-means++ begins at, of those that are iterated on; the same on every process."""
+    steps = kmeans_faiss if engine == "faiss" else kmeans_torch
+    _, sample = steps.draw(share.n_images, k, seed, max_points_per_centroid)
+    return share.fetch(choose_images(share, k, n_candidates, seed=seed, sample=sample))
 
 
 @torch.no_grad()

@@ -36,7 +36,8 @@ class AlexNet(PlainNetwork):
         feature_dim: features D, units of fc7.
         dropout: share of units dropped before each linear layer.
         batch_norm: BatchNorm after each convolution, instead of the LRN of 2012.
-        sobel: the network sees edges instead of colours, as in the paper (the 2018 code's default was off).
+        sobel: the network sees edges instead of colours, as in the paper (the 2018 code's default was off); "random":
+            two frozen random filters, as in the code of "A Deep Dive into Deep Cluster" (see :class:`Sobel`).
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class AlexNet(PlainNetwork):
         feature_dim: int = 4096,
         dropout: float = 0.5,
         batch_norm: bool = True,
-        sobel: bool = True,
+        sobel: bool | str = True,
     ) -> None:
         super().__init__(
             CONVOLUTIONS,
@@ -78,7 +79,8 @@ class SmallAlexNet(PlainNetwork):
         hidden: units of the first linear layer.
         dropout: share of units dropped before each linear layer.
         batch_norm: BatchNorm after each convolution.
-        sobel: the network sees edges instead of colours, as in the paper.
+        sobel: the network sees edges instead of colours, as in the paper; "random": two frozen random filters, as in
+            its code (see :class:`Sobel`).
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class SmallAlexNet(PlainNetwork):
         hidden: int = 2048,
         dropout: float = 0.5,
         batch_norm: bool = True,
-        sobel: bool = True,
+        sobel: bool | str = True,
     ) -> None:
         super().__init__(
             SMALL_CONVOLUTIONS,

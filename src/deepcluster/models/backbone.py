@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepcluster.models.sobel import Sobel
+from deepcluster.models.sobel import fixed_layer
 
 # The most numbers per image that a probe reads; original: eval_linear.py pools every layer to about 9600.
 MAX_CONVOLUTIONAL = 10_000
@@ -30,7 +30,7 @@ class Backbone(nn.Module):
         stages: the children of `features` that :meth:`stage` gives, in order.
         in_channels: channels C of the images, before Sobel.
         image_size: height and width H = W of the images that the neck is built for.
-        sobel: put :class:`Sobel` in front; `features` then takes 2 channels.
+        sobel: put :class:`Sobel` in front; `features` then takes 2 channels. "random": its filters are random.
     """
 
     # Set by inference_copy: the type and memory layout of the convolutions; None: the images' type.
@@ -47,12 +47,12 @@ class Backbone(nn.Module):
         stages: Sequence[str],
         in_channels: int,
         image_size: int,
-        sobel: bool,
+        sobel: bool | str,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.image_size = image_size
-        self.sobel = Sobel(in_channels) if sobel else None
+        self.sobel = fixed_layer(sobel, in_channels)
         self.features = features
         self.neck = neck
         self.feature_dim = feature_dim

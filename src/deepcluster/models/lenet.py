@@ -30,7 +30,7 @@ class LeNet5(PlainNetwork):
         batch_norm: bool = False,
         hidden: int = 120,
         feature_dim: int = 84,
-        sobel: bool = False,
+        sobel: bool | str = False,
     ) -> None:
         super().__init__(
             CONVOLUTIONS,

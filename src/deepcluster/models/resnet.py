@@ -18,7 +18,7 @@ def resnet(
     image_size: int = 224,
     tap: str = "layer4",
     small_images: bool | None = None,
-    sobel: bool = False,
+    sobel: bool | str = False,
     weights: str | None = None,
 ) -> Backbone:
     """A ResNet without its classifier; the features are the averaged maps of one stage.

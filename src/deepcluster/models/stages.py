@@ -34,7 +34,7 @@ class PlainNetwork(Backbone):
         batch_norm: BatchNorm after each convolution.
         in_channels: channels of the images, before Sobel.
         image_size: height and width of the images.
-        sobel: put Sobel in front; the first convolution then takes 2 channels.
+        sobel: put Sobel in front; the first convolution then takes 2 channels. "random": with random filters.
 
     Raises:
         ValueError: if a value is impossible, or the images are too small for the convolutions.
@@ -52,7 +52,7 @@ class PlainNetwork(Backbone):
         batch_norm: bool,
         in_channels: int,
         image_size: int,
-        sobel: bool,
+        sobel: bool | str,
     ) -> None:
         _check_widths(type(self).__name__, channels, len(convolutions), dropout, hidden=hidden, feature_dim=feature_dim)
         n_in = first_channels = 2 if sobel else in_channels

@@ -56,7 +56,7 @@ def timm_backbone(
     name: str,
     in_channels: int = 3,
     image_size: int = 224,
-    sobel: bool = False,
+    sobel: bool | str = False,
     pretrained: bool = False,
 ) -> TimmBackbone:
     """A timm model as a backbone; the features are what its classifier would read.

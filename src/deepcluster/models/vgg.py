@@ -36,7 +36,7 @@ class VGG16(PlainNetwork):
         feature_dim: int = 4096,
         dropout: float = 0.5,
         batch_norm: bool = True,
-        sobel: bool = True,
+        sobel: bool | str = True,
     ) -> None:
         super().__init__(
             CONVOLUTIONS,

@@ -33,7 +33,7 @@ class SmallVGG(Backbone):
         image_size: int = 32,
         blocks: Sequence[Sequence[int]] = ((32, 32), (64, 128), (256, 256)),
         first_stride: int = 1,
-        sobel: bool = False,
+        sobel: bool | str = False,
     ) -> None:
         if not blocks or any(not len(block) or min(block) < 1 for block in blocks):
             raise ValueError(

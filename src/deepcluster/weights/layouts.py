@@ -43,7 +43,8 @@ def layout_2018(backbone: Backbone) -> Layout | None:
     """
     if not isinstance(backbone, AlexNet | VGG16):
         return None
-    renamed: list[tuple[str, str]] = []
+    # filters that are no Sobel's (arch.sobel=random)
+    renamed = [("sobel.grey", "sobel.0.weight"), ("sobel.filters", "sobel.1.weight")]
     number = 0
     for name, child in backbone.features.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]

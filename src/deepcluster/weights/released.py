@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.sobel import FILTERS
+from deepcluster.models.sobel import FILTERS, RANDOM
 from deepcluster.models.vgg import VGG16
 from deepcluster.weights import layouts
 
@@ -93,12 +93,11 @@ def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str,
             f"{file} ({arch}) has {top}.weight and bias of {shapes}, which do not fit its "
             f"{len(tensors[linear[1]])} features; use an undamaged file"
         )
-    sobel = "sobel.0.weight" in tensors
-    in_channels = (tensors["sobel.0.weight"] if sobel else tensors[convolutions[0]]).shape[1]
+    has_sobel = "sobel.0.weight" in tensors
+    in_channels = (tensors["sobel.0.weight"] if has_sobel else tensors[convolutions[0]]).shape[1]
     if in_channels != 3:
         raise ValueError(f"{file} ({arch}) takes {in_channels} channels; the networks of 2018 take 3")
-    if sobel:
-        _check_sobel(tensors, file)
+    sobel = _sobel(tensors, file) if has_sobel else False
     card = {
         "arch": {
             "_target_": TARGETS[arch],
@@ -115,7 +114,10 @@ def read_2018(content: dict[str, Any], arch: str, file: Path) -> tuple[dict[str,
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
     }
-    return {name: value for name, value in tensors.items() if not name.startswith("sobel.")}, card, head
+    fixed = [name for name in tensors if name.startswith("sobel.")]
+    for name in fixed if sobel != RANDOM else [name for name in fixed if name.endswith("bias")]:
+        del tensors[name]
+    return tensors, card, head
 
 
 def check_readable_2018(backbone: Backbone, card: dict[str, Any]) -> str:
@@ -168,12 +170,13 @@ def content_2018(
     assert layout is not None
     state: OrderedDict[str, Tensor] = OrderedDict()
     if backbone.sobel is not None:
-        state["sobel.0.weight"] = torch.full((1, 3, 1, 1), 1 / 3)
+        grey, filters = backbone.sobel.grey, backbone.sobel.filters
+        state["sobel.0.weight"] = torch.full((1, 3, 1, 1), 1 / 3) if grey is None else grey.detach().cpu().clone()
         state["sobel.0.bias"] = torch.zeros(1)
-        state["sobel.1.weight"] = backbone.sobel.filters.detach().cpu().clone()
+        state["sobel.1.weight"] = filters.detach().cpu().clone()
         state["sobel.1.bias"] = torch.zeros(2)
     for name, value in backbone.state_dict().items():
-        if not layouts.is_batch_count(name):
+        if not layouts.is_batch_count(name) and not name.startswith("sobel."):
             renamed = layout.names[name]
             if module:
                 renamed = re.sub(r"^features\.", "features.module.", renamed)
@@ -207,24 +210,29 @@ def _convolutions(tensors: dict[str, Tensor]) -> list[str]:
     return [name for _, name in sorted(numbered)]
 
 
-def _check_sobel(tensors: dict[str, Tensor], file: Path) -> None:
-    """Refuse other Sobel filters than ours, which are fixed."""
+def _sobel(tensors: dict[str, Tensor], file: Path) -> bool | str:
+    """What `arch.sobel` is in a file with that layer: true if its filters are Sobel's, else "random".
+
+    Raises:
+        ValueError: if it is another layer.
+    """
     expected = {
         "sobel.0.weight": torch.full((1, 3, 1, 1), 1 / 3),
         "sobel.0.bias": torch.zeros(1),
         "sobel.1.weight": torch.tensor(FILTERS, dtype=torch.float32).unsqueeze(1),
         "sobel.1.bias": torch.zeros(2),
     }
+    differ = []
     for name, value in expected.items():
-        tensor = tensors.get(name)
-        if tensor is None:
-            continue
+        tensor = tensors.get(name, value)
+        if tensor.shape != value.shape:
+            raise ValueError(f"{file} has a {name} of {tuple(tensor.shape)}, which is {tuple(value.shape)} in 2018")
         stored = value.to(tensor.dtype).float()  # 1/3 is another number in half precision
-        if tensor.shape != value.shape or not torch.allclose(tensor.float(), stored):
-            raise ValueError(
-                f"{file} has other values in {name} than the mean of 3 channels and the two Sobel filters, which "
-                "are fixed here: the network would give other features, so its file cannot be used"
-            )
+        if not torch.allclose(tensor.float(), stored):
+            differ.append(name)
+    if any(name.endswith("bias") for name in differ):
+        raise ValueError(f"{file} has a bias in {differ[0]}, which is 0 here: its file cannot be used")
+    return RANDOM if differ else True
 
 
 def _text(name: Any) -> Any:

@@ -29,6 +29,7 @@ class InitialAlignment(Evaluator):
         l2: afterwards divide every row by its length.
         layer: what is clustered: "features", as in training, or "last_stage", the maps of the last stage, flattened.
         n_iter: iterations of k-means.
+        start: where k-means begins: at "images" that the seed draws, all alike, or by "kmeans++" far from each other.
         max_images: use at most this many images, drawn by the seed; null: all. All their features are held in memory.
         nmi_average: which mean of the two entropies NMI is divided by.
         label_free: also compute silhouette, predictability and agreement.
@@ -47,6 +48,7 @@ class InitialAlignment(Evaluator):
     l2: bool = True
     layer: str = setting("features", one_of=("features", "last_stage"))
     n_iter: int = setting(20, at_least=1)
+    start: str = setting("images", one_of=("images", "kmeans++"))
     max_images: int | None = setting(None, at_least=20, hint="null takes all")
     nmi_average: str = setting("arithmetic", one_of=("arithmetic", "geometric"))
     label_free: bool = True

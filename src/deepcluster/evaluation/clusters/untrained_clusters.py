@@ -126,6 +126,8 @@ class _Networks:
         context, settings = self.context, self.settings
         assert context.untrained is not None
         deciding = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
+        if settings.start == "images":
+            del deciding["start"]  # older folders lack it
         samples = blake2b("\n".join(map(str, self.images.samples)).encode("utf-8", "surrogateescape"), digest_size=8)
         by_seed = len(self.indices) < len(self.images) or settings.label_free
         facts = {
@@ -163,7 +165,7 @@ class _Networks:
             between = distances(reduced[sample]) if settings.label_free else None
             for k in settings.k:
                 # the seed that train.py uses for its untrained clustering (run/untrained.py)
-                fitted = KMeans(k=k, n_iter=settings.n_iter).fit(
+                fitted = KMeans(k=k, n_iter=settings.n_iter, start=settings.start).fit(
                     reduced, seed=mix(seed, "untrained", "k-means"), device=self.context.device
                 )
                 row: Row = {"seed": seed, "k": k, "dim": dim, "nmi": self._nmi(fitted.labels)}
