@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import binary_average_precision
 from deepcluster.evaluation.voc07.average_precision import (
     RULES,
     class_average_precisions,
+    devkit,
     eleven_point,
     interpolated_area,
     means,
@@ -44,6 +45,27 @@ def test_rankings_worked_out_by_hand(letters, by_eleven, by_area, by_step):
     if by_area is not None:
         assert interpolated_area(curve) == pytest.approx(by_area, abs=1e-12)
         assert step_area(curve) == pytest.approx(by_step, abs=1e-12)
+
+
+def test_the_devkit_counts_three_six_and_seven_tenths_as_a_bit_more():
+    # ten positives; the third stands behind one miss, exactly at recall 0.3, the sixth and seventh behind eight
+    scores, positive = ranking("++-+" + "-" * 6 + "+" * 7)
+    curve = precision_recall(scores, positive)
+    assert eleven_point(curve) == pytest.approx((3 * 1 + 3 / 4 + 7 * 10 / 17) / 11, abs=1e-12)
+    assert devkit(curve) == pytest.approx((3 * 1 + 8 * 10 / 17) / 11, abs=1e-12)
+    # 10 hits, then the points .6 and .7 are the only ones that differ: five and seven hits before misses
+    curve = precision_recall(*ranking("++++++-+--+-+--+"))
+    points = [1, 1, 1, 1, 1, 1, 1, 7 / 8, 8 / 11, 9 / 13, 10 / 16]
+    assert eleven_point(curve) == pytest.approx(sum(points) / 11, abs=1e-12)
+    points[6:8] = points[7:9]
+    assert devkit(curve) == pytest.approx(sum(points) / 11, abs=1e-12)
+
+
+def test_where_no_recall_is_three_six_or_seven_tenths_the_devkit_counts_the_same():
+    generator = torch.Generator().manual_seed(0)
+    scores, positive = torch.randn(300, generator=generator), torch.arange(300) % 13 == 0  # 24 positives
+    curve = precision_recall(scores, positive)
+    assert devkit(curve) == eleven_point(curve)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -94,7 +116,7 @@ def test_difficult_images_are_left_out_and_classes_without_positives_do_not_coun
     found = class_average_precisions(scores, labels)
     assert found["step"][0] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3) and math.isnan(found["step"][1])
     assert means(found)["map_step"] == found["step"][0]
-    assert set(means(found)) == {"map_11_point", "map_area", "map_step", "map_official"}
+    assert set(means(found)) == {"map_11_point", "map_devkit", "map_area", "map_step", "map_official"}
 
 
 def test_what_cannot_be_ranked_is_refused():

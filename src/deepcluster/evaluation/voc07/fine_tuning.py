@@ -40,8 +40,9 @@ class Voc07(VocSet, Evaluator):
         """Train, test, and write voc07.csv: the average precisions of each class.
 
         Returns:
-            n_train, n_test, n_iterations and map_11_point (VOC2007's rule), map_area (VOC2010's), map_step
-            (scikit-learn's), map_official (the 2018 code's), in [0, 1]; average_precision.py explains them.
+            n_train, n_test, n_iterations and map_11_point (VOC2007's rule), map_devkit (as its devkit counts it),
+            map_area (VOC2010's), map_step (scikit-learn's), map_official (the 2018 code's), in [0, 1];
+            average_precision.py explains them.
 
         Raises:
             FileNotFoundError, ValueError: if the folder, the network and the settings do not fit.

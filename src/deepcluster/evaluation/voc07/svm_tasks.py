@@ -101,7 +101,7 @@ def learn_svms(
     results: dict[str, dict[str, Any]] = kept_work.read(NAME) or {}
     if results:
         progress.say(f"continuing after {len(results)} SVMs from {kept_work.file(NAME)}")
-    missing = [task for task in tasks if task.key not in results]
+    missing = [task for task in tasks if not RULES.keys() <= results.get(task.key, {}).keys()]  # or of older rules
     if not missing:
         return results
     train, test = features()
