@@ -29,7 +29,7 @@ ROOMS = {  # room -> the rooms below that it may import
     "settings": {*FEATURES, "training", "evaluation", "visualization"},
     "run": {*FEATURES, "training", "evaluation", "visualization", "settings"},
     "app": {*FEATURES, "training", "evaluation", "visualization", "settings", "run"},
-    "compat2018": {*FEATURES, "settings", "app"},
+    "compat2018": {"system", "clustering", "weights", "settings", "app"},
 }
 FRAMEWORKS = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb")
 

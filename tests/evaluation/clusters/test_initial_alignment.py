@@ -102,6 +102,16 @@ def test_seeds_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
         numbers(InitialAlignment(k=[3], n_seeds=1), context(tmp_path, other, draw=Drawn()))
 
 
+def test_k_means_may_begin_by_kmeans_plus_plus_and_older_folders_are_those_of_images(tmp_path: Path) -> None:
+    start = {"k": [6], "n_seeds": 1, "label_free": False}
+    found = numbers(InitialAlignment(**start, start="kmeans++"), context(tmp_path / "far", IMAGES, draw=Drawn()))
+    alike = numbers(InitialAlignment(**start), context(tmp_path / "alike", IMAGES, draw=Drawn()))
+    assert found["nmi_median_k6_no_pca"] != alike["nmi_median_k6_no_pca"]
+    for name, is_told in (("far", True), ("alike", False)):
+        facts = torch.load(tmp_path / name / "seeds" / "seed_1.state", weights_only=True)["facts"]
+        assert ("evaluation.start" in facts) == is_told
+
+
 def test_the_last_stage_is_another_layer_and_l2_another_space(tmp_path: Path) -> None:
     found = []
     for number, changed in enumerate([{}, {"layer": "last_stage"}, {"l2": False}, {"max_images": 100}]):
