@@ -121,6 +121,10 @@ def test_too_few_images_are_refused_by_the_key() -> None:
 
 
 def test_the_settings_of_k_means_are_kept() -> None:
-    made = by_graph(KMeans(k=9, n_redo=3, empty="keep"), 7)
-    assert (made.kind, made.k, made.n_redo, made.empty, made.n_neighbours) == ("spectral", 9, 3, "keep", 7)
-    assert np.isclose(made.distances(100), 100**2 + KMeans(k=9, n_redo=3).distances(100))
+    made = by_graph(KMeans(k=9, n_redo=3, empty="squeeze"), 7)
+    assert (made.kind, made.k, made.n_redo, made.empty, made.n_neighbours) == ("spectral", 9, 3, "squeeze", 7)
+    assert by_graph(KMeans(k=9, empty="keep"), 7).empty == "repair"  # there would be no centroid to keep
+    with pytest.raises(ValueError, match=r"clustering\.empty=keep .* set clustering\.empty=repair"):
+        Spectral(k=9, empty="keep").check(100)
+    graph = 100 * (100 + 1.3 * (2 * 64 + 20) ** 2)  # all distances, then Lanczos vectors
+    assert np.isclose(made.distances(100), graph + KMeans(k=9, n_redo=3).distances(100))

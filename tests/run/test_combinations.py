@@ -61,8 +61,8 @@ REFUSED = [
     ("method=deepcluster_v2", "mode=official", "official"),
     ("clustering=kmeans_v2", "mode=official", "official"),
     ("clustering=kmeans_v2", "sampler=official", "official"),
-    ("clustering=sinkhorn", "mode=official", "official"),
-    ("clustering=sinkhorn", "sampler=official", "official"),
+    *((f"clustering={other}", "mode=official", "official") for other in ("sinkhorn", "spectral")),
+    *((f"clustering={other}", "sampler=official", "official") for other in ("sinkhorn", "spectral")),
     *((f"targets={other}", f"{group}=official", "official") for other in TARGETS for group in ("mode", "sampler")),
     ("targets=soft", "clustering=pic*", "targets.softness=0"),
     ("targets=soft", "clustering=spectral", "targets.softness=0"),
@@ -75,7 +75,6 @@ REFUSED = [
     (BY_SWAV, "sampler=official", "official"),
     (BY_SWAV, "mode=official", "official"),
     (BY_SWAV, "clustering=sinkhorn", "head=prototypes"),
-    (BY_SWAV, "method=sela", "other_rows.n_neighbours"),  # whose clusters are no k-means
 ]
 PARTS_OF_METHODS = ("embedding", "rows", "other_rows", "head", "targets")  # all together: test_method_choices.py
 

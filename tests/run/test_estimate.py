@@ -18,6 +18,7 @@ from deepcluster.features.storage import Storage
 from deepcluster.run import costs, estimate
 from deepcluster.run.costs import Costs
 from deepcluster.run.parts import build_parts
+from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan, Sizes
 from deepcluster.run.sizes import sizes as sizes_of
 from deepcluster.run.train import train
@@ -92,6 +93,7 @@ def sizes(**changes: Any) -> Sizes:
         disk_bytes=1e9,
         buffer_bytes=500 * 2**20,
         bank_bytes=0,
+        other_distances=0.0,
     )
     return dataclasses.replace(plain, **changes)
 
@@ -104,6 +106,24 @@ def test_seconds_by_hand() -> None:
     assert spent.epoch == pytest.approx(100)
     assert spent.baselines == pytest.approx(120)
     assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100 + 120)
+    costs_of_other = dataclasses.replace(COSTS, other_s=30.0, other_image_s=0.003, other_dim=64)
+    with_other = estimate.estimate_seconds(sizes(other_distances=1e10), costs_of_other)
+    assert with_other.other == pytest.approx(30 + 300 + 640)
+    assert with_other.total == pytest.approx(spent.total + 970)
+
+
+def test_other_rows_are_clustered_once_and_by_one_graph() -> None:
+    chosen = settings("other_rows=coates", "other_rows.n_filters=8", "other_rows.reduction.dim=8")
+    beside = ["other_rows=coates", "other_rows.reassignments=0", "other_rows.n_beside=3", "other_rows.n_neighbours=5"]
+    by_graph = settings(*beside, "other_rows.n_filters=8", "other_rows.reduction.dim=8")
+    first, heads = (plan_of(one, build_parts(one)) for one in (chosen, by_graph))
+    k_means = 5 * (200 * 20 + 200)
+    assert (first.n_other, heads.n_other) == (1, 3)
+    assert sizes_of(first).other_distances == k_means
+    assert sizes_of(heads).other_distances == 200 * (200 + 1.3 * 148**2) + 3 * k_means
+    assert plan_of(chosen, build_parts(chosen), epochs_done=1).n_other == 0  # a checkpoint has their labels
+    measured = costs.measure(heads)
+    assert measured.other_s > 0 and measured.other_image_s > 0 and measured.other_dim == 8
 
 
 def test_memory_by_hand() -> None:

@@ -9,6 +9,7 @@ from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
+from deepcluster.clustering.spectral import Spectral
 from deepcluster.data.sampler import Sampler
 from deepcluster.data.view_settings import View
 from deepcluster.features.other_rows import OtherRows, UsedRows
@@ -97,6 +98,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({**DEEPCLUSTER, "clustering": Sinkhorn()}, "rows=scores"),
     ({**SELA, "head": LinearSettings()}, r"set head\.redraw=false"),
     ({**DEEPCLUSTER, "sampler": Sampler(kind="official"), "view": View(n_large=2)}, "set method=deepcluster"),
+    ({**DEEPCLUSTER, "sampler": Sampler(kind="official"), "clustering": Spectral()}, "and clustering=kmeans"),
     (
         {**DEEPCLUSTER, "sampler": Sampler(kind="official"), "targets": LookupSettings(label_smoothing=0.1)},
         "plain targets",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from support import tiny
 from support.tiny import Method
@@ -10,10 +11,11 @@ from deepcluster.training.target_settings import LookupSettings
 from deepcluster.weights.recognise import read_weights
 
 
-def test_two_networks_that_keep_all_images_train_as_each_would_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clipped", [{}, {"gradient_clip_val": 0.05}])
+def test_two_networks_that_keep_all_images_train_as_each_would_alone(tmp_path: Path, clipped: dict[str, float]) -> None:
     both = LookupSettings(co_teaching=True, kept_share=1.0)
-    alone = tiny.build(tmp_path / "alone", max_epochs=2).fit()
-    run = tiny.build(tmp_path / "both", max_epochs=2, method=Method(targets=both)).fit()
+    alone = tiny.build(tmp_path / "alone", max_epochs=2, trainer=clipped).fit()
+    run = tiny.build(tmp_path / "both", max_epochs=2, method=Method(targets=both), trainer=clipped).fit()
     found, expected = run.weights(), alone.weights()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     assert {name for name in found if name not in expected} == {f"peer.{name}" for name in expected}

@@ -11,6 +11,7 @@ from support.tiny import Method
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.reduction import Reduction
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 from deepcluster.clustering.spectral import Spectral
 from deepcluster.data.images import MemoryImages
 from deepcluster.features.other_rows import OtherSource
@@ -70,8 +71,12 @@ def test_patches_serve_the_first_clusters_and_a_head_beside_and_a_resumed_run_le
 def test_other_rows_are_clustered_by_their_graph_where_its_neighbours_are_set(tmp_path: Path) -> None:
     run, _ = built(tmp_path)
     clusterer = replace(run.reassign.clusterer, other_neighbours=3)
-    (found,), _ = clusterer.assign_other([KMeans(k=tiny.K, n_iter=5)], device=CPU, moment="epoch 0")
+    (found,), _ = clusterer.assign_other(1, device=CPU, moment="epoch 0")
     rows, seed = rows_of_patches(), mix(clusterer.seed, "epoch 0", "k-means")
     expected = Spectral(k=tiny.K, n_iter=5, n_neighbours=3).fit(rows, seed=seed, device=CPU)
     assert found.labels.tolist() == expected.labels.tolist()
+    sela = replace(clusterer, clustering=Sinkhorn(k=tiny.K))  # scores are of the network alone
+    (of_sela,), _ = sela.assign_other(1, device=CPU, moment="epoch 0")
+    expected = Spectral(k=tiny.K, n_neighbours=3).fit(rows, seed=seed, device=CPU)
+    assert of_sela.labels.tolist() == expected.labels.tolist()
     assert found.labels.tolist() != KMeans(k=tiny.K, n_iter=5).fit(rows, seed=seed, device=CPU).labels.tolist()

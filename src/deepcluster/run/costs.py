@@ -47,6 +47,9 @@ class Costs:
         probed_dim: features per image that the evaluation reads.
         baseline_s: rows and figures of an image's pixels and patches.
         baseline_dim: numbers of these rows.
+        other_s: learning what the rows of another extractor need.
+        other_image_s: such a row.
+        other_dim: its numbers, reduced.
     """
 
     image_s: float
@@ -60,6 +63,9 @@ class Costs:
     probed_dim: int
     baseline_s: float = 0.0
     baseline_dim: int = 0
+    other_s: float = 0.0
+    other_image_s: float = 0.0
+    other_dim: int = 0
 
 
 def measure(plan: Plan) -> Costs:
@@ -70,6 +76,7 @@ def measure(plan: Plan) -> Costs:
         training_bytes, step_s = _training(plan)
         moments_s, fit_s, apply_s = _reduction(clusterer.reduction, dim, device)
         baseline_s, baseline_dim = _baselines(plan)
+        other_s, other_image_s, other_dim = _other_rows(plan)
         return Costs(
             image_s=image_s,
             moments_s=moments_s,
@@ -84,6 +91,9 @@ def measure(plan: Plan) -> Costs:
             probed_dim=_probed_dim(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
             baseline_s=baseline_s,
             baseline_dim=baseline_dim,
+            other_s=other_s,
+            other_image_s=other_image_s,
+            other_dim=other_dim,
         )
 
 
@@ -123,6 +133,24 @@ def _baselines(plan: Plan) -> tuple[float, int]:
         device=plan.device,
     )
     return baselines.image_seconds(), baselines.network().dim
+
+
+def _other_rows(plan: Plan) -> tuple[float, float, int]:
+    """Seconds of learning what the rows of another extractor need, which the run keeps, and of a row; its numbers."""
+    clusterer = plan.clusterer
+    if clusterer.other is None or plan.n_other == 0:
+        return 0.0, 0.0, 0
+    started = time.perf_counter()
+    other = clusterer.other(plan.device)
+    learned_s = time.perf_counter() - started
+    batch_size = clusterer.extraction.batch_size
+    batches = other.source.stream(_spread(len(clusterer.images), batch_size))
+    per_batch = _per_batch((rows for rows, _ in batches), clusterer.num_workers, plan.device)
+    return (
+        learned_s,
+        per_batch / min(batch_size, len(clusterer.images)),
+        clusterer.other_reduction.output_dim(other.dim),
+    )
 
 
 def _training(plan: Plan) -> tuple[int, float]:

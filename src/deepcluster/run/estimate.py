@@ -28,7 +28,8 @@ class Seconds:
         features, reduction, clustering: of one reassignment.
         epoch: of training.
         baselines: of pixels and patches, at the end.
-        total: of all reassignments and epochs, and of the baselines.
+        other: of the rows of another extractor and their clusters, at the start.
+        total: of all reassignments and epochs, and of these two.
     """
 
     features: float
@@ -36,6 +37,7 @@ class Seconds:
     clustering: float
     epoch: float
     baselines: float
+    other: float
     total: float
 
 
@@ -46,14 +48,16 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
     clustering = s.distances * s.dim * costs.distance_s
     epoch = s.steps_per_epoch * costs.step_s
     baselines = s.n_baselines * costs.baseline_s
+    other = costs.other_s + s.n * costs.other_image_s + s.other_distances * costs.other_dim * costs.distance_s
     reassignments = s.n_passes * features + s.n_reassignments * (reduction + clustering)
-    total = reassignments + s.n_epochs * epoch + baselines
+    total = reassignments + s.n_epochs * epoch + baselines + other
     return Seconds(
         features=features,
         reduction=reduction,
         clustering=clustering,
         epoch=epoch,
         baselines=baselines,
+        other=other,
         total=total,
     )
 
@@ -123,11 +127,12 @@ def estimate_lines(
     """The estimate, to print."""
     phase = max(needed, key=lambda name: needed[name])
     baselines = f", pixels and patches ({clock(spent.baselines)})" if spent.baselines else ""
+    other = f", clusters of other rows ({clock(spent.other)})" if spent.other else ""
     return [
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
         f"an epoch of training {clock(spent.epoch)}",
-        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs{baselines}: {clock(spent.total)}, besides the "
-        "evaluation of the network",
+        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs{other}{baselines}: {clock(spent.total)}, besides "
+        "the evaluation of the network",
         f"memory {in_gb(needed[phase])} more than now (most in {phase}), {in_gb(free)} free; "
         f"disk {in_gb(s.disk_bytes)}, {in_gb(disk)} free",
         *_advice(s, spent, clustering),

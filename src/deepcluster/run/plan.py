@@ -1,6 +1,7 @@
 """What of a run's settings and parts its costs depend on. Next: sizes.py counts, costs.py times batches."""
 
 from deepcluster.features.bank import MemoryBank
+from deepcluster.features.other_rows import UsedRows
 from deepcluster.run.parts import Parts
 from deepcluster.run.sizes import Plan
 from deepcluster.settings.train import TrainConfig
@@ -18,6 +19,9 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
     if config.rows.of == "bank":
         dim = config.embedding.output_dim(parts.backbone.feature_dim)
         bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
+    n_other = 0
+    if isinstance(other := config.other_rows, UsedRows) and epochs_done == 0 and config.trainer["max_epochs"] > 0:
+        n_other = other.n_beside + (len(parts.clusterer.labelings) if other.serves(0) else 0)
     return Plan(
         clusterer=parts.clusterer,
         backbone=parts.backbone,
@@ -37,5 +41,6 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
         bank_bytes=bank_bytes,
         n_file_passes=config.files.n_passes(config.data.source),
         n_networks=parts.n_networks,
+        n_other=n_other,
         n_soft=parts.clusterer.n_soft if parts.clusterer.softness > 0 else 0,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from deepcluster.clustering.spectral import Spectral
 from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.evaluation.clusters.two_crops import N_IMAGES
 from deepcluster.evaluation.probe.representation import Evaluation
@@ -39,6 +40,7 @@ class Plan:
     n_file_passes: int = 0  # over all images, at the end, for files about single images
     n_networks: int = 1  # that are trained together
     n_soft: int = 0  # clusters in an image's soft label
+    n_other: int = 0  # labelings that cluster the rows of another extractor, once
     n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
 
     @property
@@ -77,6 +79,7 @@ class Sizes:
     n_iterated: int  # images that k-means iterates on
     bytes_per_image: int  # memory of the clustering besides the features
     distances: float  # computed per reassignment, between images and centroids or between images
+    other_distances: float  # computed once, in the clusterings of another extractor's rows; 0: there are none
     n_reassignments: int
     n_passes: int  # over all images, for features
     n_epochs: int
@@ -123,6 +126,7 @@ def sizes(plan: Plan) -> Sizes:
         n_iterated=clustering.n_iterated(n),
         bytes_per_image=clustering.bytes_per_image,
         distances=clustering.distances(n),
+        other_distances=_other_distances(plan),
         n_reassignments=n_reassignments,
         # a bank is filled once, then written by the training steps
         n_passes=(n_untrained + 1 + is_new if plan.bank_bytes else n_reassignments) + plan.n_file_passes,
@@ -137,6 +141,12 @@ def sizes(plan: Plan) -> Sizes:
         bank_bytes=plan.bank_bytes,
         soft_bytes=soft_bytes,
     )
+
+
+def _other_distances(plan: Plan) -> float:
+    clusterings = plan.clusterer.clusterings_of_other(plan.n_other)
+    graphs = [one.graph_distances(plan.n) for one in clusterings if isinstance(one, Spectral)]
+    return sum(one.distances(plan.n) for one in clusterings) - sum(graphs[1:])  # one graph serves all labelings
 
 
 def _n_baselines(plan: Plan, *, is_measured: bool) -> int:

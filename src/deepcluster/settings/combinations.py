@@ -32,10 +32,11 @@ def check_method(
     is_2018 = (embedding.kind, rows.of, head.kind, targets, other_rows.kind) == (
         *("none", "features", "linear", LookupSettings(), "none"),
     ) and len(clustering.labelings()) * (view.n_large + view.small.n) == 1
-    if sampler.kind == "official" and not is_2018:
+    if sampler.kind == "official" and not (is_2018 and clustering.kind in ("kmeans", "pic")):
         raise ValueError(
-            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling, a linear head, "
-            "no embedding and plain targets; leave it out, or set method=deepcluster"
+            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling by k-means or "
+            "PIC, a linear head, no embedding and plain targets; leave it out, or set method=deepcluster and "
+            "clustering=kmeans or pic_official"
         )
     if isinstance(targets, LookupSettings):
         _check_lookup(targets, clustering, head, other_rows)
@@ -47,7 +48,7 @@ def check_method(
     else:
         _check_online(targets, head, sampler, view)
     n_neighbours = getattr(other_rows, "n_neighbours", None)
-    if n_neighbours is not None and not isinstance(clustering, KMeans):
+    if n_neighbours is not None and not isinstance(clustering.of_features(), KMeans):
         raise ValueError(
             f"other_rows.n_neighbours={n_neighbours} clusters other rows by k-means in coordinates of their graph, and "
             f"clustering={clustering.kind} is no k-means; set other_rows.n_neighbours=null, or clustering=kmeans"

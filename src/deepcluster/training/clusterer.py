@@ -224,21 +224,28 @@ class Clusterer:
                 seconds[name] += value
         return [by_labeling[h] for h in sorted(by_labeling)], seconds
 
+    def clusterings_of_other(self, n_labelings: int) -> list[Clustering]:
+        """What clusters other rows than the network's own: as the labelings in turn, k-means in place of scores."""
+        labelings = [labeling.of_features() for labeling in self.labelings]
+        clusterings = [labelings[i % len(labelings)] for i in range(n_labelings)]
+        if self.other_neighbours is None:
+            return clusterings
+        return [by_graph(clustering, self.other_neighbours) for clustering in clusterings]
+
     def assign_other(
-        self, clusterings: Sequence[Clustering], *, device: torch.device, moment: str
+        self, n_labelings: int, *, device: torch.device, moment: str
     ) -> tuple[list[Assignment], dict[str, float]]:
         """Cluster other rows than the network's own, on all ranks.
 
         Args:
-            clusterings: one for each labeling that is wanted.
+            n_labelings: that are wanted.
             moment: see :meth:`assign`.
         """
         assert self.other is not None
         with distributed.shared_failure("making the rows of another extractor"):
             other = self.other(device)
-        rows = _Rows(other.source, other.dim, self.other_reduction, list(range(len(clusterings))))
-        if self.other_neighbours is not None:
-            clusterings = [by_graph(clustering, self.other_neighbours) for clustering in clusterings]
+        rows = _Rows(other.source, other.dim, self.other_reduction, list(range(n_labelings)))
+        clusterings = self.clusterings_of_other(n_labelings)
         assignments, seconds = self._cluster_rows(rows, clusterings, device, moment, softness=self.softness)
         return [replace(assignments[h], space=OTHER_ROWS) for h in sorted(assignments)], seconds
 

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from deepcluster.clustering.assignment import SoftLabels
 from deepcluster.data.crop_loader import Crops
@@ -190,8 +191,17 @@ class DeepClusterModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if gradient_clip_val:  # else Lightning's checks end in nothing
+        if not gradient_clip_val:
+            return  # Lightning's checks would end in nothing
+        if self.peer is None:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        # Each network by itself: large gradients of one would slow the other.
+        clip = clip_grad_value_ if gradient_clip_algorithm == "value" else clip_grad_norm_
+        of_peer = list(self.peer.parameters())
+        own = [weight for name, weight in self.named_parameters() if not name.startswith("peer.")]
+        for weights in (own, of_peer):
+            clip(weights, float(gradient_clip_val))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for head in (self.head, *([] if self.peer is None else [self.peer.head])):

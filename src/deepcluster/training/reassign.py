@@ -17,7 +17,6 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.collapse import tell_collapse
 from deepcluster.clustering.describe import describe, describe_draw
 from deepcluster.clustering.history import write_assignment
-from deepcluster.clustering.method import Clustering
 from deepcluster.data.sampler import Sampler
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.models.backbone import Backbone
@@ -181,10 +180,10 @@ class ReassignCallback(pl.Callback):
         elif all(assignment is not None and assignment.space == OTHER_ROWS for assignment in previous):
             assignments, seconds = [assignment for assignment in previous if assignment is not None], {}
         else:
-            labelings, beside = self.clusterer.labelings, self._beside(module)
-            made, seconds = self.clusterer.assign_other([*labelings, *beside], device=module.device, moment=moment)
-            assignments = made[: len(labelings)]
-            self._keep_beside(made[len(labelings) :])
+            n = len(self.clusterer.labelings)
+            made, seconds = self.clusterer.assign_other(n + self._n_beside(module), device=module.device, moment=moment)
+            assignments = made[:n]
+            self._keep_beside(made[n:])
         numbers = distributed.on_rank_zero("comparison", lambda: self._describe(assignments, previous))
         for h, assignment in enumerate(assignments):
             self._write(f"epoch_{epoch:05d}", epoch, assignment, labeling=h)
@@ -243,18 +242,16 @@ class ReassignCallback(pl.Callback):
             soft = [assignment.soft for assignment in assignments if assignment.soft is not None]
             module.take_labels([assignment.labels for assignment in assignments], soft)
         if module.beside is not None:
-            if clusterings := self._beside(module):
-                assignments, seconds = self.clusterer.assign_other(clusterings, device=module.device, moment="beside")
+            if n := self._n_beside(module):
+                assignments, seconds = self.clusterer.assign_other(n, device=module.device, moment="beside")
                 self._keep_beside(assignments)
                 self._count([], seconds)
             module.beside.take_labels(self.beside_labels, module.device)
         self._delivered = self.version
 
-    def _beside(self, module: DeepClusterModule) -> list[Clustering]:
-        """The clusterings that heads beside the method's own still need; none if there are no such heads."""
-        labelings = self.clusterer.labelings
-        n_heads = 0 if module.beside is None or self.beside_labels else len(module.beside.heads)
-        return [labelings[i % len(labelings)] for i in range(n_heads)]
+    def _n_beside(self, module: DeepClusterModule) -> int:
+        """The labelings that heads beside the method's own still need."""
+        return 0 if module.beside is None or self.beside_labels else len(module.beside.heads)
 
     def _keep_beside(self, assignments: Sequence[Assignment]) -> None:
         """Keep the labels of the heads beside the method's own, if these are any."""
