@@ -76,6 +76,8 @@ REFUSED = [
     (BY_SWAV, "mode=official", "official"),
     (BY_SWAV, "clustering=sinkhorn", "head=prototypes"),
 ]
+# They go together with clustering=sinkhorn alone, which the experiment without the method refuses: a test of its own.
+BY_THREE = [(BY_SWAV, "method=sela", "")]
 PARTS_OF_METHODS = ("embedding", "rows", "other_rows", "head", "targets")  # all together: test_method_choices.py
 
 
@@ -92,7 +94,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def excluded(a: str, b: str) -> bool:
-    return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED)
+    return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED + BY_THREE)
 
 
 def matches(option: str, pattern: str) -> bool:
@@ -139,6 +141,13 @@ def test_options_that_cannot_go_together_are_refused_in_a_sentence(first: str, s
         settings(*some, *needed(tuple(some)))
     said = message_for_user(refused.value)
     assert named in said and "\n" not in said, said
+
+
+@pytest.mark.parametrize("experiment", [name for name in groups()["experiment"] if fnmatch(name, BY_SWAV)])
+def test_a_method_beside_an_experiment_of_another_one_is_that_method(experiment: str) -> None:
+    made = settings(experiment, "method=sela", *needed((experiment,)))
+    assert (made.clustering.kind, made.rows.of, made.head.kind) == ("sinkhorn", "scores", "linear")
+    assert getattr(made.other_rows, "n_neighbours", None) == 10  # the experiment's heads beside
 
 
 @pytest.mark.slow
