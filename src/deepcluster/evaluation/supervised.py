@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,38 @@ from deepcluster.data.views import TrainView
 from deepcluster.evaluation.context import ProgressDisplay
 from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.system.seeding import generator, mix
+
+Inputs = TypeVar("Inputs")
+Inputs_co = TypeVar("Inputs_co", covariant=True)
+
+
+class Indexed(Protocol):
+    """A batch: it tells the indices (B,) of its images in the set."""
+
+    @property
+    def indices(self) -> Tensor: ...
+
+
+class Batches(Protocol[Inputs_co]):
+    """The batches of a training; batch t depends only on the seed and t.
+
+    Attributes:
+        n_per_epoch: batches in which all images are shown once.
+        seed: of the order and of what is drawn.
+    """
+
+    n_per_epoch: int
+    seed: int
+
+    def start_at(self, step: int) -> Generator[Any]:
+        """The batches from `step` on, each :class:`Indexed`; never ends."""
+        ...
+
+    def inputs(self, batch: Any, device: torch.device) -> Inputs_co:
+        """What the network is given of a batch."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class TrainingBatches:
@@ -57,12 +89,16 @@ class TrainingBatches:
             yield from self.loader
             self.epoch += 1
 
+    def inputs(self, batch: Batch, device: torch.device) -> Tensor:
+        """Normalised crops (B, C, H, W)."""
+        return self.view(batch.images.to(device, non_blocking=True), batch.draws)
+
     def close(self) -> None:
         self.loader.close()
 
 
 @dataclass(kw_only=True)
-class Supervised:
+class Supervised(Generic[Inputs]):
     """One training on labels.
 
     The state is saved after each part: an epoch, or `state_every` steps. Batches, crops and dropout depend only on
@@ -73,7 +109,7 @@ class Supervised:
         network: its state_dict is saved; its train() is called before each part.
         optimizer: of the network's parameters.
         rate: gives a group's learning rate from its initial rate and the step, counted from 0.
-        loss: gives the mean loss of normalised images (B, C, H, W) with their indices (B,).
+        loss: gives the mean loss of a batch's inputs, as normalised images (B, C, H, W), with their indices (B,).
         batches: what is learned from, and the seed.
         n_steps: number of steps in all.
         row: called after each part with the epochs or steps done so far and the part's mean loss; gives a row of the
@@ -90,8 +126,8 @@ class Supervised:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     rate: Callable[[float, int], float]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    batches: TrainingBatches
+    loss: Callable[[Inputs, Tensor], Tensor]
+    batches: Batches[Inputs]
     n_steps: int
     row: Callable[[int, float], dict[str, float]]
     device: torch.device
@@ -128,7 +164,7 @@ class Supervised:
                 self.kept_work.write(self.name, {**state, "history": history, "steps": done})
         return history
 
-    def _train(self, batches: Iterator[Batch], start: int, end: int) -> float:
+    def _train(self, batches: Iterator[Indexed], start: int, end: int) -> float:
         """Train one part, the steps from `start` to `end`; returns the mean loss over its images.
 
         Raises:
@@ -143,8 +179,7 @@ class Supervised:
                     group["lr"] = self.rate(group["initial_lr"], step)
                 place = divmod(step, self.batches.n_per_epoch) if self.state_every is None else (step,)
                 torch.manual_seed(mix(self.batches.seed, "dropout", *place))
-                images = self.batches.view(batch.images.to(self.device, non_blocking=True), batch.draws)
-                loss = self.loss(images, batch.indices)
+                loss = self.loss(self.batches.inputs(batch, self.device), batch.indices)
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if self.max_grad_norm is not None:

@@ -20,8 +20,10 @@ from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.samples.embed import Embed
 from deepcluster.evaluation.samples.files import WriteFiles
 from deepcluster.evaluation.samples.sort_files import SortFiles
+from deepcluster.evaluation.voc07.detection.evaluation import Voc07Detection
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.frozen_svm import Voc07Svm
+from deepcluster.evaluation.voc07.segmentation.evaluation import Voc07Segmentation
 from deepcluster.features.other_rows import OtherRows
 from deepcluster.features.other_rows_coates import CoatesRows
 from deepcluster.features.other_rows_file import FileRows
@@ -83,6 +85,8 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "transfer": Transfer,
         "voc07": Voc07,
         "voc07_svm": Voc07Svm,
+        "voc07_detection": Voc07Detection,
+        "voc07_segmentation": Voc07Segmentation,
         "knn": KnnSweep,
         "cluster_quality": ClusterQuality,
         "initial_alignment": DrawnInitialAlignment,

@@ -7,7 +7,9 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 _log = logging.getLogger(__name__)
@@ -135,6 +137,17 @@ def in_threads(
             thread.join(max(0.0, deadline - time.monotonic()))
         raise
     return results  # type: ignore[return-value]  # none is missing
+
+
+def ahead(executor: Executor, work: Callable[[T], R], items: Iterable[T], n: int) -> Iterator[R]:
+    """Yield work(item) of each item in order; up to n are started in advance, and `items` may never end."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(executor.submit(work, item))
+        if len(waiting) > n:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def hung_message(name: str, timeout_s: float) -> str:

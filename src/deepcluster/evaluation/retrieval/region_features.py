@@ -5,9 +5,8 @@ is a hash of everything that its content depends on, including the weights and e
 only a call with the same settings and images reads it.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from deepcluster.evaluation.kept_work import KeptWork
 from deepcluster.evaluation.retrieval.rmac import region_maxima
 from deepcluster.evaluation.retrieval.sets import Box, read_resized
 from deepcluster.models.backbone import Backbone
-from deepcluster.system.threads import n_cores
+from deepcluster.system.threads import ahead, n_cores
 
 BLOCK = 64  # images per file; a killed run loses at most this many
 MAX_PIXELS = 2**20  # in one forward pass: one image of 1024 x 1024
@@ -92,7 +91,7 @@ class RegionFeatures:
                 return error.reason
 
         with ThreadPoolExecutor(n_cores()) as executor:
-            decoded = _ahead(executor, decode, missing, BLOCK)
+            decoded = ahead(executor, decode, missing, BLOCK)
             for part, name, is_saved in zip(parts, names, are_saved, strict=True):
                 if is_saved:
                     content = kept_work.read(name, mmap=True)
@@ -158,16 +157,3 @@ class RegionFeatures:
             facts = (*facts, f"white {self.max_value}")
         boxes = [box for _, box in part]
         return fingerprint(facts, boxes, files=((str(path.resolve()), str(path)) for path, _ in part))
-
-
-def _ahead(
-    executor: ThreadPoolExecutor, decode: Callable[[Item], Tensor | str], items: Iterable[Item], n: int
-) -> Iterator[Tensor | str]:
-    """Yield decode(item) of each item in order; up to n are started in advance."""
-    waiting: deque[Future[Tensor | str]] = deque()
-    for item in items:
-        waiting.append(executor.submit(decode, item))
-        if len(waiting) > n:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

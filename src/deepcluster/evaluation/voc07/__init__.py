@@ -1,1 +1,1 @@
-"""PASCAL VOC 2007 classification: fine-tuning (fine_tuning.py) and linear SVMs (frozen_svm.py)."""
+"""PASCAL VOC 2007: classification by fine_tuning.py and by linear SVMs (frozen_svm.py), detection/, segmentation/."""

@@ -21,12 +21,13 @@ class Curve(NamedTuple):
     recall: Tensor
 
 
-def precision_recall(scores: Tensor, positive: Tensor) -> Curve:
+def precision_recall(scores: Tensor, positive: Tensor, n_positive: int | None = None) -> Curve:
     """The curve of a ranking. Images with equal scores count as one step, so their order does not matter.
 
     Args:
         scores: (N,), the highest is ranked first.
         positive: (N,) bool, at least one of them true.
+        n_positive: number of positives that could have been ranked, as objects that a detector may miss; None: all are.
 
     Raises:
         ValueError: if a score is NaN.
@@ -39,7 +40,7 @@ def precision_recall(scores: Tensor, positive: Tensor) -> Curve:
     n_ranked = torch.arange(1, len(scores) + 1, dtype=torch.float64, device=scores.device)
     last_of_score = torch.cat([ranked[1:] != ranked[:-1], torch.ones(1, dtype=torch.bool, device=scores.device)])
     hits, n_ranked = hits[last_of_score], n_ranked[last_of_score]
-    return Curve(hits / n_ranked, hits / hits[-1])
+    return Curve(hits / n_ranked, hits / (hits[-1] if n_positive is None else n_positive))
 
 
 def eleven_point(curve: Curve) -> float:
@@ -57,8 +58,9 @@ def devkit(curve: Curve) -> float:
 
 
 def _mean_of_best(curve: Curve, recalls: list[float]) -> float:
-    """The mean over these recalls of the best precision at that recall or a higher one."""
-    return float(torch.stack([curve.precision[curve.recall >= least].max() for least in recalls]).mean())
+    """The mean over these recalls of the best precision at that recall or a higher one; 0 where none is reached."""
+    reached = [curve.precision[curve.recall >= least] for least in recalls]
+    return float(torch.stack([there.max() if len(there) else there.new_zeros(()) for there in reached]).mean())
 
 
 def interpolated_area(curve: Curve) -> float:

@@ -1,8 +1,10 @@
-"""Reports the average precision of each class: a table for the terminal and a CSV file."""
+"""Reports the values of each class, such as average precisions: a table for the terminal and a CSV file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from deepcluster.evaluation.voc07.average_precision import means
 from deepcluster.evaluation.voc07.lists import VocSplit
@@ -21,15 +23,43 @@ def report_classes(
     Returns:
         map_RULE -> mean average precision.
     """
-    numbers, rows = means(by_rule), []
-    say(f"{'class':14}{'positive':>9}" + "".join(f"{rule:>10}" for rule in by_rule))
-    for column, class_name in enumerate(split.classes):
-        n_images, n_positive = (int((split.labels[:, column] >= least).sum()) for least in (0, 1))
-        values = [of_rule[column] for of_rule in by_rule.values()]
-        rows.append([class_name, n_images, n_positive, *("" if math.isnan(v) else f"{v:.6f}" for v in values)])
-        shown = "".join(f"{'-' if math.isnan(value) else f'{value:.1%}':>10}" for value in values)
-        say(f"{class_name:14}{n_positive:>9,}{shown}")
-    say(f"{'mean':14}{'':9}" + "".join(f"{value:>10.1%}" for value in numbers.values()))
+    counts = {name: (split.labels >= least).sum(0).tolist() for name, least in (("n_images", 0), ("n_positive", 1))}
+    report_table(split.classes, counts, {f"ap_{rule}": values for rule, values in by_rule.items()}, say, file)
+    return means(by_rule)
+
+
+def report_table(
+    classes: Sequence[str],
+    counts: Mapping[str, Sequence[int]],
+    values: Mapping[str, Sequence[float]],
+    say: Callable[[str], None],
+    file: Path | None = None,
+) -> None:
+    """Print a line of values for each class, and their means; write them to `file`, if given.
+
+    Args:
+        classes: the C names.
+        counts: name -> of each class; the last one is printed.
+        values: name -> of each class, in [0, 1]; NaN: none. They are printed without "ap_".
+    """
+    titles = [name.replace("ap_", "") for name in values]
+    widths = [max(10, len(title) + 2) for title in titles]
+    last_count, rows = list(counts)[-1], []
+    say(f"{'class':14}{last_count.removeprefix('n_'):>9}" + "".join(map(str.rjust, titles, widths)))
+    for column, class_name in enumerate(classes):
+        of_class = [each[column] for each in values.values()]
+        cells = ["" if math.isnan(value) else f"{value:.6f}" for value in of_class]
+        rows.append([class_name, *(each[column] for each in counts.values()), *cells])
+        say(f"{class_name:14}{counts[last_count][column]:>9,}" + "".join(map(_shown, of_class, widths)))
+    say(f"{'mean':14}{'':9}" + "".join(map(_shown, map(mean_of_classes, values.values()), widths)))
     if file is not None:
-        write_csv(file, ["class", "n_images", "n_positive", *(f"ap_{rule}" for rule in by_rule)], rows)
-    return numbers
+        write_csv(file, ["class", *counts, *values], rows)
+
+
+def mean_of_classes(values: Sequence[float]) -> float:
+    """The mean over the classes that have a value."""
+    return float(torch.tensor(values, dtype=torch.float64).nanmean())
+
+
+def _shown(value: float, width: int) -> str:
+    return ("-" if math.isnan(value) else f"{value:.1%}").rjust(width)

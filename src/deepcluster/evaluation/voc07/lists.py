@@ -5,10 +5,11 @@ VOC2007/ImageSets/Main/chair_trainval.txt    000005  1
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from deepcluster.data.decode import BrokenImage, UnreadableImage
 from deepcluster.data.images import FileImages
 
 LISTS = Path("ImageSets", "Main")
+SEGMENTED = Path("ImageSets", "Segmentation")
 IMAGES = "JPEGImages"
 PRESENT, ABSENT, MASKED = 1, 0, -1
 # Code in a list -> our code. 0 is "difficult", neither hit nor miss (VOC2007 development kit). The original writes 255
@@ -42,8 +44,11 @@ class VocSplit:
     classes: list[str]
 
 
-def voc_folder(root: str | None) -> Path:
+def voc_folder(root: str | None, lists: Path = LISTS) -> Path:
     """The folder that holds JPEGImages and ImageSets: `root` itself or its VOC2007.
+
+    Args:
+        lists: the lists that it must hold.
 
     Raises:
         ValueError: if `root` is None.
@@ -52,14 +57,14 @@ def voc_folder(root: str | None) -> Path:
     if root is None:
         raise ValueError("evaluation.root has no value; give the folder VOCdevkit or VOCdevkit/VOC2007")
     for folder in (Path(root), Path(root) / "VOC2007"):
-        if (folder / LISTS).is_dir():
+        if (folder / lists).is_dir():
             if not (folder / IMAGES).is_dir():
                 raise FileNotFoundError(
                     f"{folder} has lists but no folder {IMAGES}; unpack the images beside ImageSets"
                 )
             return folder
     raise FileNotFoundError(
-        f"evaluation.root={root} holds no {LISTS.as_posix()} with the lists of images, nor does its VOC2007; "
+        f"evaluation.root={root} holds no {lists.as_posix()} with the lists of images, nor does its VOC2007; "
         "give the folder VOCdevkit or VOCdevkit/VOC2007 of PASCAL's unpacked archives"
     )
 
@@ -103,20 +108,33 @@ def read_split(folder: Path, name: str, n_channels: int) -> VocSplit:
     names = list(dict.fromkeys([*ordered, *(image for of_class in codes.values() for image in of_class)]))
     if not names:
         raise ValueError(f"the lists *_{name}.txt in {folder / LISTS} are empty")
+    labels = torch.tensor(
+        [[of_class.get(image, MASKED) for of_class in codes.values()] for image in names], dtype=torch.int8
+    )
+    images = listed_images(folder, names, f"the lists *_{name}.txt", n_channels=n_channels, fingerprint=name)
+    return VocSplit(name=name, images=images, labels=labels, classes=list(codes))
+
+
+def listed_images(folder: Path, names: Sequence[str], by: str, *, n_channels: int, fingerprint: str) -> FileImages:
+    """The images of these names.
+
+    Args:
+        by: what names them, for the message.
+
+    Raises:
+        FileNotFoundError: if one is missing.
+        ValueError: if n_channels is above 4.
+    """
+    if n_channels > 4:
+        raise ValueError(f"the network takes {n_channels} channels, VOC's images can be decoded with 1 to 4")
     files = set(os.listdir(folder / IMAGES))
     missing = [image for image in names if f"{image}.jpg" not in files]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing):,} of {len(names):,} images of the lists *_{name}.txt are not in {folder / IMAGES}, first "
-            f"{missing[0]}.jpg"
+            f"{len(missing):,} of {len(names):,} images of {by} are not in {folder / IMAGES}, first {missing[0]}.jpg"
         )
-    labels = torch.tensor(
-        [[of_class.get(image, MASKED) for of_class in codes.values()] for image in names], dtype=torch.int8
-    )
-    images = FileImages(
-        root=folder, samples=[f"{IMAGES}/{image}.jpg" for image in names], n_channels=n_channels, fingerprint=name
-    )
-    return VocSplit(name=name, images=images, labels=labels, classes=list(codes))
+    samples = [f"{IMAGES}/{image}.jpg" for image in names]
+    return FileImages(root=folder, samples=samples, n_channels=n_channels, fingerprint=fingerprint)
 
 
 def read_splits(root: str | None, train: str | None, test: str | None, n_channels: int) -> tuple[VocSplit, VocSplit]:
@@ -126,20 +144,10 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
         FileNotFoundError, ValueError: see the functions above; also if only one of them is None, they share an image or
             have different classes, no test image shows a class, or n_channels is above 4.
     """
-    if n_channels > 4:
-        raise ValueError(f"the network takes {n_channels} channels, VOC's images can be decoded with 1 to 4")
     folder = voc_folder(root)
-    if (train is None) != (test is None):
-        raise ValueError("evaluation.train_split and evaluation.test_split belong together: set both, or neither")
-    if train is None or test is None:
-        train, test = choose_splits(folder)
+    train, test = chosen_splits(train, test, lambda: choose_splits(folder))
     train_split, test_split = read_split(folder, train, n_channels), read_split(folder, test, n_channels)
-    shared = set(train_split.images.samples) & set(test_split.images.samples)
-    if shared:
-        raise ValueError(
-            f"{len(shared):,} images are in {train} and in {test}, first {min(shared)}: "
-            "testing on training images is meaningless; choose train and val, or trainval and test"
-        )
+    refuse_shared(train_split, test_split)
     if not bool((test_split.labels == PRESENT).any()):
         raise ValueError(
             f"no image of {test} shows any of the classes, so nothing can be measured: the lists *_{test}.txt in "
@@ -149,6 +157,41 @@ def read_splits(root: str | None, train: str | None, test: str | None, n_channel
         differ = sorted(set(train_split.classes) ^ set(test_split.classes))
         raise ValueError(f"{train} and {test} have lists of different classes in {folder / LISTS}: {', '.join(differ)}")
     return train_split, test_split
+
+
+def chosen_splits(train: str | None, test: str | None, choose: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+    """The names of the splits to train and test on; where neither is set, those that `choose` gives.
+
+    Raises:
+        ValueError: if only one of them is None.
+    """
+    if (train is None) != (test is None):
+        raise ValueError("evaluation.train_split and evaluation.test_split belong together: set both, or neither")
+    return choose() if train is None or test is None else (train, test)
+
+
+class Split(Protocol):
+    """A named split of images."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def images(self) -> FileImages: ...
+
+
+def refuse_shared(train: Split, test: Split) -> None:
+    """Refuse splits that share an image.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    shared = set(train.images.samples) & set(test.images.samples)
+    if shared:
+        raise ValueError(
+            f"{len(shared):,} images are in {train.name} and in {test.name}, first {min(shared)}: "
+            "testing on training images is meaningless; choose train and val, or trainval and test"
+        )
 
 
 @contextmanager

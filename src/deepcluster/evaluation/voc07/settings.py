@@ -13,7 +13,7 @@ class VocSet:
         root: the folder VOCdevkit or VOCdevkit/VOC2007.
         train_split, test_split: train and val, or trainval and test; null: trainval and test if both have lists, else
             train and val.
-        num_workers: processes that decode images; null: one per core, at most 8.
+        num_workers: processes (for whole pictures: threads) that decode images; null: one per core, at most 8.
     """
 
     root: str | None = setting(None, is_path=True)
@@ -71,6 +71,65 @@ class FineTuning:
     def rate(self, iteration: int) -> float:
         """The learning rate of an iteration, counted from 0."""
         return self.lr * 0.5 ** (iteration // self.lr_halved_every)
+
+
+@dataclass(kw_only=True)
+class PictureTraining:
+    """How a network learns from whole pictures, by SGD. They are mirrored with probability 1/2.
+
+    Args:
+        mode: "all": train everything; "fc6_8": freeze the convolutions that make the maps, train what reads them. In
+            both modes BatchNorm's running mean and variance are used and not changed.
+        n_iterations: number of batches in all.
+        batch_size: pictures per batch.
+        lr: learning rate.
+        lr_drop_at: share of the iterations after which it is divided by 10; 1: never.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        max_grad_norm: gradients are clipped to this norm; null: not clipped.
+        state_every: save the training's state every so many iterations, and after the last one. A call with the same
+            output_dir continues from it.
+    """
+
+    mode: str = setting("all", one_of=("all", "fc6_8"))
+    n_iterations: int = setting(1, at_least=1)
+    batch_size: int = setting(1, at_least=1)
+    lr: float = setting(0.001, above=0)
+    lr_drop_at: float = setting(1.0, above=0, at_most=1)
+    momentum: float = setting(0.9, at_least=0, below=1)
+    weight_decay: float = setting(5e-4, at_least=0, below=1)
+    max_grad_norm: float | None = setting(None, above=0)
+    state_every: int = setting(1_000, at_least=1)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation.training")
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, counted from 0."""
+        return self.lr * (0.1 if iteration >= self.lr_drop_at * self.n_iterations else 1.0)
+
+
+@dataclass(kw_only=True)
+class DetectionTraining(PictureTraining):
+    """As Fast R-CNN on VOC2007 (Girshick 2015): 40,000 batches of 2 pictures, .001, and .0001 after 30,000.
+
+    Args:
+        n_regions: regions of a picture that a step learns from (Fast R-CNN: 128 in two pictures).
+    """
+
+    n_iterations: int = setting(40_000, at_least=1)
+    batch_size: int = setting(2, at_least=1)
+    lr_drop_at: float = setting(0.75, above=0, at_most=1)
+    n_regions: int = setting(64, at_least=1)
+
+
+@dataclass(kw_only=True)
+class SegmentationTraining(PictureTraining):
+    """As the AlexNet of the FCN code (fcn.berkeleyvision.org, voc-fcn-alexnet/solver.prototxt)."""
+
+    n_iterations: int = setting(100_000, at_least=1)
+    batch_size: int = setting(20, at_least=1)
+    lr: float = setting(1e-4, above=0)
 
 
 @dataclass(kw_only=True)
