@@ -57,6 +57,10 @@ def test_a_word_stands_for_settings(typed: str, settings: list[str]) -> None:
         ("sort runs/one out undo", "undo: one word too many; did you mean undo=true?"),
         ("sort runs/one out --mode copy", "--mode: settings are words KEY=VALUE; did you mean mode=copy?"),
         ("sort runs/one out mod=copy", "deepcluster sort has no key mod; did you mean mode?"),
+        (
+            "more runs/one photos minutes=3",
+            "minutes=3 is for a new run, deepcluster DIR minutes=3; trainer.max_epochs=N",
+        ),
         ("page runs/one two", "two: one word too many; deepcluster page RUN [KEY=VALUE ...]"),
         ("page runs/oen", "runs/oen does not exist; did you mean runs/one?"),
         ("page two", "two does not exist; did you mean runs/two?"),

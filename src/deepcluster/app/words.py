@@ -154,6 +154,9 @@ def _with_group(setting: str, parts: _Typed) -> str:
     """
     signs, key, value = re.fullmatch(r"([+~]*)([^=]+)(.*)", setting, re.DOTALL).groups()  # type: ignore[union-attr]
     own = _keys_of_kind(parts.meaning)
+    if key in ("minutes", "effort"):
+        instead = "; trainer.max_epochs=N makes it shorter or longer" if parts.meaning.job == "train" else ""
+        raise ValueError(f"{setting} is for a new run, deepcluster DIR {setting}{instead}")
     if key in own:
         return f"{signs}evaluation.{key}{value}"
     of_job = [field.name for field in fields(EvalConfig if parts.meaning.job == "eval" else TrainConfig)]
