@@ -37,7 +37,8 @@ def settings(*overrides: str) -> TrainConfig:
 def test_coates_is_measured_and_its_checkpoint_measures_the_same(tmp_path: Path) -> None:
     summary = train(settings(*COATES, "trainer.max_epochs=0"), tmp_path / "run")
     measured, before = summary["trained"], summary["untrained"]
-    assert summary["epochs"] == 0 and measured["knn_accuracy"] > 0.3 and before["knn_accuracy"] is None
+    assert summary["epochs"] == 0 and measured["knn_accuracy"] > 0.3 and before == measured
+    assert summary["table"][0][-1] == "untrained" and summary["learned"].startswith("the untrained network reaches ")
     stored = checkpoint.load_checkpoint(tmp_path / "run")
     assert stored.epoch == 0 and stored.assignment is not None and stored.assignment.k == 5
     (tmp_path / "eval").mkdir()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.run.summary import ROWS, checkpoint_sizes, print_summary
+from deepcluster.run.summary import ROWS, checkpoint_sizes, columns, print_summary
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
@@ -37,6 +37,22 @@ def test_clusters_that_had_ended_empty_are_told_beside_those_used(
     print_summary(summary(untrained, trained), Path("run"), **asked)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "clusters used" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == cells
+
+
+@pytest.mark.parametrize(
+    ("epochs", "pretrained", "shown"),
+    [
+        (3, False, ["untrained", "trained"]),
+        (3, True, ["pretrained", "trained"]),
+        (0, False, ["untrained"]),
+        (0, True, ["pretrained"]),
+    ],
+)
+def test_a_network_that_was_not_trained_is_called_by_its_start(epochs: int, pretrained: bool, shown: list[str]) -> None:
+    made = summary(0.0, 0.0) | {"epochs": epochs}
+    if pretrained:
+        made["pretrained"] = made["untrained"]
+    assert columns(made) == shown
 
 
 def test_large_checkpoints_are_told_with_the_key_that_makes_them_less(tmp_path: Path) -> None:

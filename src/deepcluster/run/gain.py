@@ -16,15 +16,16 @@ def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
     """The sentence under the table of a run; None if the trained network was not measured.
 
     Args:
-        figures: of "trained", and of the others that were measured.
+        figures: of "trained" (of a run of no epochs only of its start), and of the others that were measured.
 
     >>> gain_sentence({"untrained": {"knn_accuracy": 0.8}, "trained": {"knn_accuracy": 0.821}})
     'training added 2.1 points of k-NN accuracy to the untrained network'
     """
     for names, words in MEASURES:
         values = {who: value for who, numbers in figures.items() if (value := _best(numbers, names)) is not None}
-        if "trained" in values:
-            return _by_training(values, words) + _against_the_best(values)
+        who = next(who for who in ("trained", *STARTS, None) if who in (*figures, None))
+        if who in values:
+            return _by_training(values, words) + _against_the_best(values, values[who])
     return None
 
 
@@ -33,8 +34,9 @@ def _best(numbers: Figures, names: tuple[str, ...]) -> float | None:
 
 
 def _by_training(values: Mapping[str, float], words: str) -> str:
-    trained = values["trained"]
-    start = next((who for who in STARTS if who in values), None)
+    start, trained = next((who for who in STARTS if who in values), None), values.get("trained")
+    if trained is None:
+        return f"the {start} network reaches {values[str(start)]:.1%} {words}"
     if start is None:
         return f"the network reaches {trained:.1%} {words}"
     points = round(100 * (trained - values[start]), 1)
@@ -45,11 +47,11 @@ def _by_training(values: Mapping[str, float], words: str) -> str:
     return f"training left the {start} network's {words} as it was"
 
 
-def _against_the_best(values: Mapping[str, float]) -> str:
+def _against_the_best(values: Mapping[str, float], reached_by_network: float) -> str:
     cheap = {who: values[who] for who in CHEAP if who in values}
     if not cheap:
         return ""
     best = max(cheap, key=lambda who: cheap[who])
-    points = round(100 * (cheap[best] - values["trained"]), 1)
+    points = round(100 * (cheap[best] - reached_by_network), 1)
     reached = f"{points} more" if points > 0 else f"{-points} less" if points < 0 else "as much"
     return f"; {best}, which need no training, reach {reached}"

@@ -76,9 +76,10 @@ def run_summary(
         this_process_s: seconds since the run, or its resume, started.
     """
     seconds = {name.removesuffix("_s"): round(value, 3) for name, value in conductor.seconds.items()}
-    measured = {"trained": trained, "untrained": untrained, **baselines}
-    if is_pretrained and untrained:
-        measured["pretrained"] = untrained
+    start = untrained if epochs else trained  # of no epochs both are one network
+    measured = {"trained": trained, "untrained": start, **baselines}
+    if is_pretrained and start:
+        measured["pretrained"] = start
     summary: dict[str, Any] = {
         **{who: {name: figures.get(name) for name in FIGURES} for who, figures in measured.items()},
         "clusters_used": int(trained["clusters_used"]),
@@ -177,8 +178,13 @@ def figures_table(summary: dict[str, Any]) -> Table:
 
 
 def columns(summary: dict[str, Any]) -> list[str]:
-    """The columns of the table: "pretrained" stands in place of "untrained" where weights were named."""
-    return [who for who in COLUMNS if who in summary and not (who == "untrained" and "pretrained" in summary)]
+    """The columns of the table: "pretrained" stands in place of "untrained" where weights were named.
+
+    Of a run of no epochs the network has no column of its own: it is that of the start.
+    """
+    hidden = {"untrained"} if "pretrained" in summary else set()
+    hidden |= {"trained"} if summary.get("epochs") == 0 else set()
+    return [who for who in COLUMNS if who in summary and who not in hidden]
 
 
 def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
