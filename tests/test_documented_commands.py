@@ -23,6 +23,7 @@ from support.typed import Typist
 
 from deepcluster.app.folder_command import minutes_of
 from deepcluster.app.hydra_setup import register
+from deepcluster.app.start_word import start_of
 from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.app.words import help_of, settings_for_word
 from deepcluster.settings.eval import eval_config
@@ -108,7 +109,7 @@ def test_each_command_composes(command: Command) -> None:
 
 @pytest.mark.parametrize("command", ON_FOLDERS, ids=str)
 def test_each_command_on_a_folder_composes(command: Command) -> None:
-    _, settings = minutes_of(command.words[2:])
+    _, settings = start_of(minutes_of(command.words[2:])[1])
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         train_config(compose("train", ["experiment=photographs", "data.root=photos", *settings]))

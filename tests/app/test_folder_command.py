@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from reference.pictures import encoded, picture
+from support.bundles import bundle, paint
 from support.tiny_sets import write_photographs
 from support.typed import Typist
 
-from deepcluster.app import folder_command
+from deepcluster.app import folder_command, start_word
 from deepcluster.app.folder_command import Candidate, composed, minutes_of, settings_for
 from deepcluster.app.hydra_setup import register
 from deepcluster.run.dial import Look
+from deepcluster.run.starts import ADAPTING, named_start
+from deepcluster.weights.start import WeightsInit
 
 
 def write_tree(folder: Path, n: int, side: int = 80) -> Path:
@@ -40,6 +43,7 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
         return Candidate(words=words, config=config, plan=nothing, costs=costs, epochs=n, is_enough=n >= wanted)
 
     monkeypatch.setattr(folder_command, "timed", timed)
+    monkeypatch.setattr(start_word, "local_starts", list)
     monkeypatch.setattr(folder_command, "seconds", lambda plan, costs, seen, n: 6.0 * n)
     register()
     yield epochs
@@ -67,6 +71,7 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
     ]
     assert lines[0].startswith("images     30 to learn from, no to test, 100x80 px")
     assert lines[1:] == [
+        "start      no trained weights: none lie on this machine; start=NAME_OR_FILE takes some",
         "network    SmallVGG at 64 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
         "clusters   7: about 1.2 times the root of the number of images; clustering.k=",
         "epochs     50: what 8 min hold at 1.0 ms an image on this machine; trainer.max_epochs=, minutes=",
@@ -98,6 +103,41 @@ def test_what_is_typed_overrules_what_would_be_chosen(typed: str, fit: dict[str,
     keys = [word.partition("=")[0] for word in words]
     assert set(typed.split()) < set(words) and len(keys) == len(set(keys))  # Hydra takes no group twice
     composed(words)
+
+
+def test_trained_weights_stay_as_they_are_unless_epochs_are_typed(fit: dict[str, int], tmp_path: Path) -> None:
+    model = bundle(tmp_path / "model", paint(tmp_path / "learned"))
+    folder, lines = str(write_tree(tmp_path / "photos", 30)), list[str]()
+    words = settings_for(folder, [f"start={model}"], lines.append)
+    assert {"arch=lenet", "arch.batch_norm=true", "view.size=16", "init=weights", "trainer.max_epochs=0"} < set(words)
+    config = composed(words)
+    assert isinstance(config.init, WeightsInit) and config.view.mean == [0.4, 0.5, 0.6]
+    assert lines[1] == f"start      bundle, {model / 'backbone.safetensors'}: as typed"
+    assert (
+        lines[-2] == "epochs     0: the trained network stays as it is; trainer.max_epochs=5 adapts it to these images"
+    )
+    words = settings_for(folder, [f"start={model}", "trainer.max_epochs=2", "optimizer.lr=0.1"], lines.append)
+    assert {"trainer.max_epochs=2", "optimizer.lr=0.1", *ADAPTING[1:]} < set(words) and ADAPTING[0] not in words
+    composed(words)
+
+
+def test_auto_takes_what_lies_on_the_machine_unless_something_of_ones_own_is_typed(
+    fit: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bundle(tmp_path / "model", paint(tmp_path / "learned"))
+    monkeypatch.setattr(start_word, "local_starts", lambda: [named_start(str(model))])
+    folder, lines = str(write_tree(tmp_path / "photos", 30)), list[str]()
+    assert "init=weights" in settings_for(folder, [], lines.append)
+    assert lines[1].endswith("found on this machine; start=none learns without")
+    for typed in (["start=none"], ["arch=vgg_small"], ["init=random"]):
+        assert "init=weights" not in settings_for(folder, typed, [].append)
+    for typed, said in (
+        ([f"start={model}", "arch=lenet"], "leave arch= out, or start="),
+        (["start=a", "start=b"], "give one of them"),
+        (["start="], "start= is empty"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            settings_for(folder, typed, [].append)
 
 
 def test_minutes_are_given_by_number_or_effort() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.bundles import bundle, paint
 
+from deepcluster.app.push_command import places_of, push_from_command_line
 from deepcluster.weights import hub
 
 
@@ -77,3 +78,17 @@ def test_the_missing_library_is_told_with_the_way_out(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"huggingface_hub is needed: pip install -e '\.\[hub\]'"):
         hub.local_folder("me/dogs")
+
+
+def test_the_word_push_uploads_and_prints_the_address(
+    library: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = bundle(tmp_path, paint(tmp_path / "pictures"))
+    push_from_command_line([str(whole), "me/dogs"])
+    assert capsys.readouterr().out == "pushed     https://hub/me/dogs\n" and library.calls[0] == (
+        *("create", "me/dogs", True, True),
+    )
+    assert places_of(["b", "me/dogs", "private=false"]) == ("b", "me/dogs", False)
+    for words in (["b"], ["b", "me/dogs", "more"], ["b", "me/dogs", "privat=no"]):
+        with pytest.raises(ValueError, match="deepcluster push BUNDLE OWNER/NAME"):
+            places_of(words)

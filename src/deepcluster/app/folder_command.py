@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hydra import compose, initialize_config_dir
 
 from deepcluster.app.config_folder import configs
+from deepcluster.app.start_word import choose_start, start_of, start_told
 from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.run.costs import Costs, measure
 from deepcluster.run.dial import (
@@ -21,6 +22,7 @@ from deepcluster.run.dial import (
     SHARE,
     Look,
     Network,
+    fits,
     for_epochs,
     for_few,
     look,
@@ -33,6 +35,7 @@ from deepcluster.run.dial import (
 from deepcluster.run.parts import build_parts, choose_device
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan
+from deepcluster.run.starts import ADAPTING
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import free_memory
@@ -66,7 +69,8 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
 
     Args:
         folder: of images.
-        typed: what was typed after it: minutes=N or effort=NAME, and settings, which overrule those chosen here.
+        typed: what was typed after it: minutes=N or effort=NAME, start=auto, none, a name or a file of weights, and
+            settings, which overrule those chosen here.
         say: prints a line.
 
     Raises:
@@ -75,18 +79,30 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     if flags := [word for word in typed if word.startswith("-")]:
         raise ValueError(f"{flags[0]}: only settings follow a folder; deepcluster train takes flags, and all settings")
     minutes, typed = minutes_of(typed)
+    wanted, typed = start_of(typed)
     typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
     config = composed([*base, *typed])
-    seen = look(config.data, config.reading)
     on_gpu = choose_device(config.trainer).type != "cpu"
-    sized = [] if keys & {"arch", "view.size"} else networks(seen.side, on_gpu=on_gpu)
+    start = choose_start(wanted, keys, on_gpu=on_gpu)
+    if start is not None:
+        base += without([*start.words, *ADAPTING], keys)
+        config = composed([*base, f"arch={start.arch}", *typed])
+    seen = look(config.data, config.reading)
+    if keys & {"arch", "view.size"}:
+        sized = [] if start is None else [Network(arch=start.arch, size=config.view.size)]
+    elif start is not None:
+        sized = [Network(arch=start.arch, size=size) for size in start.sizes(seen.side)]
+    else:
+        sized = networks(seen.side, on_gpu=on_gpu)
     say(
         f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
         f"median), {1000 * seen.read_s:.0f} ms to decode one"
     )
-    chosen = choose(base, typed, sized, config, seen, minutes)
+    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0)
+    if (line := start_told(start, wanted, keys)) is not None:
+        say(line)
     for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
@@ -119,7 +135,13 @@ def minutes_of(typed: list[str]) -> tuple[float, list[str]]:
 
 
 def choose(
-    base: list[str], typed: list[str], sized: list[Network], config: TrainConfig, seen: Look, minutes: float
+    base: list[str],
+    typed: list[str],
+    sized: list[Network],
+    config: TrainConfig,
+    seen: Look,
+    minutes: float,
+    fewest: int = FEWEST_EPOCHS,
 ) -> Candidate:
     """The first network that can see each image often enough in the minutes; else the last.
 
@@ -130,14 +152,15 @@ def choose(
         config: of `base` and `typed`.
         seen: the look at the images.
         minutes: for all of the run.
+        fewest: epochs that must fit; 0: the network is not trained.
     """
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
-    wanted = FEWEST_EPOCHS if typed_epochs is None else typed_epochs
+    wanted = fewest if typed_epochs is None else typed_epochs
     started = time.perf_counter()
     for network in sized or (None,):
         size = config.view.size if network is None else network.size
-        words = [] if network is None else [f"arch={network.arch}", f"view.size={size}"]
+        words = [] if network is None else without([f"arch={network.arch}", f"view.size={size}"], keys)
         if "clustering" not in keys:
             words.append(f"clustering.k={n_clusters(seen.n)}")
         words += for_few(config, seen.n)
@@ -148,7 +171,8 @@ def choose(
         candidate = timed(words, seen, minutes - (time.perf_counter() - started) / 60, wanted)
         if candidate.is_enough:
             break
-    return replace(candidate, epochs=max(1, candidate.epochs) if typed_epochs is None else typed_epochs)
+    epochs = max(1, candidate.epochs) if fewest else 0
+    return replace(candidate, epochs=epochs if typed_epochs is None else typed_epochs)
 
 
 def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidate:
@@ -168,8 +192,10 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     plan = plan_of(sample, build_parts(sample, initialise=False))
     costs = measure(plan)
     plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering))
-    n_fit = most_epochs(plan, costs, seen, minutes - (time.perf_counter() - started) / 60)
-    return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=n_fit >= wanted)
+    left = minutes - (time.perf_counter() - started) / 60
+    n_fit = most_epochs(plan, costs, seen, left)
+    is_enough = n_fit >= max(1, wanted) or (wanted == 0 and fits(plan, costs, seen, 0, left))
+    return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=is_enough)
 
 
 def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int) -> list[str]:
@@ -177,10 +203,10 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
     config = chosen.config
     arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
     network = clusters = epochs = "as typed"
-    if n_tried:
+    if n_tried and not {"arch", "view.size"} & keys:
         which = "the largest that can" if chosen.is_enough else "the smallest here, though it cannot"
-        n_times = chosen.epochs if "trainer.max_epochs" in keys else FEWEST_EPOCHS
-        network = f"{which} see each image {n_times} times in {minutes:g} min; arch=, view.size="
+        n_times = chosen.epochs if "trainer.max_epochs" in keys or not chosen.epochs else FEWEST_EPOCHS
+        network = f"{which} see each image {n_times or 'a few'} times in {minutes:g} min; arch=, view.size="
     if not keys & {"clustering", "clustering.k"}:
         clusters = "about 1.2 times the root of the number of images; clustering.k="
     if "trainer.max_epochs" not in keys:
@@ -188,6 +214,8 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
         fit = f"what {minutes:g} min hold at {step_ms:.1f} ms an image on this machine"
         why = "more gain little" if chosen.epochs == MOST_EPOCHS else fit
         epochs = f"{why}; trainer.max_epochs=, minutes="
+        if chosen.epochs == 0:
+            epochs = "the trained network stays as it is; trainer.max_epochs=5 adapts it to these images"
     k = getattr(config.clustering, "k", config.clustering.kind)
     total_s = seconds(chosen.plan, chosen.costs, seen, chosen.epochs) / SHARE
     return [

@@ -14,7 +14,7 @@ USAGE = "deepcluster predict MODEL PICTURES [out=FILE.csv]"
 HELP = f"""\
 {USAGE}    the cluster of each picture, as CSV: sample, cluster, name, distance
 
-  MODEL      a run's folder, or a bundle (deepcluster eval ckpt=RUN evaluation=bundle)
+  MODEL      a run's folder, or a bundle (deepcluster bundle RUN OUT)
   PICTURES   a folder, with all that lies below it; or any number of paths; or -: paths from standard input, one a line
              (or, as find -print0 writes them, each with a zero byte behind it)
 

@@ -14,6 +14,7 @@ from deepcluster.system import stop_signals
 from deepcluster.system.words import WORDS
 
 JOBS = ("train", "eval")
+BY_THEMSELVES = ("predict", "push")  # words that stand for no settings of a job
 _SHORT = "\n".join(f"  {f'deepcluster {word} {meaning.usage}':30}{meaning.help}" for word, meaning in WORDS.items())
 HELP = f"""\
 deepcluster groups images without labels: it clusters the features of a network, trains the network to predict each
@@ -21,9 +22,11 @@ image's cluster, and repeats.
 
   deepcluster DIR               group the images of a folder: class folders or any tree; about 10 minutes
   deepcluster DIR minutes=60    ... or as long as you like (effort=quick, normal or long: 3, 10 or 60 minutes)
+  deepcluster DIR start=resnet50    ... from trained weights that lie on this machine, by name or by file
 
 {_SHORT}
   deepcluster predict MODEL PICTURES   the cluster of each picture as CSV, by a run or by a bundle
+  deepcluster push BUNDLE OWNER/NAME   a bundle to Hugging Face's hub
 
   deepcluster train KEY=VALUE ...     a run with your own settings; deepcluster train --help lists them
   deepcluster eval KEY=VALUE ...      numbers, pictures and files of a run; deepcluster eval --help lists them
@@ -45,8 +48,8 @@ def main() -> None:
         print(f"deepcluster {deepcluster.__version__}")
     elif first in JOBS:
         run(first, words[1:])
-    elif first == "predict":
-        run_predict(words[1:])
+    elif first in BY_THEMSELVES:
+        run_by_itself(first, words[1:])
     elif first in WORDS:
         run_word(first, words[1:])
     elif os.path.isdir(os.path.expanduser(first)):
@@ -74,18 +77,21 @@ def run(job: str, words: list[str]) -> None:
     start(hydra.main(config_path=str(configs()), config_name=job, version_base="1.3")(task), job)
 
 
-def run_predict(words: list[str]) -> None:
-    """Print the cluster of each picture.
+def run_by_itself(word: str, words: list[str]) -> None:
+    """Run what is neither train nor eval, and has words of its own.
 
     Args:
-        words: what follows `predict`.
+        word: one of `BY_THEMSELVES`.
+        words: what follows it.
     """
-    from deepcluster.app import predict_command
+    from deepcluster.app import predict_command, push_command
 
     if not words or {"-h", "--help", "help"} & set(words):
-        print(predict_command.HELP)
-        return
-    predict_command.predict_from_command_line(words)
+        print(predict_command.HELP if word == "predict" else push_command.HELP)
+    elif word == "predict":
+        predict_command.predict_from_command_line(words)
+    else:
+        push_command.push_from_command_line(words)
 
 
 def run_word(word: str, typed: list[str]) -> None:
@@ -147,7 +153,7 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
     """Say what may have been meant by a first word that is no command."""
     from deepcluster.app.errors import exit_with_error
 
-    if close := difflib.get_close_matches(first, [*JOBS, *WORDS, "predict"], n=1):
+    if close := difflib.get_close_matches(first, [*JOBS, *WORDS, *BY_THEMSELVES], n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"

@@ -143,12 +143,15 @@ def seconds(plan: Plan, costs: Costs, seen: Look, max_epochs: int) -> float:
     return once + estimate_seconds(sizes(whole(plan, seen, max_epochs)), costs).total
 
 
+def fits(plan: Plan, costs: Costs, seen: Look, epochs: int, minutes: float) -> bool:
+    """Whether a run of so many epochs fits into the minutes."""
+    return seconds(plan, costs, seen, epochs) <= SHARE * 60 * minutes
+
+
 def most_epochs(plan: Plan, costs: Costs, seen: Look, minutes: float) -> int:
     """How many epochs fit into the minutes, at most `MOST_EPOCHS`; 0 if not one does."""
-    budget_s = SHARE * 60 * minutes
     fewest, most = 0, MOST_EPOCHS  # seconds grow with the epochs
     while fewest < most:
         middle = (fewest + most + 1) // 2
-        fits = seconds(plan, costs, seen, middle) <= budget_s
-        fewest, most = (middle, most) if fits else (fewest, middle - 1)
+        fewest, most = (middle, most) if fits(plan, costs, seen, middle, minutes) else (fewest, middle - 1)
     return fewest

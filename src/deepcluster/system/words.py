@@ -91,6 +91,7 @@ WORDS = {
         settings=("evaluation=bundle",),
         places=(RUN, Place(name="OUT", key="evaluation.out")),
         help="one folder that assigns and embeds new images without the run, also by ONNX",
+        more=(("license=mit", "the licence that its card tells"), ("names=FILE", "in place of RUN/names.csv")),
     ),
     "more": Word(
         job="train",
@@ -103,7 +104,7 @@ WORDS = {
         settings=("evaluation=embed",),
         places=(RUN, Place(name="DIR", key="data.root", needed=False, adds=("data=folder",))),
         help="the network's features as embeddings.npy, of the run's images or of others",
-        more=(("split=test", "of the test images"),),
+        more=(("split=test", "of the test images"), ("format=parquet", "as embeddings.parquet, with their names")),
     ),
 }
 

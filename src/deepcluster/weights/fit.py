@@ -16,6 +16,7 @@ ARCH_OPTIONS = {
     "deepcluster.models.alexnet.AlexNet": "alexnet",
     "deepcluster.models.alexnet.SmallAlexNet": "alexnet_small",
     "deepcluster.models.vgg.VGG16": "vgg16",
+    "deepcluster.models.vgg_small.SmallVGG": "vgg_small",
     "deepcluster.models.resnet.resnet": "resnet50",
     "deepcluster.models.timm_model.timm_backbone": "timm",
 }
@@ -96,7 +97,7 @@ def _advice(
 ) -> str:
     """What the user can set so that the file fits."""
     if weights.card is not None:
-        settings = _settings(weights.card, card)
+        settings = settings_of_card(weights.card, card)
         return f"set {' '.join(settings)}" if settings else "the file is incomplete: a part of its network is missing"
     first = next(iter(target))
     if tensor is not None and name == first and tensor.ndim == target[first].ndim == 4:
@@ -111,8 +112,13 @@ def _advice(
     return "set arch to the network that the file holds, or init.partial=true to take what fits"
 
 
-def _settings(file_card: dict[str, Any], card: dict[str, Any] | None) -> list[str]:
-    """Command-line settings that give a run the file's network."""
+def settings_of_card(file_card: dict[str, Any], card: dict[str, Any] | None = None) -> list[str]:
+    """Command-line settings that give a run the network of a file.
+
+    Args:
+        file_card: the network's description.
+        card: of the run's own network, whose settings are left as they are where both agree; None: there is none.
+    """
     here = {} if card is None else card["arch"]
     there = file_card["arch"]
     same = here.get("_target_") == there["_target_"]

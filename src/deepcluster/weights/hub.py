@@ -56,7 +56,7 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
         ValueError: if the name is not possible, the licence is not chosen, or the hub refuses.
     """
     if missing := [file for file in (*FILES[:3], FILES[-1]) if not (folder / file).is_file()]:
-        raise FileNotFoundError(f"{folder} is no bundle: {missing[0]} is missing; evaluation=bundle writes one")
+        raise FileNotFoundError(f"{folder} is no bundle: {missing[0]} is missing; deepcluster bundle RUN {folder}")
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name} is no name on the hub, which are OWNER/NAME")
     card = folder / "README.md"
