@@ -99,6 +99,27 @@ def test_the_card_shows_what_the_run_measured(tmp_path: Path) -> None:
     assert "Not measured" in (tmp_path / "bundle" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("start", "epochs", "said"),
+    [
+        ("untrained", 3, "It was trained without labels for 3 epochs on 40 images (data=folder)."),
+        (
+            "pretrained",
+            1,
+            "for 1 epoch on 40 images (data=folder), from weights that were trained before, perhaps with",
+        ),
+        ("pretrained", 0, "It has weights that were trained before, perhaps with labels, and was not trained"),
+        ("untrained", 0, "It has the weights with which it starts, and was not trained"),
+    ],
+)
+def test_the_card_claims_no_more_than_was_done(start: str, epochs: int, said: str, tmp_path: Path) -> None:
+    context = clustered(tmp_path, paint(tmp_path / "pictures"))
+    context.stored.epoch = epochs
+    (tmp_path / "summary.json").write_text(json.dumps({"start": start}))
+    Export(formats=["bundle"]).run(context)
+    assert said in (tmp_path / "bundle" / "README.md").read_text()
+
+
 def test_onnx_is_left_out_of_a_bundle_where_the_extra_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

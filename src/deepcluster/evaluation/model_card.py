@@ -81,16 +81,14 @@ class Described:
 
 def model_card(told: Described) -> str:
     """The text of README.md."""
-    k, n, card = told.assignment.k, len(told.assignment.labels), told.card
+    k, card = told.assignment.k, told.card
     size = f"{card['in_channels']} x {card['image_size']} x {card['image_size']}"
-    of = "" if told.source is None else f" (data={told.source})"
-    epochs = f"{told.epochs} epoch{'' if told.epochs == 1 else 's'}"
     parts = [
         _front_matter(told),
         f"# {told.network} with {k:,} clusters",
-        f"Groups pictures into {k:,} clusters and gives {told.feature_dim:,} features of each. Learned without labels "
-        f"by [DeepCluster](https://arxiv.org/abs/1807.05520) (deepcluster {deepcluster.__version__}) in {epochs} on "
-        f"{n:,} images{of}: {told.network}, {told.n_weights / 1e6:.2f} million weights, {size} pixels.",
+        f"Groups pictures into {k:,} clusters and gives {told.feature_dim:,} features of each, by "
+        f"[DeepCluster](https://arxiv.org/abs/1807.05520) (deepcluster {deepcluster.__version__}): {told.network}, "
+        f"{told.n_weights / 1e6:.2f} million weights, {size} pixels. {_origin(told)}",
         *_learned(told.summary),
         *_use(told),
         *_clusters(told),
@@ -112,6 +110,19 @@ def _front_matter(told: Described) -> str:
         *(f"- {tag}" for tag in tags),
     ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _origin(told: Described) -> str:
+    """Where the weights come from."""
+    n, start = len(told.assignment.labels), told.summary.get("start")
+    images = f"{n:,} images" + ("" if told.source is None else f" (data={told.source})")
+    epochs = f"{told.epochs} epoch{'' if told.epochs == 1 else 's'}"
+    before = "weights that were trained before, perhaps with labels"
+    if told.epochs == 0:
+        kept = before if start == "pretrained" else "the weights with which it starts"
+        return f"It has {kept}, and was not trained; the clusters are of {images}."
+    trained = f"It was trained without labels for {epochs} on {images}"
+    return f"{trained}, from {before}." if start == "pretrained" else f"{trained}."
 
 
 def _learned(summary: Mapping[str, Any]) -> list[str]:

@@ -91,6 +91,7 @@ def run_summary(
         "nmi_average": conductor.nmi_average,
         "merged_clusters": conductor.n_merged,
         "epochs": epochs,
+        "start": "pretrained" if is_pretrained else "untrained",
         "n_images": len(assignment.labels),
         "seed": conductor.seed,
         "seconds": {**seconds, "baselines": round(baselines_s, 3), "this_process": round(this_process_s, 3)},
