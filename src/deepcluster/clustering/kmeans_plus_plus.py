@@ -62,14 +62,17 @@ class _Rows:
         lengths = torch.bincount(self.images // IMAGES_PER_BLOCK, minlength=self.n_blocks)
         self.ends = [0, *lengths.cumsum(0).tolist()]  # the rows of block b are ends[b] to ends[b + 1]
         self.lengths = lengths.to(share.device)
+        self.squares = torch.empty(self.n, device=share.device)  # |x|^2
+        for first, block in self.of_sample.blocks():
+            self.squares[first : first + len(block)] = block.square().sum(dim=1)
 
     def distances(self, centroids: Tensor) -> Tensor:
         """Squared distances (n, L) of the rows to centroids (L, P)."""
         distances = torch.empty(self.n, len(centroids), device=self.share.device)
         for first, block in self.of_sample.blocks():
-            sizes = block.square().sum(dim=1)[:, None] + centroids.square().sum(dim=1)
+            sizes = self.squares[first : first + len(block), None] + centroids.square().sum(dim=1)
             with float32_products(self.share.device):
-                squared = sizes - 2 * block @ centroids.T
+                squared = torch.addmm(sizes, block, centroids.T, alpha=-2)  # no copy of the rows, as 2 * block is
             distances[first : first + len(block)] = torch.where(squared > ROUNDING * sizes, squared, 0)
         return distances
 
