@@ -10,7 +10,7 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.run import dial
-from deepcluster.run.dial import Look, for_epochs, for_few, most_epochs, n_clusters, networks, stored_side, whole
+from deepcluster.run.dial import Look, for_epochs, for_few, most_epochs, networks, stored_side, whole
 from deepcluster.run.parts import build_parts
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan, sizes
@@ -18,11 +18,6 @@ from deepcluster.settings.train import TrainConfig, train_config
 
 ANY: Any = None
 PHOTOS = Look(n=1500, n_test=0, height=480, width=640, read_s=0.01)
-
-
-@pytest.mark.parametrize(("n", "k"), [(4, 2), (30, 7), (300, 20), (1500, 45), (20_000, 170), (10**6, 1000)])
-def test_k_is_about_1_2_times_the_root_of_n(n: int, k: int) -> None:
-    assert n_clusters(n) == k
 
 
 def test_a_network_does_not_enlarge_the_images_much() -> None:

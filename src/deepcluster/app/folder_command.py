@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from deepcluster.app.config_folder import configs
 from deepcluster.app.start_word import choose_start, start_of, start_told
 from deepcluster.app.typed_paths import with_quoted_paths
+from deepcluster.clustering.k_by_number import PER_ROOT, k_by_number
 from deepcluster.run.costs import Costs, measure
 from deepcluster.run.dial import (
     FEWEST_EPOCHS,
@@ -27,7 +28,6 @@ from deepcluster.run.dial import (
     for_few,
     look,
     most_epochs,
-    n_clusters,
     networks,
     seconds,
     stored_side,
@@ -162,7 +162,7 @@ def choose(
         size = config.view.size if network is None else network.size
         words = [] if network is None else without([f"arch={network.arch}", f"view.size={size}"], keys)
         if "clustering" not in keys:
-            words.append(f"clustering.k={n_clusters(seen.n)}")
+            words.append(f"clustering.k={k_by_number(seen.n)}")
         words += for_few(config, seen.n)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
         if (side := stored_side(seen, size, room)) is not None:
@@ -191,7 +191,7 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     sample = composed([*words, *few])
     plan = plan_of(sample, build_parts(sample, initialise=False))
     costs = measure(plan)
-    plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering))
+    plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering.at_most(seen.n)))
     left = minutes - (time.perf_counter() - started) / 60
     n_fit = most_epochs(plan, costs, seen, left)
     is_enough = n_fit >= max(1, wanted) or (wanted == 0 and fits(plan, costs, seen, 0, left))
@@ -208,7 +208,9 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
         n_times = chosen.epochs if "trainer.max_epochs" in keys or not chosen.epochs else FEWEST_EPOCHS
         network = f"{which} see each image {n_times or 'a few'} times in {minutes:g} min; arch=, view.size="
     if not keys & {"clustering", "clustering.k"}:
-        clusters = "about 1.2 times the root of the number of images; clustering.k="
+        clusters = f"about {PER_ROOT:g} times the root of the number of images; clustering.k="
+    elif config.clustering.chooses_k:
+        clusters = "a scan of the images at the run's start chooses their number; clustering.k="
     if "trainer.max_epochs" not in keys:
         step_ms = 1000 * chosen.costs.step_s / config.reading.batch_size
         fit = f"what {minutes:g} min hold at {step_ms:.1f} ms an image on this machine"

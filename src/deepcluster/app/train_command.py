@@ -77,9 +77,13 @@ def train_from_command_line(cfg: DictConfig) -> float | None:
 
 
 def _continued(settings: TrainConfig, folder: Path) -> TrainConfig:
-    """The settings of a stopped job of a sweep, with the store type that its first start chose."""
-    store_dtype = read_stored_config(folder / "config.yaml").extraction.store_dtype
-    return replace(settings, resume=str(folder), extraction=replace(settings.extraction, store_dtype=store_dtype))
+    """The settings of a stopped job of a sweep, with the store type and the K that its first start chose."""
+    stored = read_stored_config(folder / "config.yaml")
+    extraction = replace(settings.extraction, store_dtype=stored.extraction.store_dtype)
+    clustering = settings.clustering
+    if clustering.chooses_k:
+        clustering = replace(clustering, k=stored.clustering.k)  # type: ignore[call-arg]
+    return replace(settings, resume=str(folder), extraction=extraction, clustering=clustering)
 
 
 def _objective(summary: dict[str, Any], name: str) -> float | None:

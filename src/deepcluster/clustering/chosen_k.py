@@ -1,12 +1,16 @@
-"""What clusterings with a chosen K share: one labeling of the images, or several, each with its own head."""
+"""What clusterings with a chosen K share: one labeling of the images, or several, each with its own head.
+
+K is a number, or a list of them, or "auto": then run/k_choice.py chooses it before a network is trained, by k_scan.py,
+and all that follows knows a clustering with that number.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deepcluster.clustering.k_by_number import most_k
 from deepcluster.clustering.method import Clustering
 from deepcluster.system.setting import check, setting
 
@@ -17,13 +21,17 @@ if TYPE_CHECKING:
     from deepcluster.clustering.assignment import Assignment
     from deepcluster.clustering.ranks import Ranks
 
+AUTO = "auto"
+SCAN_FILE = "k_scan.json"  # in the run's folder: the K that "auto" has become, and why
+
 
 @dataclass(kw_only=True)
 class ChosenK(Clustering):
     """A clustering whose number of clusters is a setting.
 
     Args:
-        k: number of clusters K, at most the number of images N; a list of them makes one labeling of each.
+        k: number of clusters K, at most the number of images N; a list of them makes one labeling of each; "auto": a
+            scan of the images at the run's start chooses it.
         n_labelings: that many labelings with the same K, from different seeds. Of no use with a list of K.
     """
 
@@ -32,21 +40,31 @@ class ChosenK(Clustering):
 
     def __post_init__(self) -> None:
         numbers = self.k if isinstance(self.k, list | tuple) else [self.k]
-        if len(numbers) == 0 or any(not isinstance(k, int) for k in numbers):
+        if not self.chooses_k and (len(numbers) == 0 or any(not isinstance(k, int) for k in numbers)):
             shown = repr(self.k) if isinstance(self.k, str) else self.k
             raise ValueError(
-                f"clustering.k must be an integer, or a list of integers such as [50,100], one of each labeling; "
-                f"got {shown}"
+                f"clustering.k must be an integer, or a list of integers such as [50,100], one of each labeling, or "
+                f"auto; got {shown}"
             )
         check(self, "clustering")
 
     @property
+    def chooses_k(self) -> bool:
+        return bool(self.k == AUTO)
+
+    def at_most(self, n_images: int) -> Clustering:
+        return replace(self, k=most_k(n_images)) if self.chooses_k else self
+
+    @property
     def ks(self) -> list[int]:
         """K of each labeling."""
+        assert not self.chooses_k
         return list(self.k) if isinstance(self.k, list | tuple) else [self.k] * self.n_labelings
 
     def labelings(self) -> list[Clustering]:
-        return [dataclasses.replace(self, k=k, n_labelings=1) for k in self.ks]
+        if self.chooses_k:
+            return [replace(self, n_labelings=1)] * self.n_labelings
+        return [replace(self, k=k, n_labelings=1) for k in self.ks]
 
     def capacity(self, n_images: int) -> int:
         return self.ks[0]

@@ -42,6 +42,15 @@ class Clustering:
         """
         return [self]
 
+    @property
+    def chooses_k(self) -> bool:
+        """Whether K is to be chosen at the start of the run (clustering.k=auto)."""
+        return False
+
+    def at_most(self, n_images: int) -> Clustering:
+        """Itself; where K is to be chosen, with the largest K that may be chosen for n_images images."""
+        return self
+
     def of_features(self) -> Clustering:
         """What clusters the backbone's features for figures and at the end: itself, unless it needs scores."""
         return self

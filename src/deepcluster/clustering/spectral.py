@@ -90,26 +90,30 @@ class Spectral(KMeans):
         start: Tensor | None,
     ) -> Assignment:
         from deepcluster.clustering import diffusion
-        from deepcluster.clustering.assignment import checked_features, engine_device
+        from deepcluster.clustering.assignment import checked_features
 
-        engine, _ = choose_backend(self.backend, device)
         checked = checked_features(rows)
-
-        def make() -> Tensor:
-            return diffusion.coordinates(
-                checked.to(engine_device(engine, device)).float(),
-                n_neighbours=self.n_neighbours,
-                n_coordinates=self.n_coordinates,
-                time=self.diffusion_time,
-                engine=engine,
-            )
-
+        engine, _ = choose_backend(self.backend, device)
         settings = (self.n_neighbours, self.n_coordinates, self.diffusion_time, engine, str(device))
-        coordinates = diffusion.same_for_all_labelings(rows, make, settings)
+        coordinates = diffusion.same_for_all_labelings(rows, lambda: self.coordinates(checked, device), settings)
         found = super()._fit(
             coordinates, n_images=n_images, ranks=None, seed=seed, device=device, progress=progress, start=start
         )
         return diffusion.in_space_of(checked.cpu(), found)
+
+    def coordinates(self, rows: Tensor, device: Any) -> Tensor:
+        """The coordinates (N, C) in which rows (N, P) are clustered."""
+        from deepcluster.clustering import diffusion
+        from deepcluster.clustering.assignment import engine_device
+
+        engine, _ = choose_backend(self.backend, device)
+        return diffusion.coordinates(
+            rows.to(engine_device(engine, device)).float(),
+            n_neighbours=self.n_neighbours,
+            n_coordinates=self.n_coordinates,
+            time=self.diffusion_time,
+            engine=engine,
+        )
 
 
 def by_graph(clustering: Clustering, n_neighbours: int) -> Spectral:

@@ -147,7 +147,7 @@ def feature_pass(
     )
 
 
-def collect(source: FeaturePass, indices: Tensor, progress: Progress | None = None) -> Tensor:
+def collect(source: RowSource, indices: Tensor, progress: Progress | None = None) -> Tensor:
     """Features of these images as one (len(indices), M) float32 matrix, for probes, which need the whole.
 
     Raises:

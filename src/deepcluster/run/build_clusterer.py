@@ -60,7 +60,7 @@ def build_clusterer(
         seed=config.seed,
         rows=config.rows.of,
         clustered_dim=clustered_dim,
-        other=_other_rows(config, images, num_workers, progress),
+        other=other_rows(config, images, num_workers, progress),
         other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         other_neighbours=getattr(config.other_rows, "n_neighbours", None),
         dtype=dtype,
@@ -87,7 +87,7 @@ def untrained_features(
     )
 
 
-def _other_rows(
+def other_rows(
     config: TrainConfig, images: ImageSet, num_workers: int, progress: Progress
 ) -> Callable[[torch.device], OtherSource] | None:
     """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none.

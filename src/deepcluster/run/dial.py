@@ -4,7 +4,6 @@ Pure choices stand here, each with its reason; what they need to know is looked 
 What is fixed for photographs is the recipe's: configs/experiment/photographs.yaml.
 """
 
-import math
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -26,8 +25,6 @@ N_SAMPLE = 256  # images with which a network is timed
 SHARE = 0.85  # of the minutes that reading, training and clustering may take; the rest is for figures and files
 FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
 MOST_EPOCHS = 200
-PER_ROOT = 1.2  # K = 1.2 times the root of N: about 50 clusters of 30 images of 1,500
-MOST_CLUSTERS = 1000
 LARGER = 1.5  # images are kept as squares of so many times the network's input, which leaves room for crops
 ENLARGED = 1.25  # at most, by the network's input
 
@@ -93,13 +90,6 @@ def networks(side: int, *, on_gpu: bool) -> list[Network]:
     small = [Network(arch="vgg_small", size=size) for size in (64, 48, 32)]
     fitting = [network for network in large if network.size <= ENLARGED * side]
     return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
-
-
-def n_clusters(n: int) -> int:
-    """K for n images: groups that a person can look at, several times the kinds that one would name."""
-    k = max(2, min(round(PER_ROOT * math.sqrt(n)), MOST_CLUSTERS, n // 2))
-    step = 1 if k < 20 else 5 if k < 100 else 10
-    return k // step * step
 
 
 def for_few(config: TrainConfig, n: int) -> list[str]:

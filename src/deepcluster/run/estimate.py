@@ -29,7 +29,8 @@ class Seconds:
         epoch: of training.
         baselines: of pixels and patches, at the end.
         other: of the rows of another extractor and their clusters, at the start.
-        total: of all reassignments and epochs, and of these two.
+        scan: for clustering.k=auto.
+        total: of all reassignments and epochs, and of these three.
     """
 
     features: float
@@ -38,6 +39,7 @@ class Seconds:
     epoch: float
     baselines: float
     other: float
+    scan: float
     total: float
 
 
@@ -50,7 +52,9 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
     baselines = s.n_baselines * costs.baseline_s
     other = costs.other_s + s.n * costs.other_image_s + s.other_distances * costs.other_dim * costs.distance_s
     reassignments = s.n_passes * features + s.n_reassignments * (reduction + clustering)
-    total = reassignments + s.n_epochs * epoch + baselines + other
+    row_s, dim = (costs.other_image_s, costs.other_dim) if s.other_distances else (costs.image_s + costs.apply_s, s.dim)
+    scan = s.n_scanned * row_s + s.scan_distances * dim * costs.distance_s
+    total = reassignments + s.n_epochs * epoch + baselines + other + scan
     return Seconds(
         features=features,
         reduction=reduction,
@@ -58,6 +62,7 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
         epoch=epoch,
         baselines=baselines,
         other=other,
+        scan=scan,
         total=total,
     )
 
@@ -128,6 +133,7 @@ def estimate_lines(
     phase = max(needed, key=lambda name: needed[name])
     baselines = f", pixels and patches ({clock(spent.baselines)})" if spent.baselines else ""
     other = f", clusters of other rows ({clock(spent.other)})" if spent.other else ""
+    scan = f"before them a scan for K: {clock(spent.scan)}; the numbers here are those of K = {s.k}, the most"
     return [
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
         f"an epoch of training {clock(spent.epoch)}",
@@ -135,6 +141,7 @@ def estimate_lines(
         "the evaluation of the network",
         f"memory {in_gb(needed[phase])} more than now (most in {phase}), {in_gb(free)} free; "
         f"disk {in_gb(s.disk_bytes)}, {in_gb(disk)} free",
+        *([scan] if s.n_scanned else []),
         *_advice(s, spent, clustering),
     ]
 

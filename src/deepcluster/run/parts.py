@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from deepcluster.clustering.method import Clustering
 from deepcluster.data.contents import tell_copies
 from deepcluster.data.images import ImageSet, MemoryImages, size_of_first
 from deepcluster.data.loader import n_workers
@@ -56,6 +57,7 @@ class Parts:
         init_report: lines on what the group `init` did to the weights.
         module: builds what Lightning trains, around a backbone.
         n_networks: that are trained together, each of this architecture.
+        chooses_k: K is the largest that may be chosen, as none is chosen yet.
     """
 
     images: ImageSet
@@ -70,8 +72,18 @@ class Parts:
     num_workers: int
     progress: Progress
     init_report: list[str]
-    module: Callable[[Backbone], DeepClusterModule]
+    module: partial[DeepClusterModule]
     n_networks: int = 1
+    chooses_k: bool = False
+
+    def with_clustering(self, clustering: Clustering) -> "Parts":
+        """The same with another clustering, of no more clusters."""
+        return replace(
+            self,
+            clusterer=self.clusterer.with_clustering(clustering),
+            module=partial(self.module, clustering=clustering),
+            chooses_k=False,
+        )
 
     def describe(self, source: str, batch_size: int, n_processes: int) -> list[str]:
         """The lines that are printed at the start of a run.
@@ -121,7 +133,8 @@ class Parts:
         )
 
     def _describe_processes(self, batch_size: int, n: int) -> list[str]:
-        clustering = f"clustering {self.clusterer.clustering.describe(self.device)}"
+        at_most = "at most " if self.chooses_k else ""
+        clustering = f"clustering {at_most}{self.clusterer.clustering.describe(self.device)}"
         if n == 1:
             return [clustering]
         shares, why = self.clusterer.shares(self.backbone)
@@ -149,6 +162,8 @@ def build_parts(
 ) -> Parts:
     """Load the images, build the network and check that all settings fit them.
 
+    With clustering.k=auto the parts have the largest K that may be chosen.
+
     Args:
         initialise: let the group `init` change the weights.
         folder: the run's, for reduced features that do not fit into memory; None: the system's temporary folder.
@@ -161,6 +176,8 @@ def build_parts(
     progress, data, reading, trainer = Progress(), config.data, config.reading, config.trainer
     images = load_images(data, reading, "train")
     assert images is not None
+    chooses_k = config.clustering.chooses_k
+    config = replace(config, clustering=config.clustering.at_most(len(images)))
     test_images = load_images(data, reading, "test")
     mean, std = statistics(images, config.view, data, reading)
     card = network_card(config.arch, config.view, images.n_channels, mean, std)
@@ -232,6 +249,7 @@ def build_parts(
             second=None if second is None else second.to(memory_format=torch.channels_last),
         ),
         n_networks=config.targets.n_networks,
+        chooses_k=chooses_k,
     )
 
 

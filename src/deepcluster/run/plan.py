@@ -42,5 +42,6 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
         n_file_passes=config.files.n_passes(config.data.source),
         n_networks=parts.n_networks,
         n_other=n_other,
+        scans_k=config.clustering.chooses_k,
         n_soft=parts.clusterer.n_soft if parts.clusterer.softness > 0 else 0,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from deepcluster.clustering import k_by_number
 from deepcluster.clustering.spectral import Spectral
 from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.evaluation.clusters.two_crops import N_IMAGES
@@ -41,6 +42,7 @@ class Plan:
     n_networks: int = 1  # that are trained together
     n_soft: int = 0  # clusters in an image's soft label
     n_other: int = 0  # labelings that cluster the rows of another extractor, once
+    scans_k: bool = False  # at the start, for clustering.k=auto
     n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
 
     @property
@@ -92,6 +94,8 @@ class Sizes:
     buffer_bytes: int
     bank_bytes: int  # of the memory bank
     soft_bytes: int = 0  # of soft labels
+    n_scanned: int = 0  # images of the scan for clustering.k=auto
+    scan_distances: float = 0.0  # that it computes
 
 
 def sizes(plan: Plan) -> Sizes:
@@ -140,6 +144,10 @@ def sizes(plan: Plan) -> Sizes:
         buffer_bytes=min(n_fit, n_buffered) * d * itemsize,
         bank_bytes=plan.bank_bytes,
         soft_bytes=soft_bytes,
+        n_scanned=min(n, k_by_number.MOST_ROWS) if plan.scans_k else 0,
+        scan_distances=k_by_number.n_distances(n, by_graph=clusterer.other_neighbours is not None)
+        if plan.scans_k
+        else 0.0,
     )
 
 

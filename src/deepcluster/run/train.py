@@ -1,9 +1,10 @@
 """One run, from settings to summary.json: choose, assemble, fit, finish.
 
 The steps: images and network (parts.py) -> the checkpoint to resume from, if any (checkpoint_choice.py) -> estimate of
-memory, disk and time (estimate.py) -> figures of the untrained network (untrained.py) -> training, whose epochs begin
-with a reassignment (training/reassign.py) -> final clusters, figures of what needs no training (baselines.py) and files
-(summary.py). The command of train.py (app/train_command.py) calls `train`.
+memory, disk and time (estimate.py) -> K, if it is to be chosen (k_choice.py) -> figures of the untrained network
+(untrained.py) -> training, whose epochs begin with a reassignment (training/reassign.py) -> final clusters, figures of
+what needs no training (baselines.py) and files (summary.py). The command of train.py (app/train_command.py) calls
+`train`.
 """
 
 import json
@@ -40,6 +41,7 @@ from deepcluster.run.baselines import baseline_figures
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
 from deepcluster.run.follow import Before, read_before, take_over, tell_changes
+from deepcluster.run.k_choice import with_chosen_k
 from deepcluster.run.next_commands import next_commands
 from deepcluster.run.page import wants_page, write_page
 from deepcluster.run.parts import Parts, build_parts, choose_device
@@ -67,13 +69,11 @@ class Start:
     Args:
         stored: the checkpoint to resume from; None: the run is new.
         untrained: figures of the untrained network, measured before the resume; None: not measured yet.
-        learned: the settings that a resumed run cannot change, by their full names.
         before: the run that this one follows; None: it follows none.
     """
 
     stored: Checkpoint | None = None
     untrained: dict[str, float] | None = None
-    learned: dict[str, Any]
     before: Before | None = None
 
     @property
@@ -111,8 +111,9 @@ def train(
     tell_estimate(config, parts, folder, start.epochs_done)
     if config.estimate:
         return {}
+    config, parts = with_chosen_k(config, parts, folder)
     with open_record(config, parts, folder) as record:
-        run = assemble(config, parts, folder, record, learned=start.learned, follow=follow)
+        run = assemble(config, parts, folder, record, learned=learned_settings(config, parts), follow=follow)
         untrained = fit(config, parts, folder, start, run)
         return finish(config, parts, folder, run, untrained, started, shared, start.before)
 
@@ -139,7 +140,6 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     say = parts.progress.say
     for line in parts.describe(config.data.source, config.reading.batch_size, n_processes(config.trainer)):
         say(line)
-    learned = {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.store_dtype}
     before = None
     if config.follows is not None:
         before = read_before(config.follows, parts.images, k=config.clustering.capacity(len(parts.images)))
@@ -147,12 +147,12 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     if not resumes:
         if config.resume is not None:
             say(f"{folder} has no checkpoint yet: beginning again")
-        return parts, Start(learned=learned, before=before)
+        return parts, Start(before=before)
     check_images(folder, parts.images, config.data)
     check_contents(folder, parts.images)
     this_run = ThisRun(
         card=parts.card,
-        settings=learned,
+        settings=learned_settings(config, parts),
         n_images=len(parts.images),
         capacity=config.clustering.capacity(len(parts.images)),
         k_is_fixed=config.clustering.k_is_fixed,
@@ -164,7 +164,12 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
             f"{folder} has trained; raise it, or leave it out"
         )
     say(f"resuming {'in' if stored.in_epoch else 'after'} epoch {stored.epoch} from {stored.path}")
-    return parts, Start(stored=stored, untrained=figures, learned=learned, before=before)
+    return parts, Start(stored=stored, untrained=figures, before=before)
+
+
+def learned_settings(config: TrainConfig, parts: Parts) -> dict[str, Any]:
+    """The settings that a resumed run cannot change, by their full names, with what "auto" has become."""
+    return {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.store_dtype}
 
 
 def check_images(folder: Path, images: ImageSet, data: Source) -> None:

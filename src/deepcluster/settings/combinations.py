@@ -38,6 +38,11 @@ def check_method(
             "PIC, a linear head, no embedding and plain targets; leave it out, or set method=deepcluster and "
             "clustering=kmeans or pic_official"
         )
+    if sampler.kind == "official" and clustering.chooses_k:
+        raise ValueError(
+            "mode=official (sampler=official) repeats the 2018 code, which is told K, and clustering.k=auto chooses "
+            "it; set clustering.k=NUMBER (10,000 for ImageNet in the paper), or leave mode=official out"
+        )
     if isinstance(targets, LookupSettings):
         _check_lookup(targets, clustering, head, other_rows)
     if targets.needs_labels:

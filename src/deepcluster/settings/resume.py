@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from deepcluster.clustering.chosen_k import AUTO, SCAN_FILE
 from deepcluster.settings.callbacks import refuse_stored_code
 from deepcluster.settings.composed import check_root
 from deepcluster.settings.stored import read_stored_config
@@ -86,6 +87,11 @@ def following_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 f"{override}: the network of follows={run} goes on, as it is; leave one of the two out, or start a new "
                 "run, with init=weights init.path=... for what fits of its weights"
             )
+        if key == "clustering.k" and OmegaConf.select(cfg, key) == AUTO:
+            raise ValueError(
+                f"clustering.k=auto is for a new start, and follows={run} goes on with that run's clusters; leave it out "
+                "to keep their number, or set clustering.k=NUMBER"
+            )
         _change(stored, cfg, key)
     refuse_stored_code(stored, overrides, file)
     stored.init = OmegaConf.structured(CheckpointInit(path=str(run)))
@@ -102,6 +108,8 @@ def _change(stored: DictConfig, cfg: DictConfig, key: str) -> None:
 
 def _stays(key: str, cfg: DictConfig, stored: DictConfig) -> bool:
     """Whether what is typed is the run's own value, as when its first command is typed again with resume=RUN."""
+    if key == "clustering.k" and OmegaConf.select(cfg, key) == AUTO:
+        return (Path(cfg.resume or cfg.follows) / SCAN_FILE).is_file()  # a scan has chosen the run's number
     name = "data.source" if key == "data" else key
     now, before = OmegaConf.select(cfg, name), OmegaConf.select(stored, name)
     return now is not None and not isinstance(now, DictConfig) and bool(now == before)

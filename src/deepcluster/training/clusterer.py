@@ -123,6 +123,13 @@ class Clusterer:
         """The numbers P of a row that a reassignment clusters."""
         return self.clustered_dim or self.reduction.output_dim(backbone.feature_dim)
 
+    def with_clustering(self, clustering: Clustering) -> "Clusterer":
+        """The same with another clustering, of no more clusters."""
+        n_images, dim = len(self.images), self.clustered_dim
+        if self.rows == "scores":
+            dim = sum(labeling.capacity(n_images) for labeling in clustering.labelings())
+        return replace(self, clustering=clustering, clustered_dim=dim)
+
     def feature_pass(
         self,
         backbone: Backbone,

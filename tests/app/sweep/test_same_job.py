@@ -115,6 +115,14 @@ def test_a_run_whose_store_dtype_was_chosen_for_it_is_still_its_job(tmp_path: Pa
     assert find_job_folder(tmp_path, full) == folder and find_job_folder(tmp_path, settings()) is None
 
 
+def test_a_run_whose_k_was_chosen_for_it_is_still_its_job(tmp_path: Path) -> None:
+    folder = a_run(tmp_path, "0", "clustering.k=35")
+    assert find_job_folder(tmp_path, settings("clustering.k=auto")) is None
+    write_job(Job(number=0, folder=str(folder), overrides={}, chooses_k=True))
+    assert find_job_folder(tmp_path, settings("clustering.k=auto")) == folder
+    assert find_job_folder(tmp_path, settings("clustering.k=35")) is None
+
+
 def test_another_number_of_processes_is_another_job(tmp_path: Path) -> None:
     """Each has batches of reading.batch_size, so a step is of other images."""
     a_run(tmp_path, "0")

@@ -102,6 +102,7 @@ def _job(config: DictConfig) -> Job:
             settings = as_dataclass(without_hydra(config))
             job.settings = identity(OmegaConf.structured(settings))
             job.store_dtype = settings.extraction.store_dtype
+            job.chooses_k = settings.clustering.chooses_k
     return job
 
 

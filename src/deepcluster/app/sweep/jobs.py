@@ -28,6 +28,7 @@ class Job:
         settings: the hash of the settings that decide its result (same_job.py); None for eval.py and for settings
             that are refused.
         store_dtype: extraction.store_dtype as it was typed; a run's config.yaml holds what "auto" has become.
+        chooses_k: clustering.k=auto was typed; config.yaml holds the number that was chosen.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Job:
     ended: bool = True
     settings: str | None = None
     store_dtype: str = "auto"
+    chooses_k: bool = False
 
     @property
     def done(self) -> bool:

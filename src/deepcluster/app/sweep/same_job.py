@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.app.sweep.jobs import JOB_FILE
+from deepcluster.clustering.chosen_k import AUTO
 from deepcluster.settings.absolute import with_absolute_paths
 from deepcluster.settings.composed import as_dataclass
 from deepcluster.settings.resume import may_change
@@ -101,22 +102,26 @@ def _identity_in(job_file: Path) -> str | None:
         config_file = job_file.with_name("config.yaml")
         if config_file.is_file():
             changed_ns = config_file.stat().st_mtime_ns
-            return _identity_of_run(config_file, changed_ns, job.get("store_dtype", "auto"))
+            return _identity_of_run(config_file, changed_ns, job.get("store_dtype", "auto"), bool(job.get("chooses_k")))
         return str(job["settings"])
     except (ValueError, KeyError, AttributeError):
         return None
 
 
 @lru_cache(maxsize=4096)
-def _identity_of_run(config_file: Path, _changed_ns: int, store_dtype: str) -> str | None:
+def _identity_of_run(config_file: Path, _changed_ns: int, store_dtype: str, chooses_k: bool) -> str | None:
     """The identity of a stored run; None for a file that this version cannot read.
 
     Args:
         _changed_ns: when the file was changed, so that the cache notices it.
         store_dtype: as it was typed.
+        chooses_k: whether clustering.k=auto was typed.
     """
     try:
         cfg = read_stored_config(config_file)
     except ValueError:
         return None
-    return identity(OmegaConf.merge(cfg, {"extraction": {"store_dtype": store_dtype}}))  # type: ignore[arg-type]
+    typed: dict[str, Any] = {"extraction": {"store_dtype": store_dtype}}
+    if chooses_k:
+        typed["clustering"] = {"k": AUTO}
+    return identity(OmegaConf.merge(cfg, typed))  # type: ignore[arg-type]
