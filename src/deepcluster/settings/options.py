@@ -40,6 +40,7 @@ from deepcluster.visualization.curves import Curves
 from deepcluster.visualization.embedding import Embedding as DrawnEmbedding
 from deepcluster.visualization.first_filters import FirstFilters
 from deepcluster.visualization.gradient_ascent import GradientAscent
+from deepcluster.visualization.merge import Merge
 from deepcluster.visualization.page.evaluation import Page
 from deepcluster.visualization.top_images import TopImages
 from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, WeightsInit
@@ -97,6 +98,7 @@ EVAL_OPTIONS: dict[str, dict[str, type]] = {  # of eval.py only
         "curves": Curves,
         "embedding": DrawnEmbedding,
         "page": Page,
+        "merge": Merge,
     },
 }
 

@@ -29,7 +29,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_csv(run / "duplicates.csv", ["group", "sample", "kind", "distance", "keep"], rows)
     write_csv(run / "odd.csv", ["sample", "score", "rank"], [[names[i], 9 - i, i] for i in range(6)])
-    evaluate(EvalConfig(ckpt=str(run), evaluation=Page()), folder / "eval")
+    (run / "k_scan.json").write_text('{"k": 5, "told": "sure: two halves find the same <5> groups"}')
+    (run / "k_scan.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 36"/>')
+    evaluate(EvalConfig(ckpt=str(run), evaluation=Page(groups=3)), folder / "eval")
     Image.new("RGB", (50, 50)).save(folder / "photographs" / "later 100%.png")  # in no cluster, as a test image
     (folder / "photographs" / names[30]).unlink()
     return run
@@ -64,6 +66,9 @@ def test_the_overview_counts_and_leads_everywhere(tab):
     assert [fact.split("\n")[0] for fact in facts] == [str(N), "5", facts[2].split("\n")[0], "1", "6"]
     links = tab.run("[...document.querySelectorAll('nav a')].filter(a => !a.hidden).map(a => a.getAttribute('href'))")
     assert links == ["#/", "#/map", "#/clusters", "#/odd", "#/duplicates"]
+    tab.wait("document.querySelector('img.scan').naturalWidth > 0", "the scan's picture")
+    said = tab.run("document.querySelector('img.scan').previousSibling.textContent")
+    assert said == "5, chosen by a scan. Sure: two halves find the same <5> groups."
 
 
 def test_a_cluster_shows_all_its_members_by_their_names(tab):
@@ -210,6 +215,13 @@ def test_clusters_are_sorted_and_filtered(tab):
     middle = sorted(sizes)[2]
     enter(tab, ".filter", f"size>{middle} cluster", "input")
     assert sorted(tab.run(numbers)) == [i for i in range(5) if sizes[i] > middle]
+    groups = tab.run("overview.clusters.group")
+    enter(tab, ".filter", "group=0", "input")
+    assert sorted(tab.run(numbers)) == [i for i in range(5) if groups[i] == 0]
+    enter(tab, "select", "group", "change")
+    enter(tab, ".filter", "", "input")
+    assert tab.run(numbers) == sorted(range(5), key=lambda i: (groups[i], i))
+    assert tab.run("document.querySelector('.cluster .soft').textContent").endswith(" · group 0")
     enter(tab, ".filter", "purity<0%", "input")
     assert tab.run(numbers) == []
     tab.run("Object.assign(listing, {filter: '', sort: 'largest'})")

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from support.page_of_run import N, colour, run_with_page, write_pictures
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
+from deepcluster.evaluation.clusters.merged_clusters import merge_clusters
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
 from deepcluster.run.evaluate import context_of_file, contexts, evaluate
@@ -79,6 +81,24 @@ def test_every_picture_stands_once_in_its_own_cluster(numbers):
         int(np.bincount(first).argmax()),
         pytest.approx(np.bincount(first).max() / len(first), abs=1e-4),
     ]
+
+
+def test_groups_and_the_scan_for_k_stand_on_the_page(numbers, tmp_path):
+    run, _ = numbers
+    assert "group" not in read_chunk(run / "page/data", "overview")["clusters"]
+    scanned = copytree(run, tmp_path / "run", symlinks=True)
+    (scanned / "k_scan.json").write_text('{"k": 5, "told": "sure: said", "scan": {}}')
+    (scanned / "k_scan.svg").write_text("<svg/>")
+    evaluate(EvalConfig(ckpt=str(scanned), evaluation=Page(groups=3)), tmp_path / "eval")
+    overview = read_chunk(scanned / "page/data", "overview")
+    assignment = load_checkpoint(scanned).assignment
+    assert assignment is not None
+    groups = merge_clusters(assignment, 3).groups
+    assert overview["clusters"]["group"] == [groups[number] for number in overview["clusters"]["number"]]
+    assert overview["scan"] == {"k": 5, "told": "sure: said", "picture": "k_scan.svg"}
+    assert (scanned / "page/k_scan.svg").read_text() == "<svg/>"
+    with pytest.raises(ValueError, match=r"evaluation.groups=6 is more than the run's 5 clusters; lower it"):
+        evaluate(EvalConfig(ckpt=str(scanned), evaluation=Page(groups=6)), tmp_path / "eval")
 
 
 def test_sheets_and_covers_show_the_picture_of_each_name(numbers):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deepcluster.clustering.metrics import purity, size_statistics
 from deepcluster.evaluation.clusters.clustered_images import ClusteredImages
+from deepcluster.evaluation.clusters.merged_clusters import MergedClusters
 from deepcluster.visualization.members import label_shares
 
 
@@ -85,13 +86,15 @@ def figures(clustering: ClusteredImages, labels: Tensor | None) -> dict[str, flo
     return numbers
 
 
-def cluster_table(arranged: Arrangement) -> dict[str, Any]:
-    """The clusters' columns for the page."""
+def cluster_table(arranged: Arrangement, merged: MergedClusters | None = None) -> dict[str, Any]:
+    """The clusters' columns for the page; with their groups, if there are any."""
     columns: dict[str, Any] = {
         "number": arranged.numbers,
         "size": arranged.sizes,
         "distance": [round(distance, 4) for distance in arranged.mean_distances],
     }
+    if merged is not None:
+        columns["group"] = [-1 if number < 0 else int(merged.groups[number]) for number in arranged.numbers]
     if any(arranged.shares):
         columns["shares"] = [[[c, round(share, 4)] for c, share in shares] for shares in arranged.shares]
     return columns

@@ -25,6 +25,7 @@ class Page(Evaluator):
         split: "train" or "test" images.
         clusters: "auto": the run's own last assignment if these are its images, else the nearest centroids; "own"
             and "nearest" accept only the one or the other.
+        groups: join the clusters to so many groups (evaluation=merge), by which they can be filtered; null: to none.
         thumbnail: side of the thumbnails in pixels; smaller images in memory are not enlarged.
         n_similar: similar pictures that are shown beside a picture.
     """
@@ -35,6 +36,7 @@ class Page(Evaluator):
     head: int = setting(0, at_least=0)
     split: str = setting("train", one_of=("train", "test"))
     clusters: str = setting("auto", one_of=("auto", "own", "nearest"))
+    groups: int | None = setting(None, at_least=2, hint="null makes no groups")
     thumbnail: int = setting(96, at_least=8, at_most=512)
     n_similar: int = setting(12, at_least=1, at_most=100)
 
@@ -45,15 +47,17 @@ class Page(Evaluator):
             n_images and :func:`~deepcluster.visualization.page.arrange.figures`.
 
         Raises:
-            ValueError: if the file holds no clusters, or there are no test images.
+            ValueError: if the file holds no clusters or fewer than `groups`, or there are no test images.
         """
         from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
+        from deepcluster.evaluation.clusters.merged_clusters import merge_clusters
         from deepcluster.visualization.page.arrange import figures
         from deepcluster.visualization.page.make import PageMaker
         from deepcluster.visualization.sample_space import images_of_split
 
         context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), images_of_split(context, self.split)
+        merged = None if self.groups is None else merge_clusters(assignment, self.groups, key="evaluation.groups")
         if (rows := context.rows_of(images)) is not None:
             clustering = cluster_images(context, images, self.clusters)
         else:
@@ -66,6 +70,7 @@ class Page(Evaluator):
             thumbnail=self.thumbnail,
             n_similar=self.n_similar,
             is_of_run=clustering.own and self.head == 0,
+            merged=merged,
         )
         maker.write(rows)
         return {"n_images": len(images), **figures(clustering, maker.labels)}

@@ -19,6 +19,7 @@ from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Folder, Parquet
 from deepcluster.evaluation.clusters.clustered_images import ClusteredImages, clusters_origin
+from deepcluster.evaluation.clusters.merged_clusters import MergedClusters
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.samples.changes import named_clusters
 from deepcluster.system.seeding import mix
@@ -43,6 +44,7 @@ class PageMaker:
         clustering: theirs.
         thumbnail: most pixels of a thumbnail's side.
         n_similar: neighbours of each image.
+        merged: the clusters in groups; None: there are none.
         is_of_run: these are the run's images and its clusters, so the page belongs into its folder and shows its files.
     """
 
@@ -52,6 +54,7 @@ class PageMaker:
     thumbnail: int
     n_similar: int
     is_of_run: bool
+    merged: MergedClusters | None = None
     arranged: Arrangement = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +111,7 @@ class PageMaker:
             "k": self.clustering.k,
             "n": len(self.images),
             "classes": self.images.classes,
-            "clusters": cluster_table(self.arranged),
+            "clusters": cluster_table(self.arranged, self.merged),
             "images": {
                 "root": root,
                 "relative": None if root is None else os.path.relpath(root, self.folder).replace(os.sep, "/"),
@@ -157,7 +160,7 @@ class PageMaker:
     def _write_of_run(self, data: Path) -> dict[str, Any]:
         """What other files of the run tell."""
         if self.run is None:
-            return {"names": {}, "figures": None, "changes": None, "n_odd": 0, "n_duplicates": 0}
+            return {"names": {}, "figures": None, "changes": None, "scan": None, "n_odd": 0, "n_duplicates": 0}
         odd, duplicates = run_files.odd_pictures(self.run, self.places), run_files.duplicates(self.run, self.places)
         write_chunk(data, "odd", odd)
         write_chunk(data, "duplicates", duplicates)
@@ -165,6 +168,7 @@ class PageMaker:
             "names": named_clusters(self.run),
             "figures": run_files.figures(self.run),
             "changes": run_files.changes(self.run, self.places),
+            "scan": run_files.scan(self.run, self.folder),
             "n_odd": len(odd.get("images", ())),
             "n_duplicates": len(duplicates),
         }

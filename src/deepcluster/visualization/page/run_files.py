@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepcluster.clustering.chosen_k import SCAN_FILE
 from deepcluster.system.tables import read_csv
 
 N_ODD = 1000  # least typical pictures that a page shows at most
@@ -104,6 +105,23 @@ def _summary(folder: Path) -> dict[str, Any]:
     file = folder / "summary.json"
     content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return content
+
+
+def scan(folder: Path, page: Path) -> dict[str, Any] | None:
+    """Why a run with clustering.k=auto has its K; the scan's picture is copied to the page. None without a scan.
+
+    Args:
+        folder: the run's.
+        page: the page's.
+    """
+    file = folder / SCAN_FILE
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    picture = file.with_suffix(".svg")
+    if has_picture := picture.is_file():
+        (page / picture.name).write_bytes(picture.read_bytes())
+    return {"k": content["k"], "told": content["told"], "picture": picture.name if has_picture else None}
 
 
 def _number(text: str | None) -> float | None:

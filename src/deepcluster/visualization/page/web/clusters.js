@@ -10,18 +10,19 @@ const SORTS = { // title, key of a row, from large
   mixed: ["most mixed first", (row) => majority(row)?.share ?? 2],
   label: ["by label", (row) => majority(row)?.label ?? "\uffff"],
   name: ["by name", (row) => nameOfCluster(overview.clusters.number[row]) || "\uffff"],
+  group: ["by group", (row) => overview.clusters.group[row]],
   number: ["by number", (row) => row],
 };
 const CARDS_AT_ONCE = 60;
 const listing = { sort: "largest", filter: "" }; // stays when one comes back to the list
 
-/** Whether a row passes a filter such as "cat size>50 purity<60%": words of name, label or number, and comparisons. */
+/** Whether a row passes a filter such as "cat size>50 purity<60% group=3": words of name, label or number, and comparisons. */
 function passes(row, filter) {
   const number = overview.clusters.number[row], major = majority(row);
   const text = `${titleOfCluster(number)} ${number} ${major?.label ?? ""}`.toLowerCase();
-  const values = { size: overview.clusters.size[row], distance: overview.clusters.distance[row], purity: major?.share ?? 0 };
+  const values = { size: overview.clusters.size[row], distance: overview.clusters.distance[row], purity: major?.share ?? 0, group: overview.clusters.group?.[row] ?? -1 };
   return filter.toLowerCase().split(/\s+/).filter(Boolean).every((word) => {
-    const compared = word.match(/^(size|distance|purity)([<>]=?|=)([\d.]+)(%?)$/);
+    const compared = word.match(/^(size|distance|purity|group)([<>]=?|=)([\d.]+)(%?)$/);
     if (!compared) return text.includes(word);
     const value = values[compared[1]], limit = Number(compared[3]) / (compared[4] ? 100 : 1);
     return { "<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit, "=": value === limit }[compared[2]];
@@ -39,7 +40,8 @@ function listedRows() {
 
 function showClusters() {
   const labelled = Boolean(overview.clusters.shares);
-  const sorts = Object.entries(SORTS).filter(([name]) => labelled || !["pure", "mixed", "label"].includes(name));
+  const grouped = Boolean(overview.clusters.group);
+  const sorts = Object.entries(SORTS).filter(([name]) => (labelled || !["pure", "mixed", "label"].includes(name)) && (grouped || name !== "group"));
   const cards = make("div", { class: "cards" }), count = make("span", { class: "soft", role: "status" });
   const end = make("div", { class: "end" });
   let rows, n;
@@ -65,7 +67,7 @@ function showClusters() {
       make("select", { "aria-label": "order", onchange: (event) => { listing.sort = event.target.value; show(); } },
         ...sorts.map(([name, [title]]) => make("option", { value: name, selected: name === listing.sort }, title))),
       make("input", { type: "search", class: "filter", "aria-label": "filter clusters", value: listing.filter,
-        placeholder: labelled ? "Filter: name, label, size>50, purity<60%" : "Filter: name, number, size>50, distance<0.8",
+        placeholder: `Filter: ${labelled ? "name, label, size>50, purity<60%" : "name, number, size>50, distance<0.8"}${grouped ? ", group=3" : ""}`,
         oninput: (event) => { listing.filter = event.target.value; show(); } }),
       count, make("span", { class: "gap" }), exportButton()),
     cards, end);
@@ -78,10 +80,13 @@ function clusterCard(row) {
   return make("a", { class: "card cluster", href: `#/cluster/${number[row]}`, "data-cluster": number[row] },
     cover(row),
     make("b", {}, titleOfCluster(number[row])),
-    make("span", { class: "soft" }, counted(size[row], "picture") + (major ? "" : ` · distance ${distance[row].toFixed(2)}`)),
+    make("span", { class: "soft" }, counted(size[row], "picture") + groupOf(row) + (major ? "" : ` · distance ${distance[row].toFixed(2)}`)),
     major && mixBar(row),
     major && make("span", { class: "soft label" }, `${percent(major.share)} ${major.label}`));
 }
+
+/** " · group 3", where clusters are joined to groups. */
+const groupOf = (row) => (overview.clusters.group ? ` · group ${overview.clusters.group[row]}` : "");
 
 /** The shares of the commonest labels as one bar. */
 function mixBar(row) {
@@ -103,7 +108,7 @@ function showCluster(number, page, order) {
   fill(
     make("div", { class: "head" },
       make("h1", {}, nameOfCluster(number) || titleOfCluster(Number(number))), nameField(Number(number)), step(at - 1, "‹", "previous cluster"), step(at + 1, "›", "next cluster")),
-    make("p", { class: "soft" }, `Cluster ${number}: ${counted(size[row], "picture")}, mean distance to the centroid ${distance[row].toFixed(3)}. `,
+    make("p", { class: "soft" }, `Cluster ${number}${groupOf(row)}: ${counted(size[row], "picture")}, mean distance to the centroid ${distance[row].toFixed(3)}. `,
       make("a", { href: `#/map/${number}` }, "Show on the map"), " · ",
       make("a", { href: `#/cluster/${number}/1${far ? "" : "/far"}` }, far ? "Nearest to the centroid first" : "Farthest from the centroid first")),
     shares?.[row]?.length ? make("p", { class: "mixed" }, mixBar(row), make("span", { class: "soft" }, shares[row].map(([label, share]) => `${labelName(label)} ${percent(share)}`).join(", "))) : null,

@@ -2,7 +2,7 @@
 "use strict";
 
 function showOverview() {
-  const { n, clusters, k, figures, n_duplicates: groups, n_odd: odd } = overview;
+  const { n, clusters, k, figures, scan, n_duplicates: groups, n_odd: odd } = overview;
   const sizes = clusters.size.filter((_, row) => clusters.number[row] >= 0).sort((a, b) => a - b);
   const facts = [
     fact(formatted(n), n === 1 ? "picture" : "pictures"),
@@ -20,6 +20,7 @@ function showOverview() {
         overview.changes && changesCard(),
         figures && learnedCard(),
         figures && sureCard(),
+        scan && scanCard(),
         make("section", { class: "card" }, make("h2", {}, "Sizes of the clusters"), histogram(sizes))),
       map),
     make("h2", {}, "Largest clusters"),
@@ -73,6 +74,14 @@ function sureCard() {
   if (!told.length) return null;
   return make("section", { class: "card" }, make("h2", {}, "How sure the clusters are"),
     ...told.map(([name, sentence]) => make("p", {}, sentence(overview.figures.sure[name]))));
+}
+
+/** Why there are so many clusters, where a scan has chosen their number. */
+function scanCard() {
+  const { k, told, picture } = overview.scan;
+  return make("section", { class: "card" }, make("h2", {}, "How many clusters"),
+    make("p", { class: "sentence" }, `${k}, chosen by a scan. ${capital(told)}.`),
+    picture ? make("img", { class: "scan", src: picture, alt: "agreement of two halves of the images for each number of groups" }) : null);
 }
 
 /** The table that the run printed: figures of the network beside those of what needs no training. */
