@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SCAN_FILE = "k_scan.json"  # in the run's folder: the K that "auto" has become, and why
+SCAN_PICTURE = "k_scan.svg"  # beside it
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcluster.clustering.chosen_k import SCAN_FILE
+from deepcluster.clustering.chosen_k import SCAN_FILE, SCAN_PICTURE
 from deepcluster.clustering.k_by_number import MOST_ROWS, N_RUNS
 from deepcluster.clustering.k_scan import Scan, scan
 from deepcluster.clustering.kmeans import KMeans
@@ -57,14 +57,13 @@ def with_chosen_k(config: TrainConfig, parts: Parts, folder: Path) -> tuple[Trai
         found = found or _awaited(file, of, config.trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES))
     elif found is None:
         found = _scanned(config, parts)
-        picture = file.with_suffix(".svg")
-        write_atomically(picture, draw_scan(found).encode())
+        write_atomically(folder / SCAN_PICTURE, draw_scan(found).encode())
         content = {"settings": of, "k": found.k, "told": found.told(), "scan": asdict(found)}
         write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
     say = parts.progress.say
     say(f"clusters   K = {found.k}, {found.told()}; clustering.k=NUMBER overrules it")
     if found.ks:
-        say(f"           {file.with_suffix('.svg')} shows how well the halves agree for each K")
+        say(f"           {folder / SCAN_PICTURE} shows how well the halves agree for each K")
     clustering = replace(config.clustering, k=found.k)  # type: ignore[call-arg]
     return replace(config, clustering=clustering), parts.with_clustering(clustering)
 

@@ -89,8 +89,8 @@ def following_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             )
         if key == "clustering.k" and OmegaConf.select(cfg, key) == AUTO:
             raise ValueError(
-                f"clustering.k=auto is for a new start, and follows={run} goes on with that run's clusters; leave it out "
-                "to keep their number, or set clustering.k=NUMBER"
+                f"clustering.k=auto is for a new start, and follows={run} goes on with that run's clusters; leave it "
+                "out to keep their number, or set clustering.k=NUMBER"
             )
         _change(stored, cfg, key)
     refuse_stored_code(stored, overrides, file)

@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+from deepcluster.clustering.chosen_k import SCAN_FILE, SCAN_PICTURE
 from deepcluster.data.settings import Folder, Source
 from deepcluster.data.sources.photographs import is_image_name, is_ours
 from deepcluster.system import distributed
@@ -71,7 +72,8 @@ def check_apart(folder: str, data: Source | None) -> None:
 
 
 _made: set[Path] = set()  # by this process
-_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log"}  # what a run that is refused has left in its folder
+# What a run that is refused has left in its folder.
+_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log", SCAN_FILE, SCAN_PICTURE}
 
 
 def make_folder(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepcluster.clustering.chosen_k import SCAN_FILE
+from deepcluster.clustering.chosen_k import SCAN_FILE, SCAN_PICTURE
 from deepcluster.system.tables import read_csv
 
 N_ODD = 1000  # least typical pictures that a page shows at most
@@ -118,7 +118,7 @@ def scan(folder: Path, page: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    picture = file.with_suffix(".svg")
+    picture = folder / SCAN_PICTURE
     if has_picture := picture.is_file():
         (page / picture.name).write_bytes(picture.read_bytes())
     return {"k": content["k"], "told": content["told"], "picture": picture.name if has_picture else None}
