@@ -80,12 +80,12 @@ def test_a_run_by_the_old_flags_leaves_the_old_files_and_they_are_read(
     monkeypatch.setattr("sys.argv", [*line.split(), "--exp", str(exp)])
     main()
 
-    last, written = load_checkpoint(exp), read_weights(exp / "checkpoint.pth.tar")
+    last, written = load_checkpoint(exp / "checkpoints" / "last.ckpt"), read_weights(exp / "checkpoint.pth.tar")
     assert written.format == "alexnet in the layout of the 2018 code" and written.epoch == last.epoch == 1
     assert written.head is not None and last.head is not None and torch.equal(written.head[0], last.head[0])
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
-        ours, theirs = (load_backbone(path)[0](images) for path in (exp / "checkpoints" / "last.ckpt", written.path))
+        ours, theirs = (load_backbone(path)[0](images) for path in (last.path, written.path))
     assert torch.equal(ours, theirs)
     content = read_torch_file(written.path)
     assert content.keys() == {"epoch", "arch", "state_dict", "optimizer"}
