@@ -234,7 +234,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def known_keys() -> set[str]:
     """Every setting of train.py and eval.py with any option of its group: "clustering.k", "evaluation.n_seeds"."""
     register()
-    keys = {"output_dir", "resume", "ckpt", "minutes", "effort", "do", "undo", "out"}  # after short words
+    keys = {"output_dir", "resume", "ckpt", "minutes", "effort", "start", "do", "undo", "out"}  # after short words
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for file in sorted(CONFIGS.glob("*/*.yaml")):
             option = f"{file.parent.name}={file.stem}"
