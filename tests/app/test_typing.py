@@ -127,6 +127,8 @@ def test_flags_of_hydra_and_settings_are_left_to_it(typed: str) -> None:
     [
         ("data.root=photos", "did you mean data=folder"),
         ("trainer=gpu", "torch finds no such device on this machine"),
+        ("evaluation.knn=false", "evaluation.knn is no value but has settings of its own: evaluation.knn.k, "),
+        ("clustering=true", "clustering=true: clustering takes one of its options: kmeans, "),
         ("data=folder data.root=nowhere", "data.root=nowhere does not exist"),
         ("data=folder data.root=~nobody/photos", "does not exist"),
     ],

@@ -19,6 +19,11 @@ def configs() -> Path:
     raise FileNotFoundError(f"no config files in {places[0]} or {places[1]}; install deepcluster again")
 
 
+def options_of(group: str) -> list[str]:
+    """The options of a group; none if there is no such group."""
+    return sorted(file.stem for file in (configs() / group).glob("*.yaml"))
+
+
 def groups_with(option: str) -> list[str]:
     """The groups that have an option of this name."""
     return sorted(file.parent.name for file in configs().glob("*/*.yaml") if file.stem == option)

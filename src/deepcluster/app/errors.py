@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from deepcluster.app.config_folder import options_of
 from deepcluster.settings.callbacks import GROUP as CALLBACKS
 from deepcluster.settings.unknown_keys import did_you_mean, explain_unknown_key
 from deepcluster.system import distributed
@@ -81,11 +82,15 @@ def message_for_user(error: BaseException) -> str:
         reason = str(cause or str(error).splitlines()[0])
         advice = """put quotes, as in 'KEY="VALUE"', where a value has spaces, brackets or accents"""
         return f"{error.override} cannot be read ({reason}); {advice}"
+    if isinstance(error, ValidationError) and error.full_key and (known := _settings_below(error)):
+        return f"{error.full_key} is no value but has settings of its own: {', '.join(known)}"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}{_in_brackets(str(error.full_key), str(error.msg))}"
     if isinstance(error, HydraException) and (several := _AMBIGUOUS.search(str(error))):
         key, values = several[1].lstrip("+"), several[2]
         return f"{key}={values} are several values: put -m before them to run each, or brackets: '{key}=[{values}]'"
+    if str(error).startswith("Config group override must be"):  # Hydra's, a ValueError
+        return _group_without_option()
     if isinstance(error, HydraException | OmegaConfBaseException):
         if isinstance(cause, Exception):
             return message_for_user(cause)
@@ -97,6 +102,22 @@ def message_for_user(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
     return str(error)
+
+
+def _settings_below(error: ValidationError) -> list[str]:
+    """The keys that stand below a key which a single value was given to."""
+    parent, key = error.parent_node, str(error.key)
+    node = parent._get_node(key) if isinstance(parent, DictConfig) else None
+    return [f"{error.full_key}.{name!s}" for name in node] if isinstance(node, DictConfig) else []
+
+
+def _group_without_option() -> str:
+    """Which word gives a group no option's name, such as clustering=true, and what the group has."""
+    for word in sys.argv[1:]:
+        group, _, value = word.lstrip("+").partition("=")
+        if (options := options_of(group)) and value.lower() in ("", "true", "false", "null", "none"):
+            return f"{word}: {group} takes one of its options: {', '.join(options)}"
+    return "a group takes the name of one of its options"
 
 
 def _network(group: str, option: str) -> str:
