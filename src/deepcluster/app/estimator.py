@@ -41,7 +41,7 @@ class DeepCluster(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignor
     """Groups of images, and a network that has learned from them, from a folder or a list of paths.
 
     Args:
-        k: number of clusters; None: about 1.2 times the root of the number of images.
+        k: number of clusters; None: about 1.2 times the root of the number of images; "auto": a scan chooses it.
         minutes: how long `fit` may take; network, image size and epochs follow from it.
         seed: of all random numbers.
         output_dir: the run's folder; None: a new one under runs/.
@@ -59,7 +59,7 @@ class DeepCluster(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignor
 
     def __init__(
         self,
-        k: int | None = None,
+        k: int | str | None = None,
         *,
         minutes: float = 10.0,
         seed: int = 1,
