@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from deepcluster.clustering.backend import BACKENDS, choose_backend
 from deepcluster.clustering.chosen_k import ChosenK
@@ -49,6 +49,8 @@ class KMeans(ChosenK):
         parallel: with several processes: "gather" clusters on the first one, "shares" on all, each with its share of
             the images; auto decides by size. The results differ only by the order in which floats are added.
     """
+
+    ABSENT: ClassVar[dict[str, str]] = {"init": "clustering.start=kmeans++, images or labels says where k-means begins"}
 
     kind: str = "kmeans"
     start: str = setting("images", one_of=("images", "kmeans++", "labels"))
