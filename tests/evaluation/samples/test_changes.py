@@ -94,3 +94,14 @@ def test_images_of_a_run_are_known_by_name_unless_they_were_replaced(tmp_path: P
         contents=torch.tensor([[0, 70], [1, 6], [2, 70], [4, 11], [5, 9], [6, 5]]),
     )
     assert numbers_by_identity(tmp_path, ["a", "b", "c", "d", "e"], images).tolist() == [0, -1, 3, 4, -1, 2, -1]
+
+
+def test_copies_that_were_moved_are_known_one_for_one(tmp_path: Path) -> None:
+    """a, b and c hold the same; b is where it was, the others and a new copy have other names."""
+    write_contents(tmp_path / FOLDER, np.array([[0, 70], [1, 70], [2, 70]]))
+    images = MemoryImages(
+        images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
+        samples=["b", "x", "y", "z"],
+        contents=torch.tensor([[0, 70], [1, 70], [2, 70], [3, 70]]),
+    )
+    assert numbers_by_identity(tmp_path, ["a", "b", "c"], images).tolist() == [1, 0, 2, 0]
