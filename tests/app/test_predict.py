@@ -94,6 +94,8 @@ def test_bad_words_are_refused_in_a_sentence(tmp_path: Path) -> None:
         (["model", "-", "more"], NOTHING, "either it or paths"),
         (["model", "-"], b"\n \n", "there were none"),
         (["model", "dir", "out="], NOTHING, "out is empty"),
+        (["model", "dir", "outt=p.csv"], NOTHING, "no key outt; did you mean out"),
+        (["model", "dir", "on_broken=skip"], NOTHING, "did you mean reading.on_broken"),
         (["model", "dir", "reading.on_broken=no"], NOTHING, "one of error, skip"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -114,6 +116,8 @@ def test_bad_pictures_and_models_are_refused_in_a_sentence(model: Path, tmp_path
     ):
         with pytest.raises(error, match=said):
             rows_of(asked(str(model), *map(str, paths)))
+    with pytest.raises(ValueError, match=f"no run; did you mean deepcluster predict {model} {new}"):
+        rows_of(asked(str(new), str(model)))
     kept = rows_of(asked(str(model), str(new / "notes.txt"), str(new / "00.png"), "reading.on_broken=skip"))
     assert [row["sample"] for row in kept] == [str(new / "00.png")]
     (model / "clusters.safetensors").unlink()

@@ -12,6 +12,7 @@ from deepcluster.app.hydra_setup import register
 from deepcluster.app.words import help_of, settings_for_word
 from deepcluster.settings.eval import eval_config
 from deepcluster.system.words import WORDS, command
+from deepcluster.weights.files import EXPORTED
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for run in ("one", "two"):
         (tmp_path / "runs" / run / "config.yaml").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / EXPORTED).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -66,6 +69,7 @@ def test_a_word_stands_for_settings(typed: str, settings: list[str]) -> None:
         ("page two", "two does not exist; did you mean runs/two?"),
         ("page photos", "photos holds no run (no config.yaml); RUN is a folder of a run"),
         ("assign photos runs/one", "photos is no run; did you mean deepcluster assign runs/one photos?"),
+        ("assign photos model", "photos is no run; did you mean deepcluster assign model photos?"),
         ("assign runs/one fotos", "fotos does not exist; deepcluster assign RUN DIR: DIR is a folder of images"),
         ("assign runs/one runs/two", "runs/two is a run's folder"),
         ("embed runs/one runs/one/config.yaml", "is a file"),

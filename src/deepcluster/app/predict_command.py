@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+KEYS = ("out", "reading.on_broken")
 USAGE = "deepcluster predict MODEL PICTURES [out=FILE.csv]"
 HELP = f"""\
 {USAGE}    the cluster of each picture, as CSV: sample, cluster, name, distance
@@ -65,11 +66,15 @@ def request_of(words: list[str], read_input: Callable[[], bytes]) -> Request:
     Raises:
         ValueError: if the model or the pictures are missing, or a word is not possible.
     """
+    from deepcluster.settings.unknown_keys import did_you_mean
+
     values, settings = [], dict[str, str]()
     for word in words:
         key, equals, value = word.partition("=")
-        if key in ("out", "reading.on_broken") and equals and not os.path.exists(word):
+        if key in KEYS and equals and not os.path.exists(word):
             settings[key] = value
+        elif equals and not os.path.exists(word) and (advice := did_you_mean(key, KEYS)):
+            raise ValueError(f"{word}: predict has no key {key}{advice}")
         elif word.startswith("-") and word != "-":
             raise ValueError(f"{word}: predict has no such flag; {USAGE}")
         else:
@@ -124,8 +129,10 @@ def table(request: Request) -> tuple[list[str], Iterator[list[Any]]]:
     """The columns, and the rows in the order of the pictures."""
     import logging
 
+    from deepcluster.app.words import check_order
     from deepcluster.run.predict import context_of_pictures, names_of, predicted
 
+    check_order("predict", [request.model, *request.paths], [])
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # hides the instruction sets it tried
     context = context_of_pictures(request.model, request.paths, on_broken=request.on_broken)
     names, samples = names_of(context), context.train_images.samples

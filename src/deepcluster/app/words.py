@@ -73,6 +73,23 @@ def settings_for_word(word: str, typed: list[str]) -> list[str]:
     return [*parts.flags, *parts.meaning.settings, *made, *(_with_group(setting, parts) for setting in parts.settings)]
 
 
+def is_model(path: Path) -> bool:
+    """Whether a folder is a run's or a bundle's."""
+    return _is_run(path) or (path / EXPORTED).is_file()
+
+
+def check_order(word: str, values: list[str], settings: list[str]) -> None:
+    """Refuse pictures before the model, where both are given.
+
+    Raises:
+        ValueError: with the command that was meant.
+    """
+    first, *others = (Path(os.path.expanduser(value)) for value in values)
+    if not first.is_file() and not is_model(first) and len(others) == 1 and is_model(others[0]):
+        meant = shlex.join(["deepcluster", word, *reversed(values), *settings])
+        raise ValueError(f"{values[0]} is no run; did you mean {meant}?")
+
+
 def help_of(word: str) -> str:
     """What `deepcluster WORD --help` prints."""
     meaning = WORDS[word]
@@ -134,11 +151,9 @@ def _check_place(place: Place, value: str, parts: _Typed) -> None:
     """Refuse what cannot be meant at a place, with what may be."""
     path = Path(os.path.expanduser(value))
     if place.name == "RUN":
-        if path.is_file() or _is_run(path) or (path / EXPORTED).is_file():
+        if path.is_file() or is_model(path):
             return
-        if len(parts.values) == 2 and _is_run(Path(os.path.expanduser(parts.values[1]))):
-            meant = shlex.join(["deepcluster", parts.word, *reversed(parts.values), *parts.settings])
-            raise ValueError(f"{value} is no run; did you mean {meant}?")
+        check_order(parts.word, parts.values, parts.settings)
         what = "holds no run (no config.yaml)" if path.is_dir() else "does not exist"
         raise ValueError(f"{value} {what}{_run_like(path) or '; RUN is a folder of a run, as the run printed it'}")
     if place.name == "DIR" and (_is_run(path) or not path.is_dir()):
