@@ -13,7 +13,7 @@ from support.tiny_sets import write_photographs
 from support.typed import Typist
 
 from deepcluster.app import folder_command, start_word
-from deepcluster.app.folder_command import Candidate, composed, minutes_of, settings_for
+from deepcluster.app.folder_command import Candidate, check_own_keys, composed, minutes_of, settings_for
 from deepcluster.app.hydra_setup import register
 from deepcluster.run.dial import Look
 from deepcluster.run.starts import ADAPTING, named_start
@@ -88,6 +88,9 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
     assert {"arch=vgg_photographs", "view.size=128"} < set(settings_for(folder, [], nothing))
     fit.update(vgg_photographs=2, vgg_small=0)
     assert {"arch=vgg_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
+    lines: list[str] = []
+    settings_for(folder, ["trainer.max_epochs=1"], lines.append)
+    assert "the largest that can see each image once in 10 min" in lines[2]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,13 @@ def test_minutes_are_given_by_number_or_effort() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             minutes_of(words)
+
+
+def test_a_word_like_one_of_the_folders_own_keys_is_answered_by_that_key() -> None:
+    check_own_keys(["minutes=2", "start=none", "seed=2", "page=true", "clustering.k=3", "target=lookup"])
+    for word, meant in (("minute=3", "minutes=3"), ("Minutes=3", "minutes=3"), ("efort=long", "effort=long")):
+        with pytest.raises(ValueError, match=f"did you mean {meant}"):
+            check_own_keys(["seed=2", word])
 
 
 @pytest.mark.slow

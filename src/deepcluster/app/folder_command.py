@@ -4,9 +4,10 @@ It chooses settings (run/dial.py), tells each with its reason and the key that o
 train` with them. Next: program.py runs it.
 """
 
+import difflib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from hydra import compose, initialize_config_dir
 
@@ -44,6 +45,7 @@ from deepcluster.system.quoting import override, with_home
 
 RECIPE = "photographs"  # of configs/experiment
 LEAST_MINUTES = 0.5
+OWN_KEYS = ("minutes", "effort", "start")  # that no run has
 
 
 @dataclass(kw_only=True)
@@ -78,6 +80,7 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     """
     if flags := [word for word in typed if word.startswith("-")]:
         raise ValueError(f"{flags[0]}: only settings follow a folder; deepcluster train takes flags, and all settings")
+    check_own_keys(typed)
     minutes, typed = minutes_of(typed)
     wanted, typed = start_of(typed)
     typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
@@ -107,6 +110,22 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
     return [*chosen.words, *without(of_epochs, keys)]
+
+
+def check_own_keys(typed: list[str]) -> None:
+    """Refuse what is no key of a run, but like one that `deepcluster DIR` has besides: minute=10.
+
+    Raises:
+        ValueError: with the word that was meant.
+    """
+    of_runs = {field.name for field in fields(TrainConfig)}
+    for word in typed:
+        key, _, value = word.partition("=")
+        close = (
+            [] if key in (*OWN_KEYS, *of_runs) else difflib.get_close_matches(key.lower(), OWN_KEYS, n=1, cutoff=0.75)
+        )
+        if close:
+            raise ValueError(f"{word}: there is no key {key}; did you mean {close[0]}={value}?")
 
 
 def minutes_of(typed: list[str]) -> tuple[float, list[str]]:
@@ -206,7 +225,8 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
     if n_tried and not {"arch", "view.size"} & keys:
         which = "the largest that can" if chosen.is_enough else "the smallest here, though it cannot"
         n_times = chosen.epochs if "trainer.max_epochs" in keys or not chosen.epochs else FEWEST_EPOCHS
-        network = f"{which} see each image {n_times or 'a few'} times in {minutes:g} min; arch=, view.size="
+        often = "once" if n_times == 1 else f"{n_times or 'a few'} times"
+        network = f"{which} see each image {often} in {minutes:g} min; arch=, view.size="
     if not keys & {"clustering", "clustering.k"}:
         clusters = f"about {PER_ROOT:g} times the root of the number of images; clustering.k="
     elif config.clustering.chooses_k:
