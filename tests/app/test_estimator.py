@@ -55,6 +55,17 @@ def test_what_are_no_paths_is_refused(tmp_path: Path) -> None:
             DeepCluster(output_dir=tmp_path / "run", verbose=False).fit(images)
 
 
+def test_a_refused_fit_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = write_pictures(tmp_path / "photos", 4)
+    model = DeepCluster(settings=["clusterin.k=3"], verbose=False)
+    for images in (tmp_path / "none", tmp_path / "photos", files):
+        with pytest.raises(Exception, match=r"does not exist|clusterin"):
+            model.fit(images)
+        assert not list((tmp_path / "runs").iterdir())
+    assert all(file.is_file() for file in files)
+
+
 def test_a_bundle_predicts_and_transforms_and_can_be_saved_again(tmp_path: Path) -> None:
     found = bundle(tmp_path, paint(tmp_path / "learned"))
     (found / "names.csv").write_text("cluster,name\n2,dogs\n")

@@ -27,14 +27,13 @@ from deepcluster.evaluation.bundle import check_out
 from deepcluster.evaluation.export import Export
 from deepcluster.run.predict import Predicted, context_of_model, context_of_pictures, names_of, predicted
 from deepcluster.run.train import train
-from deepcluster.settings.run_folder import make_folder
+from deepcluster.settings.run_folder import LINKS, make_folder, remove_unused
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.system.atomic import locked
 from deepcluster.weights import hub
 from deepcluster.weights.recognise import BUNDLE
 
 Images = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-LINKS = "images"  # in a run's folder: links to the images of a list
 
 
 class DeepCluster(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -91,10 +90,14 @@ class DeepCluster(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignor
             _listed(X)  # before a folder is made
         run = Path(self.output_dir or make_folder(f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}")).absolute()
         run.mkdir(parents=True, exist_ok=True)
-        root, paths = _root(X, run / LINKS)
-        with nullcontext() if self.verbose else _silence(), locked(run), _interruptible():
-            register()
-            self.summary_ = train(composed(settings_for(str(root), typed)), run)
+        try:
+            root, paths = _root(X, run / LINKS)
+            with nullcontext() if self.verbose else _silence(), locked(run), _interruptible():
+                register()
+                self.summary_ = train(composed(settings_for(str(root), typed)), run)
+        except Exception:
+            remove_unused(run)
+            raise
         return self._read(run, paths)
 
     def predict(self, X: Images) -> NDArray[np.int64]:

@@ -71,9 +71,10 @@ def check_apart(folder: str, data: Source | None) -> None:
     )
 
 
+LINKS = "images"  # in the folder of a run on a list of paths: links to them
 _made: set[Path] = set()  # by this process
 # What a run that is refused has left in its folder.
-_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log", SCAN_FILE, SCAN_PICTURE}
+_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log", LINKS, SCAN_FILE, SCAN_PICTURE}
 
 
 def make_folder(name: str) -> str:
