@@ -17,8 +17,8 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import read_assignments
 from deepcluster.data.images import ImageSet
-from deepcluster.evaluation.bundle import NAMES
-from deepcluster.evaluation.samples.changes import CHANGES, Changes, compare, named_clusters
+from deepcluster.evaluation.bundle import NAMES, names_of_clusters
+from deepcluster.evaluation.samples.changes import CHANGES, Changes, compare
 from deepcluster.evaluation.samples.limit import upper_limit
 from deepcluster.evaluation.samples.reach import Reach
 from deepcluster.evaluation.samples.sample_files import CLUSTERS
@@ -44,6 +44,7 @@ class Before:
         labels: (M,) int64, their final clusters.
         numbers: (N,) int64, the number among them of each image now; -1: new.
         assignments: of each labeling the final one, with the labels of the N images now; -1: new.
+        names: cluster -> name.
     """
 
     run: Path
@@ -51,6 +52,7 @@ class Before:
     labels: Tensor
     numbers: Tensor
     assignments: list[Assignment]
+    names: dict[str, str]
 
     @property
     def n_gone(self) -> int:
@@ -73,7 +75,7 @@ def read_before(folder: str, images: ImageSet, *, k: int) -> Before:
         k: the most clusters that this run can have.
 
     Raises:
-        ValueError: if it is not finished, or no image is known.
+        ValueError: if it is not finished, no image is known, or its names.csv cannot be read.
     """
     run, final = Path(folder), Path(folder) / "checkpoints" / "final.ckpt"
     if not final.is_file():
@@ -97,6 +99,7 @@ def read_before(folder: str, images: ImageSet, *, k: int) -> Before:
         labels=stored.assignment.labels,
         numbers=numbers,
         assignments=[_of_images(assignment, numbers, k) for assignment in labelings],
+        names=names_of_clusters(None, run, stored.assignment.k),
     )
 
 
@@ -146,11 +149,10 @@ def tell_changes(before: Before, folder: Path, images: ImageSet, assignment: Ass
     samples, clusters = list(images.samples), assignment.labels.tolist()
     known = torch.nonzero(before.numbers >= 0).flatten().tolist()
     were = {samples[i]: int(before.labels[before.numbers[i]]) for i in known}
-    names = named_clusters(before.run)
-    if names and not (folder / NAMES).is_file():
+    if before.names and not (folder / NAMES).is_file():
         as_text = {sample: str(cluster) for sample, cluster in were.items()}
         now = {sample: str(cluster) for sample, cluster in zip(samples, clusters, strict=True)}
-        carried = carried_names(names, as_text, now)
+        carried = carried_names(before.names, as_text, now)
         write_csv(
             folder / NAMES, ["cluster", "name"], [[number, carried[number]] for number in sorted(carried, key=int)]
         )
@@ -166,7 +168,7 @@ def tell_changes(before: Before, folder: Path, images: ImageSet, assignment: Ass
         samples,
         clusters,
         fits=None if fits is None else fits.tolist(),
-        names=named_clusters(folder),
+        names=names_of_clusters(None, folder, assignment.k),
     )
     changes.write(folder / CHANGES)
     return changes

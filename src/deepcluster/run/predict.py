@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepcluster.data.settings import Source
 from deepcluster.data.sources.listed import list_pictures, load_listed
-from deepcluster.evaluation.bundle import NAMES, read_names
+from deepcluster.evaluation.bundle import names_of_clusters
 from deepcluster.evaluation.clusters.clustered_images import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.features.settings import Extraction
@@ -70,5 +70,4 @@ def predicted(context: EvaluationContext) -> Iterator[Predicted]:
 
 def names_of(context: EvaluationContext) -> dict[str, str]:
     """Cluster -> name, as names.csv in the run or the bundle says; empty without it."""
-    file = context.stored.home / NAMES
-    return read_names(file, stored_assignment(context).k) if file.is_file() else {}
+    return names_of_clusters(None, context.stored.home, stored_assignment(context).k)

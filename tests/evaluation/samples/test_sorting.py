@@ -83,3 +83,8 @@ def test_a_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("number,name\n1,cat\n")
     with pytest.raises(ValueError, match="has no column cluster"):
         read_column(tmp_path / "names.csv", "cluster", "name")
+
+
+def test_a_file_that_a_spreadsheet_has_written_is_read(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_bytes(b"\xef\xbb\xbfcluster,name\r\n1,caf\xc3\xa9\r\n")
+    assert read_column(tmp_path / "names.csv", "cluster", "name") == {"1": "café"}

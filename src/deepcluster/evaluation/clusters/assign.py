@@ -43,9 +43,10 @@ class Assign(Evaluator):
         import torch
 
         from deepcluster.clustering.metrics import label_metrics
+        from deepcluster.evaluation.bundle import names_of_clusters
         from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
-        from deepcluster.evaluation.samples.changes import CHANGES, changes_by, named_clusters
+        from deepcluster.evaluation.samples.changes import CHANGES, changes_by
         from deepcluster.evaluation.samples.places import find_places
         from deepcluster.evaluation.samples.reach import read_reach
         from deepcluster.evaluation.samples.sample_files import CLUSTERS, read_usual
@@ -55,6 +56,7 @@ class Assign(Evaluator):
         context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), context.train_images
         run = context.stored.home
+        names = names_of_clusters(None, run, assignment.k)
         known = torch.full((len(images),), -1)
         if not self.again:
             own = assignment.labels
@@ -92,7 +94,7 @@ class Assign(Evaluator):
             places.clusters,
             fits=None if fits is None else fits[new],
             sizes=assignment.sizes(),
-            names=named_clusters(run),
+            names=names,
         )
         changes.write(context.folder / CHANGES)
         n_seen, n_used = len(images) - len(new), len(torch.unique(clusters))

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepcluster.evaluation.bundle import NAMES
-from deepcluster.system.tables import read_csv, write_csv
+from deepcluster.system.tables import write_csv
 
 CHANGES = "changes.csv"  # in a run's folder
 COLUMNS = ("kind", "cluster", "name", "before", "now", "new", "sample")
@@ -160,11 +159,6 @@ def changes_by(
     if fits is not None:
         nowhere = [(samples[i], int(clusters[i])) for i in torch.nonzero(~fits).flatten().tolist()]
     return Changes(n_new=len(samples), new_groups=[], grown=grown, nowhere=nowhere, gone=[], names=names)
-
-
-def named_clusters(run: Path) -> dict[str, str]:
-    """The names in a run's names.csv: cluster -> name; empty without the file."""
-    return {row["cluster"]: row["name"] for row in read_csv(run / NAMES) if row.get("name")}
 
 
 def _counted(n: int, what: str) -> str:

@@ -60,7 +60,9 @@ class SortFiles(Evaluator):
             say(f"undone     the sorting into {out}{kept}")
             return {"n_kept": n_kept}
         run, root = context.stored.path.parent.parent, root_of_files(context.data)
-        changed = {} if self.mode == "link" else {"mode": self.mode}
+        mode = None if self.mode == "link" else self.mode
+        typed = {"mode": mode, "names": self.names, "names_of": self.names_of}
+        changed = {key: value for key, value in typed.items() if value is not None}
         if root is None or not (run / CLUSTERS).is_file():
             raise ValueError(f"{run} is no finished run on a folder of pictures: evaluation=sort needs its {CLUSTERS}")
         if (out / sorting.SORTED).exists():

@@ -30,12 +30,12 @@ class Move(NamedTuple):
 
 
 def read_column(path: Path, key: str, value: str) -> dict[str, str]:
-    """One column of a CSV file by another.
+    """One column of a CSV file by another; the file may begin with the mark that spreadsheets write.
 
     Raises:
         ValueError: naming the file and what is missing.
     """
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file)
         if missing := {key, value} - {*(rows.fieldnames or [])}:
             raise ValueError(f"{path} has no column {', '.join(sorted(missing))}; its columns must be {key}, {value}")

@@ -18,10 +18,10 @@ from torch import Tensor
 from deepcluster.clustering.neighbours import nearest_neighbours
 from deepcluster.data.images import ImageSet
 from deepcluster.data.settings import Folder, Parquet
+from deepcluster.evaluation.bundle import names_of_clusters
 from deepcluster.evaluation.clusters.clustered_images import ClusteredImages, clusters_origin
 from deepcluster.evaluation.clusters.merged_clusters import MergedClusters
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.samples.changes import named_clusters
 from deepcluster.system.seeding import mix
 from deepcluster.visualization.page import run_files
 from deepcluster.visualization.page.arrange import Arrangement, arrange, cluster_table
@@ -165,7 +165,7 @@ class PageMaker:
         write_chunk(data, "odd", odd)
         write_chunk(data, "duplicates", duplicates)
         return {
-            "names": named_clusters(self.run),
+            "names": names_of_clusters(None, self.run, self.clustering.k),
             "figures": run_files.figures(self.run),
             "changes": run_files.changes(self.run, self.places),
             "scan": run_files.scan(self.run, self.folder),
