@@ -104,4 +104,4 @@ def test_copies_that_were_moved_are_known_one_for_one(tmp_path: Path) -> None:
         samples=["b", "x", "y", "z"],
         contents=torch.tensor([[0, 70], [1, 70], [2, 70], [3, 70]]),
     )
-    assert numbers_by_identity(tmp_path, ["a", "b", "c"], images).tolist() == [1, 0, 2, 0]
+    assert numbers_by_identity(tmp_path, ["a", "b", "c"], images).tolist() == [1, 0, 2, -1]

@@ -36,32 +36,23 @@ def numbers_by_identity(run: Path, samples_before: Sequence[str], images: ImageS
     """The number (N,) int64, in the run, of each image: of the same name unless it holds something else now, else of
     what it holds; -1: it is new.
 
-    Of several images in the run that hold the same, each is the number of one image now before any is of two.
+    Each image of the run is at most one image now: a further copy of it is new.
     """
     n, n_before = len(images), len(samples_before)
-    numbers = numbers_by_content(run, images.contents, n=n, n_before=n_before)
+    numbers = torch.full((n,), -1)
     then, now = _by_number(read_contents(run), n_before), _by_number(_plain(images.contents), n)
-    place, moved = {sample: number for number, sample in enumerate(samples_before)}, []
+    place = {sample: number for number, sample in enumerate(samples_before)}
     for i in range(n):
         j = place.get(images.samples[i])
         if j is not None and (then[j] == now[i] or not then[j] or not now[i]):
             numbers[i] = j
-        elif numbers[i] >= 0:
-            moved.append(i)
-    free: dict[int, list[int]] = {}  # of each content the numbers that are of no image now, the last one first
-    for j in sorted(set(range(n_before)) - set(numbers[_others(n, moved)].tolist()), reverse=True):
-        free.setdefault(int(then[j]), []).append(j)
-    for i in moved:
-        if left := free.get(int(now[i])):
-            numbers[i] = left.pop()
+    left: dict[int, list[int]] = {}  # what the others of the run hold -> their numbers, the first one last
+    for j in sorted(set(range(n_before)) - set(numbers.tolist()), reverse=True):
+        left.setdefault(int(then[j]), []).append(j)
+    for i in torch.nonzero(numbers < 0).flatten().tolist():
+        if now[i] and left.get(int(now[i])):
+            numbers[i] = left[int(now[i])].pop()
     return numbers
-
-
-def _others(n: int, chosen: Sequence[int]) -> Tensor:
-    """(n,) bool: false of those chosen."""
-    others = torch.ones(n, dtype=torch.bool)
-    others[list(chosen)] = False
-    return others
 
 
 def _plain(contents: Tensor | None) -> NDArray[np.int64] | None:
