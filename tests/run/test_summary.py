@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deepcluster.clustering.kmeans import KMeans
-from deepcluster.run.summary import ROWS, checkpoint_sizes, columns, print_summary
+from deepcluster.run.summary import ROWS, checkpoint_sizes, columns, print_summary, rows
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
@@ -66,3 +66,11 @@ def test_large_checkpoints_are_told_with_the_key_that_makes_them_less(tmp_path: 
     assert "take 0.2 GB: final.ckpt 80 MB, last.ckpt 0.2 GB. To use" in str(checkpoint_sizes(tmp_path))
     file("previous.ckpt", 160e6)
     assert str(checkpoint_sizes(tmp_path)).endswith("; checkpoint.keep_previous=false keeps no previous.ckpt")
+
+
+def test_accuracies_without_a_test_set_are_told_as_of_held_out_images() -> None:
+    titles = [[title for title, *_ in rows(summary(0.0, 0.0) | more)] for more in ({}, {"n_test_images": 9})]
+    assert titles[0] == titles[1] and "k-NN accuracy, test images" in titles[0]
+    held_out = [title for title, *_ in rows(summary(0.0, 0.0) | {"n_test_images": 0})]
+    assert {"k-NN accuracy, held-out images", "linear-probe accuracy, held-out images"} < set(held_out)
+    assert len(held_out) == len(titles[0])

@@ -160,7 +160,8 @@ def _use(told: Described) -> list[str]:
     parts.append(
         f"With neither: `model.onnx` takes `images`, uint8 (N, {channels}, {size}, {size}), any N, and gives "
         f"`features` (N, {told.feature_dim}) float32, `cluster` (N,) int64 and `distance` (N,) float32. Normalisation "
-        f"is in the graph; {told.onnx}."
+        f"is in the graph; {told.onnx}. It computes in float32, `deepcluster predict` in bf16 where the processor "
+        "does: a picture between two clusters may then be in the other."
     )
     if channels in _MODES:
         squares = [(told.card["resize"], size)]

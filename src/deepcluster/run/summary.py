@@ -60,6 +60,7 @@ def run_summary(
     baselines: dict[str, dict[str, float]],
     baselines_s: float,
     is_pretrained: bool,
+    n_test_images: int,
     epochs: int,
     this_process_s: float,
 ) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def run_summary(
         baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
         baselines_s: seconds in which they were measured, or read.
         is_pretrained: the network started from weights that `init` names: its start is "pretrained" too.
+        n_test_images: of the source; 0: training images were held out to measure accuracies.
         epochs: trained in all.
         this_process_s: seconds since the run, or its resume, started.
     """
@@ -93,6 +95,7 @@ def run_summary(
         "epochs": epochs,
         "start": "pretrained" if is_pretrained else "untrained",
         "n_images": len(assignment.labels),
+        "n_test_images": n_test_images,
         "seed": conductor.seed,
         "seconds": {**seconds, "baselines": round(baselines_s, 3), "this_process": round(this_process_s, 3)},
     }
@@ -190,7 +193,10 @@ def columns(summary: dict[str, Any]) -> list[str]:
 
 def rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The rows of the table in which a column has a number: title, figure, form."""
-    return [row for row in ROWS if any(summary[who].get(row[1]) is not None for who in columns(summary))]
+    measured = [row for row in ROWS if any(summary[who].get(row[1]) is not None for who in columns(summary))]
+    if summary.get("n_test_images") != 0:
+        return measured
+    return [(title.replace("test images", "held-out images"), name, form) for title, name, form in measured]
 
 
 def cells(summary: dict[str, Any]) -> list[list[str]]:

@@ -296,6 +296,7 @@ def finish(
         baselines=baselines,
         baselines_s=baselines_s,
         is_pretrained=config.init.names_weights,
+        n_test_images=0 if parts.test_images is None else len(parts.test_images),
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
     )
