@@ -57,48 +57,48 @@ class Assign(Evaluator):
         assignment, images = stored_assignment(context), context.train_images
         run = context.stored.home
         names = names_of_clusters(None, run, assignment.k)
-        known = torch.full((len(images),), -1)
-        if not self.again:
-            own = assignment.labels
-            numbers = numbers_by_content(run, images.contents, n=len(images), n_before=len(own))
-            known = torch.where(numbers < 0, -1, own[numbers.clamp(min=0)])
-        new = torch.nonzero(known < 0).flatten()
+        own = assignment.labels
+        numbers = numbers_by_content(run, images.contents, n=len(images), n_before=len(own))
+        known = torch.where(numbers < 0, -1, own[numbers.clamp(min=0)])
+        unseen = torch.nonzero(known < 0).flatten()
+        read = torch.arange(len(images)) if self.again else unseen
         feature_pass = context.feature_pass(images, convolutional=False)
-        with context.progress.bar("assign", len(new), "img") as advance:
-            places = find_places(feature_pass, assignment, labels=None, among=new, advance=advance)
+        with context.progress.bar("assign", len(read), "img") as advance:
+            places = find_places(feature_pass, assignment, labels=None, among=read, advance=advance)
         clusters, distances = known.clone(), torch.full((len(images),), torch.nan)
-        clusters[new], distances[new] = places.clusters, places.distances
+        clusters[read], distances[read] = places.clusters, places.distances
         further = [
             Column(name="distance", values=distances, form="{:.5g}"),
             Column(name="seen", values=known >= 0),
         ]
         fits = None
         if self.head == 0 and (reach := read_reach(run / CLUSTERS, assignment.k)) is not None:
-            fits = (known >= 0) | reach.fits(clusters, distances)
-            if len(new) and (usual := read_usual(run)) is not None:
-                with context.progress.bar("small pictures", len(new), "img") as advance:
+            fits = reach.fits(clusters, distances) | ((known >= 0) & (not self.again))
+            if len(read) and (usual := read_usual(run)) is not None:
+                with context.progress.bar("small pictures", len(read), "img") as advance:
                     small = small_pictures(
                         images,
-                        among=new,
+                        among=read,
                         batch_size=context.extraction.batch_size,
                         num_workers=context.n_workers(images, context.extraction.batch_size),
                         device=context.device,
                         advance=advance,
                     )
-                fits[new] &= usual.fits(small.statistics)
+                fits[read] &= usual.fits(small.statistics)
             further.append(Column(name="fits", values=fits))
         file, say = context.folder / CLUSTERS, context.progress.say
         write_clusters(file, images, clusters, further)
         changes = changes_by(
-            [images.samples[i] for i in new.tolist()],
-            places.clusters,
-            fits=None if fits is None else fits[new],
+            [images.samples[i] for i in unseen.tolist()],
+            clusters[unseen],
+            fits=None if fits is None else fits[unseen],
             sizes=assignment.sizes(),
             names=names,
         )
         changes.write(context.folder / CHANGES)
-        n_seen, n_used = len(images) - len(new), len(torch.unique(clusters))
-        seen = f"; {n_seen:,} were in the run and keep their clusters" if n_seen else ""
+        n_seen, n_used = len(images) - len(unseen), len(torch.unique(clusters))
+        kept = "are assigned anew" if self.again else "keep their clusters"
+        seen = f"; {n_seen:,} were in the run and {kept}" if n_seen else ""
         say(f"{len(images):,} images in {n_used} clusters: {file}{seen}")
         for number, line in enumerate(changes.lines()):
             say(f"{'' if number else 'changes':11}{line}")
