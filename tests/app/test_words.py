@@ -41,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("assign runs/one photos", ["evaluation=assign", "ckpt=runs/one", "data=folder", "data.root=photos"]),
         ("assign runs/one a=b", ["evaluation=assign", "ckpt=runs/one", "data=folder", 'data.root="a=b"']),
         ("embed runs/one", ["evaluation=embed", "ckpt=runs/one"]),
+        ("merge runs/one k=12", ["evaluation=merge", "ckpt=runs/one", "evaluation.k=12"]),
         ("embed runs/one photos", ["evaluation=embed", "ckpt=runs/one", "data=folder", "data.root=photos"]),
         ("more runs/one photos clustering.k=60", ["follows=runs/one", "data.root=photos", "clustering.k=60"]),
         ("page runs/one --cfg job", ["--cfg", "job", "evaluation=page", "ckpt=runs/one"]),
@@ -118,3 +119,16 @@ def test_commands_to_paste_are_those_of_the_program_that_was_called(monkeypatch:
     assert command("sort", "a b", "out", do="true") == (
         """python eval.py 'ckpt="a b"' evaluation=sort evaluation.out=out evaluation.do=true"""
     )
+
+
+def test_an_evaluation_that_is_no_word_is_answered_by_its_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, said in (
+        ("knn", "deepcluster eval ckpt=RUN evaluation=knn does it"),
+        ("mor", "did you mean deepcluster more"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["deepcluster", typed, "runs/one"])
+        with pytest.raises(SystemExit):
+            program.main()
+        assert said in capsys.readouterr().err

@@ -151,9 +151,12 @@ def _eval(cfg: Any) -> None:
 
 def _refuse(first: str, words: list[str]) -> NoReturn:
     """Say what may have been meant by a first word that is no command."""
+    from deepcluster.app.config_folder import options_of
     from deepcluster.app.errors import exit_with_error
 
-    if close := difflib.get_close_matches(first, [*JOBS, *WORDS, *BY_THEMSELVES], n=1):
+    if first in options_of("evaluation"):
+        advice = f"deepcluster eval ckpt=RUN evaluation={first} does it"
+    elif close := difflib.get_close_matches(first, [*JOBS, *WORDS, *BY_THEMSELVES], n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"

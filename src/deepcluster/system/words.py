@@ -80,6 +80,13 @@ WORDS = {
             ("names=FILE", "folders are called as the CSV file says (cluster, name), in place of RUN/names.csv"),
         ),
     ),
+    "merge": Word(
+        job="eval",
+        settings=("evaluation=merge",),
+        places=(RUN,),
+        help="fewer groups of the same clusters: k=12 joins them to 12 by a tree",
+        more=(("k=12", "into 12 groups"), ("k=12 data=folder data.root=DIR", "of other images")),
+    ),
     "assign": Word(
         job="eval",
         settings=("evaluation=assign",),
