@@ -13,7 +13,7 @@ import torch
 from torchvision import models
 
 from deepcluster.models.resnet import PACKAGE
-from deepcluster.system.quoting import override
+from deepcluster.system.quoting import argument, override
 from deepcluster.weights.fit import settings_of_card
 from deepcluster.weights.pretrained import pretrained_card
 from deepcluster.weights.recognise import read_weights
@@ -104,7 +104,7 @@ def _of_path(path: Path) -> Start:
     if weights.card is None:
         raise ValueError(
             f"start={path} is a {weights.format} that does not tell its architecture; say it, in place of start=: "
-            f"arch=timm arch.name=NAME init=weights init.path={path}"
+            f"arch=timm arch.name=NAME init=weights {argument('init.path', path)}"
         )
     return Start(file=weights.path, card=weights.card, called=weights.format)
 
