@@ -183,3 +183,15 @@ def test_bank_embedding_and_prototypes_are_taken_over(typist: Typist) -> None:
     assert module.bank.is_filled and torch.equal(module.bank.rows[:, :48], last["method"]["bank"]["rows"])
     done = typist.train("follows=v2", "data.root=more", "output_dir=v2_more")
     assert done.status == 0, done.err
+
+
+def test_where_a_runs_pictures_were_moved_can_be_told(typist: Typist) -> None:
+    pictures = typist.folder / "pictures"
+    pictures.rename(typist.folder / "elsewhere")
+    try:
+        refused = typist.eval("ckpt=run", "evaluation=embed", "output_dir=embedded")
+        done = typist.eval("ckpt=run", "evaluation=embed", "data.root=elsewhere", "output_dir=embedded")
+    finally:
+        (typist.folder / "elsewhere").rename(pictures)
+    assert refused.status == 1 and "data.root=DIR says where they are now" in refused.errors[0], refused.err
+    assert done.status == 0 and (typist.folder / "embedded" / "embeddings.npy").is_file(), done.err

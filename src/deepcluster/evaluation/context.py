@@ -1,6 +1,7 @@
 """What eval.py hands to every evaluation: a network, images, a folder. run/evaluate.py builds it."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 from deepcluster.data.images import ImageSet
 from deepcluster.data.loader import n_workers
 from deepcluster.data.reading_settings import Reading
-from deepcluster.data.settings import Source
+from deepcluster.data.settings import Folder, Source
 from deepcluster.data.sources.load import load
 from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
@@ -121,14 +122,22 @@ class EvaluationContext:
         """The training images, or all images of a source without test images."""
         if self.loaded_images is not None:
             return self.loaded_images
-        images = load(self.data, self.reading, "train")
+        images = self._load("train")
         assert images is not None
         return images
 
     @cached_property
     def test_images(self) -> ImageSet | None:
         """The test images, if the source has any."""
-        return load(self.data, self.reading, "test")
+        return self._load("test")
+
+    def _load(self, split: str) -> ImageSet | None:
+        root, of_run = (part.root if isinstance(part, Folder) else None for part in (self.data, self.run_data))
+        if root is not None and root == of_run and not os.path.exists(root):
+            raise FileNotFoundError(
+                f"the run's images are no longer in data.root={root}; data.root=DIR says where they are now"
+            )
+        return load(self.data, self.reading, split)
 
     def rows_of(self, images: ImageSet) -> Tensor | None:
         """Their reduced rows (N, P), if they are known already."""
