@@ -65,6 +65,7 @@ def test_a_word_stands_for_settings(typed: str, settings: list[str]) -> None:
             "more runs/one photos minutes=3",
             "minutes=3 is for a new run, deepcluster DIR minutes=3; trainer.max_epochs=N",
         ),
+        ("merge runs/one 12", "12: one word too many; did you mean k=12?"),
         ("page runs/one two", "two: one word too many; deepcluster page RUN [KEY=VALUE ...]"),
         ("page runs/oen", "runs/oen does not exist; did you mean runs/one?"),
         ("page two", "two does not exist; did you mean runs/two?"),

@@ -190,7 +190,9 @@ def _keys_of_kind(meaning: Word) -> Mapping[str, "Field[Any]"]:
 
 
 def _option_like(text: str, keys: Mapping[str, "Field[Any]"]) -> str | None:
-    """KEY=VALUE of a key with few values, one of which is like the text: mode=copy for "copies"."""
+    """KEY=VALUE of a key with few values, one of which is like the text: mode=copy for "copies"; k=12 for "12"."""
+    if text.isdecimal():
+        return f"k={text}" if "k" in keys else None
     options = {str(o): key for key, field in keys.items() for o in field.metadata.get("one_of", ())}
     named = difflib.get_close_matches(text.lower(), [*options, *keys], n=1)
     return None if not named else f"{options[named[0]]}={named[0]}" if named[0] in options else f"{named[0]}=true"
