@@ -80,3 +80,6 @@ def test_files_and_folders_that_tell_their_network_are_starts(caches: Path) -> N
 def test_a_name_that_nobody_knows_is_refused(caches: Path) -> None:
     with pytest.raises(ValueError, match="start=resnet81 is n"):
         named_start("resnet81")
+    for path in ("weights.pth", "models/resnet18", "a b.safetensors"):
+        with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
+            named_start(path)

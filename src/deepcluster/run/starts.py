@@ -4,6 +4,7 @@ Nothing is ever downloaded here. Next: app/folder_command.py makes settings of t
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ ADAPTING = (  # where it is trained further: a tenth of the rate, less in the fi
 )
 SMALLEST_SIDE = 96  # pixels: below it a network that was trained at 224 has too small maps
 SIDES = (160, 128, SMALLEST_SIDE)  # tried besides the network's own, where it takes any size
+OF_FILES = (".pth", ".pt", ".tar", ".ckpt", ".safetensors")  # what a name that ends so means
 _DESCRIPTION = "config.json"  # of timm's on Hugging Face's hub, beside the weights
 
 
@@ -71,11 +73,13 @@ def named_start(value: str) -> Start:
         value: a file or folder of weights (weights/recognise.py), or the name of a network of torchvision or timm.
 
     Raises:
-        FileNotFoundError: if the weights of that name are not on this machine.
+        FileNotFoundError: if there is no such file, or the weights of that name are not on this machine.
         ValueError: if a file does not tell its architecture, or there is no network of that name.
     """
     if Path(value).exists():
         return _of_path(Path(value))
+    if os.sep in value or Path(value).suffix in OF_FILES:
+        raise FileNotFoundError(f"start={value}: there is no such file or folder")
     card = pretrained_card(value, "start")
     found = _cached(value, card)
     if found is None:
