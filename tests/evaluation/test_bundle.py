@@ -96,7 +96,7 @@ def test_the_card_shows_what_the_run_measured(tmp_path: Path) -> None:
     assert str(tmp_path) not in card  # no path of the one who exports
     (tmp_path / "summary.json").unlink()
     Export(formats=["bundle"]).run(context)
-    assert "Not measured" in (tmp_path / "bundle" / "README.md").read_text()
+    assert "Not known" in (tmp_path / "bundle" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def _origin(told: Described) -> str:
 def _learned(summary: Mapping[str, Any]) -> list[str]:
     table = summary.get("table")
     if not table:
-        return ["## What it learned\n\nNot measured: the network does not come from a finished run."]
+        return ["## What it learned\n\nNot known: no figures of a finished run lay beside the network."]
     (_, *columns), *rows = table
     lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]

@@ -158,7 +158,9 @@ class SampleFiles:
         with opened_atomically(self.folder / STATISTICS) as file:
             np.save(file, statistics.numpy())
         n_odd = write_odd(self.folder / ODD, self.images.samples, scores)
-        self.progress.say(f"odd ones   {n_odd:,} pictures are less like the others than these vary")
+        self.progress.say(
+            f"odd ones   {n_odd:,} picture{' is' if n_odd == 1 else 's are'} less like the others than these vary"
+        )
         return scores
 
     def find_duplicates(self, grey: list[Tensor]) -> tuple[Groups, dict[str, float]]:
@@ -192,8 +194,8 @@ class SampleFiles:
         n_exact = sum(copy.is_exact for group in groups for copy in group)
         tests = "" if not across else f"; {len(across):,} of them with training and test images: the test is not fair"
         self.progress.say(
-            f"duplicates {len(groups):,} groups, {n_more:,} pictures more than needed ({n_exact:,} in exact copies)"
-            f"{tests}"
+            f"duplicates {len(groups):,} group{'' if len(groups) == 1 else 's'}, {n_more:,} "
+            f"picture{'' if n_more == 1 else 's'} more than needed ({n_exact:,} in exact copies){tests}"
         )
         if near.n_left_out:
             self.progress.say(f"duplicates {near.n_left_out:,} less alike pairs were not compared: too many are alike")
