@@ -126,6 +126,7 @@ def test_an_evaluation_that_is_no_word_is_answered_by_its_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for typed, said in (
+        ("runs/one/config.yaml", "deepcluster predict RUN runs/one/config.yaml"),
         ("knn", "deepcluster eval ckpt=RUN evaluation=knn does it"),
         ("mor", "did you mean deepcluster more"),
     ):

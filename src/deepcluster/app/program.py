@@ -156,6 +156,8 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
 
     if first in options_of("evaluation"):
         advice = f"deepcluster eval ckpt=RUN evaluation={first} does it"
+    elif os.path.isfile(os.path.expanduser(first)):
+        advice = f"the clusters of pictures: deepcluster predict RUN {shlex.quote(first)}; a run is on a folder"
     elif close := difflib.get_close_matches(first, [*JOBS, *WORDS, *BY_THEMSELVES], n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
     elif "=" in first:
