@@ -49,6 +49,8 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
     "experiment=coates_cifar10": "downloads; composed with its images in tests/run/test_combinations.py",
     "data.name=uoft-cs/cifar10": "downloads; local sets of Hugging Face: tests/run/test_rewritten_shards.py",
     "ckpt=FILE.pth.tar": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",
+    "ckpt=FILE": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",
+    "follows=RUN": "goes on from a run of a folder: tests/run/test_next_week.py",
     "init.path=FILE.pth": "no such file here; read in tests/weights/test_fit.py",
     "hydra/launcher=submitit_slurm": "needs SLURM; submitit_local: tests/app/sweep/test_sweeps.py",
     "hydra/launcher=joblib": "joblib's processes: tests/app/sweep/test_sweeps.py",
@@ -71,6 +73,7 @@ SMALL_EVALUATIONS = {
     "linear_probe": ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"],
     "embedding": ["evaluation.n_images=60"],
     "gradient_ascent": ["evaluation.first=2", "evaluation.n_steps=2"],
+    "merge": ["evaluation.k=3"],
     "initial_alignment": ["evaluation.k=[5]", "evaluation.dim=[null,8]", "evaluation.n_seeds=1"],
 }
 REPLACED = {"data.size"}  # docs/data.md tells what it is called now
@@ -164,7 +167,8 @@ def tiny(words: list[str]) -> list[str]:
 def on_tiny_sets(words: list[str]) -> list[str]:
     """With the folder of the set that the words choose, smaller numbers, and of the values of a sweep the first two."""
     typed = dict(word.partition("=")[::2] for word in words)
-    sets = {"folder": "photographs", "photographs": "photographs", "litdata": "chunks", "cifar10_parquet": "tables"}
+    sets = {"folder": "photographs", "photographs": "photographs", "litdata": "chunks"}
+    sets |= dict.fromkeys(("parquet", "cifar10_parquet"), "tables")
     root = sets.get(typed.get("data", typed.get("experiment", "")), "fashion_mnist")
     less = {
         "data.root=DIR": f"data.root={root}",
