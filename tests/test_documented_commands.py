@@ -263,7 +263,10 @@ def named_settings(page: Path) -> Iterator[str]:
     """Words of inline code that look like settings: KEY=VALUE and GROUP.KEY."""
     groups = {folder.name for folder in CONFIGS.iterdir() if folder.is_dir()}
     for code in documented.inline(page.read_text()):
-        for word in code.replace("'", "").split():
+        words = code.replace("'", "").split()
+        if words[:1] == ["deepcluster"] and words[1:2] and words[1] in WORDS:
+            continue  # whose keys may stand alone: test_each_short_word_composes
+        for word in words:
             key = word.partition("=")[0]
             is_dotted = re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", word) and not word.endswith(
                 (".py", ".md", ".png", ".csv")
