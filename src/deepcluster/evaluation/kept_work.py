@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ def facts_of(network: nn.Module, **groups: Any) -> dict[str, str]:
         groups: dataclasses, dictionaries or single values, such as seed=1, data=Folder(...).
     """
     return {"weights": weights_digest(network), **dict(_leaves("", groups))}
+
+
+def samples_digest(samples: Iterable[object]) -> str:
+    """A hash of the images' identities in their order, as a fact that decides a result."""
+    names = "\n".join(map(str, samples))
+    return hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def digest_of(facts: Mapping[str, str]) -> str:

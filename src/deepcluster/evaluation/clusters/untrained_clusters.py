@@ -5,7 +5,6 @@ saved in the evaluation's folder, so a repeated call continues with the next net
 """
 
 import dataclasses
-from hashlib import blake2b
 from typing import TypedDict
 
 import torch
@@ -27,7 +26,7 @@ from deepcluster.evaluation.clusters.alignment_table import (
 from deepcluster.evaluation.clusters.initial_alignment import InitialAlignment
 from deepcluster.evaluation.clusters.label_free import Pixels, distances, predictability, reduce_pixels, silhouette
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.kept_work import KeptWork
+from deepcluster.evaluation.kept_work import KeptWork, samples_digest
 from deepcluster.features.extraction import collect
 from deepcluster.models.backbone import Backbone, pool_maps
 from deepcluster.system.seeding import generator, mix
@@ -128,13 +127,13 @@ class _Networks:
         deciding = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
         if settings.start == "images":
             del deciding["start"]  # older folders lack it
-        samples = blake2b("\n".join(map(str, self.images.samples)).encode("utf-8", "surrogateescape"), digest_size=8)
+        samples = samples_digest(self.images.samples)
         by_seed = len(self.indices) < len(self.images) or settings.label_free
         facts = {
             **{f"evaluation.{name}": value for name, value in deciding.items()},
             "init": context.untrained.init,
             **context.card,
-            "images": f"{len(self.indices)} of {len(self.images)}, {samples.hexdigest()}",
+            "images": f"{len(self.indices)} of {len(self.images)}, {samples}",
             "precision": str(context.dtype),
             "seed": context.seed if by_seed else None,  # draws the samples of images
         }

@@ -1,6 +1,5 @@
 """Trains a network on whole pictures, and draws the untrained one beside it. Next: supervised.py, the training loop."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcluster.evaluation.context import EvaluationContext
-from deepcluster.evaluation.kept_work import KeptWork, facts_of
+from deepcluster.evaluation.kept_work import KeptWork, facts_of, samples_digest
 from deepcluster.evaluation.probe.transfer_training import untrained_backbone
 from deepcluster.evaluation.supervised import Supervised
 from deepcluster.evaluation.voc07.pictures import PictureBatches, PictureReader, Pictures
@@ -66,11 +65,10 @@ def train_on_pictures(
         say(f"iteration {iteration:>6,}  loss {mean_loss:.3f}  lr {rate:.2g}{left}")
         return {"iteration": iteration, "loss": mean_loss}
 
-    samples = hashlib.blake2b("\n".join(reader.images.samples).encode(), digest_size=8).hexdigest()
     deciding = {key: value for key, value in asdict(settings).items() if key != "state_every"}
     facts = facts_of(
         backbone,
-        images=samples,
+        images=samples_digest(reader.images.samples),
         mean=reader.mean,
         std=reader.std,
         seed=context.seed,

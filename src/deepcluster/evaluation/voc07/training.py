@@ -1,6 +1,5 @@
 """Fine-tunes on VOC2007. Next: supervised.py, the training loop."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from deepcluster.data.views import TrainView
 from deepcluster.evaluation.context import ProgressDisplay
-from deepcluster.evaluation.kept_work import KeptWork, facts_of
+from deepcluster.evaluation.kept_work import KeptWork, facts_of, samples_digest
 from deepcluster.evaluation.supervised import Supervised, TrainingBatches
 from deepcluster.evaluation.voc07.classifier import Classifier, masked_loss
 from deepcluster.evaluation.voc07.lists import VocSplit
@@ -79,6 +78,6 @@ def fine_tune(
 
 
 def _facts(backbone: Backbone, split: VocSplit, settings: FineTuning, seed: int) -> dict[str, str]:
-    images = hashlib.blake2b("\n".join(split.images.samples).encode(), digest_size=8).hexdigest()
+    images = samples_digest(split.images.samples)
     deciding = {name: value for name, value in asdict(settings).items() if name not in HOW_LONG}
     return facts_of(backbone, train_split=split.name, images=images, seed=seed, evaluation={"training": deciding})
