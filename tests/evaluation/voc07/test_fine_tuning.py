@@ -2,12 +2,12 @@
 
 import csv
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
+from support.voc_context import Told
 from support.voc_folder import red_and_train
 from torch import nn
 from torch.nn import functional as F
@@ -30,26 +30,6 @@ CARD = {"arch": {}, "in_channels": 3, "image_size": 16, "resize": None, "mean": 
 FAST = FineTuning(n_iterations=9, batch_size=5, lr=0.05, state_every=4)  # an epoch has 5 batches
 
 
-class Silent:
-    """Shows nothing, remembers lines; raises at one iteration if asked."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.lines: list[str] = []
-        self.done, self.stop_at = 0, stop_at
-
-    @contextmanager
-    def bar(self, title, total, unit):
-        def advance(n):
-            self.done += n
-            if title.startswith("fine-tune") and self.done == self.stop_at:
-                raise KeyboardInterrupt
-
-        yield advance
-
-    def say(self, line):
-        self.lines.append(line)
-
-
 def network(seed: int = 0, in_channels: int = 3) -> LeNet5:
     torch.manual_seed(seed)
     return LeNet5(in_channels, 16, batch_norm=True).eval()
@@ -69,7 +49,7 @@ def tuned(folder, backbone, settings, *, voc, workers=0, seed=1, stop_at=None):
         seed=seed,
         num_workers=workers,
         device=torch.device("cpu"),
-        progress=Silent(stop_at),
+        progress=Told(stop_at),
     )
 
 
@@ -227,7 +207,7 @@ def context(folder, backbone, card=CARD) -> EvaluationContext:
         extraction=Extraction(),
         folder=folder,
         seed=1,
-        progress=Silent(),
+        progress=Told(),
         device=torch.device("cpu"),
     )
 
