@@ -179,7 +179,7 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
     "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
     "clustering=spectral": ["clustering.k=4", "clustering.n_iter=3"],
-    "experiment=small_images": ["other_rows.reduction.dim=4", "other_rows.n_filters=8"],
+    "experiment=small_images": GRAPH,
     "experiment=photographs": GRAPH,
     "experiment=cifar10_swav": GRAPH,
     "clustering=kmeans_v2": ["clustering.k=4", "clustering.n_iter=3"],
