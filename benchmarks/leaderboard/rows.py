@@ -79,6 +79,10 @@ ALONE = {
     "v1, centroids as head, no PCA": f"head=centroids {_NO_REDUCTION} reduction.l2=true",
 }
 
+# What a row needs besides its changes: an MLP's embedding has 128 dimensions, experiment=cifar10 reduces to 256.
+_OF_EMBEDDING = ("+ clusters of the embedding", "v1, MLP, clusters of the embedding")
+_NEEDS = {"cifar10": dict.fromkeys(_OF_EMBEDDING, " reduction.dim=128")}
+
 # ResNet-18 on a GPU, for 200 epochs or 15 minutes; the first rows are worth most. SimCLR's crops and LARS as in SwAV.
 _SHARED = "arch=resnet18 optimizer=lars optimizer.warmup_epochs=10 reading.batch_size=256 trainer.max_epochs=200"
 GPU = {
@@ -110,11 +114,13 @@ def main_rows(name: str) -> list[Row]:
 
 def v1_to_v2_rows(name: str) -> list[Row]:
     """What turned DeepCluster into DeepCluster-v2: its cells one after the other, then each alone."""
-    rows, words = [], START[name]
+    rows: list[tuple[str, str]] = []
+    words, needs = START[name], _NEEDS.get(name, {})
     for step, change in STEPS.items():
         words = f"{words} {change}"
-        rows.append(Row(name=step, overrides=_words(words)))
-    return rows + [Row(name=alone, overrides=_words(f"{START[name]} {change}")) for alone, change in ALONE.items()]
+        rows.append((step, words))
+    rows += [(alone, f"{START[name]} {change}") for alone, change in ALONE.items()]
+    return [Row(name=row, overrides=_words(words + needs.get(row, ""))) for row, words in rows]
 
 
 def gpu_rows(name: str) -> list[Row]:

@@ -37,7 +37,9 @@ def test_the_steps_lead_from_deepcluster_to_deepcluster_v2() -> None:
         v2 = [*START[name].split(), "method=deepcluster_v2", *data_overrides(name, Path("DIR"))]
         assert read_config(words.pop("+ centroids as head = v2")) == read_config(v2)
         for between in words.values() if name == "cifar10" else ():  # it sets the most that a cell could keep
-            read_config(between)
+            config = read_config(between)
+            if config.rows.of == "embedding":  # refused when the network is built
+                assert (config.reduction.dim or 0) <= config.embedding.dim
 
 
 def test_overrides_alone_are_a_row_and_otherwise_a_part_of_each() -> None:
