@@ -17,7 +17,7 @@ from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
 from deepcluster.evaluation.samples.duplicates import (
     Groups,
     distinct,
-    file_sizes,
+    file_ranks,
     group_copies,
     group_numbers,
     write_duplicates,
@@ -190,7 +190,7 @@ class SampleFiles:
             near = near_copies(pictures, kept, seed=self.seed, progress=compared)
         groups = group_copies(first, near)
         samples = _Names(self.sets)
-        n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_sizes(self.sets, self.root))
+        n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_ranks(self.sets, self.root))
         across = [group for group in groups if len({copy.image < n for copy in group}) == 2]
         n_exact = sum(copy.is_exact for group in groups for copy in group)
         tests = "" if not across else f"; {len(across):,} of them with training and test images: the test is not fair"

@@ -37,8 +37,10 @@ async function route() {
     content.className = `view-${part || "overview"}`;
     for (const link of document.querySelectorAll("nav a")) {
       const is_here = link.getAttribute("href") === `#/${part === "cluster" ? "clusters" : part}`;
-      if (is_here) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (is_here) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      } else link.removeAttribute("aria-current");
     }
     if (part !== "search") searchField.value = "";
     window.scrollTo(0, 0);
