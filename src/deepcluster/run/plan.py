@@ -16,7 +16,7 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
     devices = config.trainer["devices"]
     has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
     bank_bytes = 0
-    if config.rows.of == "bank":
+    if config.rows.of == "bank" and config.targets.needs_labels:
         dim = config.embedding.output_dim(parts.backbone.feature_dim)
         bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
     n_other = 0
