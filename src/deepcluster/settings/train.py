@@ -158,6 +158,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
         targets=config.targets,
         sampler=config.sampler,
         view=config.view,
+        optimizer=config.optimizer,
     )
     # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))
