@@ -150,9 +150,7 @@ OFFICIAL = {**DEEPCLUSTER, "sampler": Sampler(kind="official")}
     ],
 )
 def test_the_official_mode_refuses_what_2018_had_not_by_its_key(cell: dict[str, object], named: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"which had no {named}; leave mode=official out, or .* set method=deepcluster"
-    ):
+    with pytest.raises(ValueError, match=f"which had no {named}; leave mode=official out, or set method=deepcluster"):
         check_method(**{**OFFICIAL, **cell})  # type: ignore[arg-type]
 
 
