@@ -2,16 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.features.bank import MemoryBank
@@ -27,6 +24,8 @@ from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
 COSTS = Costs(
     image_s=0.001,
@@ -41,13 +40,6 @@ COSTS = Costs(
     baseline_s=0.002,
     baseline_dim=500,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:

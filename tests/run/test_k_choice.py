@@ -3,16 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 from support.typed import REPOSITORY, TIMEOUT_S, clean_environment
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.k_by_number import k_by_number
 from deepcluster.clustering.k_scan import Scan
@@ -25,15 +22,10 @@ from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.visualization.k_scan_picture import draw_scan
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=200", "reduction.dim=8", "trainer.max_epochs=1", "evaluation.enabled=false"]
 AUTO = "clustering.k=auto"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:
