@@ -80,6 +80,7 @@ def test_another_kind_of_picture_fits_nowhere(typist: Typist) -> None:
         Image.fromarray(grey.numpy()).save(folder / f"{i}.png")
     done = typist.eval("ckpt=run", "evaluation=assign", "data=folder", "data.root=noise", "output_dir=noisy")
     assert done.status == 0 and "5 of the new fit nowhere" in done.out, done.err
+    assert "follows=run data.root=DIR" in done.out, "what gives them a group of their own"
     assert [row["fits"] for row in read_csv(typist.folder / "noisy" / "clusters.csv")] == ["false"] * 5
 
 
