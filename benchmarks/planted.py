@@ -10,6 +10,11 @@ are in a group with their picture, and how many groups hold none of them.
 
 plants 12 pictures of other kinds among 1,500 and counts how many of them are among the first 30 of odd.csv. Kinds are
 fashion_mnist_mini, textures and documents, which are drawn, and folders of pictures; parquet:DIR holds parquet files.
+
+    python -m benchmarks.planted folder DIR --into OUT
+
+plants both among all pictures of DIR (or --n of them), in folders of the same names below OUT, and ends there: to try
+`deepcluster OUT` on.
 """
 
 import argparse
@@ -94,12 +99,18 @@ def plant_copies(folder: Path, into: Path, *, n: int, n_copies: int, seed: int) 
         names.append(f"{number:05}{file.suffix.lower()}")
         shutil.copyfile(file, into / names[-1])
     for number, name in enumerate(draw.sample(names, n_copies)):
-        kind = list(CHANGES)[number % len(CHANGES)]
-        copy = CHANGES[kind](Image.open(into / name).convert("RGB"), draw)
-        file = into / f"{kind}_{number}.{'jpg' if kind == 'saved_again' else 'png'}"
-        copy.save(file, **({"quality": 60} if kind == "saved_again" else {}))
+        file = _changed(into / name, into, number, draw)
         planted[file.name] = name
     return planted
+
+
+def _changed(file: Path, into: Path, number: int, draw: random.Random) -> Path:
+    """A changed copy of a picture, of the kind whose turn it is, in `into`."""
+    kind = list(CHANGES)[number % len(CHANGES)]
+    copy = CHANGES[kind](Image.open(file).convert("RGB"), draw)
+    path = into / f"{kind}_{number}.{'jpg' if kind == 'saved_again' else 'png'}"
+    copy.save(path, **({"quality": 60} if kind == "saved_again" else {}))
+    return path
 
 
 def plant_strangers(folder: Path, into: Path, *, others: list[str], n: int, n_strangers: int, seed: int) -> set[str]:
@@ -115,6 +126,27 @@ def plant_strangers(folder: Path, into: Path, *, others: list[str], n: int, n_st
         names.add(f"stranger_{number}.png")
         _stranger(kind, draw).save(into / f"stranger_{number}.png")
     return names
+
+
+def plant_folder(
+    folder: Path, into: Path, *, others: list[str], n: int | None, n_copies: int, n_strangers: int, seed: int
+) -> None:
+    """Copy pictures with their folders, and put copies of some and strangers beside others of them.
+
+    Args:
+        n: pictures without those that are planted; None: all.
+    """
+    draw = random.Random(seed)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    chosen = sorted(draw.sample(files, min(n or len(files), len(files))))
+    for file in chosen:
+        (into / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, into / file.relative_to(folder))
+    for number, file in enumerate(draw.sample(chosen, n_copies)):
+        _changed(file, into / file.parent.relative_to(folder), number, draw)
+    for number, file in enumerate(draw.sample(chosen, n_strangers)):
+        beside = into / file.parent.relative_to(folder)
+        _stranger(others[number % len(others)], draw).save(beside / f"stranger_{number}.png")
 
 
 def _stranger(kind: str, draw: random.Random) -> Image.Image:
@@ -216,27 +248,42 @@ def _files(folder: Path, out: Path, seed: int) -> SampleFiles:
 def main(arguments: list[str] | None = None) -> list[Found]:
     """Plant, look and print, once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["copies", "strangers"])
+    parser.add_argument("what", choices=["copies", "strangers", "folder"])
     parser.add_argument("folder", type=Path, help="pictures, at any depth")
-    parser.add_argument("--n", type=int, default=1500, help="pictures in all")
+    parser.add_argument("--n", type=int, help="pictures in all, 1500 unless said")
     parser.add_argument("--copies", type=int, default=N_COPIES, help="of them planted")
     parser.add_argument("--strangers", type=int, default=N_STRANGERS, help="of them planted")
     parser.add_argument("--others", nargs="+", default=["fashion_mnist_mini", "textures", "documents"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--into", type=Path, help="folder that `folder` makes")
     typed = parser.parse_args(arguments)
-    results = []
+    n = typed.n or 1500
+    results: list[Found] = []
+    if typed.what == "folder":
+        if typed.into is None:
+            parser.error("folder needs --into OUT")
+        plant_folder(
+            typed.folder,
+            typed.into,
+            others=typed.others,
+            n=typed.n,
+            n_copies=typed.copies,
+            n_strangers=typed.strangers,
+            seed=0,
+        )
+        return results
     for seed in range(typed.seeds):
         with tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures"
             if typed.what == "strangers":
                 strangers = plant_strangers(
-                    typed.folder, pictures, others=typed.others, n=typed.n, n_strangers=typed.strangers, seed=seed
+                    typed.folder, pictures, others=typed.others, n=n, n_strangers=typed.strangers, seed=seed
                 )
                 found = find_strangers(pictures, strangers, Path(folder), seed=seed)
                 print(f"seed {seed}: {found.n_found} of {found.n_planted} strangers among the first {FIRST}")
                 results.append(found)
                 continue
-            planted = plant_copies(typed.folder, pictures, n=typed.n, n_copies=typed.copies, seed=seed)
+            planted = plant_copies(typed.folder, pictures, n=n, n_copies=typed.copies, seed=seed)
             found = find_copies(pictures, planted, Path(folder), seed=seed)
         print(
             f"seed {seed}: {found.n_found} of {found.n_planted} copies found, {found.n_false} other groups, "

@@ -1,11 +1,15 @@
-"""A folder of small image files; signal handlers that outlast no test."""
+"""A folder of small image files; composed configs; signal handlers that outlast no test."""
 
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
 from reference.pictures import picture
+from support.configs import CONFIGS
+
+from deepcluster.app.hydra_setup import register
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +20,14 @@ def signals_as_before() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, handlers, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def composer() -> Iterator[None]:
+    """hydra.compose reads configs/, as train.py does."""
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
+        yield
 
 
 @pytest.fixture

@@ -93,6 +93,14 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
     assert "the largest that can see each image once in 10 min" in lines[2]
 
 
+def test_more_clusters_than_pictures_are_refused_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_command, "timed", lambda *_: pytest.fail("nothing is timed"))
+    with pytest.raises(ValueError, match=r"clustering.k=50 needs at least that many images, there are 12; lower"):
+        settings_for(str(write_tree(tmp_path / "photos", 12)), ["clustering.k=50"], lambda line: None)
+
+
 @pytest.mark.parametrize(
     "typed",
     [

@@ -41,6 +41,10 @@ def test_version_and_words_that_are_no_command(tmp_path: Path) -> None:
     assert typed(tmp_path).out == program.HELP + "\n"
     assert "did you mean deepcluster train k=5?" in typed(tmp_path, "trian", "k=5").err
     assert "settings follow a command: deepcluster train clustering.k=5" in typed(tmp_path, "clustering.k=5").err
+    (tmp_path / "Fotos 2026 é").mkdir()
+    meant = f"did you mean deepcluster '{tmp_path / 'Fotos 2026 é'}' minutes=3?"
+    assert meant in typed(tmp_path, str(tmp_path / "Fotos 2026"), "minutes=3").err
+    assert "did you mean deepcluster 'Fotos 2026 é'?" in typed(tmp_path, "fotos 2026 é").err
 
 
 @pytest.mark.slow

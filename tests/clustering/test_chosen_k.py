@@ -3,6 +3,7 @@ import torch
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
+from deepcluster.clustering.sinkhorn_clustering import Sinkhorn
 
 
 def test_a_list_of_k_makes_one_labeling_of_each() -> None:
@@ -24,6 +25,8 @@ def test_several_labelings_together_cost_their_sum_and_need_what_each_needs() ->
     settings = KMeans(k=[20, 70, 30], n_redo=2)
     parts = settings.labelings()
     assert settings.distances(1000) == sum(part.distances(1000) for part in parts)
+    scores = Sinkhorn(k=[20, 70, 30])  # rows of 120 numbers, of which each labeling takes its own
+    assert 120 * scores.distances(1000) == sum(part.ks[0] * part.distances(1000) for part in scores.labelings())
     assert settings.n_updates == sum(part.n_updates for part in parts)
     assert settings.capacity(1000) == 20
     settings.check(70)

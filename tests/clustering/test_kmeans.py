@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from deepcluster.clustering import faiss_index, kmeans_faiss, kmeans_shares, kmeans_torch
 from deepcluster.clustering.backend import choose_backend
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.clustering.kmeans_fit import REDO_SEED_STEP
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.share import Share
 
@@ -215,6 +216,14 @@ def test_last_labels_are_used_only_where_the_settings_say_so(backend: str) -> No
     assert torch.equal(kmeans.fit(features, seed=5, start=labels).labels, kmeans.fit(features, seed=5).labels)
     with pytest.raises(ValueError, match=r"in 0..9, or -1, for each of 2000 images, got 2000 labels in 0..11"):
         KMeans(k=10, start="labels", backend=backend).fit(features, seed=5, start=labels)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_of_several_starts_only_the_first_is_at_the_last_labels(backend: str) -> None:
+    features, bad = mixture(), torch.arange(2000) % 12  # whose means are all alike
+    warm = KMeans(k=12, n_iter=1, n_redo=2, start="labels", backend=backend).fit(features, seed=5, start=bad)
+    second = KMeans(k=12, n_iter=1, backend=backend).fit(features, seed=5 + REDO_SEED_STEP)
+    assert torch.equal(warm.labels, second.labels)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -33,6 +33,11 @@ def test_balanced_clusters_differ_by_a_few_percent_in_size(backend: str, spheric
     assert balanced.objective > free.objective
 
 
+def test_the_unit_of_the_rows_does_not_matter_to_balanced_clusters() -> None:
+    of_unit, of_others = (KMeans(k=10, sizes="balanced").fit(scale * skewed(), seed=1).sizes() for scale in (1, 64))
+    assert torch.equal(of_unit, of_others)
+
+
 @pytest.mark.parametrize("spherical", [False, True])
 def test_balanced_clusters_have_their_means_for_centroids(spherical: bool) -> None:
     features = skewed()

@@ -34,6 +34,23 @@ def test_as_many_images_keep_their_label_as_by_the_best_numbering(k: int, previo
     assert int((found.labels == before).sum()) == most_that_stay(labels, before, k)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_among_equally_good_numberings_most_clusters_keep_their_number(seed: int) -> None:
+    labels = random_labels(8, 5, seed)
+    before = torch.randint(5, (8,), generator=torch.Generator().manual_seed(seed + 20))
+    found = matched(clusters(labels, 5), before, 5)
+    numbers = found.centroids[:, 0].argsort()  # old number -> new one
+    every = torch.tensor(list(itertools.permutations(range(5))))
+    stay = (every[:, labels] == before).sum(dim=1)
+    kept = (every == torch.arange(5)).sum(dim=1)[stay == stay.max()]
+    assert int((numbers == torch.arange(5)).sum()) == int(kept.max())
+
+
+def test_images_without_a_label_stay_so_and_have_no_say() -> None:
+    labels, before = torch.tensor([0, 0, -1, 1, 1, 1, -1]), torch.tensor([1, 1, 0, 0, -1, -1, 1])
+    assert matched(clusters(labels, 2), before, 2).labels.tolist() == [1, 1, -1, 0, 0, 0, -1]
+
+
 @pytest.mark.parametrize("limit", [0, 5000], ids=["greedy", "best"])
 def test_a_renamed_assignment_gets_its_old_names_back(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "LARGEST_EXACT_MATCHING", limit)

@@ -80,6 +80,14 @@ def test_selas_labels_are_the_optimal_transport_where_the_plan_is_hard() -> None
     assert found.objective == pytest.approx(-float(scores.gather(1, found.labels[:, None]).sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("epsilon", [0.3, 1.5])
+def test_selas_labels_are_the_largest_entries_of_a_long_dense_plan_of_the_same_softness(epsilon: float) -> None:
+    scores = log_probabilities(scale=1.0)
+    dense = torch.from_numpy(plain.sinkhorn(scores.double().numpy(), epsilon, 2000))
+    found = Sinkhorn(k=10, epsilon=epsilon, n_iter=500, tolerance=0).fit(scores, seed=1)
+    assert torch.equal(found.labels, dense.argmax(dim=1))
+
+
 def test_selas_clusters_are_about_equally_large_though_the_head_prefers_some() -> None:
     scores = log_probabilities(n=2000, k=20)
     free = torch.bincount(scores.argmax(dim=1), minlength=20)

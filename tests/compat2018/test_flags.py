@@ -1,17 +1,14 @@
 """The 2018 scripts' flags, driven through to the composed settings. Defaults were read in the 2018 code's argparse."""
 
 import shlex
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
-from support.configs import CONFIGS
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.compat2018.flags import SCRIPTS, Command, Parser, translate
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.resume import new_or_resumed_config
@@ -19,12 +16,7 @@ from deepcluster.settings.stored import write_config
 from deepcluster.settings.train import train_config
 from deepcluster.system.nested import flat
 
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
+pytestmark = pytest.mark.usefixtures("composer")
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,22 @@
 """Pixels and patches in a run: measured once, kept, shared by a sweep's jobs, and of no effect on the training."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.evaluation.baselines import Baselines
 from deepcluster.run.train import train
 from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=120", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5", "trainer.max_epochs=1"]
 PROBE = ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:

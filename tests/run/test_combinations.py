@@ -65,6 +65,11 @@ REFUSED = [
     *((f"clustering={other}", "mode=official", "official") for other in ("sinkhorn", "spectral")),
     *((f"clustering={other}", "sampler=official", "official") for other in ("sinkhorn", "spectral")),
     *((f"targets={other}", f"{group}=official", "official") for other in TARGETS for group in ("mode", "sampler")),
+    *(
+        (f"optimizer={kind}", f"{group}=official", "official")
+        for kind in ("adamw", "lars")
+        for group in ("mode", "sampler")
+    ),
     ("targets=soft", "clustering=pic*", "targets.softness=0"),
     ("targets=soft", "clustering=spectral", "targets.softness=0"),
     ("targets=soft", "clustering=sinkhorn", "targets.softness=0"),
@@ -72,6 +77,7 @@ REFUSED = [
     ("targets=co_teaching", "method=deepcluster_v2", "head=linear"),  # whose centroids are the first network's
     ("targets=co_teaching", "experiment=small_images", "other_rows.n_beside"),  # of one network's features
     ("targets=co_teaching", BY_SWAV, "other_rows.n_beside"),
+    ("targets=soft", BY_SWAV, "clustering.match"),  # whose prototypes stay
     (BY_SWAV, "sampler=uniform", "sampler=proportional"),
     (BY_SWAV, "sampler=official", "official"),
     (BY_SWAV, "mode=official", "official"),

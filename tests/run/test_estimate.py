@@ -1,16 +1,14 @@
 """The estimate: its arithmetic by hand, its refusals, and that it changes nothing."""
 
 import dataclasses
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.pic import PIC
 from deepcluster.features.bank import MemoryBank
@@ -26,6 +24,8 @@ from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=200", "clustering.k=5", "reduction.dim=8", "trainer.max_epochs=3", "evaluation.knn.k=5"]
 COSTS = Costs(
     image_s=0.001,
@@ -40,13 +40,6 @@ COSTS = Costs(
     baseline_s=0.002,
     baseline_dim=500,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:
@@ -235,6 +228,25 @@ def test_co_teaching_trains_and_stores_two_networks_of_other_starts() -> None:
     one, two = sizes_of(plan(chosen)), sizes_of(dataclasses.replace(plan(chosen), n_networks=2))
     copies = [1 + chosen.optimizer.states(of_head=of_head) for of_head in (False, True)]
     assert two.disk_bytes - one.disk_bytes == 3 * 4 * (copies[0] * n_backbone + copies[1] * n_head)
+
+
+def test_each_labeling_and_the_embedding_count_on_disk() -> None:
+    def disk(*overrides: str) -> float:
+        chosen = settings(*overrides)
+        return sizes_of(plan_of(chosen, build_parts(chosen))).disk_bytes
+
+    lists = disk("clustering.k=[5,90]") - disk("clustering.k=[5,5]")
+    # 85 more rows of the head (84 features, no momentum) and of centroids (8 numbers), in three checkpoints; 4 files
+    assert lists - 3 * 4 * 85 * (84 + 8) == pytest.approx(200 * (math.log2(90) - math.log2(5)) / 8 * 4)
+    mlp = disk("embedding=mlp", "embedding.hidden=10", "embedding.dim=6") - disk()
+    weights = 84 * 10 + 10 + 2 * 10 + 10 * 6 + 6
+    assert mlp == 3 * 4 * (2 * weights + 5 * (6 - 84))  # with momentum; a head of 6 columns in place of 84
+
+
+def test_sela_is_no_k_means_of_as_many_numbers_as_scores() -> None:
+    chosen = settings("method=sela", "clustering.k=50")
+    few = sizes_of(plan(chosen))
+    assert few.dim == 500 and few.distances * few.dim == 10 * 300 * 200 * 500
 
 
 def test_soft_labels_take_memory_and_disk() -> None:

@@ -1,15 +1,12 @@
 """eval.py without a checkpoint: its untrained networks are those with which train.py starts."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.metrics import nmi
 from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.run.evaluate import evaluate
@@ -18,14 +15,9 @@ from deepcluster.run.train import train
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.train import train_config
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 NETWORK = ["arch=lenet5_bn", "data=fashion_mnist_mini", "data.limit=200", "view=deepdive_32"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 @pytest.mark.parametrize("init", ["init=random", "init=kmeans_patches"])

@@ -3,20 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 from support.typed import REPOSITORY, TIMEOUT_S, clean_environment
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.k_by_number import k_by_number
+from deepcluster.clustering.k_scan import Scan
 from deepcluster.data.images import MemoryImages
-from deepcluster.run import k_choice
+from deepcluster.run import first_process, k_choice
 from deepcluster.run import parts as run_parts
 from deepcluster.run.train import train
 from deepcluster.settings.resume import new_or_resumed_config
@@ -24,15 +22,10 @@ from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.visualization.k_scan_picture import draw_scan
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=200", "reduction.dim=8", "trainer.max_epochs=1", "evaluation.enabled=false"]
 AUTO = "clustering.k=auto"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:
@@ -143,7 +136,7 @@ def test_a_start_after_a_kill_reads_the_scan_of_the_same_settings_only(
     chosen, _ = k_choice.with_chosen_k(config, parts, tmp_path)
     n_scans = []
     monkeypatch.setattr(k_choice, "_scanned", lambda *of: n_scans.append(1) or found)
-    found = k_choice._read(tmp_path / "k_scan.json", k_choice._settings_hash(config, 200))
+    found = Scan(**json.loads((tmp_path / "k_scan.json").read_text())["scan"])
     assert k_choice.with_chosen_k(config, parts, tmp_path)[0] == chosen and not n_scans
     k_choice.with_chosen_k(settings(AUTO, "seed=2"), parts, tmp_path)
     (tmp_path / "k_scan.json").write_text("{")
@@ -157,7 +150,7 @@ def test_other_processes_read_what_the_first_has_chosen_or_say_what_is_missing(
     config = settings(AUTO)
     parts = run_parts.build_parts(config)
     chosen, _ = k_choice.with_chosen_k(config, parts, tmp_path)
-    monkeypatch.setattr(k_choice.distributed, "is_main_process", lambda: False)
+    monkeypatch.setattr(first_process.distributed, "is_main_process", lambda: False)
     monkeypatch.setattr(k_choice, "_scanned", lambda *_: pytest.fail("only the first process scans"))
     assert k_choice.with_chosen_k(config, parts, tmp_path)[0] == chosen
     late = settings(AUTO, "+trainer.timeout_minutes=0.001")

@@ -1,15 +1,12 @@
 """trainer.max_epochs=0 measures a network as it starts: how Coates and Ng's, which nothing trains, is used."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.evaluation.probe.recipes import Knn
 from deepcluster.evaluation.probe.representation import Representation
 from deepcluster.run.evaluate import evaluate
@@ -19,15 +16,10 @@ from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 SMALL = ["data.limit=120", "view.size=28", "clustering.k=5", "reduction.dim=8", "evaluation.knn.k=5"]
 COATES = ["arch=coates", "arch.n_filters=6", "init=kmeans_patches", "init.n_patches=1000"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def settings(*overrides: str) -> TrainConfig:

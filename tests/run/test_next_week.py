@@ -80,6 +80,7 @@ def test_another_kind_of_picture_fits_nowhere(typist: Typist) -> None:
         Image.fromarray(grey.numpy()).save(folder / f"{i}.png")
     done = typist.eval("ckpt=run", "evaluation=assign", "data=folder", "data.root=noise", "output_dir=noisy")
     assert done.status == 0 and "5 of the new fit nowhere" in done.out, done.err
+    assert "follows=run data.root=DIR" in done.out, "what gives them a group of their own"
     assert [row["fits"] for row in read_csv(typist.folder / "noisy" / "clusters.csv")] == ["false"] * 5
 
 
@@ -157,6 +158,33 @@ def test_a_following_run_may_have_fewer_or_more_clusters(k: int, typist: Typist)
     clusters = set(read_assignments(typist.folder / f"k{k}").of("final").values())
     assert clusters == set(range(k))
     assert "new group" in done.out if k == 6 else "new group" not in done.out
+
+
+def test_new_pictures_that_lie_together_get_a_cluster_of_their_own(typist: Typist) -> None:
+    """Twenty white ones come: K grows by one, also for a run that is stopped and resumed; new_groups=false keeps it."""
+    folder = typist.folder / "two kinds"
+    shutil.copytree(typist.folder / "pictures", folder)
+    for i, grey in enumerate(torch.randint(235, 256, (20, 40, 40), generator=generator("white")).byte()):
+        Image.fromarray(grey.numpy()).save(folder / f"white {i}.png")
+    more = ["follows=run", f"data.root={folder}", "page=false"]
+    done = typist.train(*more, "trainer.max_epochs=2", "output_dir=grown")
+    assert done.status == 0, done.err
+    assert "of the new images lie among each other" in done.out and "K grows from 4 to 5" in done.out
+    now = read_assignments(typist.folder / "grown").of("final")
+    assert sum(now[f"white {i}.png"] == 4 for i in range(20)) >= 15, "the old numbers stay, the new one follows"
+    assert read_stored_config(typist.folder / "grown" / "config.yaml").clustering.k == 5
+    changes = list(read_csv(typist.folder / "grown" / "changes.csv"))
+    assert ("4", "20") in {(row["cluster"], row["new"]) for row in changes if row["kind"] == "new group"}
+    nowhere = {row["sample"] for row in changes if row["kind"] == "fits nowhere"}
+    assert not {sample for sample in nowhere if now[sample] == 4}, "they have a group of their own"
+    assert typist.train(*more, "output_dir=grown2").status == 0
+    done = typist.train("resume=grown2", "trainer.max_epochs=2")
+    assert done.status == 0, done.err
+    files = [(typist.folder / run / "clusters.csv").read_bytes() for run in ("grown", "grown2")]
+    assert files[0] == files[1]
+    done = typist.train(*more, "new_groups=false", "output_dir=kept")
+    assert done.status == 0 and "K grows" not in done.out, done.err
+    assert set(read_assignments(typist.folder / "kept").of("final").values()) == set(range(4))
 
 
 def test_bank_embedding_and_prototypes_are_taken_over(typist: Typist) -> None:

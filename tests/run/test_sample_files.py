@@ -62,8 +62,10 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
     assert again.status == 0, again.err
     for name in ("clusters.csv", "duplicates.csv", "odd.csv", "embeddings.csv"):
         assert (typist.folder / "again" / name).read_bytes() == (run / name).read_bytes()
-    told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted", "output_dir=told")
+    before = {path.name for path in (typist.folder / "runs").glob("*")}
+    told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted")
     assert told.status == 0 and "would link  41 pictures" in told.out and not (typist.folder / "sorted").exists()
+    assert {path.name for path in (typist.folder / "runs").glob("*")} == before, "what only tells leaves no folder"
     assert typist.eval("ckpt=run", "evaluation=embed", "evaluation.split=test", "output_dir=test").status == 0
     assert np.load(typist.folder / "test" / "embeddings.npy").shape == (7, 84)
 

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from deepcluster.clustering.kmeans import KMeans
+from deepcluster.data.images import MemoryImages
 from deepcluster.run.summary import ROWS, checkpoint_sizes, columns, print_summary, rows
+from deepcluster.run.train import n_labelled
 
 
 def summary(untrained: float | None, trained: float | None) -> dict[str, Any]:
@@ -74,3 +77,13 @@ def test_accuracies_without_a_test_set_are_told_as_of_held_out_images() -> None:
     held_out = [title for title, *_ in rows(summary(0.0, 0.0) | {"n_test_images": 0})]
     assert {"k-NN accuracy, held-out images", "linear-probe accuracy, held-out images"} < set(held_out)
     assert len(held_out) == len(titles[0])
+
+
+def test_test_images_without_labels_count_as_none() -> None:
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    sets = [
+        MemoryImages(images=images, samples=["a", "b", "c"], labels=labels)
+        for labels in (None, torch.tensor([-1, -1, -1]))
+    ]
+    assert [n_labelled(None), *map(n_labelled, sets)] == [0, 0, 0]
+    assert n_labelled(MemoryImages(images=images, samples=["a", "b", "c"], labels=torch.tensor([0, -1, 1]))) == 2

@@ -1,21 +1,21 @@
 """Experiments and mode=official: each is what its paper or code says, changes nothing else, and can be overruled."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from support.configs import CONFIGS
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.app.sweep.overrides import expand_jobs
 from deepcluster.models.backbone import Backbone
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.targets import build
+
+pytestmark = pytest.mark.usefixtures("composer")
 
 ROOT = "data.root=images"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -98,13 +98,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network": (3, 2048, 25_537_024),
     },
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="test"):
-        yield
 
 
 def composed(*overrides: str) -> DictConfig:

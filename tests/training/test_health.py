@@ -65,6 +65,16 @@ def test_knn_of_crops_never_asks_the_image_itself() -> None:
     assert knn_of_crops(corners, corners, torch.where(torch.arange(22) < 10, labels, -1)) is None
 
 
+def test_knn_of_crops_is_the_vote_of_the_ten_nearest_crops_of_other_images() -> None:
+    first = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    second, labels, n_right = 1.1 * first + 0.01, torch.arange(40) % 2, 0  # each crop is nearest to its own
+    for i, crop in enumerate(first):
+        cosines = torch.nn.functional.cosine_similarity(crop[None], second)
+        others = sorted((j for j in range(40) if j != i), key=lambda j: -float(cosines[j]))
+        n_right += (int(labels[others[:10]].sum()) > 5) == bool(labels[i])  # of equal votes the smaller label
+    assert knn_of_crops(first, second, labels) == pytest.approx(n_right / 40)
+
+
 def test_the_loss_is_compared_with_the_mean_ln_k() -> None:
     assert loss_share(math.log(10), [100]) == pytest.approx(0.5)
     assert loss_share(math.log(10), [10, 1000]) == pytest.approx(0.5)

@@ -1,5 +1,6 @@
 """Every method stands what the loop stands: exact resume, workers, labels of its own."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from support import tiny
 from support.tiny import Method
-from support.tiny_methods import CO_TEACHING, SELA, SWAV, V2
+from support.tiny_methods import CO_TEACHING, MLP, SELA, SWAV, V2
 
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.clustering.history import read_assignments
@@ -19,6 +20,7 @@ from deepcluster.data.images import MemoryImages
 from deepcluster.data.sampler import Sampler
 from deepcluster.features.bank import BankRows
 from deepcluster.features.other_rows import OtherSource, UsedRows
+from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
 from deepcluster.training.bank_fill import fill_bank
 from deepcluster.training.head_settings import LinearSettings
@@ -142,6 +144,7 @@ def test_swav_clusters_nothing_while_it_trains(tmp_path: Path) -> None:
     assert run.reassign.version == -1 and not list(tmp_path.glob("assignments/*.npz"))
     run.reassign.final(run.module.backbone, device=torch.device("cpu"))
     assert [file.name for file in tmp_path.glob("assignments/*.npz")] == ["final.npz"]
+    assert built("swav", tmp_path, method=replace(SWAV["method"], rows=Rows(of="bank"))).module.bank is None
 
 
 def test_sela_clusters_the_scores_of_each_labeling_and_writes_a_file_of_each(tmp_path: Path) -> None:
@@ -154,6 +157,33 @@ def test_sela_clusters_the_scores_of_each_labeling_and_writes_a_file_of_each(tmp
     each = [run.reassign.latest[f"cluster/nmi_previous_labeling_{h}"] for h in (0, 1)]
     assert each[1] == pytest.approx(nmi(*torch.from_numpy(second.labels)))
     assert sum(each) / 2 == pytest.approx(run.reassign.latest["cluster/nmi_previous"])
+
+
+@pytest.mark.parametrize("of", ["embedding", "scores"])
+def test_rows_of_a_pass_are_those_of_the_network_in_evaluation_and_leave_its_statistics(
+    tmp_path: Path, of: str
+) -> None:
+    head = LinearSettings(redraw=of == "embedding")
+    run = built("sela", tmp_path, max_epochs=1, method=Method(embedding=MLP, rows=Rows(of=of), head=head))
+    module, clusterer, device = run.module, run.reassign.clusterer, torch.device("cpu")
+    embedding = module.embedding
+    assert isinstance(embedding, torch.nn.Sequential)
+    embedding[2].running_mean.fill_(0.3)  # type: ignore[union-attr, operator]  # not those of any batch
+    module.train()
+    before, all_images = run.weights(), torch.arange(tiny.N_IMAGES)
+    (rows,) = clusterer._own_rows(module.network, device)
+    found = torch.cat([part for _, part in rows.source.stream(all_images)])
+    assert module.training and embedding.training
+    assert all(torch.equal(value, before[name]) for name, value in run.weights().items())
+    features = torch.cat(
+        [part for _, part in clusterer.feature_pass(module.backbone, device=device).stream(all_images)]
+    )
+    with torch.no_grad():
+        expected = embedding.eval()(features)
+        if of == "scores":
+            expected = torch.cat([scores.log_softmax(dim=1) for scores in module.head.scores(expected)], dim=1)
+            assert rows.columns == [slice(0, tiny.K), slice(tiny.K, 2 * tiny.K)]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_other_rows_serve_the_first_reassignments_then_the_networks_own(tmp_path: Path) -> None:
@@ -255,3 +285,11 @@ def test_matching_lets_a_kept_head_go_on(tmp_path: Path) -> None:
     first, second = run.reassign.assignments
     assert first is not None and second is not None and (first.k, second.k) == (6, 4)
     assert run.reassign.latest["cluster/moved_share"] < 0.5
+
+
+def test_each_reassignment_is_numbered_as_the_last_one(tmp_path: Path) -> None:
+    tiny.build(tmp_path, clustering=KMeans(k=tiny.K, n_iter=5, match=True)).fit()
+    labels = torch.from_numpy(read_assignments(tmp_path).labels)
+    for before, now in itertools.pairwise(labels):
+        stay = [int((torch.tensor(new)[now] == before).sum()) for new in itertools.permutations(range(tiny.K))]
+        assert int((now == before).sum()) == max(stay) < tiny.N_IMAGES

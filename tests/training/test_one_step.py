@@ -1,10 +1,11 @@
 """One training step of DeepCluster-v2, SwAV and co-teaching against straight re-implementations: loss, gradients."""
 
 from collections import OrderedDict
+from typing import Any
 
 import pytest
 import torch
-from reference.successors import co_teaching_losses, swav_loss, v2_loss
+from reference.successors import co_teaching_losses, swav_loss, unit_embeddings, v2_loss
 from support import tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +15,7 @@ from deepcluster.data.view_settings import SmallCrops, View
 from deepcluster.features.bank import MemoryBank
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.heads import CosineHead
+from deepcluster.training.beside import BesideHeads
 from deepcluster.training.embedding import MLPEmbedding
 from deepcluster.training.module import Crops, DeepClusterModule
 from deepcluster.training.optimizer import SGDSettings
@@ -36,7 +38,11 @@ def backbone_of_any_size() -> Backbone:
 
 
 def module_of(
-    head: CosineHead, targets: Targets, bank: MemoryBank | None = None, peer: Peer | None = None
+    head: CosineHead,
+    targets: Targets,
+    bank: MemoryBank | None = None,
+    peer: Peer | None = None,
+    beside: BesideHeads | None = None,
 ) -> DeepClusterModule:
     """A network that takes crops of any size."""
     view = View(size=16, n_large=2, small=SmallCrops(n=2, size=8))
@@ -52,6 +58,7 @@ def module_of(
         targets=targets,
         bank=bank,
         peer=peer,
+        beside=beside,
     ).train()
 
 
@@ -93,6 +100,26 @@ def test_a_step_of_v2_is_that_of_a_straight_implementation(crops: list[Tensor]) 
     step = taken_step(module, crops, indices)
     assert_same(step, expected, weights)
     assert sorted(step[1]) == sorted(name for name in weights if not name.startswith("head."))  # centroids stay
+    torch.testing.assert_close(bank.rows[:, indices], unit_embeddings(weights, crops)[:2].detach())  # the large crops
+
+
+def test_heads_beside_add_their_weighted_loss_of_every_crop(crops: list[Tensor]) -> None:
+    torch.manual_seed(5)
+    head = CosineHead(E, [4], temperature=T, follows_centroids=True, trained=False)
+    beside = BesideHeads(D, [3, 5], weight=0.5, fade_epochs=4)
+    module, indices = module_of(head, Lookup(), beside=beside), torch.randperm(20)[:B]
+    module.take_labels([torch.arange(20) % 4])
+    others = [torch.arange(20) % 3, torch.arange(20) % 5]
+    beside.take_labels(others, torch.device("cpu"))
+    weights = leaves(module)
+    each = []
+    for number, labels in enumerate(others):
+        matrix, bias = (weights[f"beside.heads.{number}.linear.{part}"] for part in ("weight", "bias"))
+        for crop in crops:
+            features = F.conv2d(crop, weights["backbone.features.conv1.weight"]).mean(dim=(2, 3)).relu()
+            each.append(F.cross_entropy(features @ matrix.T + bias, labels[indices]))
+    own = v2_loss(weights, crops, list(head.vectors), indices[None] % 4, temperature=T)
+    assert_same(taken_step(module, crops, indices), own + 0.5 * torch.stack(each).mean(), weights)
 
 
 @pytest.mark.parametrize("frozen_steps", [0, 1])
@@ -112,9 +139,11 @@ def test_a_step_of_swav_with_a_queue_is_that_of_a_straight_implementation(
     assert torch.equal(F.normalize(targets.queue[:, B:], dim=2), queue[:, : 10 - B])
 
 
-def test_a_step_of_co_teaching_is_that_of_a_straight_implementation(crops: list[Tensor]) -> None:
+@pytest.mark.parametrize("frozen_steps", [0, 1])
+def test_a_step_of_co_teaching_is_that_of_a_straight_implementation(crops: list[Tensor], frozen_steps: int) -> None:
     torch.manual_seed(4)
-    heads = [CosineHead(E, [4], temperature=T, follows_centroids=False, trained=True) for _ in range(2)]
+    learned: dict[str, Any] = dict(temperature=T, follows_centroids=False, trained=True, frozen_steps=frozen_steps)
+    heads = [CosineHead(E, [4], **learned) for _ in range(2)]
     peer = Peer(backbone_of_any_size(), MLPEmbedding(hidden=9, dim=E).build(D) or nn.Identity(), heads[1])
     module, indices = module_of(heads[0], Lookup(kept_share=0.5), peer=peer), torch.randperm(20)[:B]
     module.take_labels([torch.arange(20) % 4])
@@ -123,9 +152,12 @@ def test_a_step_of_co_teaching_is_that_of_a_straight_implementation(crops: list[
     losses = co_teaching_losses(
         both, crops, [one["head.vectors.0"] for one in both], indices % 4, temperature=T, n_kept=4
     )
+    with torch.no_grad():
+        for head in heads:
+            head.vectors[0].mul_(3)  # as a step may leave them; the next one brings them back to unit length
     step = taken_step(module, crops, indices)
     assert_same(step, losses[0] + losses[1], weights)
-    assert sorted(step[1]) == sorted(weights)
+    assert sorted(step[1]) == sorted(name for name in weights if not (frozen_steps and "vectors" in name))
     module.train_metrics.count()
     own, other = module.train_metrics.sums[[0, 3]].tolist()
     assert [own / B, other / B] == pytest.approx([float(loss.detach()) for loss in losses], abs=1e-5)

@@ -80,6 +80,14 @@ def test_each_stage_learns_more_slowly_than_the_one_behind_it() -> None:
     assert rates[:3] == [0.1, 0.1, 0.2] and neck == {0.4} and told["head.linear.weight"]["lr"] == 0.8
 
 
+def test_each_optimizer_has_the_numbers_of_its_settings() -> None:
+    weights = [{"params": [nn.Parameter(torch.ones(2))]}]
+    lars = LARSSettings(lr=0.3, momentum=0.5, trust_coefficient=0.02).build(weights, fused=False).defaults
+    assert (lars["lr"], lars["momentum"], lars["trust_coefficient"]) == (0.3, 0.5, 0.02)
+    adamw = AdamWSettings(lr=0.3, betas=[0.8, 0.9]).build(weights, fused=False).defaults
+    assert (adamw["lr"], adamw["betas"]) == (0.3, (0.8, 0.9))
+
+
 @EACH
 def test_killed_in_an_epoch_it_resumes_exactly(kind: str, tmp_path: Path) -> None:
     settings = KINDS[kind]

@@ -1,9 +1,11 @@
 """Losses against worked examples and straight re-implementations."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from support.several import on_ranks
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -147,6 +149,25 @@ def test_the_queue_joins_the_balance_once_it_is_full_and_holds_the_newest_images
     assert [rows.shape for rows in seen] == [(8, 3), (8, 3)]
 
 
+@pytest.mark.parametrize(("from_epoch", "used"), [(0, [2, 3, 4]), (1, [3, 4])])
+def test_the_queue_waits_until_it_is_full_and_its_epoch_has_come_and_holds_no_graph(
+    from_epoch: int, used: list[int]
+) -> None:
+    seen: list[int] = []
+    targets = swapped(queue=8, queue_from_epoch=from_epoch)
+    for step, epoch in enumerate((0, 0, 0, 1, 1)):  # full after two steps
+
+        def rescore(rows: Tensor, step: int = step) -> list[Tensor]:
+            assert rows.shape == (8, 3)
+            seen.append(step)
+            return [rows / 0.1]
+
+        embedding = rand(2, 4, 3, seed=step).requires_grad_()
+        targets.loss(scored([torch.tanh(embedding) / 0.1], embedding=embedding, epoch=epoch, rescore=rescore))
+        assert targets.queue is not None and not targets.queue.requires_grad
+    assert seen == [step for step in used for _ in (0, 1)]  # for both large crops
+
+
 @pytest.mark.parametrize("n_ranks", [1, 2])
 def test_a_queue_survives_a_checkpoint_with_the_same_and_with_another_number_of_processes(n_ranks: int) -> None:
     targets = swapped(queue=4)
@@ -158,6 +179,29 @@ def test_a_queue_survives_a_checkpoint_with_the_same_and_with_another_number_of_
     assert targets.queue is not None
     images = torch.stack([one.queue for one in resumed], dim=2).flatten(1, 2)  # type: ignore[arg-type, misc]
     assert torch.equal(images, targets.queue)
+
+
+@pytest.mark.parametrize("later", [1, 2, 4])
+def test_the_queues_of_two_processes_go_on_on_as_many_and_on_others(later: int) -> None:
+    def after_a_step(ranks: Ranks) -> tuple[Tensor, dict[str, Any]]:
+        targets = swapped(queue=8, ranks=lambda: ranks)
+        for seed in (ranks.rank, 2 + ranks.rank):
+            rows = rand(2, 3, 3, seed=seed)
+            targets.loss(scored([torch.tanh(rows) / 0.1], embedding=rows))
+        assert targets.queue is not None
+        return targets.queue, targets.state_dict()
+
+    made = on_ranks(2, after_a_step)
+    assert all(isinstance(one, tuple) for one in made)
+    queues = torch.stack([one[0] for one in made], dim=2)  # type: ignore[index]
+    assert queues.shape == (2, 4, 2, 3)  # each process holds its half: 3 images of the last step, 1 of that before
+    resumed = [swapped(queue=8, ranks=lambda r=r: Ranks(rank=r, size=later)) for r in range(later)]
+    for one in resumed:
+        one.load_state_dict(made[0][1])  # type: ignore[index]
+    together = torch.stack([one.queue for one in resumed], dim=2)  # type: ignore[arg-type, misc]
+    assert torch.equal(together.flatten(1, 2), queues.flatten(1, 2))
+    if later == 2:
+        assert torch.equal(together, queues)
 
 
 def test_processes_that_share_a_queue_anew_hold_equally_many_images() -> None:

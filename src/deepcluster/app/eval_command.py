@@ -11,6 +11,7 @@ from deepcluster.app.run_failure import report_failure
 from deepcluster.app.sweep.overrides import name_and_group
 from deepcluster.run.evaluate import evaluate
 from deepcluster.settings.eval import eval_config
+from deepcluster.settings.run_folder import remove_unused
 from deepcluster.system import distributed
 from deepcluster.system.allocator import keep_freed_memory
 from deepcluster.system.atomic import locked
@@ -34,6 +35,8 @@ def evaluate_from_command_line(cfg: DictConfig) -> None:
         settings = eval_config(cfg, list(hydra_cfg.overrides.task))
         settings = replace(settings, logger=settings.logger.named(*name_and_group(hydra_cfg, folder)))
         evaluate(settings, folder)
+    if not settings.evaluation.keeps_results:
+        remove_unused(folder)
 
 
 def how_to_repeat(folder: Path) -> str:

@@ -93,6 +93,8 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
         base += without([*start.words, *ADAPTING], keys)
         config = composed([*base, f"arch={start.arch}", *typed])
     seen = look(config.data, config.reading)
+    if keys & {"clustering", "clustering.k"}:
+        config.clustering.at_most(seen.n).check(seen.n)
     if keys & {"arch", "view.size"}:
         sized = [] if start is None else [Network(arch=start.arch, size=config.view.size)]
     elif start is not None:

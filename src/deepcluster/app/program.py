@@ -149,6 +149,17 @@ def _eval(cfg: Any) -> None:
     evaluate_from_command_line(cfg)
 
 
+def _folder_like(word: str) -> str | None:
+    """The folder beside the one that the word names, whose name is most like it; None: none is."""
+    parent, name = os.path.split(os.path.expanduser(word).rstrip(os.sep))
+    try:
+        folders = [entry.name for entry in os.scandir(parent or ".") if entry.is_dir()]
+    except OSError:
+        return None
+    close = difflib.get_close_matches(name, folders, n=1, cutoff=0.75)
+    return os.path.join(parent, close[0]) if close else None
+
+
 def _refuse(first: str, words: list[str]) -> NoReturn:
     """Say what may have been meant by a first word that is no command."""
     from deepcluster.app.config_folder import options_of
@@ -160,6 +171,8 @@ def _refuse(first: str, words: list[str]) -> NoReturn:
         advice = f"the clusters of pictures: deepcluster predict RUN {shlex.quote(first)}; a run is on a folder"
     elif close := difflib.get_close_matches(first, [*JOBS, *WORDS, *BY_THEMSELVES], n=1):
         advice = f"did you mean deepcluster {shlex.join([close[0], *words[1:]])}?"
+    elif folder := _folder_like(first):
+        advice = f"there is no such folder either; did you mean deepcluster {shlex.join([folder, *words[1:]])}?"
     elif "=" in first:
         advice = f"settings follow a command: deepcluster train {shlex.join(words)}"
     else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SCAN_FILE = "k_scan.json"  # in the run's folder: the K that "auto" has become, and why
 SCAN_PICTURE = "k_scan.svg"  # beside it
+GROUPS_FILE = "new_groups.json"  # of a run that follows another: the numbers of the images of each new group
 
 
 @dataclass(kw_only=True)

@@ -30,6 +30,11 @@ class Evaluator:
     def __post_init__(self) -> None:
         check(self, "evaluation")
 
+    @property
+    def keeps_results(self) -> bool:
+        """Whether what it finds is written down; false: it only tells."""
+        return True
+
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Measure or draw; prints the result and writes files into the context's folder.
 

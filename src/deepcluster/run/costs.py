@@ -217,7 +217,8 @@ def _reduction(reduction: Reduction, dim: int, device: torch.device) -> tuple[fl
 def _distance(clustering: Clustering, n_images: int, dim: int, device: torch.device) -> float:
     """Seconds of a distance per dimension, from one iteration and one assignment of a small k-means."""
     n = min(SAMPLE, n_images)
-    k = max(2, min(clustering.capacity(n_images), MOST_CENTROIDS, n // 4))
+    most = max(labeling.capacity(n_images) for labeling in clustering.labelings())
+    k = max(2, min(most, MOST_CENTROIDS, n // 4))
     rows = functional.normalize(torch.randn(n, dim, generator=generator("estimate")), dim=1)
     small = KMeans(k=k, n_iter=1, backend=getattr(clustering, "backend", "auto"))
     KMeans(k=2, n_iter=1, backend=small.backend).fit(rows[:100], seed=0, device=device)  # loads libraries, untimed

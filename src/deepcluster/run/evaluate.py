@@ -38,7 +38,7 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
     """Evaluate the network of a checkpoint or of another weights file (weights/recognise.py); write into `folder`.
 
     Returns:
-        The content of results.json.
+        The content of results.json, which an evaluation that only tells does not write.
 
     Raises:
         ValueError: if weights, images and evaluation do not fit together.
@@ -65,6 +65,8 @@ def evaluate(config: EvalConfig, folder: Path) -> dict[str, Any]:
         network = {"arch": context.card["arch"]} if context.untrained is not None else {"ckpt": str(stored.path)}
         numbers = {name: _finite(value) for name, value in config.evaluation.run(context).items()}
         results: dict[str, Any] = {**network, "epochs": stored.epoch, **numbers}
+        if not config.evaluation.keeps_results:
+            return results
         content = json.dumps(results, indent=2, allow_nan=False) + "\n"
         write_atomically(folder / "results.json", content.encode())
         progress.say(f"results    {folder / 'results.json'}")

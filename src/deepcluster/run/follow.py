@@ -40,6 +40,7 @@ class Before:
 
     Args:
         run: its folder.
+        k: its clusters.
         samples: names of its images.
         labels: (M,) int64, their final clusters.
         numbers: (N,) int64, the number among them of each image now; -1: new.
@@ -48,6 +49,7 @@ class Before:
     """
 
     run: Path
+    k: int
     samples: list[str]
     labels: Tensor
     numbers: Tensor
@@ -95,6 +97,7 @@ def read_before(folder: str, images: ImageSet, *, k: int) -> Before:
     labelings = [stored.assignment, *(other.assignment for other in stored.others if other.assignment is not None)]
     return Before(
         run=run,
+        k=stored.assignment.k,
         samples=samples,
         labels=stored.assignment.labels,
         numbers=numbers,
@@ -163,6 +166,8 @@ def tell_changes(before: Before, folder: Path, images: ImageSet, assignment: Ass
         if i not in still_there
     }
     fits = _fits(folder / CLUSTERS, before.numbers >= 0, assignment)
+    if fits is not None:
+        fits |= assignment.labels >= before.k  # they have a group of their own
     changes = compare(
         were | gone,
         samples,

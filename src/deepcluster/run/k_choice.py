@@ -4,9 +4,6 @@ K is chosen once: config.yaml, the checkpoints and all processes hold the number
 How: clustering/k_scan.py.
 """
 
-import hashlib
-import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,16 +21,14 @@ from deepcluster.data.images import evenly_spaced
 from deepcluster.features.extraction import collect
 from deepcluster.features.other_rows import OtherSource
 from deepcluster.run.build_clusterer import other_rows
+from deepcluster.run.first_process import found_by_first
 from deepcluster.run.parts import Parts
 from deepcluster.settings.resume import what_is_learned
 from deepcluster.settings.train import TrainConfig
-from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.seeding import mix
 from deepcluster.training.processes import TIMEOUT_KEY, TIMEOUT_MINUTES, n_processes
 from deepcluster.visualization.k_scan_picture import draw_scan
-
-WAIT_S = 0.1
 
 
 def with_chosen_k(config: TrainConfig, parts: Parts, folder: Path) -> tuple[TrainConfig, Parts]:
@@ -51,15 +46,21 @@ def with_chosen_k(config: TrainConfig, parts: Parts, folder: Path) -> tuple[Trai
     """
     if not config.clustering.chooses_k:
         return config, parts
-    file, of = folder / SCAN_FILE, _settings_hash(config, len(parts.images))
-    found = _read(file, of)
-    if not distributed.is_main_process():
-        found = found or _awaited(file, of, config.trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES))
-    elif found is None:
+
+    def find() -> dict[str, Any]:
         found = _scanned(config, parts)
         write_atomically(folder / SCAN_PICTURE, draw_scan(found).encode())
-        content = {"settings": of, "k": found.k, "told": found.told(), "scan": asdict(found)}
-        write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+        return {"k": found.k, "told": found.told(), "scan": asdict(found)}
+
+    content = found_by_first(
+        folder / SCAN_FILE,
+        [what_is_learned(config), len(parts.images)],
+        find,
+        minutes=config.trainer.get(TIMEOUT_KEY, TIMEOUT_MINUTES),
+        setting="clustering.k=auto",
+        instead="clustering.k=NUMBER",
+    )
+    found = Scan(**content["scan"])
     say = parts.progress.say
     say(f"clusters   K = {found.k}, {found.told()}; clustering.k=NUMBER overrules it")
     if found.ks:
@@ -96,30 +97,3 @@ def _other(config: TrainConfig, parts: Parts) -> Callable[[torch.device], OtherS
     if n_processes(config.trainer) == 1:
         return parts.clusterer.other
     return other_rows(config, parts.images, parts.num_workers, parts.progress)
-
-
-def _settings_hash(config: TrainConfig, n_images: int) -> str:
-    parts = json.dumps([what_is_learned(config), n_images], sort_keys=True, default=str)
-    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
-
-
-def _read(file: Path, of: str) -> Scan | None:
-    """The scan in a file; None if it is not there, damaged, or of other settings."""
-    try:
-        content = json.loads(file.read_text())
-        return Scan(**content["scan"]) if content["settings"] == of else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _awaited(file: Path, of: str, minutes: float) -> Scan:
-    """The scan that the first process writes."""
-    end = time.monotonic() + 60 * minutes
-    while (found := _read(file, of)) is None:
-        if time.monotonic() > end:
-            raise TimeoutError(
-                f"clustering.k=auto: {file}, which the first process writes, did not come in {minutes:g} minutes; the "
-                "processes of several machines need output_dir on a disk that they share, or clustering.k=NUMBER"
-            )
-        time.sleep(WAIT_S)
-    return found

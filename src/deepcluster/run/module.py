@@ -70,7 +70,7 @@ def build_module(
             embedding=embedding.build(backbone.feature_dim),
             embedding_dim=dim,
             targets=targets.build(temperature=built_head.temperature),
-            bank=MemoryBank(n_images, view.n_large, dim) if rows.of == "bank" else None,
+            bank=MemoryBank(n_images, view.n_large, dim) if rows.of == "bank" and targets.needs_labels else None,
             beside=beside,
             peer=peer,
         )

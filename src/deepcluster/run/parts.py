@@ -77,7 +77,7 @@ class Parts:
     chooses_k: bool = False
 
     def with_clustering(self, clustering: Clustering) -> "Parts":
-        """The same with another clustering, of no more clusters."""
+        """The same with another clustering."""
         return replace(
             self,
             clusterer=self.clusterer.with_clustering(clustering),

@@ -15,9 +15,9 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
     """
     devices = config.trainer["devices"]
     has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
-    bank_bytes = 0
-    if config.rows.of == "bank":
-        dim = config.embedding.output_dim(parts.backbone.feature_dim)
+    feature_dim, bank_bytes = parts.backbone.feature_dim, 0
+    dim = config.embedding.output_dim(feature_dim)
+    if config.rows.of == "bank" and config.targets.needs_labels:
         bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
     n_other = 0
     if isinstance(other := config.other_rows, UsedRows) and epochs_done == 0 and config.trainer["max_epochs"] > 0:
@@ -39,6 +39,8 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
         n_sharing=devices if has_gpus else 1,
         reassigns=config.targets.needs_labels,
         bank_bytes=bank_bytes,
+        head_dim=dim,
+        n_embedding=config.embedding.n_weights(feature_dim),
         n_file_passes=config.files.n_passes(config.data.source),
         n_networks=parts.n_networks,
         n_other=n_other,

@@ -38,6 +38,8 @@ class Plan:
     n_sharing: int = 1  # processes that share the work; above 1 only if each has its own GPU
     reassigns: bool = True  # images are clustered while the network trains, not only for the figures
     bank_bytes: int = 0  # of the memory bank
+    head_dim: int | None = None  # that the head reads, E; None: the features'
+    n_embedding: int = 0  # weights of the embedding
     n_file_passes: int = 0  # over all images, at the end, for files about single images
     n_networks: int = 1  # that are trained together
     n_soft: int = 0  # clusters in an image's soft label
@@ -75,7 +77,7 @@ class Sizes:
     n: int  # images
     feature_dim: int
     dim: int  # after the reduction
-    k: int  # clusters
+    k: int  # clusters, of the labeling that has most
     n_fit: int  # images that PCA is fitted on
     n_recomputed: int  # of these, the ones whose features do not fit into the buffer
     n_iterated: int  # images that k-means iterates on
@@ -104,27 +106,29 @@ def sizes(plan: Plan) -> Sizes:
     images, storage, evaluation = clusterer.images, clusterer.storage, plan.evaluation
     reduction, clustering = clusterer.reduction, clusterer.clustering
     n, d, itemsize = plan.n, backbone.feature_dim, clusterer.dtype.itemsize
-    dim, k, n_labelings = clusterer.row_dim(backbone), clustering.capacity(n), len(clustering.labelings())
+    dim, head_dim = clusterer.row_dim(backbone), plan.head_dim or d
+    ks = [labeling.capacity(n) for labeling in clustering.labelings()]
+    centroids = sum(k * (k if clustering.needs_scores else dim) for k in ks)
     n_fit = 0 if not reduction.needs_fit else min(n, reduction.fit_images or n)
     n_buffered = clusterer.extraction.buffer_mb * 2**20 // (d * itemsize)
     n_epoch_starts = plan.n_reassignments()
     is_new = plan.n_epochs > 0 and plan.epochs_done == 0
     n_untrained = 2 if evaluation.enabled and evaluation.untrained and is_new else 0
     is_measured = evaluation.enabled and images.labels is not None
-    network = sum(parameter.numel() for parameter in backbone.parameters())
+    network = sum(parameter.numel() for parameter in backbone.parameters()) + plan.n_embedding
     copies, of_head = (1 + plan.optimizer.states(of_head=of_head) for of_head in (False, True))
-    soft_bytes = n_labelings * n * plan.n_soft * (torch.int32.itemsize + torch.float32.itemsize)
+    soft_bytes = len(ks) * n * plan.n_soft * (torch.int32.itemsize + torch.float32.itemsize)
     # head with the optimizer's state, centroids, labels
-    labelings = n_labelings * (4 * (plan.n_networks * of_head * k * d + k * dim) + 2 * n) + soft_bytes
+    labelings = 4 * (plan.n_networks * of_head * sum(ks) * head_dim + centroids) + 2 * n * len(ks) + soft_bytes
     checkpoint = plan.n_networks * 4 * copies * network + labelings + plan.bank_bytes
-    assignments = n_labelings * (n_epoch_starts + 1) * n * math.log2(max(2, k)) / 8
+    assignments = (n_epoch_starts + 1) * n * sum(math.log2(max(2, k)) for k in ks) / 8
     n_reassignments = n_epoch_starts + n_untrained + 1
     names = n * (len(images.samples[0]) + 8)
     return Sizes(
         n=n,
         feature_dim=d,
         dim=dim,
-        k=k,
+        k=max(ks),
         n_fit=n_fit,
         n_recomputed=max(0, n_fit - n_buffered),
         n_iterated=clustering.n_iterated(n),

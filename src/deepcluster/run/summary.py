@@ -73,7 +73,7 @@ def run_summary(
         baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
         baselines_s: seconds in which they were measured, or read.
         is_pretrained: the network started from weights that `init` names: its start is "pretrained" too.
-        n_test_images: of the source; 0: training images were held out to measure accuracies.
+        n_test_images: of the source, with a label; 0: training images were held out to measure accuracies.
         epochs: trained in all.
         this_process_s: seconds since the run, or its resume, started.
     """

@@ -1,10 +1,10 @@
 """One run, from settings to summary.json: choose, assemble, fit, finish.
 
 The steps: images and network (parts.py) -> the checkpoint to resume from, if any (checkpoint_choice.py) -> estimate of
-memory, disk and time (estimate.py) -> K, if it is to be chosen (k_choice.py) -> figures of the untrained network
-(untrained.py) -> training, whose epochs begin with a reassignment (training/reassign.py) -> final clusters, figures of
-what needs no training (baselines.py) and files (summary.py). The command of train.py (app/train_command.py) calls
-`train`.
+memory, disk and time (estimate.py) -> K, if it is to be chosen (k_choice.py) or grows (new_groups.py) -> figures of the
+untrained network (untrained.py) -> training, whose epochs begin with a reassignment (training/reassign.py) -> final
+clusters, figures of what needs no training (baselines.py) and files (summary.py). The command of train.py
+(app/train_command.py) calls `train`.
 """
 
 import json
@@ -12,7 +12,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_check
 from deepcluster.run.estimate import tell_needs
 from deepcluster.run.follow import Before, read_before, take_over, tell_changes
 from deepcluster.run.k_choice import with_chosen_k
+from deepcluster.run.new_groups import with_new_groups
 from deepcluster.run.next_commands import next_commands
 from deepcluster.run.page import wants_page, write_page
 from deepcluster.run.parts import Parts, build_parts, choose_device
@@ -112,6 +113,9 @@ def train(
     if config.estimate:
         return {}
     config, parts = with_chosen_k(config, parts, folder)
+    if start.before is not None:
+        config, parts, before = with_new_groups(config, parts, folder, start.before)
+        start = replace(start, before=before)
     with open_record(config, parts, folder) as record:
         run = assemble(config, parts, folder, record, learned=learned_settings(config, parts), follow=follow)
         untrained = fit(config, parts, folder, start, run)
@@ -144,6 +148,11 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     if config.follows is not None:
         before = read_before(config.follows, parts.images, k=config.clustering.capacity(len(parts.images)))
         say(before.describe())
+        if config.optimizer.warmup_epochs and max_epochs:
+            say(
+                f"rate       optimizer.lr={config.optimizer.lr:g} after optimizer.warmup_epochs="
+                f"{config.optimizer.warmup_epochs:g}, so that the network does not lose what it knows"
+            )
     if not resumes:
         if config.resume is not None:
             say(f"{folder} has no checkpoint yet: beginning again")
@@ -296,7 +305,7 @@ def finish(
         baselines=baselines,
         baselines_s=baselines_s,
         is_pretrained=config.init.names_weights,
-        n_test_images=0 if parts.test_images is None else len(parts.test_images),
+        n_test_images=n_labelled(parts.test_images),
         epochs=epochs,
         this_process_s=time.perf_counter() - started,
     )
@@ -333,6 +342,11 @@ def finish(
     )
     write_page(config, parts, folder, rows=rows, is_of_sweep=is_of_sweep)
     return summary
+
+
+def n_labelled(images: ImageSet | None) -> int:
+    """How many images have a label."""
+    return 0 if images is None or images.labels is None else int((images.labels >= 0).sum())
 
 
 def save_final(

@@ -9,6 +9,7 @@ from deepcluster.features.other_rows import OtherRows, UsedRows
 from deepcluster.features.rows import Rows
 from deepcluster.training.embedding import Embedding
 from deepcluster.training.head_settings import CentroidSettings, HeadSettings, LinearSettings, PrototypeSettings
+from deepcluster.training.optimizer import OptimizerSettings
 from deepcluster.training.target_settings import LookupSettings, TargetSettings
 
 
@@ -23,31 +24,20 @@ def check_method(
     targets: TargetSettings,
     sampler: Sampler,
     view: View,
+    optimizer: OptimizerSettings,
 ) -> None:
     """Refuse choices that cannot go together.
 
     Raises:
         ValueError: naming both keys and a way out.
     """
-    is_2018 = (embedding.kind, rows.of, head.kind, targets, other_rows.kind) == (
-        *("none", "features", "linear", LookupSettings(), "none"),
-    ) and len(clustering.labelings()) * (view.n_large + view.small.n) == 1
-    if sampler.kind == "official" and not (is_2018 and clustering.kind in ("kmeans", "pic")):
-        raise ValueError(
-            "mode=official (sampler=official) repeats the 2018 code, which has one crop, one labeling by k-means or "
-            "PIC, a linear head, no embedding and plain targets; leave it out, or set method=deepcluster and "
-            "clustering=kmeans or pic_official"
-        )
-    if sampler.kind == "official" and clustering.chooses_k:
-        raise ValueError(
-            "mode=official (sampler=official) repeats the 2018 code, which is told K, and clustering.k=auto chooses "
-            "it; set clustering.k=NUMBER (10,000 for ImageNet in the paper), or leave mode=official out"
-        )
+    if sampler.kind == "official":
+        _check_official(embedding, rows, other_rows, clustering, head, targets, view, optimizer)
     if isinstance(targets, LookupSettings):
         _check_lookup(targets, clustering, head, other_rows)
     if targets.needs_labels:
         _check_rows(rows, clustering)
-        _check_linear(head, rows, clustering)
+        _check_kept(head, rows, clustering)
         if isinstance(head, CentroidSettings):
             _check_centroids(embedding, rows, other_rows, reduction, clustering)
     else:
@@ -63,6 +53,58 @@ def check_method(
             f"other_rows={other_rows.kind} serves reassignments, and targets={targets.kind} has none; set "
             "other_rows.reassignments=0 and other_rows.n_beside=1 to learn them in a head beside"
         )
+
+
+def _check_official(
+    embedding: Embedding,
+    rows: Rows,
+    other_rows: OtherRows,
+    clustering: Clustering,
+    head: HeadSettings,
+    targets: TargetSettings,
+    view: View,
+    optimizer: OptimizerSettings,
+) -> None:
+    if clustering.chooses_k:
+        raise ValueError(
+            "mode=official (sampler=official) repeats the 2018 code, which is told K, and clustering.k=auto chooses "
+            "it; set clustering.k=NUMBER (10,000 for ImageNet in the paper), or leave mode=official out"
+        )
+    lookup, of_targets = LookupSettings(), {name: value for name, value in vars(targets).items() if name != "kind"}
+    later = {
+        f"embedding={embedding.kind}": embedding.kind != "none",
+        f"rows={rows.of}": rows.of != "features",
+        f"other_rows={other_rows.kind}": other_rows.kind != "none",
+        f"head={head.kind}": head.kind != "linear",
+        "head.redraw=false": not getattr(head, "redraw", True),
+        f"targets={targets.kind}": targets.kind != "lookup",
+        **{
+            f"targets.{name}={_shown(value)}": value != getattr(lookup, name, value)
+            for name, value in of_targets.items()
+        },
+        f"view.n_large={view.n_large}": view.n_large > 1,
+        f"view.small.n={view.small.n}": view.small.n > 0,
+        f"clustering={clustering.kind}": clustering.kind not in ("kmeans", "pic"),
+        f"{len(clustering.labelings())} labelings": len(clustering.labelings()) > 1,
+        "clustering.match=true": clustering.match,
+        "clustering.start=labels": getattr(clustering, "start", "") == "labels",
+        "clustering.spherical=true": getattr(clustering, "spherical", False),
+        "clustering.empty=keep": getattr(clustering, "empty", "") == "keep",
+        "clustering.sizes=balanced": getattr(clustering, "sizes", "") == "balanced",
+        f"optimizer={optimizer.kind}": optimizer.kind != "sgd",
+        f"optimizer.layer_decay={optimizer.layer_decay:g}": optimizer.layer_decay < 1,
+        f"optimizer.frozen_stages={optimizer.frozen_stages}": bool(optimizer.frozen_stages),
+    }
+    if found := [key for key, is_later in later.items() if is_later]:
+        raise ValueError(
+            f"mode=official (sampler=official) repeats the 2018 code, which had no {', '.join(found)}; leave "
+            "mode=official out, or set method=deepcluster, clustering=kmeans or pic_official, and optimizer=sgd"
+        )
+
+
+def _shown(value: object) -> object:
+    """As it is typed."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _check_lookup(targets: LookupSettings, clustering: Clustering, head: HeadSettings, other_rows: OtherRows) -> None:
@@ -112,18 +154,19 @@ def _check_rows(rows: Rows, clustering: Clustering) -> None:
         )
 
 
-def _check_linear(head: HeadSettings, rows: Rows, clustering: Clustering) -> None:
-    if not isinstance(head, LinearSettings):
-        return
-    if head.redraw and rows.of == "scores":
+def _check_kept(head: HeadSettings, rows: Rows, clustering: Clustering) -> None:
+    """Scores are clustered by a head that stays, and a head that stays needs clusters that keep their numbers."""
+    if isinstance(head, LinearSettings) and head.redraw:
+        if rows.of == "scores":
+            raise ValueError(
+                "rows=scores clusters the head's scores, and head.redraw=true would draw that head anew after each "
+                "reassignment; set head.redraw=false"
+            )
+    elif not isinstance(head, CentroidSettings) and rows.of != "scores" and not clustering.match:
+        kept = "head.redraw=false" if isinstance(head, LinearSettings) else f"head={head.kind}"
         raise ValueError(
-            "rows=scores clusters the head's scores, and head.redraw=true would draw that head anew after each "
-            "reassignment; set head.redraw=false"
-        )
-    if not head.redraw and rows.of != "scores" and not clustering.match:
-        raise ValueError(
-            "head.redraw=false keeps a head whose clusters get other numbers at each reassignment; set "
-            "clustering.match=true, which lets a cluster keep its number"
+            f"{kept} keeps a head whose clusters get other numbers at each reassignment; set clustering.match=true, "
+            "which lets a cluster keep its number"
         )
 
 

@@ -25,6 +25,10 @@ ABOUT_FOLDER = ("output_dir", "resume", "follows", "init.path")
 ABOUT_MACHINE = ("accelerator", "devices", "strategy", "num_nodes", TIMEOUT_KEY)
 
 
+# Of a run that follows one whose rate had fallen to its end: at the full rate it would first lose what it knows. One
+# with a warm-up (it followed one itself, or adapted trained weights) keeps its rate.
+FOLLOWING_RATE = 0.1  # of the rate
+FOLLOWING_WARMUP = 0.5  # epochs
 # What a run that follows another cannot change: its weights go on.
 OF_NETWORK = ("arch", "init", "embedding", "view.size", "view.resize", "resume")
 
@@ -78,6 +82,9 @@ def following_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored = read_stored_config(file)
     if OmegaConf.select(stored, "other_rows.reassignments"):  # they were for a network that had learned nothing
         stored.other_rows.reassignments = 0
+    if stored.optimizer.schedule == "cosine" and stored.optimizer.warmup_epochs == 0:
+        stored.optimizer.lr *= FOLLOWING_RATE
+        stored.optimizer.warmup_epochs = FOLLOWING_WARMUP
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key in ("follows", "output_dir") or key.startswith("hydra") or _stays(key, cfg, stored):

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from deepcluster.clustering.chosen_k import SCAN_FILE, SCAN_PICTURE
+from deepcluster.clustering.chosen_k import GROUPS_FILE, SCAN_FILE, SCAN_PICTURE
 from deepcluster.data.settings import Folder, Source
 from deepcluster.data.sources.photographs import is_image_name, is_ours
 from deepcluster.system import distributed
@@ -74,7 +74,7 @@ def check_apart(folder: str, data: Source | None) -> None:
 LINKS = "images"  # in the folder of a run on a list of paths: links to them
 _made: set[Path] = set()  # by this process
 # What a run that is refused has left in its folder.
-_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log", LINKS, SCAN_FILE, SCAN_PICTURE}
+_BEFORE_THE_WORK = {".hydra", ".lock", "train.log", "eval.log", LINKS, SCAN_FILE, SCAN_PICTURE, GROUPS_FILE}
 
 
 def make_folder(name: str) -> str:

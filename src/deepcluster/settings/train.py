@@ -69,6 +69,8 @@ class TrainConfig:
         resume: the folder of a run to continue.
         follows: the folder of a finished run that this one goes on from, in a folder of its own, with more or fewer
             images (run/follow.py).
+        new_groups: with follows=RUN: K grows by a cluster for each group of new images that lie among each other, not
+            among the old ones (run/new_groups.py).
     """
 
     data: Source = MISSING
@@ -101,6 +103,7 @@ class TrainConfig:
     output_dir: str | None = setting(None, is_path=True)
     resume: str | None = setting(None, is_path=True)
     follows: str | None = setting(None, is_path=True)
+    new_groups: bool = True
 
     def __post_init__(self) -> None:
         check(self, "")
@@ -155,6 +158,7 @@ def train_config(cfg: DictConfig) -> TrainConfig:
         targets=config.targets,
         sampler=config.sampler,
         view=config.view,
+        optimizer=config.optimizer,
     )
     # Last, as checking a target loads torch and Lightning: other mistakes are reported at once.
     check_target(config.arch, "arch", supplied=("in_channels", "image_size"))

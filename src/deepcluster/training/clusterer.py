@@ -124,7 +124,7 @@ class Clusterer:
         return self.clustered_dim or self.reduction.output_dim(backbone.feature_dim)
 
     def with_clustering(self, clustering: Clustering) -> "Clusterer":
-        """The same with another clustering, of no more clusters."""
+        """The same with another clustering."""
         n_images, dim = len(self.images), self.clustered_dim
         if self.rows == "scores":
             dim = sum(labeling.capacity(n_images) for labeling in clustering.labelings())

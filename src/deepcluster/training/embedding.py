@@ -37,6 +37,13 @@ class Embedding:
         """E, for D features."""
         return feature_dim
 
+    def n_weights(self, feature_dim: int) -> int:
+        """The weights of :meth:`build`'s module."""
+        import torch
+
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in self.build(feature_dim).parameters())
+
     def build(self, feature_dim: int) -> nn.Module:
         """The module, features (B, D) to embedding (B, E)."""
         from torch import nn

@@ -148,7 +148,7 @@ class Lookup(Targets):
         order = losses.masked_fill(~known, torch.inf).argsort()
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
-        return known & (places < n_kept)
+        return places < n_kept  # the last ones have no label
 
 
 class SwappedSinkhorn(Targets):

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from PIL import Image
 from deepcluster.data.images import FileImages
 from deepcluster.evaluation.samples.duplicates import (
     distinct,
-    file_sizes,
+    file_ranks,
     group_copies,
     group_numbers,
     write_duplicates,
@@ -50,20 +51,23 @@ def test_exact_copies_join_the_group_of_the_one_that_stands_for_them() -> None:
     assert [copy.distance for copy in groups[1]] == [0, 0, 0]
 
 
-def test_the_largest_picture_then_file_then_name_is_kept(tmp_path: Path) -> None:
-    files = {"b.png": 40, "a.png": 40, "c.bmp": 40, "d.png": 60, "lost.png": 0}
+def test_the_largest_picture_then_the_oldest_file_then_the_largest_then_the_first_by_name_is_kept(
+    tmp_path: Path,
+) -> None:
+    files = {"b.png": 40, "a.png": 40, "c.bmp": 40, "d.png": 60, "lost.png": 0, "old.png": 40}
     for name, side in files.items():
         if side:
             Image.new("RGB", (side, 20), (90, 20, 20)).save(tmp_path / name)
+            os.utime(tmp_path / name, (1000, 1000 if name == "old.png" else 2000))
     images = FileImages(root=tmp_path, samples=[*files], n_channels=3)
-    size_of = file_sizes([images], None)
-    assert size_of(3)[0] == 1200 and size_of(4) == (0, 0)
-    assert size_of(2)[1] == (tmp_path / "c.bmp").stat().st_size > size_of(0)[1] == size_of(1)[1]
+    rank_of = file_ranks([images], None)
+    assert rank_of(3)[0] == 1200 and rank_of(4) == (0, 0, 0)
+    assert rank_of(2)[2] == (tmp_path / "c.bmp").stat().st_size > rank_of(0)[2] == rank_of(1)[2]
 
     def kept(*group: int) -> list[str]:
         pairs = [(group[0], other) for other in group[1:]]
         n_more = write_duplicates(
-            tmp_path / "d.csv", group_copies(torch.arange(5), near(pairs)), images.samples, size_of
+            tmp_path / "d.csv", group_copies(torch.arange(6), near(pairs)), images.samples, rank_of
         )
         with (tmp_path / "d.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -73,6 +77,7 @@ def test_the_largest_picture_then_file_then_name_is_kept(tmp_path: Path) -> None
         return [row["sample"] for row in rows if row["keep"] == "true"]
 
     assert kept(0, 1, 2, 3, 4) == ["d.png"]
+    assert kept(0, 1, 2, 5) == ["old.png"]
     assert kept(0, 1, 2) == ["c.bmp"]
     assert kept(0, 1) == ["a.png"]
-    assert file_sizes([images, images], None)(8) == size_of(3)
+    assert file_ranks([images, images], None)(9) == rank_of(3)

@@ -2,12 +2,14 @@ import csv
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.textures import seen, textures
 
 from deepcluster.evaluation.samples.limit import upper_limit
 from deepcluster.evaluation.samples.odd import Usual, odd_scores, write_odd
+from deepcluster.evaluation.samples.sample_files import STATISTICS, read_usual
 from deepcluster.evaluation.samples.statistics import N, picture_statistics
 from deepcluster.system.seeding import generator
 
@@ -29,7 +31,11 @@ def test_statistics_of_flat_and_striped_pictures_by_hand() -> None:
     assert float(octaves[1, 0, 0].expm1()) == pytest.approx(127.5**2, rel=1e-3)  # all energy in the finest octave
     assert float(octaves[1, 0, 3].expm1()) == pytest.approx(255**2, rel=1e-3)  # across, none along
     assert octaves[1, 1:].abs().max() < 1e-3
-    assert numbers[0, 24:].tolist() == pytest.approx([0.2] * 7)
+    assert numbers[0, 24:31].tolist() == pytest.approx([0.2] * 7)
+    assert numbers[0, 31:40].abs().max() < 1e-3  # no power in any band
+    assert int(numbers[1, 31:40].argmax()) == 8, "stripes of two pixels: 32 waves"
+    assert numbers[0, 40:].tolist() == pytest.approx([0.0, 1.0, 0.0], abs=1e-6)  # one level
+    assert numbers[1, 40:].tolist() == pytest.approx([math.log(2), 0.5, math.log(0.5)])  # two, equally often
     red = torch.zeros(1, 3, 64, 64)
     red[:, 0] = 255.0
     assert picture_statistics(red, red.mean(1))[0, 6] == pytest.approx(1.0, abs=2e-3)  # saturation
@@ -64,6 +70,14 @@ def test_others_are_compared_with_the_usual_ones() -> None:
 def test_few_or_equal_pictures_have_finite_scores(n: int) -> None:
     for pictures in (seen(textures(5, seed=6))[:n], torch.zeros(n, 64, 64)):
         assert bool(torch.isfinite(odd_scores(of_grey(pictures))).all())
+
+
+def test_statistics_of_an_older_run_are_none(tmp_path: Path) -> None:
+    """They were fewer: new pictures cannot be compared with them."""
+    numbers = of_grey(seen(textures(12, seed=5))).numpy()
+    for columns, is_known in ((N, True), (31, False)):
+        np.save(tmp_path / STATISTICS, numbers[:, :columns])
+        assert (read_usual(tmp_path) is not None) == is_known
 
 
 def test_odd_csv_begins_with_the_oddest(tmp_path: Path) -> None:

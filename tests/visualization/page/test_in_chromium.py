@@ -244,3 +244,16 @@ def test_nothing_is_wider_than_a_phone(tab):
         go(tab, hash, f"document.querySelector('main {there}, {there}')")
         assert tab.run("document.documentElement.scrollWidth") <= 360, hash
     tab.resize(1280, 860)
+
+
+def test_pictures_far_from_the_window_and_a_map_that_was_left_are_let_go_of(tab):
+    go(tab, "#/map", "document.querySelector('div.map .top')?.width > 0")
+    tab.run("void (window.leftMap = document.querySelector('div.map .top'))")
+    tab.resize(400, 150)
+    go(tab, "#/clusters", "document.querySelectorAll('.cluster').length === 5")
+    assert tab.run("leftMap.width") == 0
+    at = "[...document.querySelectorAll('[data-sheet]')].at({}).style.getPropertyValue('--sheet')"
+    tab.wait(f"{at.format(0)}.startsWith('url') && !{at.format(-1)}.startsWith('url')", "the first cover alone")
+    tab.run("window.scrollTo(0, document.documentElement.scrollHeight)")
+    tab.wait(f"!{at.format(0)}.startsWith('url') && {at.format(-1)}.startsWith('url')", "the last cover alone")
+    tab.resize(1280, 860)

@@ -43,6 +43,7 @@ class Assign(Evaluator):
         import torch
 
         from deepcluster.clustering.metrics import label_metrics
+        from deepcluster.clustering.new_groups import LEAST
         from deepcluster.evaluation.bundle import names_of_clusters
         from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
@@ -52,6 +53,7 @@ class Assign(Evaluator):
         from deepcluster.evaluation.samples.sample_files import CLUSTERS, read_usual
         from deepcluster.evaluation.samples.seen import numbers_by_content
         from deepcluster.evaluation.samples.small_pictures import small_pictures
+        from deepcluster.system.words import command
 
         context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), context.train_images
@@ -102,5 +104,8 @@ class Assign(Evaluator):
         say(f"{len(images):,} images in {n_used} clusters: {file}{seen}")
         for number, line in enumerate(changes.lines()):
             say(f"{'' if number else 'changes':11}{line}")
+        if len(changes.nowhere or []) >= LEAST and (run / "config.yaml").is_file():
+            to_follow = command("more", run, "DIR")
+            say(f"           new kinds get groups of their own by training on, old and new ones in DIR: {to_follow}")
         results: dict[str, float] = {"n_images": len(images), "clusters_used": n_used, **changes.numbers()}
         return results if images.labels is None else results | label_metrics(clusters, images.labels)

@@ -94,15 +94,16 @@ def group_numbers(groups: Groups, n: int) -> Tensor:
 
 
 def write_duplicates(
-    path: Path, groups: Groups, samples: Sequence[str], size_of: Callable[[int], Sequence[int]]
+    path: Path, groups: Groups, samples: Sequence[str], rank_of: Callable[[int], Sequence[int]]
 ) -> int:
     """Write duplicates.csv: a line for each member, `keep` true for one of each group.
 
-    That is the one of the largest size in pixels, then of the largest file, then the first by name.
+    That is the one of the largest size in pixels, then the oldest, which a changed copy is not, then the one of the
+    largest file, then the first by name.
 
     Args:
         samples: names of all images.
-        size_of: image -> pixels and bytes of its file.
+        rank_of: image -> what is the larger the rather it is kept, see :func:`file_ranks`.
 
     Returns:
         How many images could be left out.
@@ -110,7 +111,7 @@ def write_duplicates(
 
     def lines() -> Iterator[list[object]]:
         for number, group in enumerate(groups):
-            kept = min(group, key=lambda copy: (*(-size for size in size_of(copy.image)), samples[copy.image]))
+            kept = min(group, key=lambda copy: (*(-rank for rank in rank_of(copy.image)), samples[copy.image]))
             for copy in group:
                 kind, keep = "exact" if copy.is_exact else "near", "true" if copy is kept else "false"
                 yield [number, samples[copy.image], kind, f"{copy.distance:.4f}", keep]
@@ -119,26 +120,28 @@ def write_duplicates(
     return sum(len(group) - 1 for group in groups)
 
 
-def file_sizes(sets: Sequence[ImageSet], root: Path | None) -> Callable[[int], tuple[int, int]]:
-    """Image, counted over all sets -> pixels and bytes of its file, as its header says; (0, 0) of what is no file.
+def file_ranks(sets: Sequence[ImageSet], root: Path | None) -> Callable[[int], tuple[int, int, int]]:
+    """Image, counted over all sets -> pixels of its file, whole seconds from its last change to 1970, bytes.
+
+    So each is the larger the rather the file is kept. Zeros of what is no file.
 
     Args:
         root: where files lie whose decoded images are in memory.
     """
 
-    def size_of(image: int) -> tuple[int, int]:
+    def rank_of(image: int) -> tuple[int, int, int]:
         for images in sets:
             if image < len(images):
                 break
             image -= len(images)
         folder = images.root if isinstance(images, FileImages) else root
         if folder is None:
-            return 0, 0
+            return 0, 0, 0
         path = folder / images.samples[image]
         try:
             with Image.open(path) as opened:
-                return opened.width * opened.height, path.stat().st_size
+                return opened.width * opened.height, -int(path.stat().st_mtime), path.stat().st_size
         except (OSError, ValueError):
-            return 0, 0
+            return 0, 0, 0
 
-    return size_of
+    return rank_of

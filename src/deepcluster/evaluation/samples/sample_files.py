@@ -17,7 +17,7 @@ from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
 from deepcluster.evaluation.samples.duplicates import (
     Groups,
     distinct,
-    file_sizes,
+    file_ranks,
     group_copies,
     group_numbers,
     write_duplicates,
@@ -27,13 +27,14 @@ from deepcluster.evaluation.samples.odd import FEWEST_USUAL, Usual, odd_scores, 
 from deepcluster.evaluation.samples.places import find_places
 from deepcluster.evaluation.samples.settings import AboutImages
 from deepcluster.evaluation.samples.small_pictures import SmallPictures, small_pictures
+from deepcluster.evaluation.samples.statistics import N as N_STATISTICS
 from deepcluster.features.extraction import FeaturePass
 from deepcluster.system.atomic import opened_atomically
 from deepcluster.system.tables import write_csv
 from deepcluster.system.words import command
 
 CLUSTERS, DUPLICATES, ODD = "clusters.csv", "duplicates.csv", "odd.csv"
-STATISTICS = "statistics.npy"  # (N, 31) float32, see statistics.py
+STATISTICS = "statistics.npy"  # (N, 43) float32, see statistics.py
 EMBEDDINGS, EMBEDDED = "embeddings.npy", "embeddings.csv"  # rows, and the names of their images
 
 
@@ -189,7 +190,7 @@ class SampleFiles:
             near = near_copies(pictures, kept, seed=self.seed, progress=compared)
         groups = group_copies(first, near)
         samples = _Names(self.sets)
-        n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_sizes(self.sets, self.root))
+        n_more = write_duplicates(self.folder / DUPLICATES, groups, samples, file_ranks(self.sets, self.root))
         across = [group for group in groups if len({copy.image < n for copy in group}) == 2]
         n_exact = sum(copy.is_exact for group in groups for copy in group)
         tests = "" if not across else f"; {len(across):,} of them with training and test images: the test is not fair"
@@ -214,7 +215,7 @@ def root_of_files(source: Source) -> Path | None:
 
 
 def read_usual(run: Path) -> Usual | None:
-    """What is usual among a run's pictures; None if it kept no statistics, or of too few."""
+    """What is usual among a run's pictures; None if it kept no statistics, other ones (an older run), or of too few."""
     file = run / STATISTICS
     if not file.is_file():
         return None
@@ -222,7 +223,8 @@ def read_usual(run: Path) -> Usual | None:
         statistics = torch.from_numpy(np.load(file, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{file} is cut or damaged ({error}); delete it to go on without it") from error
-    return Usual.of(statistics) if len(statistics) >= FEWEST_USUAL else None
+    is_comparable = statistics.shape[1:] == (N_STATISTICS,) and len(statistics) >= FEWEST_USUAL
+    return Usual.of(statistics) if is_comparable else None
 
 
 class _Names(Sequence[str]):

@@ -15,7 +15,7 @@ WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601)
 
 
 class SmallPictures(NamedTuple):
-    """Grey levels (N, 64, 64) uint8, and statistics (N, 31) float32."""
+    """Grey levels (N, 64, 64) uint8, and statistics (N, 43) float32."""
 
     grey: Tensor
     statistics: Tensor
@@ -59,7 +59,7 @@ def small_pictures(
 
 
 def _rows(images: Tensor) -> Tensor:
-    """(B, C, 64, 64) -> (B, 31 + 64 * 64): statistics, then grey levels."""
+    """(B, C, 64, 64) -> (B, 43 + 64 * 64): statistics, then grey levels."""
     levels = grey(images)
     colours = images[:, :3] if images.shape[1] in (3, 4) else levels[:, None].expand(-1, 3, -1, -1)
     return torch.cat([statistics.picture_statistics(colours, levels), levels.flatten(1)], dim=1)

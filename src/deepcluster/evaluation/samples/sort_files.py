@@ -38,6 +38,10 @@ class SortFiles(Evaluator):
     names: str | None = setting(None, is_path=True)
     names_of: str | None = setting(None, is_path=True)
 
+    @property
+    def keeps_results(self) -> bool:
+        return self.do or self.undo
+
     def run(self, context: EvaluationContext) -> dict[str, float]:
         """Sort, or undo it.
 

@@ -25,17 +25,18 @@ async function showDuplicates(page) {
   fill(make("div", { class: "head" }, make("h1", {}, "Duplicates"), make("span", { class: "gap" }), save),
     make("p", { class: "soft" }, `${counted(groups.length, "group")} of ${counted(pictures, "picture")} that are equal or nearly so.`),
     n > 1 ? pager(at, n, link) : null,
-    ...groups.slice((at - 1) * GROUPS_PER_PAGE, at * GROUPS_PER_PAGE).map(groupCard),
+    make("div", { class: "groups" }, ...groups.slice((at - 1) * GROUPS_PER_PAGE, at * GROUPS_PER_PAGE).map(groupCard)),
     n > 1 ? pager(at, n, link) : null);
 }
 
 /** A group of duplicates side by side. */
 function groupCard(group) {
-  const list = shownOf(group);
+  const list = shownOf(group), kept = group.find((member) => member.keep);
   return make("section", { class: "card group", onkeydown: moveInGrid }, ...group.map((member) => {
     const here = member.image !== undefined, path = make("span", { class: "path" }, member.name ?? "");
     if (here) nameOf(member.image).then((name) => (path.textContent = name));
-    const distance = member.distance ? `distance ${member.distance.toPrecision(2)}` : "";
+    const apart = member.distance || (member.kind === "exact" ? 0 : kept?.distance); // to the medoid; of the medoid to the one to keep
+    const distance = apart ? `distance ${apart.toPrecision(2)}` : "";
     return make("div", { class: "member" }, here ? tile(member.image, list) : elsewhere(member.name),
       make("span", {}, member.keep ? make("b", { class: "keep" }, "keep") : [member.kind, distance].filter(Boolean).join(", ")),
       here ? null : make("span", { class: "warning" }, "not among these pictures"), path);

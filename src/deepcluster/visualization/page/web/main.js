@@ -5,6 +5,7 @@ const PARTS = { "": showOverview, map: showMap, clusters: showClusters, cluster:
 const KEYS = [["/", "search"], ["o m c", "overview, map, clusters"], ["d x", "duplicates, odd ones"], ["← → ↑ ↓", "move in a grid or on the map"], ["Enter", "open a picture"], ["← →", "previous, next picture or cluster"], ["n", "name the cluster"], ["+ − 0", "zoom the map, show all of it"], ["Shift + drag", "lasso on the map"], ["Esc", "close"], ["?", "these keys"]];
 const content = document.querySelector("main"), searchField = document.querySelector(".search input");
 let shownRoute = null;
+let left = new AbortController(); // its signal tells the part that is shown when another takes its place
 
 /** Add elements to the page's content. */
 function fill(...children) {
@@ -29,13 +30,17 @@ async function route() {
   const [part = "", ...rest] = path.replace(/^\//, "").split("/").map(decodeURIComponent);
   if (path !== shownRoute) {
     shownRoute = path;
+    left.abort();
+    left = new AbortController();
     viewer.close();
     content.replaceChildren();
     content.className = `view-${part || "overview"}`;
     for (const link of document.querySelectorAll("nav a")) {
       const is_here = link.getAttribute("href") === `#/${part === "cluster" ? "clusters" : part}`;
-      if (is_here) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (is_here) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      } else link.removeAttribute("aria-current");
     }
     if (part !== "search") searchField.value = "";
     window.scrollTo(0, 0);

@@ -94,6 +94,7 @@ function apart(dots, points, side) {
 }
 
 async function showMap(cluster) {
+  const { signal } = left;
   const points = make("canvas"), top = make("canvas", { class: "top", tabindex: 0, "aria-label": "map of all pictures; arrow keys move, + and - zoom" });
   const hint = make("div", { class: "hint", hidden: true }), chosen = make("div", { class: "chosen", role: "status" });
   const frame = make("div", { class: "map" }, points, top, hint, chosen);
@@ -104,7 +105,7 @@ async function showMap(cluster) {
   const button = (text, title, act) => make("button", { title, "aria-label": title, onclick: act }, text);
   const { x, y } = await load("map");
   const columns = overview.clusters.shares ? await load("columns") : {};
-  if (!location.hash.startsWith("#/map")) return;
+  if (signal.aborted) return;
   fill(make("div", { class: "toolbar" }, colour, make("label", {}, pictures, " pictures when near"), make("span", { class: "gap" }), lasso,
     button("+", "zoom in", () => zoom(1.6)), button("−", "zoom out", () => zoom(1 / 1.6)), button("Fit", "show all", () => { dots.fit(); later(); })), frame);
 
@@ -226,7 +227,8 @@ async function showMap(cluster) {
     frame.classList.toggle("lassoing", on);
   };
   new ResizeObserver(later).observe(frame);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); later(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); later(); }, { signal });
+  signal.addEventListener("abort", () => [points, top, atlas.canvas].forEach((canvas) => Object.assign(canvas, { width: 0, height: 0 }))); // 30 MB
   dots.fit();
   paint();
   select(selection);

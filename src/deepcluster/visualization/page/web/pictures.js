@@ -21,23 +21,37 @@ function sheetOf(i) {
   return { url: `sheets/${sheet}.${ending}`, row: Math.floor(place / across), column: place % across };
 }
 
-function spriteStyle(url, row, column, across, down) {
+/** Gives elements their pictures while they are near the window, so that the browser can let go of the others. */
+const nearWindow = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) target.style.setProperty("--sheet", isIntersecting ? `url(${target.dataset.sheet})` : "none");
+}, { rootMargin: "200px" });
+
+/** An element whose background is the picture of this address, or a part of it. */
+function background(attributes, url) {
+  const element = make("span", { ...attributes, "data-sheet": url });
+  nearWindow.observe(element);
+  return element;
+}
+
+/** The picture at a place of a sheet of `across` x `down` pictures. */
+function sprite(url, row, column, across, down) {
   const x = across > 1 ? (100 * column) / (across - 1) : 0, y = down > 1 ? (100 * row) / (down - 1) : 0;
-  return `background-image:url(${url});background-size:${100 * across}% ${100 * down}%;background-position:${x}% ${y}%`;
+  return background({ class: "thumb", style: `background-size:${100 * across}% ${100 * down}%;background-position:${x}% ${y}%` }, url);
 }
 
 /** A thumbnail of picture i that is no link. */
 function thumbnail(i) {
   const { url, row, column } = sheetOf(i), { across } = overview.images;
-  return make("span", { class: "thumb", style: spriteStyle(url, row, column, across, across) });
+  return sprite(url, row, column, across, across);
 }
 
 /** The cover of a row of the cluster table: up to six members, from the nearest to the farthest. */
 function cover(row) {
   const [across, down] = overview.images.cover, size = overview.clusters.size[row];
   const url = `covers/${overview.clusters.number[row]}.${overview.images.ending}`;
+  if (size >= across * down) return background({ class: "cover whole" }, url);
   const cells = Array.from({ length: Math.min(size, across * down) }, (_, place) =>
-    make("span", { class: "thumb", style: spriteStyle(url, Math.floor(place / across), place % across, across, down) }));
+    sprite(url, Math.floor(place / across), place % across, across, down));
   return make("span", { class: "cover", style: `--across:${across}` }, ...cells);
 }
 
