@@ -171,6 +171,20 @@ def test_watching_changes_no_weight_and_a_resumed_run_compares_with_the_same_beg
     assert again.state_dict() == health.state_dict()
 
 
+def test_the_loss_of_an_epoch_whose_rate_has_fallen_is_no_reason_for_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny.build(tmp_path / "run")
+    health = tiny.watch(run, Monitor(every_n_epochs=1, n_images=40))
+    run.fit()
+    monkeypatch.setattr("deepcluster.training.health.FEWEST_STEPS", 1)
+    logged = {"health/loss_share": 1.0, "health/effective_rank": 9.0, "train/accuracy": 0.0}
+    assert "stays at 1.00 of ln K" in health.decide(run.trainer, run.module, logged)[1]["loss"]
+    for group in run.trainer.optimizers[0].param_groups:
+        group["lr"] *= 0.05  # as at the end of a cosine, where a head that is drawn anew learns nothing more
+    assert "loss" not in health.decide(run.trainer, run.module, logged)[1]
+
+
 def test_a_run_that_collapses_stops_and_keeps_the_checkpoint_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,7 @@ from deepcluster.training.monitor_settings import Monitor
 from deepcluster.training.reassign import ReassignCallback
 
 _log = logging.getLogger(__name__)
+SLOW = 0.1  # share of optimizer.lr to which a schedule has fallen, from which the loss says nothing
 FORMS = {  # number -> words and form, in the line on the screen
     "two_crop_agreement": ("two crops share a cluster", "{:.0%}"),
     "two_crop_nearest": ("two crops are nearest to each other", "{:.0%}"),
@@ -108,6 +109,8 @@ class HealthCheck(pl.Callback):
         """
         now = {name.removeprefix("health/"): value for name, value in logged.items() if name.startswith("health/")}
         now["accuracy"] = logged.get("train/accuracy", 1.0)
+        if _rate(trainer) < SLOW * module.optimizer_settings.lr:
+            now.pop("loss_share", None)  # a head that was drawn anew cannot learn at such a rate: nothing is wrong
         if self.conductor.needs_labels and self.conductor.assignment is not None:
             now |= _cluster_shares(self.conductor.assignment)
         k = _n_clusters(module)[0]
@@ -226,6 +229,10 @@ def _cluster_shares(assignment: Assignment) -> dict[str, float]:
         "largest_share": sizes.max().item() / max(1, int(sizes.sum())),
         "dead_share": dead / (assignment.k + assignment.n_squeezed),
     }
+
+
+def _rate(trainer: pl.Trainer) -> float:
+    return max(group["lr"] for group in trainer.optimizers[0].param_groups)
 
 
 @torch.no_grad()
