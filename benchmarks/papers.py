@@ -70,7 +70,7 @@ TASKS = (  # worth most first
     Task(
         name="ia_fashion_mnist",
         images="fashion_mnist",
-        words=f"{UNTRAINED} arch=lenet5_bn view=deepdive_32 evaluation.k=[20] evaluation.dim=[40]",
+        words=f"{UNTRAINED} arch=lenet5_bn view=deepdive_32 evaluation.k=[5,20] evaluation.dim=[40]",
         few="data.limit=5000",
         paper="A Deep Dive into Deep Cluster, A.1: .37 to .41 at K = 5",
     ),

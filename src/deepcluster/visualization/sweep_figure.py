@@ -13,7 +13,7 @@ from typing import Any
 
 from deepcluster.system.tables import mean_and_spread
 from deepcluster.visualization.charts import LINES, SMALL, figure, plain, save
-from deepcluster.visualization.sweep_plot import PANELS, SEED, SHORT, Point, draw, swept_keys
+from deepcluster.visualization.sweep_plot import PANELS, SEED, SHORT, Point, draw, legend_columns, swept_keys
 
 MEASURED = {  # numbers of a run that can stand along x -> title of the axis
     "untrained/nmi_labels": "initial alignment: NMI with the labels, untrained",
@@ -93,7 +93,9 @@ def draw_figure(points: list[Point], wanted: SweepFigure, file: Path) -> bool:
     axis.set_ylabel(title + f" ({unit})" * bool(unit), fontsize=9.5)
     plain(axis)
     if len(groups) > 1:
-        drawn.legend(loc="outside lower center", ncols=min(3, len(groups)), frameon=False, fontsize=SMALL)
+        columns = legend_columns(groups, width=drawn.get_figwidth())
+        drawn.set_figheight(drawn.get_figheight() + 0.19 * (math.ceil(len(groups) / columns) - 1))
+        drawn.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
     save(drawn, file, dpi=160)
     return True
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,11 +243,15 @@ def _legend(drawn: Any, points: list[Point], axes: Axes, lines: list[Line], mark
         bar.set_label(f"± sd over {n_seeds} seeds")
         handles.append(bar)
     if handles:
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(len(handles), int(12.5 * drawn.get_figwidth() / (longest + 7))))
+        columns = legend_columns([str(handle.get_label()) for handle in handles], width=drawn.get_figwidth())
         rows = math.ceil(len(handles) / columns)
         drawn.set_figheight(drawn.get_figheight() + 0.19 * (rows - 1))
         drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL + 0.5)
+
+
+def legend_columns(labels: Collection[str], *, width: float) -> int:
+    """How many columns of a legend with these labels a figure of so many inches holds."""
+    return max(1, min(len(labels), int(12.5 * width / (max(map(len, labels)) + 7))))
 
 
 def _colours(groups: list[tuple[str, ...]], axes: Axes) -> list[Any]:
