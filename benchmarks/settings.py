@@ -1,6 +1,7 @@
-"""What benchmarks share: the settings of a run from overrides, and the words of a command."""
+"""What benchmarks share: the settings of a run from overrides, the words of a command, the commit."""
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,3 +37,16 @@ def parse(options: argparse.ArgumentParser, words: Sequence[str] | None) -> argp
     arguments = options.parse_args(words[:end])
     arguments.overrides = words[end + 1 :]
     return arguments
+
+
+def commit() -> str:
+    """The repository's commit, with a + if files differ from it; "unknown" where this is no clone."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+        return git("rev-parse", "--short=9", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -45,6 +45,7 @@ ON_FOLDERS = [command for command in COMMANDS if command.words[:2] == ["deepclus
 ON_WORDS = [command for command in COMMANDS if command.words[0] == "deepcluster" and {*command.words[1:2]} & {*WORDS}]
 NOT_RUN = {  # what stands in a command -> why it is composed only
     "data=cifar10": "downloads",
+    "data=fashion_mnist,cifar10": "downloads; an untrained network's features: tests/visualization/test_embedding.py",
     "experiment=cifar10": "downloads",
     "experiment=coates_cifar10": "downloads; composed with its images in tests/run/test_combinations.py",
     "data.name=uoft-cs/cifar10": "downloads; local sets of Hugging Face: tests/run/test_rewritten_shards.py",
@@ -56,6 +57,11 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
     "hydra/launcher=joblib": "joblib's processes: tests/app/sweep/test_sweeps.py",
     "sweep=optuna": "tests/app/sweep/test_sweeps.py searches",
     "sweep=k_pca": "27 runs; tests/app/sweep/test_sweeps.py types it with fewer",
+    **dict.fromkeys(
+        ("sweep=starts", "sweep=deepdive_fig3", "sweep=deepdive_fig4", "sweep=deepdive_fig5", "sweep=deepdive_fig6"),
+        "many runs; tests/benchmarks/test_papers.py makes figures of few",
+    ),
+    "sweep=deepdive_pca": "downloads, and many runs; tests/benchmarks/test_papers.py composes it",
     "GLIBC_TUNABLES": "the command is the one without it",
     "experiment=alexnet_imagenet": "200 epochs of ImageNet: tests/run/test_combinations.py trains it small",
     "torchrun": "two processes: tests/system/test_distributed.py and trainer=ddp here",

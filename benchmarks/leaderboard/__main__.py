@@ -20,7 +20,6 @@ import hashlib
 import itertools
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,12 +29,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.cycle import machine
+from benchmarks.deadline import Deadline, OutOfTime
 from benchmarks.leaderboard import results
-from benchmarks.leaderboard.deadline import Deadline, OutOfTime
 from benchmarks.leaderboard.measure import SMALLEST, Measurement
 from benchmarks.leaderboard.rows import GPU_MINUTES, GPU_SETS, SETS, TABLES, Row, chosen_rows
 from benchmarks.leaderboard.sets import SplitImages, data_overrides, place_of
-from benchmarks.settings import ROOT, parse, parser
+from benchmarks.settings import ROOT, commit, parse, parser
 from deepcluster.evaluation.probe.recipes import LinearProbe
 from deepcluster.system.atomic import write_atomically
 
@@ -208,19 +207,6 @@ def surroundings(arguments: argparse.Namespace, name: str, row: Row, seed: int) 
         "commit": commit(),
         "command": shlex.join(words),
     }
-
-
-def commit() -> str:
-    """The repository's commit, with a + if files differ from it; "unknown" where this is no clone."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
-        return git("rev-parse", "--short=9", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

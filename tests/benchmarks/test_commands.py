@@ -64,6 +64,7 @@ ELSEWHERE = {
     "processes": "test_processes.py",
     "memory": "by --memory of cycle",
     "leaderboard": "test_leaderboard.py",
+    "papers": "test_papers.py",
     "planted": "test_planted.py",
 }
 FILES = [*BENCHMARKS.rglob("*.py"), *documented.PAGES]

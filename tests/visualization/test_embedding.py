@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from deepcluster.app.hydra_setup import register
 from deepcluster.data.images import FileImages, MemoryImages
 from deepcluster.run.evaluate import evaluate
 from deepcluster.run.train import train
-from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.eval import EvalConfig, eval_config
 from deepcluster.settings.train import train_config
 from deepcluster.visualization import embedding_charts
 from deepcluster.visualization.charts import colours
@@ -125,6 +126,17 @@ def test_a_run_is_embedded_with_its_own_clusters(finished, tmp_path):
     names = sorted({row["label"] for row in shown})
     labels = torch.tensor([names.index(row["label"]) for row in shown])
     assert label_agreement(places, labels, 5, "euclidean") == pytest.approx(results["knn_label_agreement"], abs=0.01)
+
+
+def test_an_untrained_network_is_embedded_as_the_run_that_starts_with_it(finished, tmp_path):
+    small = Embedding(n_images=80, k=5, thumbnails=0)
+    evaluate(EvalConfig(ckpt=str(finished), evaluation=small), tmp_path / "of_run")
+    words = ["evaluation=embedding", "arch=lenet5", "data=fashion_mnist_mini", "data.limit=120", "view.size=32"]
+    named = replace(eval_config(compose("eval", words), words), evaluation=small)  # Hydra stands by `finished`
+    results = evaluate(named, tmp_path / "named")
+    assert "arch" in results and not (tmp_path / "named" / "embedding_clusters.png").exists()
+    of_run, own = (list(csv.DictReader((tmp_path / n / "embedding.csv").open())) for n in ("of_run", "named"))
+    assert [(row["x"], row["y"], row["label"]) for row in own] == [(r["x"], r["y"], r["label"]) for r in of_run]
 
 
 def test_impossible_settings_are_refused(finished, tmp_path):

@@ -84,6 +84,7 @@ def run_summary(
         measured["pretrained"] = start
     summary: dict[str, Any] = {
         **{who: {name: figures.get(name) for name in FIGURES} for who, figures in measured.items()},
+        "first": {"nmi_labels": conductor.first_nmi_labels},  # of the first clusters that it learned
         "clusters_used": int(trained["clusters_used"]),
         "k": assignment.n_outputs,
         "repaired_clusters": conductor.n_repaired,

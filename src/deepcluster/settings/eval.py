@@ -70,7 +70,7 @@ class EvalConfig:
             raise ValueError(f"{name} needs a network: add ckpt=RUN_OR_FILE, a run's folder or a file of weights")
         for group, value in (("arch", self.arch), ("data", self.data)):
             if value is None:
-                raise ValueError(f"{name} without a checkpoint measures untrained networks: add {group}=OPTION")
+                raise ValueError(f"{name} without ckpt=RUN measures untrained networks: add {group}=OPTION")
         assert self.arch is not None
         check_target(self.arch, "arch", supplied=("in_channels", "image_size"))
 

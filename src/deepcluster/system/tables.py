@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -64,3 +65,17 @@ def aligned(rows: Sequence[Sequence[str]], *, n_left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def mean_and_spread(values: list[float], form: str) -> str:
+    """The mean ± the standard deviation of a sample (n - 1); the mean alone if all are equal, "-" if there are none.
+
+    >>> mean_and_spread([0.25, 0.75], "{:.1%}")
+    '50.0 ± 35.4%'
+    """
+    if not values:
+        return "-"
+    mean = form.format(statistics.mean(values))
+    if len(set(values)) == 1:
+        return mean
+    return f"{mean.removesuffix('%')} ± {form.format(statistics.stdev(values))}"

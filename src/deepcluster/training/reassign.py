@@ -81,6 +81,7 @@ class ReassignCallback(pl.Callback):
         self.beside_labels: list[Tensor] = []  # (N,) of each head beside the method's own
         self.version = -1  # the epoch of the last reassignment
         self.nmi_previous: list[float] = []
+        self.first_nmi_labels: float | None = None  # of the first reassignment: what the network begins to learn
         self.n_repaired = 0
         self.n_merged = 0
         self.seconds = {"features_s": 0.0, "reduction_s": 0.0, "clustering_s": 0.0, "training_s": 0.0}
@@ -192,6 +193,8 @@ class ReassignCallback(pl.Callback):
         self._count([new for new, before in zip(assignments, previous, strict=True) if new is not before], seconds)
         self._warn(epoch, tell_collapse(assignments[0]))
         self.version = epoch
+        if not self.nmi_previous:
+            self.first_nmi_labels = numbers.get("nmi_labels")
         self.nmi_previous.append(numbers.get("nmi_previous", 0.0))
         numbers |= describe_draw(assignments[0], self.indices(epoch))
         self.latest = {f"cluster/{name}": value for name, value in numbers.items()}
@@ -299,6 +302,7 @@ class ReassignCallback(pl.Callback):
             "beside_labels": list(self.beside_labels),
             "version": self.version,
             "nmi_previous": list(self.nmi_previous),
+            "first_nmi_labels": self.first_nmi_labels,
             "n_repaired": self.n_repaired,
             "n_merged": self.n_merged,
             "seconds": {**self.seconds, "training_s": self.seconds["training_s"] + elapsed},
@@ -322,6 +326,7 @@ class ReassignCallback(pl.Callback):
             )
         self.version = state_dict["version"]
         self.nmi_previous = list(state_dict["nmi_previous"])
+        self.first_nmi_labels = state_dict.get("first_nmi_labels")  # absent in older checkpoints
         self.n_repaired = state_dict["n_repaired"]
         self.n_merged = state_dict.get("n_merged", 0)  # absent in checkpoints from before merging existed
         self.seconds = dict(state_dict["seconds"])

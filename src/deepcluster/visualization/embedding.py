@@ -6,7 +6,7 @@ images --sample_space--> sample --plane--> points (n, 2) --embedding_charts--> p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.system.setting import setting
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class Embedding(Evaluator):
     """Draw the features of a sample of images in the plane, coloured by cluster and by label, and as thumbnails.
+
+    Without ckpt it draws those of the untrained network that arch, init, data, view and the seed name.
 
     Args:
         kind: "embedding".
@@ -37,6 +39,7 @@ class Embedding(Evaluator):
     """
 
     makes = "pictures"
+    needs_checkpoint: ClassVar[bool] = False
 
     kind: str = "embedding"
     head: int = setting(0, at_least=0)

@@ -60,7 +60,8 @@ def draw_sample(context: EvaluationContext, images: ImageSet, *, n: int, dim: in
     assignment = context.stored.assignment
     own = None if assignment is None else own_labels(context, images, clusters)
     chosen = torch.randperm(len(images), generator=generator(context.seed, "embedding"))[:n].sort().values
-    source = context.feature_pass(images, convolutional=False)
+    drawn = None if context.untrained is None else context.untrained.draw(context.seed)
+    source = context.feature_pass(images, convolutional=False, backbone=drawn)
     with context.progress.bar("features", len(chosen), "img") as advance:
         features = collect(source, chosen, advance)
     blocks = torch.split(features, source.batch_size)

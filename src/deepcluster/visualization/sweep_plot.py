@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ PANELS = (  # number, title, factor, title of the axis
 )
 WITHOUT_LABELS = (("nmi_previous", "NMI with the last assignment", 1, ""), ("clusters_used", "clusters used", 1, ""))
 UNTRAINED = "#777777"
+PAPER: dict[str, Any] = {"color": "#000000", "markerfacecolor": "none", "markersize": 6}
 
 
 @dataclass(kw_only=True)
@@ -65,14 +66,25 @@ class Line(NamedTuple):
     colour: Any
 
 
-def choose_axes(points: list[Point]) -> Axes | None:
-    """Choose the numeric key with the most values for x, K if several have as many; None if all runs are alike."""
-    keys = [key for key in dict.fromkeys(key for p in points for key in p.values) if len(_values(points, key)) > 1]
+def swept_keys(points: list[Point]) -> list[str]:
+    """The keys whose values differ between runs, as they were typed."""
+    keys = dict.fromkeys(key for p in points for key in p.values)
+    return [key for key in keys if len(_values(points, key)) > 1]
+
+
+def choose_axes(points: list[Point], x: str | None = None) -> Axes | None:
+    """What stands along x, and what makes a line; None if all runs are alike.
+
+    Args:
+        x: a key; None: the numeric key with the most values, K if several have as many.
+    """
+    keys = swept_keys(points)
     swept = [key for key in keys if key != SEED] or keys
     if not swept:
         return None
     numeric = [key for key in swept if all(_number(value) is not None for value in _values(points, key))]
-    x = max(numeric or swept[:1], key=lambda key: (len(_values(points, key)), key == "clustering.k"))
+    if x not in swept:
+        x = max(numeric or swept[:1], key=lambda key: (len(_values(points, key)), key == "clustering.k"))
     ticks = _values(points, x)
     if x not in numeric:
         places = [float(i) for i in range(len(ticks))]
@@ -88,12 +100,17 @@ def choose_axes(points: list[Point]) -> Axes | None:
     return Axes(x=x, ticks=ticks, places=places, log=log, lines=lines, numeric=True, scattered=scattered)
 
 
-def draw(points: list[Point], file: Path) -> bool:
+def draw(
+    points: list[Point], file: Path, *, x: str | None = None, only: str | None = None, marks: Mapping[str, Any] = {}
+) -> bool:
     """Draw the sweep; a panel for each number that the runs have, a dashed line for the untrained networks.
 
     Args:
         points: the finished runs.
         file: a PNG file.
+        x: see :func:`choose_axes`.
+        only: the one number to draw; None: all.
+        marks: value of x -> a number or [lowest, highest] from elsewhere to mark in each panel, such as a paper's.
 
     Returns:
         False if there is nothing to draw: the runs are alike, or have no number that is drawn.
@@ -101,8 +118,9 @@ def draw(points: list[Point], file: Path) -> bool:
     Raises:
         ImportError: without matplotlib.
     """
-    axes = choose_axes(points)
+    axes = choose_axes(points, x)
     panels = [panel for panel in PANELS if _has(points, panel[0])] or [p for p in WITHOUT_LABELS if _has(points, p[0])]
+    panels = [panel for panel in panels if only in (None, panel[0])]
     if axes is None or not panels:
         return False
     groups: dict[tuple[str, ...], list[Point]] = {}
@@ -110,13 +128,14 @@ def draw(points: list[Point], file: Path) -> bool:
         groups.setdefault(_group(point, axes), []).append(point)
     colours = _colours(list(groups), axes)
     lines = [Line(group, own, colour) for (group, own), colour in zip(groups.items(), colours, strict=True)]
-    drawn = figure(3.1 * len(panels) + 0.3, 3.0 + (0.35 if axes.lines else 0.15))
+    drawn = figure(max(4.2, 3.1 * len(panels) + 0.3), 3.0 + (0.35 if axes.lines else 0.15))
     flat = drawn.subplots(1, len(panels), squeeze=False)[0]
     for axis, (name, title, factor, unit) in zip(flat, panels, strict=True):
         _panel(axis, axes, lines, _constant(points, axes, f"untrained/{name}"), name, factor)
+        _mark(axis, axes, marks)
         axis.set_title(title + (f" ({unit})" if unit else ""), fontsize=10)
         _tidy(axis, axes)
-    _legend(drawn, points, axes, lines)
+    _legend(drawn, points, axes, lines, marks)
     save(drawn, file, dpi=160)
     return True
 
@@ -141,6 +160,14 @@ def _panel(axis: Any, axes: Axes, lines: list[Line], untrained: float | None, na
         axis.plot(places, means, style, color=line.colour, linewidth=1.7, markersize=4, zorder=4)
         if any(spreads):
             axis.errorbar(places, means, spreads, fmt="none", ecolor=line.colour, elinewidth=1.1, capsize=2.5, zorder=3)
+
+
+def _mark(axis: Any, axes: Axes, marks: Mapping[str, Any]) -> None:
+    """Mark values from elsewhere at their ticks."""
+    for tick, place in zip(axes.ticks, axes.places, strict=True):
+        if tick in marks:
+            ends = marks[tick] if isinstance(marks[tick], list) else [marks[tick]]
+            axis.plot([place] * len(ends), ends, "-D", **PAPER, linewidth=1, zorder=5)
 
 
 def _beside(places: list[float], axes: Axes, *, number: int, n: int) -> list[float]:
@@ -196,7 +223,7 @@ def _tidy(axis: Any, axes: Axes) -> None:
     axis.margins(y=0.08)
 
 
-def _legend(drawn: Any, points: list[Point], axes: Axes, lines: list[Line]) -> None:
+def _legend(drawn: Any, points: list[Point], axes: Axes, lines: list[Line], marks: Mapping[str, Any]) -> None:
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
@@ -208,17 +235,23 @@ def _legend(drawn: Any, points: list[Point], axes: Axes, lines: list[Line]) -> N
             handles.append(Line2D([], [], color=line.colour, linewidth=1.7, marker="o", markersize=4, label=values))
     if any(name.startswith("untrained/") for p in points for name in p.numbers):
         handles.append(Line2D([], [], color=UNTRAINED, linestyle="--", linewidth=1.1, label="untrained"))
+    if any(tick in marks for tick in axes.ticks):
+        handles.append(Line2D([], [], linewidth=0, marker="D", label="the paper", **PAPER))
     n_seeds = len({p.values[SEED] for p in points if SEED in p.values}) if axes.x != SEED else 0
     if n_seeds > 1:
         bar = drawn.axes[0].errorbar([], [], yerr=[], fmt="none", ecolor=UNTRAINED, elinewidth=1.1, capsize=2.5)
         bar.set_label(f"± sd over {n_seeds} seeds")
         handles.append(bar)
     if handles:
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(len(handles), int(12.5 * drawn.get_figwidth() / (longest + 7))))
+        columns = legend_columns([str(handle.get_label()) for handle in handles], width=drawn.get_figwidth())
         rows = math.ceil(len(handles) / columns)
         drawn.set_figheight(drawn.get_figheight() + 0.19 * (rows - 1))
         drawn.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL + 0.5)
+
+
+def legend_columns(labels: Collection[str], *, width: float) -> int:
+    """How many columns of a legend with these labels a figure of so many inches holds."""
+    return max(1, min(len(labels), int(12.5 * width / (max(map(len, labels)) + 7))))
 
 
 def _colours(groups: list[tuple[str, ...]], axes: Axes) -> list[Any]:

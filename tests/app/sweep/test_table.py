@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from deepcluster.app.sweep.jobs import Job, jobs_in, numbers_in, write_job
-from deepcluster.app.sweep.table import differing_keys, mean_and_spread, print_results, sort_jobs, write_results
+from deepcluster.app.sweep.table import differing_keys, print_results, sort_jobs, write_results
+from deepcluster.system.tables import mean_and_spread
 
 
 def job(number: int, typed: str, evaluation: str | None = None, **rest: Any) -> Job:

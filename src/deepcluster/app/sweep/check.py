@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deepcluster.app.errors import exit_everywhere_with_error
+from deepcluster.app.sweep.end import wanted_figure
 from deepcluster.app.sweep.jobs import JOB_FILE
 from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_search, sweep_overrides
 from deepcluster.app.sweep.same_job import find_job_folder, identity, is_finished, without_hydra
@@ -58,6 +59,7 @@ class CheckConfig(Callback):
             if distributed.starter() == "torchrun" and distributed.n_started() > 1:
                 raise ValueError("-m cannot be started by torchrun; trainer=ddp starts each job's processes itself")
             check_plugins(hydra)
+            wanted_figure(config)
             _refuse_chdir(hydra)
             for job in (candidate_jobs if is_search(hydra) else expand_jobs)(sweep_overrides(hydra)):
                 if any(override.startswith("resume=") for override in job):

@@ -14,7 +14,7 @@ from rich.table import Table
 from deepcluster.app.sweep.jobs import Job
 from deepcluster.run.summary import ROWS
 from deepcluster.system.atomic import write_atomically
-from deepcluster.system.tables import write_csv
+from deepcluster.system.tables import mean_and_spread, write_csv
 
 JOBS_PER_TABLE = 4  # columns of a table of evaluations
 HEADINGS = {  # short headings for rows of a run's summary
@@ -80,9 +80,9 @@ def print_results(jobs: list[Job], folder: Path, console: Console | None = None,
         console.print(table)
     for job in jobs:
         if job.error is not None:
-            console.print(f"failed     job {job.number} ({_name(job, keys)}): {job.error}")
+            console.print(f"failed     job {job.number} ({job_name(job, keys)}): {job.error}")
         elif not job.ended:
-            console.print(f"stopped    job {job.number} ({_name(job, keys)}); {job.folder}")
+            console.print(f"stopped    job {job.number} ({job_name(job, keys)}); {job.folder}")
     n_done, n_all = sum(job.done for job in jobs), max(n_jobs or 0, len(jobs))
     done = f"{n_done} jobs" if n_done == n_all else f"{n_done} of {n_all} jobs done"
     console.print(f"sweep      {done}; {folder}: results.csv, results.json")
@@ -141,27 +141,13 @@ def _runs(title: str, keys: list[str], groups: list[list[Job]], *, counted: str 
     return table
 
 
-def mean_and_spread(values: list[float], form: str) -> str:
-    """The mean ± the standard deviation of a sample (n - 1); the mean alone if all are equal, "-" if there are none.
-
-    >>> mean_and_spread([0.25, 0.75], "{:.1%}")
-    '50.0 ± 35.4%'
-    """
-    if not values:
-        return "-"
-    mean = form.format(statistics.mean(values))
-    if len(set(values)) == 1:
-        return mean
-    return f"{mean.removesuffix('%')} ± {form.format(statistics.stdev(values))}"
-
-
 def _evaluations(jobs: list[Job], keys: list[str]) -> Table:
     """One evaluation: a row for each number, a column for each job."""
     table = Table(title=f"evaluation={jobs[0].evaluation}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     others = [key for key in keys if key != "evaluation"]
     for job in jobs:
-        table.add_column(_name(job, others or ["ckpt"]), justify="right", overflow="fold")
+        table.add_column(job_name(job, others or ["ckpt"]), justify="right", overflow="fold")
     for name in dict.fromkeys(name for job in jobs for name in job.numbers):
         table.add_row(name, *(_spell(job.numbers.get(name)) for job in jobs))
     return table
@@ -172,7 +158,7 @@ def _value(job: Job, key: str) -> str:
     return job.overrides.get(key, str(job.numbers.get(key, "")))
 
 
-def _name(job: Job, keys: list[str]) -> str:
+def job_name(job: Job, keys: list[str]) -> str:
     """The job's values of these keys, or its number."""
     return " ".join(f"{key}={job.overrides[key]}" for key in keys if key in job.overrides) or f"job {job.number}"
 

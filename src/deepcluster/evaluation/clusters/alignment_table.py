@@ -12,6 +12,7 @@ from deepcluster.system.tables import aligned
 SCORES = ("agreement", "silhouette", "predictability", "predictability_gain")
 TITLES = dict(zip(SCORES, ("agreement", "silhouette", "predictable", "gain"), strict=True))
 QUANTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
+N_SPANNING = 10  # seeds that are named to train on, where there are more
 FEWEST_PAIRS = 3  # the rank correlation of two pairs is always 1 or -1
 
 Row = dict[str, Any]
@@ -47,6 +48,22 @@ def summarise(rows: list[Row], agreement: dict[tuple[int, int | None], float | N
             line[score] = statistics.median(values) if values else None
         table.append(line)
     return table
+
+
+def spanning_seeds(rows: list[Row], k: int, dim: int | None, n: int) -> list[int]:
+    """n seeds whose NMI at one K and dimension spans that of all: the nearest to n even steps from lowest to highest.
+
+    Args:
+        rows: one for each seed and pair, with seed, k, dim, nmi; at least n seeds.
+
+    Returns:
+        The seeds by their NMI, each once.
+    """
+    nmi = {row["seed"]: row["nmi"] for row in rows if (row["k"], row["dim"]) == (k, dim)}
+    chosen: list[int] = []
+    for step in np.linspace(min(nmi.values()), max(nmi.values()), n):
+        chosen.append(min(nmi.keys() - chosen, key=lambda seed: (abs(nmi[seed] - step), seed)))
+    return sorted(chosen, key=lambda seed: nmi[seed])
 
 
 def rank_correlations(table: list[Row]) -> dict[str, float]:

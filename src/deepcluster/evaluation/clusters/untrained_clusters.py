@@ -16,10 +16,12 @@ from deepcluster.clustering.moments import Moments
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.images import ImageSet
 from deepcluster.evaluation.clusters.alignment_table import (
+    N_SPANNING,
     Row,
     pair_in_words,
     pair_key,
     rank_correlations,
+    spanning_seeds,
     summarise,
     table_lines,
 )
@@ -222,4 +224,7 @@ def _sum_up(
         best = max(table, key=lambda line: line["nmi_median"])
         numbers |= {"best_k": best["k"], "best_dim": best["dim"] or 0}
         context.progress.say(f"highest median NMI: {pair_in_words(best['k'], best['dim'])}")
+        if best["n_seeds"] > N_SPANNING:
+            spanning = ",".join(map(str, spanning_seeds(rows, best["k"], best["dim"], N_SPANNING)))
+            context.progress.say(f"seeds from its lowest to its highest NMI, for train.py -m: seed={spanning}")
     return numbers
