@@ -232,7 +232,7 @@ def _cluster_shares(assignment: Assignment) -> dict[str, float]:
 
 
 def _rate(trainer: pl.Trainer) -> float:
-    return max(group["lr"] for group in trainer.optimizers[0].param_groups)
+    return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
 
 
 @torch.no_grad()
