@@ -3,22 +3,20 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from support.configs import CONFIGS
+from hydra import compose
 
-from deepcluster.app.hydra_setup import register
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.stored import write_config
 from deepcluster.settings.train import TrainConfig, train_config
 
+pytestmark = pytest.mark.usefixtures("composer")
+
 
 def following(folder: Path, before: list[str], typed: list[str]) -> TrainConfig:
     """Of a run with the settings `before`."""
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        write_config(train_config(compose("train", before)), folder)
-        words = [f"follows={folder}", *typed]
-        return new_or_resumed_config(compose("train", words), words)
+    write_config(train_config(compose("train", before)), folder)
+    words = [f"follows={folder}", *typed]
+    return new_or_resumed_config(compose("train", words), words)
 
 
 @pytest.mark.parametrize(
