@@ -29,6 +29,15 @@ def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
     return None
 
 
+def start_is_better(start: Figures, trained: Figures) -> bool:
+    """Whether training has made the network worse, by the same measure as the sentence; false if nothing tells."""
+    for names, _ in MEASURES:
+        before, now = _best(start, names), _best(trained, names)
+        if before is not None and now is not None:
+            return before > now
+    return False
+
+
 def _best(numbers: Figures, names: tuple[str, ...]) -> float | None:
     return max((value for name in names if (value := numbers.get(name)) is not None), default=None)
 

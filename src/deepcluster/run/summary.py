@@ -60,6 +60,7 @@ def run_summary(
     baselines: dict[str, dict[str, float]],
     baselines_s: float,
     is_pretrained: bool,
+    is_start: bool,
     n_test_images: int,
     epochs: int,
     this_process_s: float,
@@ -73,6 +74,7 @@ def run_summary(
         baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
         baselines_s: seconds in which they were measured, or read.
         is_pretrained: the network started from weights that `init` names: its start is "pretrained" too.
+        is_start: the run ends with the network as it started (run/better.py): the clusters are its.
         n_test_images: of the source, with a label; 0: training images were held out to measure accuracies.
         epochs: trained in all.
         this_process_s: seconds since the run, or its resume, started.
@@ -95,6 +97,7 @@ def run_summary(
         "merged_clusters": conductor.n_merged,
         "epochs": epochs,
         "start": "pretrained" if is_pretrained else "untrained",
+        "kept": "start" if is_start else "trained",
         "n_images": len(assignment.labels),
         "n_test_images": n_test_images,
         "seed": conductor.seed,
@@ -214,7 +217,10 @@ def cells(summary: dict[str, Any]) -> list[list[str]]:
 
 def learned(summary: dict[str, Any]) -> str | None:
     """What training added, in a sentence; None if it was not measured."""
-    return gain_sentence({who: summary[who] for who in columns(summary)})
+    sentence = gain_sentence({who: summary[who] for who in columns(summary)})
+    if summary.get("kept") == "start":
+        return f"{sentence}. So the run ends with the network as it started: clusters and files are its"
+    return sentence
 
 
 def _repaired(figures: dict[str, Any]) -> str:

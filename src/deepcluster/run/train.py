@@ -38,6 +38,7 @@ from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
+from deepcluster.run.better import go_back, store_start
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
 from deepcluster.run.follow import Before, read_before, take_over, tell_changes
@@ -255,6 +256,8 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
             file = folder / UNTRAINED
             untrained, baseline = measure_untrained(run.probes, parts.clusterer, parts.backbone, parts.device, file)
             run.conductor.compare_with(baseline)
+            if start.stored is None:
+                store_start(config, folder, parts)
     if start.before is not None:
         run.conductor.go_on_from(start.before.assignments)
         if start.stored is None:
@@ -288,15 +291,19 @@ def finish(
     """
     device, epochs, backbone = run.trainer.strategy.root_device, run.trainer.current_epoch, run.module.backbone
     assignment, trained = run.conductor.final(backbone, device=device)
-    if not distributed.is_main_process():
-        return {}
-    if config.evaluation.enabled:
+    if config.evaluation.enabled and distributed.is_main_process():
         parts.progress.say("measuring the trained network")
         trained = trained | run.probes.measure(backbone, device)
+    is_start = go_back(config, folder, parts, untrained=untrained, trained=trained)
+    if is_start:
+        assignment, _ = run.conductor.final(backbone, device=device)
+    if not distributed.is_main_process():
+        return {}
     begun = time.perf_counter()
     baselines = baseline_figures(config, parts, run.probes, folder, device=parts.device, shared=shared)
     baselines_s = time.perf_counter() - begun
-    save_final(folder / "checkpoints" / "final.ckpt", backbone, parts.card, run.conductor.assignments, epochs=epochs)
+    file, n_trained = folder / "checkpoints" / "final.ckpt", 0 if is_start else epochs
+    save_final(file, backbone, parts.card, run.conductor.assignments, epochs=n_trained)
     summary = run_summary(
         run.conductor,
         assignment,
@@ -305,6 +312,7 @@ def finish(
         baselines=baselines,
         baselines_s=baselines_s,
         is_pretrained=config.init.names_weights,
+        is_start=is_start,
         n_test_images=n_labelled(parts.test_images),
         epochs=epochs,
         this_process_s=time.perf_counter() - started,

@@ -63,6 +63,8 @@ class TrainConfig:
         estimate: only print what the run will need (memory, disk, seconds).
         objective: the number of the trained network that a search (hydra/sweeper=optuna) maximises; only
             nmi_previous, NMI with the last assignment, needs no labels.
+        keep: the network that the run ends with: "trained", or the "better" of it and its start, by the accuracy in the
+            run's last sentence (run/better.py).
         page: write RUN/page/, a page to look at the clusters, at the end; None: if the images are files in a folder,
             not too many (run/page.py), and the run is no job of a sweep.
         output_dir: the run's folder; None: a new one under runs/.
@@ -99,6 +101,7 @@ class TrainConfig:
     seed: int = setting(1, at_least=0)
     estimate: bool = setting(False, may_change=True)
     objective: str = setting("knn_accuracy", one_of=OBJECTIVES)
+    keep: str = setting("trained", one_of=("trained", "better"))
     page: bool | None = setting(None, may_change=True)
     output_dir: str | None = setting(None, is_path=True)
     resume: str | None = setting(None, is_path=True)
