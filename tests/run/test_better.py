@@ -28,6 +28,7 @@ def settings(*overrides: str) -> TrainConfig:
         ({"knn_accuracy": 0.55, "knn_whitened_accuracy": 0.5}, {"knn_accuracy": 0.495}, True),
         ({"knn_accuracy": 0.55}, {"knn_accuracy": 0.5, "knn_whitened_accuracy": 0.56}, False),  # the better of both
         ({"knn_accuracy": 0.5}, {"knn_accuracy": 0.5}, False),
+        ({"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.5}, {"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.4}, True),
         ({"crops_nearest": 0.5}, {"crops_nearest": 0.4}, True),
         ({"knn_accuracy": 0.4, "crops_nearest": 0.5}, {"knn_accuracy": 0.5, "crops_nearest": 0.4}, False),
         ({}, {"knn_accuracy": 0.5}, False),
@@ -71,3 +72,8 @@ def test_keep_trained_stores_no_start_and_asks_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr(better, "start_is_better", None)
     assert train(settings("trainer.max_epochs=1"), tmp_path)["kept"] == "trained"
     assert not (tmp_path / better.START).exists()
+
+
+def test_the_experiment_for_photographs_keeps_the_better_network() -> None:
+    assert train_config(compose("train", ["experiment=photographs", "data.root=DIR"])).keep == "better"
+    assert train_config(compose("train")).keep == "trained"

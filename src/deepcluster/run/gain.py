@@ -30,16 +30,23 @@ def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
 
 
 def start_is_better(start: Figures, trained: Figures) -> bool:
-    """Whether training has made the network worse, by the same measure as the sentence; false if nothing tells."""
+    """Whether training has made the network worse, by the same measure as the sentence; false if nothing tells.
+
+    Where the better of the rows as they are and whitened is as good as before, the other decides.
+    """
     for names, _ in MEASURES:
-        before, now = _best(start, names), _best(trained, names)
-        if before is not None and now is not None:
+        before, now = _ranked(start, names), _ranked(trained, names)
+        if before and now:
             return before > now
     return False
 
 
+def _ranked(numbers: Figures, names: tuple[str, ...]) -> list[float]:
+    return sorted((value for name in names if (value := numbers.get(name)) is not None), reverse=True)
+
+
 def _best(numbers: Figures, names: tuple[str, ...]) -> float | None:
-    return max((value for name in names if (value := numbers.get(name)) is not None), default=None)
+    return max(_ranked(numbers, names), default=None)
 
 
 def _by_training(values: Mapping[str, float], words: str) -> str:
