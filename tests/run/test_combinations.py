@@ -7,6 +7,7 @@ meet. Training: one epoch of a few steps, in rows in which all pairs of what lea
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -35,6 +36,7 @@ from deepcluster.weights.network import build_backbone
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 BY_SWAV = "experiment=[cp]*[vs]"  # cifar10_swav and photographs, which have SwAV's targets and heads beside
+OF_ONE = re.compile("override /(?!hydra)|- deepdive")  # a sweep's file that chooses an option of another group
 TARGETS = ("soft", "co_teaching")  # null: those of the method; all others: test_method_choices.py
 # (option, option, what the refusal names); a pattern does not match the group's null.
 REFUSED = [
@@ -77,7 +79,8 @@ REFUSED = [
     ("targets=co_teaching", "method=deepcluster_v2", "head=linear"),  # whose centroids are the first network's
     ("targets=co_teaching", "experiment=small_images", "other_rows.n_beside"),  # of one network's features
     ("targets=co_teaching", BY_SWAV, "other_rows.n_beside"),
-    ("targets=soft", BY_SWAV, "clustering.match"),  # whose prototypes stay
+    *((f"targets={other}", "method=swav", "clustering.match") for other in TARGETS),  # whose prototypes stay
+    ("targets=soft", BY_SWAV, "clustering.match"),
     (BY_SWAV, "sampler=uniform", "sampler=proportional"),
     (BY_SWAV, "sampler=official", "official"),
     (BY_SWAV, "mode=official", "official"),
@@ -94,7 +97,10 @@ def groups() -> dict[str, list[str]]:
     for entry in yaml.safe_load((CONFIGS / "train.yaml").read_text())["defaults"]:
         for name, default in entry.items() if isinstance(entry, dict) else ():
             if not name.startswith(("override ", "optional ", *PARTS_OF_METHODS)):
-                options = [f"{name}={file.stem}" for file in sorted((CONFIGS / name).glob("*.yaml"))]
+                files = sorted((CONFIGS / name).glob("*.yaml"))
+                options = [
+                    f"{name}={file.stem}" for file in files if name != "sweep" or not OF_ONE.search(file.read_text())
+                ]
                 found[name] = options + ([f"{name}=null"] if default is None else [])
     assert {"arch", "data", "clustering", "experiment"} <= found.keys()
     return {**found, "targets": ["targets=null", *(f"targets={name}" for name in TARGETS)]}
@@ -155,6 +161,11 @@ def test_a_method_beside_an_experiment_of_another_one_is_that_method(experiment:
     made = settings(experiment, "method=sela", *needed((experiment,)))
     assert (made.clustering.kind, made.rows.of, made.head.kind) == ("sinkhorn", "scores", "linear")
     assert getattr(made.other_rows, "n_neighbours", None) == 10  # the experiment's heads beside
+
+
+@pytest.mark.parametrize("sweep", [file.stem for file in sorted((CONFIGS / "sweep").glob("*.yaml"))])
+def test_every_sweep_composes(sweep: str) -> None:
+    settings(f"sweep={sweep}", "data.root=DIR")
 
 
 @pytest.mark.slow
