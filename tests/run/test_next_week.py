@@ -204,6 +204,10 @@ def test_bank_embedding_and_prototypes_are_taken_over(typist: Typist) -> None:
     for name, value in module.state_dict().items():
         if name.startswith(("embedding.", "head.")):
             assert torch.equal(value, last["state_dict"][name]), name
+    other = parts.module(parts.backbone)
+    drawn = {name: value.clone() for name, value in other.state_dict().items()}
+    take_over(other, replace(before, is_start=True))
+    assert all(torch.equal(value, drawn[name]) for name, value in other.state_dict().items()), "a network given up"
     assert module.bank is not None
     assert torch.equal(module.bank.rows[:, :48], last["method"]["bank"]["rows"])
     assert module.bank.written.tolist() == [0] * 48 + [-1] * 12

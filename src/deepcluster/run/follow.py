@@ -46,6 +46,8 @@ class Before:
         numbers: (N,) int64, the number among them of each image now; -1: new.
         assignments: of each labeling the final one, with the labels of the N images now; -1: new.
         names: cluster -> name.
+        is_start: its network is as it started, not that of its last.ckpt: nothing was trained, or to no good
+            (keep=better).
     """
 
     run: Path
@@ -55,6 +57,7 @@ class Before:
     numbers: Tensor
     assignments: list[Assignment]
     names: dict[str, str]
+    is_start: bool
 
     @property
     def n_gone(self) -> int:
@@ -103,6 +106,7 @@ def read_before(folder: str, images: ImageSet, *, k: int) -> Before:
         numbers=numbers,
         assignments=[_of_images(assignment, numbers, k) for assignment in labelings],
         names=names_of_clusters(None, run, stored.assignment.k),
+        is_start=stored.epoch == 0,
     )
 
 
@@ -119,10 +123,11 @@ def take_over(module: DeepClusterModule, before: Before) -> None:
     """Bring embedding, prototypes and the rows of the memory bank from the last checkpoint of the run before.
 
     Of a head with more or fewer outputs the rows that both have. A head that is drawn anew for each clustering, and
-    what `final.ckpt` alone does not hold, begins anew.
+    what `final.ckpt` alone does not hold, begins anew; all of it where that run ended with its start, because they fit
+    the network that it gave up.
     """
     last = before.run / "checkpoints" / LAST
-    if not last.is_file():
+    if before.is_start or not last.is_file():
         return
     content: dict[str, Any] = read_torch_file(last)
     state = module.state_dict()
