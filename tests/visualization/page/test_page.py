@@ -217,6 +217,14 @@ def test_a_folder_without_other_files_has_none_of_it(tmp_path):
     assert run_files.figures(tmp_path) == {"table": [], "learned": None, "alike": [], "sure": {}}
 
 
+@pytest.mark.parametrize(("kept", "nmi"), [("trained", 0.3), ("start", 0.7)])
+def test_how_sure_the_clusters_are_is_told_of_the_network_that_made_them(kept: str, nmi: float, tmp_path: Path) -> None:
+    measured = {"pretrained": {"nmi_previous": 0.7}, "trained": {"nmi_previous": 0.3}}
+    summary = {"kept": kept, "start": "pretrained", **measured}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert run_files.figures(tmp_path)["sure"] == {"nmi_previous": nmi}
+
+
 def test_margins_need_every_image(tmp_path):
     write_csv(tmp_path / "clusters.csv", ["sample", "cluster", "margin"], [["b", 0, 0.25], ["a", 1, 0.5], ["c", 1, 3]])
     margins = run_files.margins(tmp_path, {"a": 0, "b": 1})

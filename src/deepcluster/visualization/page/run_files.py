@@ -88,16 +88,17 @@ def figures(folder: Path) -> dict[str, Any]:
     """What summary.json tells: the printed table, what training added, warnings, and how sure the clusters are.
 
     Returns:
-        table, learned, alike as in summary.json (empty or None without them), and sure: the trained network's
-        figures of `SURE` that were measured.
+        table, learned, alike as in summary.json (empty or None without them), and sure: figures of `SURE`
+        that were measured, of the network that the run ended with.
     """
     content = _summary(folder)
-    trained = content.get("trained", {})
+    ended_with = content["start"] if content.get("kept") == "start" else "trained"
+    network = content.get(ended_with, {})
     return {
         "table": content.get("table", []),
         "learned": content.get("learned"),
         "alike": content.get("alike", []),
-        "sure": {name: trained[name] for name in SURE if trained.get(name) is not None},
+        "sure": {name: network[name] for name in SURE if network.get(name) is not None},
     }
 
 
