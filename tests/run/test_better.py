@@ -48,7 +48,7 @@ def test_a_run_that_got_worse_ends_like_one_that_trained_nothing(
     run = tmp_path / "run"
     summary = train(settings("trainer.max_epochs=1", "keep=better"), run)
     assert summary["kept"] == "start" and nothing["kept"] == "trained"
-    assert summary["learned"].endswith("So the run ends with the network as it started: clusters and files are its")
+    assert summary["learned"].endswith(", so the run ends with the untrained network: clusters and files are its")
     assert [figures["knn_accuracy"] for figures in seen[-1]] == [
         summary[who]["knn_accuracy"] for who in ("untrained", "trained")
     ]

@@ -67,3 +67,11 @@ def test_the_better_of_plain_and_whitened_rows_counts_for_each() -> None:
         "training added 20.0 points of k-NN accuracy to the untrained network; patches, which need no training, "
         "reach 10.0 less"
     )
+
+
+def test_where_the_run_ends_with_its_start_that_is_compared_with_the_best() -> None:
+    figures = {"patches": {"knn_accuracy": 0.7}, "pretrained": {"knn_accuracy": 0.71}, "trained": {"knn_accuracy": 0.6}}
+    assert gain_sentence(figures, is_start=True) == (
+        "training took 11.0 points of k-NN accuracy from the pretrained network, so the run ends with the pretrained "
+        "network: clusters and files are its; patches, which need no training, reach 1.0 less"
+    )

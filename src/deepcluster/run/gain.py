@@ -12,11 +12,12 @@ MEASURES = (  # with labels: of rows as they are or whitened, whichever is bette
 Figures = Mapping[str, float | None]
 
 
-def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
+def gain_sentence(figures: Mapping[str, Figures], *, is_start: bool = False) -> str | None:
     """The sentence under the table of a run; None if the trained network was not measured.
 
     Args:
         figures: of "trained" (of a run of no epochs only of its start), and of the others that were measured.
+        is_start: the run ends with the network as it started (run/better.py), so that one is compared with the best.
 
     >>> gain_sentence({"untrained": {"knn_accuracy": 0.8}, "trained": {"knn_accuracy": 0.821}})
     'training added 2.1 points of k-NN accuracy to the untrained network'
@@ -25,7 +26,9 @@ def gain_sentence(figures: Mapping[str, Figures]) -> str | None:
         values = {who: value for who, numbers in figures.items() if (value := _best(numbers, names)) is not None}
         who = next(who for who in ("trained", *STARTS, None) if who in (*figures, None))
         if who in values:
-            return _by_training(values, words) + _against_the_best(values, values[who])
+            kept = next(start for start in STARTS if start in values) if is_start else who
+            end = f", so the run ends with the {kept} network: clusters and files are its" if is_start else ""
+            return _by_training(values, words) + end + _against_the_best(values, values[kept])
     return None
 
 

@@ -69,7 +69,7 @@ def run_summary(
 
     Args:
         conductor: the training's, after its end.
-        assignment: the trained network's.
+        assignment: of the network that the run ends with.
         trained, untrained: figures of the network at the end and at the start; missing ones become null.
         baselines: "pixels" and "patches" -> their figures; those that were not measured are absent.
         baselines_s: seconds in which they were measured, or read.
@@ -87,7 +87,7 @@ def run_summary(
     summary: dict[str, Any] = {
         **{who: {name: figures.get(name) for name in FIGURES} for who, figures in measured.items()},
         "first": {"nmi_labels": conductor.first_nmi_labels},  # of the first clusters that it learned
-        "clusters_used": int(trained["clusters_used"]),
+        "clusters_used": int((assignment.sizes() > 0).sum()),
         "k": assignment.n_outputs,
         "repaired_clusters": conductor.n_repaired,
         "drawn": {  # how evenly the images were drawn from the clusters, at the last reassignment
@@ -217,10 +217,8 @@ def cells(summary: dict[str, Any]) -> list[list[str]]:
 
 def learned(summary: dict[str, Any]) -> str | None:
     """What training added, in a sentence; None if it was not measured."""
-    sentence = gain_sentence({who: summary[who] for who in columns(summary)})
-    if summary.get("kept") == "start":
-        return f"{sentence}. So the run ends with the network as it started: clusters and files are its"
-    return sentence
+    figures = {who: summary[who] for who in columns(summary)}
+    return gain_sentence(figures, is_start=summary.get("kept") == "start")
 
 
 def _repaired(figures: dict[str, Any]) -> str:
