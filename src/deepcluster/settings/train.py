@@ -64,7 +64,7 @@ class TrainConfig:
         objective: the number of the trained network that a search (hydra/sweeper=optuna) maximises; only
             nmi_previous, NMI with the last assignment, needs no labels.
         keep: the network that the run ends with: "trained", or the "better" of it and its start, by the accuracy in the
-            run's last sentence (run/better.py).
+            run's last sentence (run/better.py); the trained one where the start's is not measured.
         page: write RUN/page/, a page to look at the clusters, at the end; None: if the images are files in a folder,
             not too many (run/page.py), and the run is no job of a sweep.
         output_dir: the run's folder; None: a new one under runs/.
