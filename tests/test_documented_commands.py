@@ -181,6 +181,8 @@ def on_tiny_sets(words: list[str]) -> list[str]:
         "data.root=DIR_OR_URL": f"data.root={root}",
         "data.limit=20000": "data.limit=240",
         "trainer.max_epochs=40": "trainer.max_epochs=2",
+        "trainer.max_epochs=36": "trainer.max_epochs=2",
+        "clustering.k=500": "clustering.k=5",
         "clustering.k=100,1000": "clustering.k=5,10",
     }
     words = [less.get(word, word) for word in words]
