@@ -28,7 +28,11 @@ def settings(*overrides: str) -> TrainConfig:
         ({"knn_accuracy": 0.55, "knn_whitened_accuracy": 0.5}, {"knn_accuracy": 0.495}, True),
         ({"knn_accuracy": 0.55}, {"knn_accuracy": 0.5, "knn_whitened_accuracy": 0.56}, False),  # the better of both
         ({"knn_accuracy": 0.5}, {"knn_accuracy": 0.5}, False),
-        ({"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.5}, {"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.4}, 1),
+        (
+            {"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.5},
+            {"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.4},
+            True,
+        ),
         ({"crops_nearest": 0.5}, {"crops_nearest": 0.4}, True),
         ({"knn_accuracy": 0.4, "crops_nearest": 0.5}, {"knn_accuracy": 0.5, "crops_nearest": 0.4}, False),
         ({}, {"knn_accuracy": 0.5}, False),
@@ -36,7 +40,7 @@ def settings(*overrides: str) -> TrainConfig:
     ],
 )
 def test_accuracy_decides_and_without_labels_that_of_crops(start: Figures, trained: Figures, is_better: bool) -> None:
-    assert start_is_better(start, trained) == is_better
+    assert start_is_better(start, trained) is is_better
 
 
 def test_a_run_that_got_worse_ends_like_one_that_trained_nothing(

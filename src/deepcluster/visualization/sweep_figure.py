@@ -61,6 +61,12 @@ class SweepFigure:
         """Name, title, factor and unit of y."""
         return next(panel for panel in PANELS if panel[0] == self.y)
 
+    @property
+    def title(self) -> str:
+        """Of y, with its unit."""
+        _, title, _, unit = self.panel
+        return title + f" ({unit})" * bool(unit)
+
     def places(self, point: Point) -> tuple[float, float] | None:
         """(x, y) of a run, where x is a number; None if it lacks one."""
         x, y = point.numbers.get(self.x), point.numbers.get(f"trained/{self.y}")
@@ -75,7 +81,7 @@ def draw_figure(points: list[Point], wanted: SweepFigure, file: Path) -> bool:
     """
     if not wanted.is_measured:
         return draw(points, file, x=wanted.x, only=wanted.y, marks=wanted.paper)
-    groups = {name: places for name, places in _groups(points, wanted).items() if places}
+    groups = _groups(points, wanted)
     if not groups:
         return False
     drawn = figure(5.4, 4.0)
@@ -88,9 +94,8 @@ def draw_figure(points: list[Point], wanted: SweepFigure, file: Path) -> bool:
         axis.plot(
             *_middle(places), marker, color=colour, markersize=9, markeredgecolor="white", label=name or "each run"
         )
-    _, title, _, unit = wanted.panel
     axis.set_xlabel(MEASURED[wanted.x], fontsize=9.5)
-    axis.set_ylabel(title + f" ({unit})" * bool(unit), fontsize=9.5)
+    axis.set_ylabel(wanted.title, fontsize=9.5)
     plain(axis)
     if len(groups) > 1:
         columns = legend_columns(groups, width=drawn.get_figwidth())
@@ -106,22 +111,19 @@ def figure_table(points: list[Point], wanted: SweepFigure) -> list[list[str]]:
     Of a key along x: a row for each value of it and of the other keys that differ. Of a number: a row for each value of
     the keys that differ, with the runs' rank correlation of x and y, and rows for all runs and for these rows' middles.
     """
-    _, title, factor, unit = wanted.panel
-    heading = title + f" ({unit})" * bool(unit)
+    factor = wanted.panel[2]
     if not wanted.is_measured:
         others = [key for key in swept_keys(points) if key not in (wanted.x, SEED)]
-        rows = [[wanted.x, *others, "paper", heading, "runs"], *_rows_of_key(points, wanted, others)]
+        rows = [[wanted.x, *others, "paper", wanted.title, "runs"], *_rows_of_key(points, wanted, others)]
         return rows if wanted.paper else [[*row[:-3], *row[-2:]] for row in rows]
-    rows = [["", "runs", "median x", heading, "rank correlation (95 %)"]]
-    groups = {name: places for name, places in _groups(points, wanted).items() if places}
+    rows = [["", "runs", "median x", wanted.title, "rank correlation (95 %)"]]
+    groups = _groups(points, wanted)
     rows += [[name or "each run", *_cells(places, factor)] for name, places in groups.items()]
     if len(groups) > 1:
         whole = [place for places in groups.values() for place in places]
-        middles = [
-            (statistics.median(x for x, _ in own), statistics.mean(y for _, y in own)) for own in groups.values()
-        ]
         rows.append(["all runs", *_cells(whole, factor)])
         if len(whole) > len(groups):
+            middles = [_middle(places) for places in groups.values()]
             rows.append(["middles of the rows above", *_cells(middles, factor)])
     return rows
 
@@ -142,14 +144,14 @@ def _rows_of_key(points: list[Point], wanted: SweepFigure, others: list[str]) ->
 
 
 def _groups(points: list[Point], wanted: SweepFigure) -> dict[str, list[tuple[float, float]]]:
-    """The values of the keys that differ besides the seed -> (x, y) of each run."""
+    """The values of the keys that differ besides the seed -> (x, y) of each run that has both."""
     keys = [key for key in swept_keys(points) if key != SEED]
     groups: dict[str, list[tuple[float, float]]] = {}
     for point in points:
         group = groups.setdefault(_named(point, keys), [])
         if (place := wanted.places(point)) is not None:
             group.append(place)
-    return groups
+    return {name: places for name, places in groups.items() if places}
 
 
 def _middle(places: list[tuple[float, float]]) -> tuple[float, float]:
