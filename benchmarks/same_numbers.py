@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-FP32 = ["trainer.precision=32-true", "trainer.accelerator=cpu"]
+FP32 = ["method=deepcluster", "trainer.precision=32-true", "trainer.accelerator=cpu"]
 EPOCHS = "trainer.max_epochs="
 VOLATILE = ("seconds", "time", "_s", "date", "ckpt")  # ends or names of figures that are never twice the same
 SHOWS_SECONDS = ("curves.png",)  # a picture of what is never twice the same

@@ -21,6 +21,7 @@ from support.documented import Command
 from support.tiny_sets import write_fashion_mnist, write_photographs, write_tables
 from support.typed import Typist
 
+from deepcluster.app.default_experiment import default_experiment
 from deepcluster.app.folder_command import minutes_of
 from deepcluster.app.hydra_setup import register
 from deepcluster.app.start_word import start_of
@@ -90,7 +91,8 @@ def overrides(command: Command) -> list[str]:
     """Its words that are settings; without placeholders that name no option."""
     words = command.words[next(i for i, word in enumerate(command.words) if is_entry(command, word)) + 1 :]
     named = {"experiment=NAME": "experiment=deepdive_fmnist", "evaluation=NAME": "evaluation=knn"}
-    return [named.get(word, word) for word in words if word != "..." and not word.startswith("-")]
+    words = [named.get(word, word) for word in words if word != "..." and not word.startswith("-")]
+    return [*words, *default_experiment(words)] if entry(command) == "train.py" else words
 
 
 def entry(command: Command) -> str:
@@ -228,8 +230,11 @@ def test_the_first_run_and_its_page(tmp_path: Path) -> None:
     assert done.status == 0 and "DeepCluster on fashion_mnist_mini, 20 epochs, K = 50" in done.out, done.err
     (run,) = (tmp_path / "runs").iterdir()
     summary = read_json(run / "summary.json")
-    assert summary["trained"]["knn_accuracy"] > 0.81 and summary["trained"]["linear_probe_accuracy"] > 0.85
-    assert summary["trained"]["nmi_labels"] > summary["untrained"]["nmi_labels"]
+    trained = summary["trained"]
+    assert trained["knn_whitened_accuracy"] > 0.86 and trained["linear_probe_accuracy"] > 0.87
+    for column in ("pixels", "patches", "untrained"):  # accuracies of 1,000 images differ by luck, these hardly
+        assert trained["nmi_labels"] > summary[column]["nmi_labels"]
+        assert trained["nmi_classes"] > summary[column]["nmi_classes"] + 0.02
     done = typist.eval(f"ckpt={run}", "evaluation=page")
     assert done.status == 0 and (run / "page" / "index.html").is_file(), done.err
 

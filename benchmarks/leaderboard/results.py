@@ -146,7 +146,7 @@ def _markdown(row: str, group: list[Result]) -> str:
 def _settings(result: Result) -> str:
     if result.get("baseline"):
         return "nothing is trained"
-    return f"`{' '.join(result['overrides'])}`" if result["overrides"] else "`python train.py` without a word more"
+    return f"`{' '.join(result['overrides'])}`" if result["overrides"] else "`method=deepcluster`"
 
 
 def _where(group: list[Result]) -> str:

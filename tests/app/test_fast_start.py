@@ -45,7 +45,11 @@ def answered(folder: Path, entry: str, *arguments: str) -> tuple[subprocess.Comp
         ("train.py clustering.k=many", 1, "clustering.k must be an integer"),
         ("train.py clustering.k=[", 1, "cannot be read"),
         ("train.py resume=nowhere", 1, "no run there"),
-        ("train.py -m clustering.k=1,5", 1, "no job was started: clustering.k=1: clustering.k must be at least 2"),
+        (
+            "train.py -m clustering.k=1,5",
+            1,
+            "clustering.k=1 experiment=small_images: clustering.k must be at least 2",
+        ),
         ("train.py -m clustering.kk=4,5", 1, "there is no key clustering.kk"),
         ("eval.py --help", 0, "voc07"),
         ("eval.py --cfg job", 0, "evaluation:"),

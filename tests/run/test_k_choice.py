@@ -193,7 +193,7 @@ def test_all_processes_have_the_k_of_the_first(tmp_path: Path, starter: str) -> 
         "other_rows=coates",
         "other_rows.n_filters=16",
     ]
-    words = [*SMALL, *two, "other_rows.reduction.dim=8", AUTO, f"output_dir={tmp_path / 'run'}"]
+    words = ["method=deepcluster", *SMALL, *two, "other_rows.reduction.dim=8", AUTO, f"output_dir={tmp_path / 'run'}"]
     done = subprocess.run(
         [*program, *words], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=TIMEOUT_S
     )

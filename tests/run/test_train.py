@@ -33,7 +33,7 @@ from deepcluster.weights import checkpoint
 pytestmark = pytest.mark.slow
 
 EPOCHS = 3
-SIZES = ["data.limit=300", "clustering.k=10", "reduction.dim=16"]
+SIZES = ["method=deepcluster", "data.limit=300", "clustering.k=10", "reduction.dim=16"]
 PROBE = ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"]
 SMALL = [*SIZES, *PROBE, f"trainer.max_epochs={EPOCHS}"]
 TINY = [*SIZES, "trainer.max_epochs=1", "evaluation.enabled=false"]  # where the result does not matter

@@ -14,7 +14,7 @@ from support.typed import Typist
 
 pytestmark = pytest.mark.slow
 
-SIZES = ["data.limit=300", "clustering.k=10", "reduction.dim=16"]
+SIZES = ["method=deepcluster", "data.limit=300", "clustering.k=10", "reduction.dim=16"]
 PROBE = ["evaluation.linear_probe.epochs=1", "evaluation.linear_probe.learning_rates=[0.1]"]
 TINY = [*SIZES, "evaluation.enabled=false"]
 

@@ -15,6 +15,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
+from deepcluster.app.default_experiment import TOLD, default_experiment
 from deepcluster.app.errors import JobFailed, exit_with_error, is_disk_full, user_errors
 from deepcluster.app.mistyped import check_words
 from deepcluster.app.sweep.end import report_open_sweep
@@ -37,7 +38,8 @@ def start(main: Callable[[], Any], job: str) -> None:
         job: "train" or "eval".
     """
     stop_signals.end_quietly()
-    if not any(_ASKS.fullmatch(word) for word in sys.argv[1:]):
+    asks = any(_ASKS.fullmatch(word) for word in sys.argv[1:])
+    if not asks:
         streams.make_lasting()
     try:
         check_words(sys.argv[1:], job)
@@ -53,8 +55,12 @@ def start(main: Callable[[], Any], job: str) -> None:
     words = with_quoted_paths(words, is_sweep=bool(flags))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    sys.argv = [sys.argv[0], *flags, *(sweep_keys_of_swept_groups(words) if flags else words)]
-    command = list(sys.argv)
+    if flags:
+        words = sweep_keys_of_swept_groups(words)
+    added = default_experiment(words) if job == "train" else []
+    if added and not asks:
+        print(TOLD, flush=True)
+    sys.argv = [sys.argv[0], *flags, *words, *added]
     try:
         main()
         sys.stdout.flush()
@@ -81,14 +87,14 @@ def start(main: Callable[[], Any], job: str) -> None:
     except AssertionError as error:  # OmegaConf's, for a key of a group that is null, such as eval.py's data
         if wants_traceback or "Unexpected type for root" not in str(error):
             raise
-        keys = [override.partition("=")[0].lstrip("+") for override in command[1:]]
+        keys = [override.partition("=")[0].lstrip("+") for override in words]
         key = next((name for name in keys if "." in name), "GROUP.KEY")
         group = key.partition(".")[0]
         exit_with_error(
             ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE")
         )
     finally:
-        report_open_sweep(how_to_go_on=lambda sweep: _same_command(job, command[1:], sweep))
+        report_open_sweep(how_to_go_on=lambda sweep: _same_command(job, [*flags, *words], sweep))
 
 
 def _same_command(job: str, words: list[str], sweep: Path) -> str:

@@ -12,7 +12,7 @@ from support.typed import Finished, Typist
 
 pytestmark = pytest.mark.slow
 
-TINY = ["data.limit=200", "reduction.dim=8", "trainer.max_epochs=2", "evaluation.enabled=false"]
+TINY = ["method=deepcluster", "data.limit=200", "reduction.dim=8", "trainer.max_epochs=2", "evaluation.enabled=false"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,19 @@
+"""What `python train.py` runs where no word says what: the recipe for small images, which the first run shows.
+
+command_line.py asks for it before Hydra composes. It is a word that is added, and no default of configs/train.yaml:
+the papers' methods, modes and experiments stand on what train.yaml lists, to the bit.
+"""
+
+DEFAULT = "small_images"
+SAY_WHAT = ("experiment", "method", "mode", "data", "sweep", "resume", "follows")
+OTHER_CONFIGS = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")
+TOLD = (
+    f"experiment {DEFAULT}, as the command names no other, no method, mode or data; "
+    "the loop of 2018 with LeNet: method=deepcluster"
+)
+
+
+def default_experiment(words: list[str]) -> list[str]:
+    """The word to add to the typed words of `train`; none if one of them says what to run."""
+    keys = {word.lstrip("+~").partition("=")[0] for word in words}
+    return [] if keys & {*SAY_WHAT, *OTHER_CONFIGS} else [f"experiment={DEFAULT}"]
