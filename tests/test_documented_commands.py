@@ -227,7 +227,7 @@ def test_the_first_run_and_its_page(tmp_path: Path) -> None:
     """`python train.py` whole: the README's first table, within the luck of another processor."""
     typist = Typist(tmp_path)
     done = typist.train()
-    assert done.status == 0 and "DeepCluster on fashion_mnist_mini, 18 epochs, K = 50" in done.out, done.err
+    assert done.status == 0 and "DeepCluster on fashion_mnist_mini, 20 epochs, K = 50" in done.out, done.err
     (run,) = (tmp_path / "runs").iterdir()
     summary = read_json(run / "summary.json")
     trained = summary["trained"]
