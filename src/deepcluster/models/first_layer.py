@@ -1,4 +1,4 @@
-"""Find the first convolution of a network and its input, to learn its filters from patches or to plot them."""
+"""Find the first convolution of a network and its input, to set its filters or to plot them."""
 
 from typing import Any
 
@@ -46,6 +46,6 @@ def first_layer(backbone: Backbone, images: Tensor) -> tuple[str, nn.Conv2d, Ten
             module.training = training
     if not reached_first:
         raise ValueError(
-            "this network has no convolution, so there are no filters to learn (init=kmeans_patches) or to plot"
+            "this network has no convolution, so there are no filters to set (init=kmeans_patches, scatter) or to plot"
         )
     return reached_first[0]

@@ -43,7 +43,7 @@ from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.visualization.merge import Merge
 from deepcluster.visualization.page.evaluation import Page
 from deepcluster.visualization.top_images import TopImages
-from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, WeightsInit
+from deepcluster.weights.start import CheckpointInit, KMeansPatchesInit, RandomInit, ScatterInit, WeightsInit
 
 OPTIONS: dict[str, dict[str, type]] = {
     "data": {**SOURCES},
@@ -52,6 +52,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "checkpoint": CheckpointInit,
         "weights": WeightsInit,
         "kmeans_patches": KMeansPatchesInit,
+        "scatter": ScatterInit,
     },
     "clustering": {"kmeans": KMeans, "spectral": Spectral, "pic": PIC, "sinkhorn": Sinkhorn},
     "embedding": {"none": Embedding, "mlp": MLPEmbedding},

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.kmeans_torch import lloyd_from_noise
@@ -85,20 +85,10 @@ def _coates(
 def _first_layer(
     settings: PatchSettings, backbone: Backbone, card: dict[str, Any], images: ImageSet, seed: int, device: torch.device
 ) -> str:
-    view = _view(images, card, mean=card["mean"], std=card["std"])
-    size = int(card["image_size"])
-    name, conv, maps = first_layer(backbone, torch.zeros(1, int(card["in_channels"]), size, size))
-    height, width = conv.kernel_size
-    if height != width or conv.groups != 1 or conv.dilation != (1, 1) or min(height, *maps.shape[2:]) != height:
-        raise ValueError(
-            f"init=kmeans_patches cannot give {name} its filters: it needs one square kernel over all channels, "
-            f"without dilation, inside {maps.shape[2]}x{maps.shape[3]} pixels, got {conv}; use init=random"
-        )
-    n_filters = conv.out_channels
+    name, conv = layer_to_fill("kmeans_patches", backbone, card)
+    height, n_filters = conv.kernel_size[0], conv.out_channels
     _check(settings, height, n_filters)
-    patches = random_patches(settings, images, view, lambda batch: first_layer(backbone, batch)[2], height, seed).to(
-        device
-    )
+    patches = patches_seen(settings, backbone, card, images, height, seed).to(device)
     # A grey level, the unit of init.contrast, is 1 / (255 std) in normalised images; std differs little by channel.
     contrast = settings.contrast / (255 * sum(card["std"]) / len(card["std"])) ** 2
     # Patches without contrast (the black around a garment) would only take up centroids.
@@ -111,15 +101,44 @@ def _first_layer(
     learned = normalise_contrast(with_contrast, contrast) if settings.normalise else with_contrast
     whitening = Whitening.fit(learned, settings.epsilon)
     centroids = _centroids(settings, whitening.apply(learned), n_filters, seed)
-    with torch.no_grad():
-        before = conv.weight.detach().flatten(1).to(device)
-        filters = folded(centroids, whitening, centred=settings.normalise) if settings.fold else centroids
-        conv.weight.copy_(scaled_like(filters, before, patches).view_as(conv.weight))
-        if conv.bias is not None:
-            conv.bias.zero_()
+    fill(conv, folded(centroids, whitening, centred=settings.normalise) if settings.fold else centroids, patches)
     flat = 1 - len(with_contrast) / len(patches)
     done = f"{name}'s {n_filters} filters of {_shape(height, conv.in_channels)} {_source(settings, patches, images)}"
     return done + (f", {flat:.0%} of them flat and left out" if flat >= 0.005 else "")
+
+
+def layer_to_fill(init: str, backbone: Backbone, card: dict[str, Any]) -> tuple[str, nn.Conv2d]:
+    """The convolution that runs first, and its name.
+
+    Raises:
+        ValueError: if it is none that this kind of init can give filters; names the kind.
+    """
+    size = int(card["image_size"])
+    name, conv, maps = first_layer(backbone, torch.zeros(1, int(card["in_channels"]), size, size))
+    height, width = conv.kernel_size
+    if height != width or conv.groups != 1 or conv.dilation != (1, 1) or min(height, *maps.shape[2:]) != height:
+        raise ValueError(
+            f"init={init} cannot give {name} its filters: it needs one square kernel over all channels, "
+            f"without dilation, inside {maps.shape[2]}x{maps.shape[3]} pixels, got {conv}; use init=random"
+        )
+    return name, conv
+
+
+def patches_seen(
+    settings: PatchSettings, backbone: Backbone, card: dict[str, Any], images: ImageSet, size: int, seed: int
+) -> Tensor:
+    """Patches (n, d) of the first convolution's input, d being channels x size x size."""
+    view = _view(images, card, mean=card["mean"], std=card["std"])
+    return random_patches(settings, images, view, lambda batch: first_layer(backbone, batch)[2], size, seed)
+
+
+@torch.no_grad()
+def fill(conv: nn.Conv2d, filters: Tensor, patches: Tensor) -> None:
+    """Set a convolution's filters to these (K, d), at the scale that its own have on patches (n, d); its bias to 0."""
+    before = conv.weight.detach().flatten(1).to(patches.device)
+    conv.weight.copy_(scaled_like(filters, before, patches).view_as(conv.weight))
+    if conv.bias is not None:
+        conv.bias.zero_()
 
 
 def _check(settings: PatchSettings, kernel: int, n_filters: int) -> None:

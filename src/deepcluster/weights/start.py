@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deepcluster.system.setting import IS_PATH, check
+from deepcluster.system.setting import IS_PATH, check, setting
 from deepcluster.weights.patch_settings import PatchSettings
 
 if TYPE_CHECKING:
@@ -66,12 +66,7 @@ class RandomInit(Init):
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
-        from deepcluster.models.coates import Coates
-
-        if isinstance(backbone, Coates):
-            raise ValueError(
-                "arch=coates has no centroids with init=random; set init=kmeans_patches, which learns them"
-            )
+        _refuse_coates(self.kind, backbone)
         return []
 
 
@@ -169,6 +164,48 @@ class KMeansPatchesInit(PatchSettings, Init):
         from deepcluster.weights.patch_filters import learn_from_patches
 
         return [learn_from_patches(self, backbone, card=card, images=images, seed=seed, device=device)]
+
+
+@dataclass(kw_only=True)
+class ScatterInit(Init):
+    """Filters of the first convolution: the Morlet wavelets and low-passes of a scattering transform.
+
+    Bruna and Mallat 2013. There is a low-pass for each channel of the layer's input; the other filters are wavelets of
+    different orientations, then scales, then phases. Answers are as large as with random filters.
+
+    Args:
+        kind: "scatter".
+        n_orientations: the most orientations; filters beyond them differ in phase.
+        n_scales: sizes of wavelets, each twice the one before; null: as many as the kernel holds (3x3: 1, from 5x5: 2,
+            from 10x10: 3) and leave room for four orientations.
+    """
+
+    kind: str = "scatter"
+    n_orientations: int = setting(8, at_least=1)  # L of the paper's experiments
+    n_scales: int | None = setting(None, at_least=1)
+
+    def __post_init__(self) -> None:
+        check(self, "init")
+
+    def apply(
+        self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
+    ) -> list[str]:
+        from deepcluster.weights.scatter_filters import set_scatter_filters
+
+        _refuse_coates(self.kind, backbone)
+        orientations, scales = self.n_orientations, self.n_scales
+        return [
+            set_scatter_filters(
+                backbone, most_orientations=orientations, n_scales=scales, card=card, images=images, seed=seed
+            )
+        ]
+
+
+def _refuse_coates(kind: str, backbone: Backbone) -> None:
+    from deepcluster.models.coates import Coates
+
+    if isinstance(backbone, Coates):
+        raise ValueError(f"arch=coates has no centroids with init={kind}; set init=kmeans_patches, which learns them")
 
 
 def _grouped(names: list[str]) -> str:
