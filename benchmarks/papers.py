@@ -65,12 +65,13 @@ class Task:
 FEW = "data.limit=5000 trainer.max_epochs=5"
 UNTRAINED = "evaluation=initial_alignment evaluation.start=kmeans++ evaluation.label_free=false evaluation.n_seeds=100"
 CIFAR10_COLOURS = "view.mean=[0.4914,0.4822,0.4465] view.std=[0.247,0.243,0.261]"
+LENET = f"{UNTRAINED} arch=lenet5_bn view=deepdive_32 evaluation.k=[5,20] evaluation.dim=[40]"
 SMALL_ALEXNET = f"{UNTRAINED} arch=alexnet_small evaluation.dim=[256] view.size=32"
 TASKS = (  # worth most first
     Task(
         name="ia_fashion_mnist",
         images="fashion_mnist",
-        words=f"{UNTRAINED} arch=lenet5_bn view=deepdive_32 evaluation.k=[5,20] evaluation.dim=[40]",
+        words=LENET,
         few="data.limit=5000",
         paper="A Deep Dive into Deep Cluster, A.1: .37 to .41 at K = 5",
     ),
@@ -101,7 +102,32 @@ TASKS = (  # worth most first
         images="fashion_mnist",
         words="sweep=deepdive_fig5 experiment=deepdive_fmnist reassign.halt_after=1,15,30,50 seed=1,2,3",
         figures=("deepdive_fig5",),
-        few=f"{FEW} reassign.halt_after=1,2,5",
+        few=f"{FEW} trainer.max_epochs=20 reassign.halt_after=1,3,5,10,20",
+    ),
+    Task(
+        name="inits_fashion_mnist",
+        images="fashion_mnist",
+        words="sweep=deepdive_fig3 init=random,kmeans_patches,scatter seed=1,2,3",
+        figures=("deepdive_fig3",),
+        few=FEW,
+    ),
+    Task(
+        name="noisy_labels_fashion_mnist",
+        images="fashion_mnist",
+        words="sweep=deepdive_fig3 targets=lookup,co_teaching targets.kept_share=0.8 targets.kept_ramp_epochs=10 "
+        "seed=1,2,3",
+        figures=("deepdive_fig3",),
+        few=f"{FEW} targets.kept_ramp_epochs=2",
+    ),
+    *(
+        Task(
+            name=f"ia_{init}_fashion_mnist",
+            images="fashion_mnist",
+            words=f"{LENET} init={init}",
+            few="data.limit=5000",
+            paper=f"first filters by init={init}, which the paper leaves to others",
+        )
+        for init in ("kmeans_patches", "scatter")
     ),
     Task(
         name="ia_cifar10",
