@@ -120,10 +120,11 @@ def test_each_command_composes(command: Command) -> None:
 
 @pytest.mark.parametrize("command", ON_FOLDERS, ids=str)
 def test_each_command_on_a_folder_composes(command: Command) -> None:
-    _, settings = start_of(minutes_of(command.words[2:])[1])
+    start, settings = start_of(minutes_of(command.words[2:])[1])
+    of_start = ["arch=onnx"] if start.endswith(".onnx") else []
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        train_config(compose("train", ["experiment=photographs", "data.root=photos", *settings]))
+        train_config(compose("train", ["experiment=photographs", "data.root=photos", *of_start, *settings]))
 
 
 @pytest.mark.parametrize("command", ON_WORDS, ids=str)

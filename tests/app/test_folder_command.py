@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from reference.pictures import encoded, picture
 from support.bundles import bundle, paint
+from support.onnx_files import write_onnx
 from support.tiny_sets import write_photographs
 from support.typed import Typist
 
@@ -130,6 +131,27 @@ def test_trained_weights_stay_as_they_are_unless_epochs_are_typed(fit: dict[str,
     words = settings_for(folder, [f"start={model}", "trainer.max_epochs=2", "optimizer.lr=0.1"], lines.append)
     assert {"trainer.max_epochs=2", "optimizer.lr=0.1", *ADAPTING[1:]} < set(words) and ADAPTING[0] not in words
     composed(words)
+
+
+def test_an_onnx_file_is_a_start_that_is_not_trained(
+    fit: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    file = write_onnx(tmp_path / "net.onnx", "logits", form="uint8")
+    folder, lines, timed = str(write_tree(tmp_path / "photos", 30)), list[str](), folder_command.timed
+    tried: list[list[str]] = []
+    monkeypatch.setattr(folder_command, "timed", lambda words, *rest: timed(tried.append(words) or words, *rest))  # type: ignore[func-returns-value]
+    words = settings_for(folder, [f"start={file}", "arch.output=features"], lines.append)
+    assert all("trainer.max_epochs=0" in each for each in tried) and words.count("trainer.max_epochs=0") == 1
+    assert {"arch=onnx", "view.size=16", "init=weights", f"init.path={file}", "trainer.max_epochs=0"} < set(words)
+    assert "arch.output=logits" not in words and not [word for word in words if word.startswith("optimizer.")]
+    assert lines[1] == f"start      ONNX file, {file}: as typed"
+    assert lines[-2] == "epochs     0: the trained network stays as it is; an ONNX file cannot be trained"
+    config = composed(words)
+    arch, view = config.init.network(config.arch, config.view, 3)
+    assert (arch["output"], arch["feature_dim"], view.mean) == ("features", 6, [0, 0, 0])
+    any_size = named_start(str(write_onnx(tmp_path / "any.onnx", sides=("h", "w"))))
+    assert any_size.sizes(40) == [224] and any_size.is_frozen
 
 
 def test_auto_takes_what_lies_on_the_machine_unless_something_of_ones_own_is_typed(

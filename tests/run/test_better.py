@@ -78,6 +78,21 @@ def test_keep_trained_stores_no_start_and_asks_nothing(tmp_path: Path, monkeypat
     assert not (tmp_path / better.START).exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("keep=better evaluation.untrained=false", "evaluation.untrained=false leaves keep=better no start"),
+        ("keep=better evaluation.enabled=false", "evaluation.enabled=false leaves keep=better no start"),
+        ("keep=better", None),
+        ("keep=better evaluation.untrained=false trainer.max_epochs=0", None),
+        ("evaluation.untrained=false", None),
+    ],
+)
+def test_where_the_start_is_not_measured_keep_better_says_so(typed: str, said: str | None) -> None:
+    line = better.tell_uncompared(settings(*typed.split()))
+    assert line is None if said is None else line is not None and said in line
+
+
 def test_the_experiment_for_photographs_keeps_the_better_network() -> None:
     assert train_config(compose("train", ["experiment=photographs", "data.root=DIR"])).keep == "better"
     assert train_config(compose("train")).keep == "trained"

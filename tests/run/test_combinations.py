@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from reference.pictures import picture
 from support import shards
 from support.configs import CONFIGS, NEEDS
+from support.onnx_files import write_onnx
 from support.pairs import covering_rows
 
 from deepcluster.app.errors import message_for_user, user_errors
@@ -33,6 +34,7 @@ from deepcluster.run.train import train
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.weights import checkpoint
 from deepcluster.weights.network import build_backbone
+from deepcluster.weights.recognise import read_weights
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 BY_SWAV = "experiment=[cp]*[vs]"  # cifar10_swav and photographs, which have SwAV's targets and heads beside
@@ -193,6 +195,7 @@ SMALLER = {  # the option with less work, its keys being what a user may set
     "arch=resnet18": ["arch.tap=layer1"],
     "arch=resnet50": ["arch.tap=layer1"],
     "arch=coates": ["arch.n_filters=8", "trainer.max_epochs=0"],  # which has nothing to train
+    "arch=onnx": ["trainer.max_epochs=0"],
     "init=kmeans_patches": ["init.n_patches=2000", "init.n_images=40", "init.n_iter=2"],
     "clustering=kmeans": ["clustering.k=4", "clustering.n_iter=3"],
     "clustering=spectral": ["clustering.k=4", "clustering.n_iter=3"],
@@ -215,6 +218,7 @@ EMBEDDED = "data=fashion_mnist_mini"  # grey; tiny_data draws colours for the ot
 STORED = {"init=checkpoint", "init=weights"}  # which begin from a file
 REFUSED_LATER = [  # when the network or the machine is known
     ("arch=coates", "init=[!k]*", "init="),
+    ("arch=onnx", "init=[!cw]*", "init="),
     ("trainer=gpu", "*", "gpu"),
 ]
 # Its features are some 30 apart, for which PIC refuses its sigma; the other reductions end with l2.
@@ -230,18 +234,23 @@ def trained(folder: Path, *overrides: str) -> dict[str, Any]:
         return train(made, folder)
 
 
-def drawn(arch: str, n_channels: int, seed: int) -> tuple[Backbone, dict[str, Any]]:
-    """The network of this option, small, and its description."""
+def drawn(arch: str, n_channels: int, seed: int, folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    """The network of this option, small, and its description; in the folder a file that it needs."""
     side = SIDE.get(arch, 32)
     made = settings(arch, *NEEDS.get(arch, []), *SMALLER.get(arch, []))
     card = {"arch": made.arch, "in_channels": n_channels, "image_size": side, "resize": side}
     card |= {"mean": [0.5] * n_channels, "std": [0.2] * n_channels}
-    return build_backbone(card, seed=seed), card
+    if arch != "arch=onnx":
+        return build_backbone(card, seed=seed), card
+    weights = read_weights(write_onnx(folder / "start.onnx", sides=(side, side), channels=n_channels, seed=seed))
+    assert weights.card is not None
+    card["arch"] = weights.card["arch"]
+    return build_backbone(card, weights=weights), card
 
 
 def started(arch: str, n_channels: int, folder: Path) -> Path:
     """A checkpoint of this architecture, to begin from."""
-    backbone, card = drawn(arch, n_channels, seed=9)
+    backbone, card = drawn(arch, n_channels, 9, folder)
     file = folder / "start.ckpt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(checkpoint.backbone_checkpoint(backbone, card, epochs=1, extra={}))
@@ -290,7 +299,7 @@ def test_every_two_options_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         try:
             root = [] if data == EMBEDDED else tiny_data(data, folder / "data", monkeypatch)
             summary = trained(folder, *small(row, folder), *root)
-            assert summary["epochs"] == (0 if "arch=coates" in row else 1) and summary["n_images"] == N
+            assert summary["epochs"] == (0 if {"arch=coates", "arch=onnx"} & {*row} else 1) and summary["n_images"] == N
             keeps_empty = "clustering=kmeans_v2" in row
             finds_k = any(option.startswith("clustering=pic") for option in row)
             least = 1 if finds_k or keeps_empty else 2
@@ -321,7 +330,7 @@ def test_every_start_is_made_with_every_architecture(arch: str, starts: dict[str
     )
     file = started(arch, 3, tmp_path)
     of_file = checkpoint.load_checkpoint(file).backbone
-    new, card = drawn(arch, 3, seed=1)
+    new, card = drawn(arch, 3, 1, tmp_path)
     before = new.state_dict()
     for option in (option for option in starts if not refused_later(arch, option)):
         backbone, init = copy.deepcopy(new), copy.copy(starts[option].init)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from hydra import compose, initialize_config_dir
 
 from deepcluster.app.config_folder import configs
-from deepcluster.app.start_word import choose_start, start_of, start_told
+from deepcluster.app.start_word import OF_OUTPUT, choose_start, start_of, start_told
 from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.clustering.k_by_number import PER_ROOT, k_by_number
 from deepcluster.run.costs import Costs, measure
@@ -36,7 +36,7 @@ from deepcluster.run.dial import (
 from deepcluster.run.parts import build_parts, choose_device
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan
-from deepcluster.run.starts import ADAPTING
+from deepcluster.run.starts import ADAPTING, FROZEN
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import free_memory
@@ -86,11 +86,11 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
-    config = composed([*base, *typed])
+    config = composed(without([*base, *typed], {*OF_OUTPUT}))  # its network has none of these keys
     on_gpu = choose_device(config.trainer).type != "cpu"
     start = choose_start(wanted, keys, on_gpu=on_gpu)
     if start is not None:
-        base += without([*start.words, *ADAPTING], keys)
+        base += without([*start.words, *(FROZEN if start.is_frozen else ADAPTING)], keys)
         config = composed([*base, f"arch={start.arch}", *typed])
     seen = look(config.data, config.reading)
     if keys & {"clustering", "clustering.k"}:
@@ -108,10 +108,11 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0)
     if (line := start_told(start, wanted, keys)) is not None:
         say(line)
-    for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
+    is_frozen = start is not None and start.is_frozen
+    for line in told(chosen, seen, minutes, keys, n_tried=len(sized), is_frozen=is_frozen):
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
-    return [*chosen.words, *without(of_epochs, keys)]
+    return [*chosen.words, *without(of_epochs, keys.union(word.partition("=")[0] for word in chosen.words))]
 
 
 def check_own_keys(typed: list[str]) -> None:
@@ -219,7 +220,9 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=is_enough)
 
 
-def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int) -> list[str]:
+def told(
+    chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int, is_frozen: bool = False
+) -> list[str]:
     """The choices, each with its reason and the key that overrules it; and the time that the run will take."""
     config = chosen.config
     arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
@@ -239,7 +242,8 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
         why = "more gain little" if chosen.epochs == MOST_EPOCHS else fit
         epochs = f"{why}; trainer.max_epochs=, minutes="
         if chosen.epochs == 0:
-            epochs = "the trained network stays as it is; trainer.max_epochs=5 adapts it to these images"
+            adapts = "an ONNX file cannot be trained" if is_frozen else "trainer.max_epochs=5 adapts it to these images"
+            epochs = f"the trained network stays as it is; {adapts}"
     k = getattr(config.clustering, "k", config.clustering.kind)
     total_s = seconds(chosen.plan, chosen.costs, seen, chosen.epochs) / SHARE
     return [

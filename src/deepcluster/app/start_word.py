@@ -8,6 +8,7 @@ import os
 from deepcluster.run.starts import Start, local_starts, named_start
 
 OF_ONES_OWN = ("arch", "init", "experiment", "method")  # groups: where one is typed, start=auto chooses nothing
+OF_OUTPUT = ("arch.output", "arch.pool")  # what is read of the network of an ONNX file, which start=FILE names
 
 
 def start_of(typed: list[str]) -> tuple[str, list[str]]:
@@ -35,7 +36,7 @@ def choose_start(wanted: str, keys: set[str], *, on_gpu: bool) -> Start | None:
     Raises:
         ValueError, FileNotFoundError: if the weights that are wanted cannot be had, or exclude what was typed.
     """
-    own = sorted(key for key in keys if key.partition(".")[0] in OF_ONES_OWN)
+    own = sorted(key for key in keys.difference(OF_OUTPUT) if key.partition(".")[0] in OF_ONES_OWN)
     if wanted == "none" or (wanted == "auto" and own):
         return None
     if own:

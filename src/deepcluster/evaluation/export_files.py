@@ -10,6 +10,7 @@ from deepcluster.clustering.assignment import Assignment
 from deepcluster.evaluation import bundle
 from deepcluster.evaluation.clusters.clustered_images import stored_assignment
 from deepcluster.evaluation.context import EvaluationContext
+from deepcluster.models.onnx_network import OnnxNetwork
 from deepcluster.system.atomic import save_atomically, write_atomically
 from deepcluster.weights import layouts, onnx_file, released
 from deepcluster.weights.checkpoint import load_checkpoint
@@ -54,6 +55,8 @@ def exported_files(
     backbone, card = context.backbone, context.card
     # what may be refused comes first, so that no file is written in vain
     arch = released.check_readable_2018(backbone, card) if "official" in formats else ""
+    if "torchvision" in formats and isinstance(backbone, OnnxNetwork):
+        raise ValueError('the network of an ONNX file has no tensors to name: leave "torchvision" out of formats')
     assignment, named = None, dict[str, str]()
     if "bundle" in formats:
         bundle.check_out(context.folder)
@@ -74,7 +77,9 @@ def exported_files(
         path = context.folder / ("backbone.onnx" if assignment is None else bundle.ONNX)
         write_atomically(path, graph.content)
         numbers = {"onnx_largest_difference": graph.difference}
-        files.append(ExportedFile(format="onnx", path=path, note=f"input: uint8 pixels; {graph.told}", numbers=numbers))
+        files.append(
+            ExportedFile(format="onnx", path=path, note=f"input: {graph.takes}; {graph.told}", numbers=numbers)
+        )
     if assignment is not None:
         onnx = None if graph is None else graph.told
         bundle.write_bundle(context, assignment, named, license=license, onnx=onnx)
@@ -90,6 +95,7 @@ class _Graph:
     content: bytes
     difference: float
     told: str
+    takes: str = "uint8 pixels"
 
 
 def _graph(context: EvaluationContext, assignment: Assignment | None) -> _Graph | None:
@@ -98,6 +104,12 @@ def _graph(context: EvaluationContext, assignment: Assignment | None) -> _Graph 
     Raises:
         ImportError: if the extra is missing and no bundle is written.
     """
+    if isinstance(context.backbone, OnnxNetwork):
+        if assignment is None:
+            content = context.backbone.content
+            return _Graph(content=content, difference=0.0, told="the file as it was read", takes="what that file takes")
+        context.progress.say("onnx        left out: the network is an ONNX file, which backbone.safetensors holds")
+        return None
     try:
         onnx_file.import_onnx()
     except ImportError as error:

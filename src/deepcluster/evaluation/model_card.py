@@ -83,12 +83,13 @@ def model_card(told: Described) -> str:
     """The text of README.md."""
     k, card = told.assignment.k, told.card
     size = f"{card['in_channels']} x {card['image_size']} x {card['image_size']}"
+    weights = f"{told.n_weights / 1e6:.2f} million weights, " if told.n_weights else ""
     parts = [
         _front_matter(told),
         f"# {told.network} with {k:,} clusters",
         f"Groups pictures into {k:,} clusters and gives {told.feature_dim:,} features of each, by "
         f"[DeepCluster](https://arxiv.org/abs/1807.05520) (deepcluster {deepcluster.__version__}): {told.network}, "
-        f"{told.n_weights / 1e6:.2f} million weights, {size} pixels. {_origin(told)}",
+        f"{weights}{size} pixels. {_origin(told)}",
         *_learned(told.summary),
         *_use(told),
         *_clusters(told),

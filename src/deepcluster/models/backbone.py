@@ -37,6 +37,8 @@ class Backbone(nn.Module):
     compute_dtype: torch.dtype | None = None
     memory_format: torch.memory_format = torch.preserve_format
     needs_float32 = False  # True where bfloat16 is too coarse: inference_copy then stays in float32
+    needs_weights = False  # True where it computes nothing before weights of a file are loaded
+    told: str | None = None  # what stands in place of the number of its parameters, for the user
 
     def __init__(
         self,

@@ -4,12 +4,22 @@ from pathlib import Path
 
 from deepcluster.run.gain import Figures, start_is_better
 from deepcluster.run.parts import Parts
+from deepcluster.run.untrained import measures_untrained
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system import distributed
 from deepcluster.system.atomic import write_atomically
 from deepcluster.weights.checkpoint import backbone_checkpoint, load_checkpoint
 
 START = "checkpoints/start.ckpt"  # in the run's folder
+
+
+def tell_uncompared(config: TrainConfig) -> str | None:
+    """A line where keep=better has nothing to compare, as the start is not measured; None where it has."""
+    evaluation, max_epochs = config.evaluation, config.trainer["max_epochs"]
+    if config.keep != "better" or max_epochs == 0 or measures_untrained(evaluation, max_epochs):
+        return None
+    key = "untrained" if evaluation.enabled else "enabled"
+    return f"keep       the trained network: evaluation.{key}=false leaves keep=better no start to compare it with"
 
 
 def store_start(config: TrainConfig, folder: Path, parts: Parts) -> None:

@@ -133,7 +133,7 @@ def context_of_file(
     except ValueError as error:  # an evaluation that needs images raises it, unless `data` names them
         unknown = str(error)
     data = data or run_data
-    return context_of(
+    context: EvaluationContext = context_of(
         backbone=build_backbone(card, weights=stored),
         stored=stored,
         data_settings=None if data is None else replace(data, n_channels=card["in_channels"]),
@@ -142,6 +142,9 @@ def context_of_file(
         run_data=run_data,
         images_unknown=unknown,
     )
+    for note in stored.notes:
+        context.progress.say(f"network    {note}")
+    return context
 
 
 def _reading_of_bundle(file: Path) -> Reading:
@@ -169,6 +172,7 @@ def context_of_architecture(
     """The evaluation of untrained networks, initialised as train.py would on these images."""
     images = load_images(data, reading, "train")
     assert images is not None
+    arch, view = init.network(arch, view, images.n_channels)
     mean, std = statistics(images, view, data, reading)
     card = network_card(arch, view, images.n_channels, mean, std)
 

@@ -126,11 +126,10 @@ class Parts:
         arch, side = self.card["arch"], self.card["image_size"]
         name = arch.get("name") or arch["_target_"].rpartition(".")[2]
         millions = sum(p.numel() for p in self.backbone.parameters() if p.requires_grad) / 1e6
+        what = self.backbone.told or f"{millions:.1f} M parameters"
         shape = f"{self.images.n_channels}x{side}x{side}"
         second = "; a second one learns beside it (targets.co_teaching)" if self.n_networks > 1 else ""
-        return (
-            f"network    {name}: {millions:.1f} M parameters, {shape} -> {self.backbone.feature_dim} features{second}"
-        )
+        return f"network    {name}: {what}, {shape} -> {self.backbone.feature_dim} features{second}"
 
     def _describe_processes(self, batch_size: int, n: int) -> list[str]:
         at_most = "at most " if self.chooses_k else ""
@@ -176,6 +175,8 @@ def build_parts(
     progress, data, reading, trainer = Progress(), config.data, config.reading, config.trainer
     images = load_images(data, reading, "train")
     assert images is not None
+    arch, seen = config.init.network(config.arch, config.view, images.n_channels)
+    config = replace(config, arch=arch, view=seen)
     chooses_k = config.clustering.chooses_k
     config = replace(config, clustering=config.clustering.at_most(len(images)))
     test_images = load_images(data, reading, "test")
@@ -215,7 +216,7 @@ def build_parts(
     if config.targets.n_networks > 1:
         second = build_backbone(card, seed=second_seed)
     init_report: list[str] = []
-    if initialise:
+    if initialise or backbone.needs_weights:
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
         if second is not None:
             config.init.apply(second, card=card, images=images, seed=second_seed, device=device)

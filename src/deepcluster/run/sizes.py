@@ -120,7 +120,8 @@ def sizes(plan: Plan) -> Sizes:
     soft_bytes = len(ks) * n * plan.n_soft * (torch.int32.itemsize + torch.float32.itemsize)
     # head with the optimizer's state, centroids, labels
     labelings = 4 * (plan.n_networks * of_head * sum(ks) * head_dim + centroids) + 2 * n * len(ks) + soft_bytes
-    checkpoint = plan.n_networks * 4 * copies * network + labelings + plan.bank_bytes
+    fixed = sum(buffer.nbytes for buffer in backbone.buffers())  # an ONNX file is one
+    checkpoint = plan.n_networks * (4 * copies * network + fixed) + labelings + plan.bank_bytes
     assignments = (n_epoch_starts + 1) * n * sum(math.log2(max(2, k)) for k in ks) / 8
     n_reassignments = n_epoch_starts + n_untrained + 1
     names = n * (len(images.samples[0]) + 8)

@@ -15,6 +15,7 @@ from torchvision import models
 
 from deepcluster.models.resnet import PACKAGE
 from deepcluster.system.quoting import argument, override
+from deepcluster.weights import onnx_start
 from deepcluster.weights.fit import settings_of_card
 from deepcluster.weights.pretrained import pretrained_card
 from deepcluster.weights.recognise import read_weights
@@ -24,9 +25,10 @@ ADAPTING = (  # where it is trained further: a tenth of the rate, less in the fi
     "optimizer.layer_decay=0.7",
     "optimizer.warmup_epochs=0.5",
 )
+FROZEN = ("trainer.max_epochs=0",)  # where it cannot be
 SMALLEST_SIDE = 96  # pixels: below it a network that was trained at 224 has too small maps
 SIDES = (160, 128, SMALLEST_SIDE)  # tried besides the network's own, where it takes any size
-OF_FILES = (".pth", ".pt", ".tar", ".ckpt", ".safetensors")  # what a name that ends so means
+OF_FILES = (".pth", ".pt", ".tar", ".ckpt", ".safetensors", onnx_start.SUFFIX)  # what a name that ends so means
 _DESCRIPTION = "config.json"  # of timm's on Hugging Face's hub, beside the weights
 
 
@@ -52,6 +54,11 @@ class Start:
         return settings_of_card(self.card)[0].removeprefix("arch=")
 
     @property
+    def is_frozen(self) -> bool:
+        """It is an ONNX file: it cannot be trained, and is at its best at one size."""
+        return bool(self.card["arch"]["_target_"] == onnx_start.TARGET)
+
+    @property
     def words(self) -> list[str]:
         """The settings of the network and its weights, without arch=OPTION and view.size, which the dial chooses."""
         chosen = [word for word in settings_of_card(self.card)[1:] if not word.startswith("view.size=")]
@@ -61,7 +68,7 @@ class Start:
     def sizes(self, side: int) -> list[int]:
         """Sizes of images to try, the largest first, for pictures of this short side."""
         own = int(self.card["image_size"])
-        smaller = [] if self.fixed_size else [size for size in SIDES if size < own]
+        smaller = [] if self.fixed_size or self.is_frozen else [size for size in SIDES if size < own]
         fitting = [size for size in (own, *smaller) if size <= 1.25 * side]
         return fitting or [own, *smaller][-1:]
 
@@ -100,7 +107,7 @@ def local_starts() -> list[Start]:
 
 def _of_path(path: Path) -> Start:
     described = (path if path.is_dir() else path.parent) / _DESCRIPTION
-    if described.is_file() and (name := _architecture(described)) is not None:
+    if path.suffix != onnx_start.SUFFIX and described.is_file() and (name := _architecture(described)) is not None:
         file = path if path.is_file() else next(iter(sorted(path.glob("*.safetensors"))), None)
         if file is not None:
             return _timm_start(name, file)

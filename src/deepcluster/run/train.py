@@ -38,7 +38,7 @@ from deepcluster.evaluation.clusters.clusters_file import write_clusters
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
-from deepcluster.run.better import go_back, store_start
+from deepcluster.run.better import go_back, store_start, tell_uncompared
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
 from deepcluster.run.estimate import tell_needs
 from deepcluster.run.follow import Before, read_before, take_over, tell_changes
@@ -145,6 +145,8 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     say = parts.progress.say
     for line in parts.describe(config.data.source, config.reading.batch_size, n_processes(config.trainer)):
         say(line)
+    if (uncompared := tell_uncompared(config)) is not None:
+        say(uncompared)
     before = None
     if config.follows is not None:
         before = read_before(config.follows, parts.images, k=config.clustering.capacity(len(parts.images)))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deepcluster.models.backbone import Backbone
 from deepcluster.weights import layouts
+from deepcluster.weights.onnx_start import OF_FILE, TARGET
 from deepcluster.weights.recognise import Weights
 
 # Networks -> their options of configs/arch, for advice.
@@ -19,6 +20,7 @@ ARCH_OPTIONS = {
     "deepcluster.models.vgg_small.SmallVGG": "vgg_small",
     "deepcluster.models.resnet.resnet": "resnet50",
     "deepcluster.models.timm_model.timm_backbone": "timm",
+    TARGET: "onnx",
 }
 
 
@@ -124,7 +126,7 @@ def settings_of_card(file_card: dict[str, Any], card: dict[str, Any] | None = No
     same = here.get("_target_") == there["_target_"]
     settings = [] if same else [f"arch={ARCH_OPTIONS.get(there['_target_'], there['_target_'])}"]
     for key, value in there.items():
-        if key in ("_target_", "weights", "pretrained", "dropout") or (same and here.get(key) == value):
+        if key in ("_target_", "weights", "pretrained", "dropout", *OF_FILE) or (same and here.get(key) == value):
             continue
         if not same and settings[0] == f"arch={value}":  # arch=resnet50 implies arch.name=resnet50
             continue

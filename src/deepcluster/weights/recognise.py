@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.weights import checkpoint, exported, layouts, released
+from deepcluster.weights import checkpoint, exported, layouts, onnx_start, released
 from deepcluster.weights.files import CLUSTERS, EXPORTED, find_weights
 
 # Of DeepCluster-v2's release and its siblings, with their own std of red (original: swav, src/multicropdataset.py).
@@ -29,6 +29,7 @@ class Weights:
         head: the last layer's rows, weight (K, D) and bias (K,); in our checkpoints and 2018 files only.
         assignment: the last assignment; in our checkpoints and bundles only.
         others: the labelings after the first; in our checkpoints only.
+        notes: lines for who trains with it; of an ONNX file only.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Weights:
     head: tuple[Tensor, Tensor] | None = None
     assignment: Assignment | None = None
     others: list[checkpoint.Labeling] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
@@ -75,6 +77,9 @@ def read_weights(path: str | Path) -> Weights:
         if card is not None:
             return _exported(file, tensors, card)
         return _state_dict(file, tensors)
+    if file.suffix == onnx_start.SUFFIX:
+        tensors, card, notes = onnx_start.read_onnx(file)
+        return Weights(path=file, format="ONNX file", tensors=tensors, card=card, notes=notes)
     content = checkpoint.read_torch_file(file)
     if checkpoint.is_checkpoint(content):
         ours = checkpoint.to_checkpoint(content, file)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from deepcluster.data.images import ImageSet
+    from deepcluster.data.view_settings import View
     from deepcluster.models.backbone import Backbone
 
     Device = torch.device | str
@@ -32,6 +33,26 @@ class Init:
     names_weights: ClassVar[bool] = False  # it takes weights that were trained before
 
     kind: str
+
+    def network(self, arch: dict[str, Any], view: View, n_channels: int) -> tuple[dict[str, Any], View]:
+        """The groups `arch` and `view` of the network, with what only the file of weights tells, of arch=onnx.
+
+        Args:
+            n_channels: of the images.
+
+        Raises:
+            ValueError: if no ONNX file is named, or it does not fit.
+        """
+        from deepcluster.weights import onnx_start
+
+        if arch.get("_target_") != onnx_start.TARGET:
+            return arch, view
+        if not self.names_weights:
+            raise ValueError("arch=onnx runs the network of a file: set init=weights init.path=FILE.onnx")
+        from deepcluster.weights.recognise import read_weights
+
+        weights = read_weights(vars(self)["path"])
+        return onnx_start.told_by_file(weights.path, weights.tensors, weights.card, arch, view, n_channels)
 
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
@@ -130,6 +151,8 @@ class WeightsInit(Init):
         weights = read_weights(self.path)
         fitted = fit_weights(weights, backbone, card=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
+        if backbone.needs_weights:
+            return [f"{weights.path}: {weights.format}", *weights.notes]
         n_taken = sum(name not in fitted.random for name in backbone.state_dict())
         lines = [f"{weights.path}: {weights.format}, {n_taken} tensors taken"]
         if fitted.left_out:

@@ -69,6 +69,20 @@ def test_runs_are_rows_with_what_differs_and_both_networks_figures() -> None:
     ]
 
 
+def test_a_run_that_went_back_to_its_start_says_so(tmp_path: Path) -> None:
+    for k, kept in ((4, "start"), (5, "trained")):
+        (tmp_path / str(k)).mkdir()
+        (tmp_path / str(k) / "summary.json").write_text(json.dumps({"trained": {"nmi_labels": 0.5}, "kept": kept}))
+    jobs = [job(k, f"k={k}", numbers=numbers_in(tmp_path / str(k))) for k in (4, 5)]
+    assert told(jobs)[-2:] == [
+        "back job 4 (k=4) ended with its start: training made it worse",
+        "sweep 2 jobs; sweep: results.csv, results.json",
+    ]
+    write_results(jobs, tmp_path)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["went_back"] for row in csv.DictReader(file)] == ["1", ""]
+
+
 def test_a_table_in_a_file_is_not_folded_to_a_terminals_width() -> None:
     jobs = [job(i, f"ckpt={'x' * 60}{i}", "knn", numbers={"n": 1}) for i in range(3)]
     assert told(jobs, width=80)[1] == " ".join(f"ckpt={'x' * 60}{i}" for i in range(3))

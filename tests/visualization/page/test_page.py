@@ -214,15 +214,16 @@ def test_a_folder_without_other_files_has_none_of_it(tmp_path):
     places = {"a": 0}
     assert run_files.duplicates(tmp_path, places) == [] and run_files.odd_pictures(tmp_path, places) == {}
     assert run_files.margins(tmp_path, places) is None
-    assert run_files.figures(tmp_path) == {"table": [], "learned": None, "alike": [], "sure": {}}
+    assert run_files.figures(tmp_path) == {"given_up": 0, "table": [], "learned": None, "alike": [], "sure": {}}
 
 
 @pytest.mark.parametrize(("kept", "nmi"), [("trained", 0.3), ("start", 0.7)])
 def test_how_sure_the_clusters_are_is_told_of_the_network_that_made_them(kept: str, nmi: float, tmp_path: Path) -> None:
     measured = {"pretrained": {"nmi_previous": 0.7}, "trained": {"nmi_previous": 0.3}}
-    summary = {"kept": kept, "start": "pretrained", **measured}
+    summary = {"kept": kept, "start": "pretrained", "epochs": 3, **measured}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
-    assert run_files.figures(tmp_path)["sure"] == {"nmi_previous": nmi}
+    figures = run_files.figures(tmp_path)
+    assert figures["sure"] == {"nmi_previous": nmi} and figures["given_up"] == (3 if kept == "start" else 0)
 
 
 def test_margins_need_every_image(tmp_path):

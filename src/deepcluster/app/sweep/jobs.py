@@ -9,6 +9,7 @@ from deepcluster.system.nested import flat
 
 JOB_FILE = "job.json"
 SHARED = ".untrained"  # in the sweep's folder: the features that its jobs share, see features/reuse.py
+WENT_BACK = "went_back"  # of the numbers: 1 where a run ended with its start, as training made it worse
 RESULT_FILES = ("results.json", "summary.json")  # of eval.py and of train.py
 NOT_IN_TABLES = ("output_dir", "sweep")  # the same for all jobs, and known to the user
 
@@ -85,4 +86,5 @@ def numbers_in(folder: Path) -> dict[str, float]:
     if file.name == "results.json":  # its one group, arch, describes the network
         content = {name: value for name, value in content.items() if not isinstance(value, dict)}
     values = flat(content, "/").items()
-    return {name: value for name, value in values if isinstance(value, int | float) and not isinstance(value, bool)}
+    numbers = {name: value for name, value in values if isinstance(value, int | float) and not isinstance(value, bool)}
+    return {**numbers, WENT_BACK: 1} if content.get("kept") == "start" else numbers

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from deepcluster.app.sweep.jobs import Job
+from deepcluster.app.sweep.jobs import WENT_BACK, Job
 from deepcluster.run.summary import ROWS
 from deepcluster.system.atomic import write_atomically
 from deepcluster.system.tables import mean_and_spread, write_csv
@@ -83,6 +83,10 @@ def print_results(jobs: list[Job], folder: Path, console: Console | None = None,
             console.print(f"failed     job {job.number} ({job_name(job, keys)}): {job.error}")
         elif not job.ended:
             console.print(f"stopped    job {job.number} ({job_name(job, keys)}); {job.folder}")
+        elif WENT_BACK in job.numbers:
+            console.print(
+                f"back       job {job.number} ({job_name(job, keys)}) ended with its start: training made it worse"
+            )
     n_done, n_all = sum(job.done for job in jobs), max(n_jobs or 0, len(jobs))
     done = f"{n_done} jobs" if n_done == n_all else f"{n_done} of {n_all} jobs done"
     console.print(f"sweep      {done}; {folder}: results.csv, results.json")

@@ -88,13 +88,14 @@ def figures(folder: Path) -> dict[str, Any]:
     """What summary.json tells: the printed table, what training added, warnings, and how sure the clusters are.
 
     Returns:
-        table, learned, alike as in summary.json (empty or None without them), and sure: figures of `SURE`
-        that were measured, of the network that the run ended with.
+        table, learned, alike as in summary.json (empty or None without them), given_up: epochs after which the run went
+        back to its start, and sure: figures of `SURE` that were measured, of the network that the run ended with.
     """
     content = _summary(folder)
-    ended_with = content["start"] if content.get("kept") == "start" else "trained"
-    network = content.get(ended_with, {})
+    is_start = content.get("kept") == "start"
+    network = content.get(content["start"] if is_start else "trained", {})
     return {
+        "given_up": content["epochs"] if is_start else 0,
         "table": content.get("table", []),
         "learned": content.get("learned"),
         "alike": content.get("alike", []),

@@ -43,14 +43,15 @@ function fact(value, what, href) {
 
 /** What training added to the network, beside what needs no training. */
 function learnedCard() {
-  const { epochs, network, origin, figures: { table, learned, alike } } = overview;
+  const { epochs, network, origin, figures: { table, learned, alike, given_up: givenUp } } = overview;
+  const trained = epochs || !givenUp ? counted(epochs, "epoch") : `as it started, because ${counted(givenUp, "epoch")} of training made it worse`;
   const untold = epochs ? "What training added was not measured." : "The network was not trained: these are the clusters of its start.";
   return make("section", { class: "card" },
     make("h2", {}, "What training added"),
     make("p", { class: "sentence" }, learned ? `${capital(learned)}.` : untold),
     table.length > 1 ? make("div", { class: "scroll" }, figuresTable(table)) : null,
     ...alike.map((sentence) => make("p", { class: "warning" }, capital(sentence))),
-    make("p", { class: "soft" }, `${network}, ${counted(epochs, "epoch")}; clusters: ${origin}.`));
+    make("p", { class: "soft" }, `${network}, ${trained}; clusters: ${origin}.`));
 }
 
 /** What new pictures changed since the run before. */
