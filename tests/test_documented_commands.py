@@ -48,7 +48,10 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
     "data=cifar10": "downloads",
     "data=fashion_mnist,cifar10": "downloads; an untrained network's features: tests/visualization/test_embedding.py",
     "experiment=cifar10": "downloads",
-    "experiment=coates_cifar10": "downloads; composed with its images in tests/run/test_combinations.py",
+    **dict.fromkeys(
+        ("experiment=coates_cifar10", "experiment=coates_2_layers_cifar10"),
+        "downloads; composed with its images in tests/run/test_combinations.py",
+    ),
     "data.name=uoft-cs/cifar10": "downloads; local sets of Hugging Face: tests/run/test_rewritten_shards.py",
     "ckpt=FILE.pth.tar": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",
     "ckpt=FILE": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",

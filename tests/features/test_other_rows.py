@@ -80,6 +80,12 @@ def test_coates_rows_are_a_function_of_the_seed_and_the_images() -> None:
     assert not torch.equal(rows, rows_of(CoatesRows(**COATES), seed=2))
 
 
+def test_a_second_layer_is_beside_the_first() -> None:
+    first, both = (rows_of(CoatesRows(**COATES, layers=layers)) for layers in (1, 2))
+    assert torch.equal(both[:, :32], first)
+    assert both.shape == (N, 32 + 4 * 8 * 2) and float(both[:, 32:].std(dim=0).min()) > 0  # 8 groups of 2 filters
+
+
 def test_rows_of_patches_and_pixels_are_both_whitened_and_equally_long() -> None:
     small = {name: value for name, value in COATES.items() if name != "reduction"}
     rows = rows_of(PatchesAndPixelsRows(**small, dim=6)).double()
@@ -183,6 +189,8 @@ def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         (lambda: CoatesRows(n_filters=30, n_patches=20), "n_patches=20 is less than other_rows.n_filters=30"),
+        (lambda: rows_of(CoatesRows(patch_size=9, layers=2)), "layers=2 .*patch_size=9 needs .* 17 pixels .* have 16"),
+        (lambda: CoatesRows(layers=3), "other_rows.layers must be one of 1, 2, got 3"),
         (lambda: rows_of(CoatesRows(patch_size=16)), "patch_size must be below the images' side of 16 pixels"),
         (
             lambda: rows_of(CoatesRows(n_filters=8)),

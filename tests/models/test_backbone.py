@@ -77,7 +77,7 @@ def test_taps_of_a_folded_copy_are_the_stages_one_by_one(dtype):
         LeNet5(3, batch_norm=True),
         resnet("resnet18", 3, 32),
         VGG16(3, 32, feature_dim=8, hidden=8),
-        Coates(3, 32, n_filters=12),
+        Coates(3, 32, n_filters=12, layers=2),
     ]
     x = images(4, 3)
     for backbone in networks:
@@ -86,7 +86,8 @@ def test_taps_of_a_folded_copy_are_the_stages_one_by_one(dtype):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
         if isinstance(backbone, Coates):
-            backbone.code.centroids.normal_()
+            for code in (backbone.code, *backbone.second.codes):
+                code.centroids.normal_()
         backbone.eval()
         fast = inference_copy(backbone, dtype=dtype, channels_last=True)
         names = ["features", *backbone.stages[::-1]]  # any order

@@ -1,13 +1,13 @@
-"""The single-layer network against its twin of loops."""
+"""The networks of one layer and of two against their twin of loops."""
 
 import numpy as np
 import pytest
 import torch
-from reference.coates import features
+from reference import coates as twin
 
 from deepcluster.features.inference import inference_copy
 from deepcluster.models import coates
-from deepcluster.models.coates import Coates, QuadrantSum
+from deepcluster.models.coates import Coates, PatchCode, QuadrantSum
 from deepcluster.models.patches import Whitening, normalise_contrast
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.247, 0.243, 0.261]
@@ -20,16 +20,31 @@ def grey_levels(n: int, channels: int, size: int) -> torch.Tensor:
     return images
 
 
-def learned(channels: int, size: int, *, patch: int = 3, hard: bool = False) -> Coates:
-    generator = torch.Generator().manual_seed(1)
-    net = Coates(channels, size, n_filters=9, patch_size=patch, hard=hard)
-    d = channels * patch**2
+def fill(code: PatchCode, generator: torch.Generator, contrast: float) -> None:
+    d = len(code.mean)
     matrix = torch.randn(d, d, generator=generator) * 0.3
     whitening = Whitening(mean=0.1 * torch.randn(d, generator=generator), matrix=matrix + matrix.T)
-    net.code.learn(
-        torch.randn(9, d, generator=generator), whitening, contrast=10.0, mean=MEAN[:channels], std=STD[:channels]
-    )
+    code.learn(torch.randn(len(code.centroids), d, generator=generator), whitening, contrast=contrast)
+
+
+def learned(channels: int, size: int, *, patch: int = 3, hard: bool = False, **second: int) -> Coates:
+    generator = torch.Generator().manual_seed(1)
+    net = Coates(channels, size, n_filters=9, patch_size=patch, hard=hard, **second)
+    fill(net.code, generator, contrast=10.0)
+    net.code.see(MEAN[:channels], STD[:channels])
+    if net.second is not None:
+        groups = [torch.randperm(9, generator=generator)[: net.second.groups.shape[1]] for _ in net.second.codes]
+        net.second.groups.copy_(torch.stack(groups))
+        for code in net.second.codes:
+            fill(code, generator, contrast=0.05)
     return net
+
+
+TWO = {"layers": 2, "n_groups": 3, "group_size": 4, "group_filters": 5}
+
+
+def arrays(code: PatchCode) -> list[np.ndarray]:
+    return [array.double().numpy() for array in (code.centroids, code.mean, code.whitening)]
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
@@ -42,14 +57,53 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("channels", "size", "patch"), [(3, 9, 3), (1, 8, 3), (3, 8, 4)])
 def test_features_are_those_of_the_loops_whatever_normalises_the_images(channels, size, patch, hard):
     images, net = grey_levels(3, channels, size), learned(channels, size, patch=patch, hard=hard)
-    code = net.code
-    arrays = [array.double().numpy() for array in (code.centroids, code.mean, code.whitening)]
-    expected = [
-        features(image.double().numpy(), *arrays, size=patch, contrast=10.0, hard=hard).reshape(-1) for image in images
-    ]
+    expected = []
+    for image in images:
+        maps = twin.codes(image.double().numpy(), *arrays(net.code), size=patch, contrast=10.0, hard=hard)
+        expected.append(twin.quadrants(maps).reshape(-1))
     found = net(normalised(images))
     assert found.shape == (3, net.feature_dim)
     np.testing.assert_allclose(found.numpy(), np.array(expected), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(("channels", "size", "patch"), [(3, 11, 3), (1, 15, 4), (1, 13, 3)])
+def test_two_layers_are_those_of_the_loops_beside_one_another(channels, size, patch, hard):
+    images, net = grey_levels(2, channels, size), learned(channels, size, patch=patch, hard=hard, **TWO)
+    expected = []
+    for image in images:
+        first = twin.codes(image.double().numpy(), *arrays(net.code), size=patch, contrast=10.0, hard=hard)
+        maps = twin.pooled(first, 3)
+        second = [
+            twin.codes(maps[group.numpy()], *arrays(code), size=2, contrast=0.05, hard=hard)
+            for group, code in zip(net.second.groups, net.second.codes, strict=True)
+        ]
+        sums = [twin.quadrants(each) for each in (first, np.concatenate(second))]
+        expected.append(np.concatenate(sums).reshape(-1))
+    found = net(normalised(images))
+    assert found.shape == (2, net.feature_dim) and net.feature_dim == 4 * (9 + 3 * 5)
+    np.testing.assert_allclose(found.numpy(), np.array(expected), rtol=1e-4, atol=2e-3)
+
+
+def test_the_first_layer_of_two_is_the_network_of_one():
+    one, two, images = learned(3, 11), learned(3, 11, **TWO), normalised(grey_levels(3, 3, 11))
+    assert torch.equal(two(images)[:, :36], one(images))
+    assert {name: tensor.shape for name, tensor in one.state_dict().items()}.items() <= {
+        name: tensor.shape for name, tensor in two.state_dict().items()
+    }.items()
+
+
+def test_no_layer_is_computed_twice():
+    net, images = learned(3, 11, **TWO), normalised(grey_levels(3, 3, 11))
+    seen = []
+    net.code.register_forward_hook(lambda *_: seen.append("conv1"))
+    net.second.register_forward_hook(lambda *_: seen.append("conv2"))
+    found = net.taps(images, {"features": torch.clone, "conv1": torch.clone, "conv2": torch.clone})
+    assert seen == ["conv1", "conv2"]
+    assert torch.equal(found["features"], net(images)) and torch.equal(found["conv2"], net.stage(images, "conv2"))
+    seen.clear()
+    net.taps(images, {"conv1": torch.clone})
+    assert seen == ["conv1"]
 
 
 def test_blocks_of_images_change_nothing(monkeypatch):
@@ -117,10 +171,11 @@ def test_an_inference_copy_in_bfloat16_stays_exact():
     torch.testing.assert_close(fast.convolutional(images), net(images))
 
 
-def test_a_state_dict_brings_everything_back():
-    net, again = learned(3, 9), Coates(3, 9, n_filters=9, patch_size=3)
+@pytest.mark.parametrize("second", [{}, TWO])
+def test_a_state_dict_brings_everything_back(second):
+    net, again = learned(3, 11, **second), Coates(3, 11, n_filters=9, patch_size=3, **second)
     again.load_state_dict(net.state_dict())
-    images = normalised(grey_levels(2, 3, 9))
+    images = normalised(grey_levels(2, 3, 11))
     assert torch.equal(again(images), net(images))
 
 
@@ -131,3 +186,28 @@ def test_what_cannot_work_is_refused():
         Coates(3, 32, n_filters=1)
     with pytest.raises(ValueError, match="set init=kmeans_patches"):
         Coates(3, 9, n_filters=4, patch_size=3)(torch.zeros(1, 3, 9, 9))
+
+
+def test_two_layers_have_the_papers_sizes_and_smaller_networks_smaller_ones():
+    second = Coates(3, 32, layers=2).second
+    assert second.groups.shape == (32, 200) and sum(len(code.centroids) for code in second.codes) == 3200
+    assert Coates(1, 16, n_filters=2, layers=2).second.groups.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": 3}, r"arch.layers must be 1 or 2, got 3"),
+        ({"group_size": 9}, r"arch.group_size=9 is of the second layer; leave it out, or set arch.layers=2"),
+        (
+            {"layers": 2, "group_size": 21},
+            r"arch.group_size must be .* and at most arch.n_filters=20, .* got 21",
+        ),
+        ({"layers": 2, "n_groups": 21}, r"arch.n_groups must be at least 1 and at most arch.n_filters=20, .* got 21"),
+        ({"layers": 2, "group_filters": 1}, r"arch.group_filters must be at least 2; got 1"),
+        ({"layers": 2, "image_size": 13}, r"arch.patch_size=6 needs view.size=14 or more, got 13; raise it"),
+    ],
+)
+def test_second_layers_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Coates(**{"n_filters": 20, **settings})

@@ -45,8 +45,8 @@ REFUSED = [
     ("experiment=*", "clustering=pic*", "clustering.k"),  # the papers' K; PIC finds its own
     ("experiment=stl10", "view=deepdive_32", "view.resize"),
     *(("experiment=deepdive_*", other, "clustering.start") for other in ("clustering=sinkhorn", "method=sela")),
-    ("experiment=coates_cifar10", "arch=[!c]*", "arch.n_filters"),  # its keys are of its own architecture,
-    ("experiment=coates_cifar10", "init=[!k]*", "init.n_patches"),  # and of its own filters
+    ("experiment=coates_*", "arch=[!c]*", "arch.n_filters"),  # its keys are of its own architecture,
+    ("experiment=coates_*", "init=[!k]*", "init.n_patches"),  # and of its own filters
     *(
         (f"experiment={papers}", f"optimizer={other}", "optimizer.")  # the papers' momentum
         for papers in ("alexnet_imagenet", "vgg16_imagenet", "deepdive_*")

@@ -110,6 +110,11 @@ def test_patches_of_coates_are_the_field() -> None:
     net.code.centroids.normal_()
     field = receptive_field(net.eval(), "conv1", 12)
     assert field is not None and field.rows == Span(size=5, stride=1, start=0)
+    two = Coates(1, 14, n_filters=6, patch_size=5, layers=2, n_groups=2, group_size=4)
+    for code in (two.code, *two.second.codes):
+        code.centroids.normal_()
+    field = receptive_field(two.eval(), "conv2", 14)
+    assert field is not None and field.columns == Span(size=5 + 5, stride=3, start=0)
 
 
 def test_there_is_no_field_where_everything_is_seen() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from deepcluster.models.alexnet import AlexNet, SmallAlexNet
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.coates import Coates
+from deepcluster.models.coates import Coates, PatchCode
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.models.timm_model import timm_backbone
@@ -26,8 +26,11 @@ SMALL = (4, 4, 4, 4, 4)
 
 
 def learned_coates() -> Backbone:
-    net = Coates(2, 12, n_filters=8)
-    net.code.centroids.normal_(generator=torch.Generator().manual_seed(1))
+    net = Coates(2, 16, n_filters=8, layers=2)
+    assert net.second is not None
+    for code in (net.code, *net.second.codes):
+        assert isinstance(code, PatchCode)
+        code.centroids.normal_(generator=torch.Generator().manual_seed(1))
     return net
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.coates import normalised, zca
+from reference.coates import dependence, normalised, zca
 from support.edges import MEAN, STD, card, edges, networks
 from torch import nn
 from torchvision.io import write_png
@@ -242,6 +242,65 @@ def test_the_centroids_are_means_of_the_whitened_patches_nearest_to_them() -> No
     nearest = torch.cdist(z, centroids).argmin(dim=1)
     means = torch.stack([z[nearest == k].mean(dim=0) for k in range(12)])
     torch.testing.assert_close(means, centroids, atol=1e-3, rtol=0)
+
+
+TWO: dict[str, Any] = {"n_filters": 12, "layers": 2, "n_groups": 3, "group_size": 5, "group_filters": 4}
+
+
+def two_layers(images: MemoryImages, seed: int = 1, **settings: Any) -> tuple[Coates, list[str]]:
+    net = Coates(3, 32, **TWO)
+    told = KMeansPatchesInit(**{"n_patches": 3000, **settings}).apply(net, card=card(images), images=images, seed=seed)
+    return net, told
+
+
+def test_a_second_layer_leaves_the_first_as_it_is_alone() -> None:
+    one, two = coates(edges(), MEAN, STD)[0], two_layers(edges())[0]
+    assert all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_groups_are_the_twins_and_their_centroids_directions_of_their_own_whitened_patches() -> None:
+    images, seed = edges(), mix(1, "layer 2")
+    net, told = two_layers(images, n_iter=100)
+    assert net.second is not None
+    assert "; 12 of 3 groups of 5 maps from 3,000 patches of 60 images" in told[0]
+    pooled = net.taps(FeatureView(32, 32, MEAN, STD)(images.images), {"conv1": nn.AvgPool2d(3)})["conv1"]
+    init = KMeansPatchesInit(n_patches=3000, n_images=60)
+    batches = iter(pooled.split(IMAGES_PER_BATCH))
+    patches = random_patches(init, images, FeatureView(32, 32, MEAN, STD), lambda _: next(batches), 2, seed)
+    maps = patches.double().numpy().reshape(3000, 12, 4)
+    pairs = [[dependence(maps[:, j, 0], maps[:, k, 0]) if j != k else 9.0 for k in range(12)] for j in range(12)]
+    for group, code in zip(net.second.groups.numpy(), net.second.codes, strict=True):
+        assert set(group) == set(np.argsort(pairs[group[0]])[-5:])
+        of_group = maps[:, group].reshape(3000, -1)
+        contrast = 0.01 * of_group.var(axis=1).mean()
+        assert float(code.contrast) == pytest.approx(contrast, rel=1e-4)
+        normal = np.array([normalised(patch, contrast) for patch in of_group])
+        mean, matrix = zca(normal, 1.0)
+        np.testing.assert_allclose(code.whitening.numpy(), matrix, atol=2e-3)
+        z, centroids = torch.from_numpy((normal - mean) @ matrix), code.centroids.double()
+        nearest = torch.cdist(z, centroids).argmin(dim=1)
+        directions = nn.functional.normalize(torch.stack([z[nearest == k].sum(dim=0) for k in range(4)]), dim=1)
+        torch.testing.assert_close(centroids, directions, atol=5e-3, rtol=0)
+
+
+def test_two_layers_are_a_function_of_the_seed_and_the_images() -> None:
+    images = edges()
+    torch.manual_seed(3)
+    one, _ = two_layers(images)
+    torch.manual_seed(4)
+    again, other = two_layers(images)[0], two_layers(images, seed=2)[0]
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in one.state_dict().items())
+    assert one.second is not None and other.second is not None
+    assert not torch.equal(one.second.codes[0].centroids, other.second.codes[0].centroids)
+
+
+def test_patches_of_all_maps_stay_within_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_filters, "SAMPLE_BYTES", 100 * 12 * 4 * 4)
+    _, told = two_layers(edges())
+    assert "groups of 5 maps from 100 patches of 25 images" in told[0]
+    with pytest.raises(ValueError, match=r"init.n_patches=3 is less than the 4 filters"):
+        monkeypatch.setattr(patch_filters, "SAMPLE_BYTES", 3 * 12 * 4 * 4)
+        two_layers(edges())
 
 
 @pytest.mark.parametrize(

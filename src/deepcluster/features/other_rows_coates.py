@@ -27,11 +27,12 @@ MOST_PIXELS = 32  # side: larger ones cost more, and patches of 6 pixels then sh
 
 @dataclass(kw_only=True)
 class CoatesRows(UsedRows):
-    """Rows of a single layer of filters that k-means learns from patches of the images: D = 4 n_filters.
+    """Rows of filters that k-means learns from patches of the images: D = 4 n_filters, thrice that with two layers.
 
     Args:
         kind: "coates".
         n_filters: filters; the seconds grow with it.
+        layers: 2: filters of the first ones' answers too (models/coates.py), about twice as many.
         patch_size: side of the patches, in pixels of the resized images.
         size: side to which images are resized; null: their own, at most 32.
         n_patches: patches to learn from.
@@ -40,6 +41,7 @@ class CoatesRows(UsedRows):
 
     kind: str = "coates"
     n_filters: int = setting(100, at_least=2)
+    layers: int = setting(1, one_of=(1, 2))
     patch_size: int = setting(6, at_least=2)  # Coates et al. 2011
     size: int | None = setting(None, at_least=4, hint="null takes the images' own, at most 32")
     n_patches: int = setting(50_000, at_least=2)
@@ -55,12 +57,25 @@ class CoatesRows(UsedRows):
             )
 
     def row_dim(self, images: ImageSet) -> int:
+        from deepcluster.models.coates import least_side
+
         side = side_of(images, self.size, most=MOST_PIXELS)
         if self.patch_size >= side:
             raise ValueError(
                 f"other_rows.patch_size must be below the images' side of {side} pixels, got {self.patch_size}"
             )
-        return 4 * self.n_filters
+        if self.layers == 2 and side < least_side(self.patch_size):
+            raise ValueError(
+                f"other_rows.layers=2 with other_rows.patch_size={self.patch_size} needs images of "
+                f"{least_side(self.patch_size)} pixels a side, these have {side}; lower other_rows.patch_size, or set "
+                "other_rows.layers=1"
+            )
+        return self._network(images.n_channels, side).feature_dim
+
+    def _network(self, n_channels: int, side: int) -> Coates:
+        from deepcluster.models.coates import Coates
+
+        return Coates(n_channels, side, self.n_filters, self.patch_size, layers=self.layers)
 
     def build(
         self, images: ImageSet, *, seed: int, batch_size: int, num_workers: int, device: torch.device
@@ -73,13 +88,12 @@ class CoatesRows(UsedRows):
 
     def learned(self, images: ImageSet, *, side: int, seed: int, device: torch.device) -> tuple[Coates, str]:
         """The network of the filters, the same on every process; and a line on what was learned."""
-        from deepcluster.models.coates import Coates
         from deepcluster.system.distributed import on_rank_zero
         from deepcluster.weights.patch_filters import learn_from_patches
         from deepcluster.weights.patch_settings import PatchSettings
 
         n_channels = images.n_channels
-        network = Coates(n_channels, side, self.n_filters, self.patch_size)
+        network = self._network(n_channels, side)
         patches = PatchSettings(n_patches=self.n_patches, n_images=self.n_images)
 
         def learn() -> tuple[dict[str, torch.Tensor], str]:

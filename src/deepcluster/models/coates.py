@@ -1,8 +1,9 @@
-"""The single-layer network of Coates, Ng and Lee 2011: it compares patches with centroids. Next: head.py.
+"""The networks of Coates, Ng and Lee 2011, of one layer or two: they compare patches with centroids. Next: head.py.
 
-Gradients train nothing in it: init=kmeans_patches learns its centroids once.
+Gradients train nothing in them: init=kmeans_patches learns the centroids once, layer after layer.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -16,6 +17,8 @@ from deepcluster.models.patches import Whitening, normalise_contrast
 # Numbers of the maps (B, K, h, w) in memory at a time: 16 MB fit the processor's caches (1600 filters: 3 images).
 NUMBERS_PER_BLOCK = 2**22
 NUMBERS_PER_GPU_BLOCK = 2**28  # 1 GB: a GPU is fastest with few large products
+POOLED = 3  # places of a side over which maps are averaged before the second layer (Coates and Ng 2011)
+PATCH_OF_MAPS = 2  # side of the second layer's patches, in pooled places (Coates and Ng 2011)
 
 
 class PatchCode(nn.Module):
@@ -50,21 +53,22 @@ class PatchCode(nn.Module):
         self.register_buffer("centroids", torch.zeros(n_filters, d))
 
     @torch.no_grad()
-    def learn(
-        self, centroids: Tensor, whitening: Whitening, *, contrast: float, mean: list[float], std: list[float]
-    ) -> None:
-        """Set what was learned from patches in grey levels.
+    def learn(self, centroids: Tensor, whitening: Whitening, *, contrast: float) -> None:
+        """Set what was learned from patches.
 
         Args:
             centroids: (K, d), of whitened patches.
             whitening: of contrast-normalised patches.
             contrast: added to a patch's variance.
-            mean, std: of each channel, in [0, 1]: images will be normalised by them.
         """
         self.centroids.copy_(centroids)
         self.whitening.copy_(whitening.matrix)
         self.mean.copy_(whitening.mean)
         self.contrast.fill_(contrast)
+
+    @torch.no_grad()
+    def see(self, mean: list[float], std: list[float]) -> None:
+        """Turn images that are normalised by each channel's mean and std, in [0, 1], back into grey levels."""
         self.scale.copy_(255 * torch.tensor(std))
         self.shift.copy_(255 * torch.tensor(mean))
 
@@ -109,6 +113,26 @@ class PatchCode(nn.Module):
         return f"{self.in_channels}, {self.n_filters}, patch_size={self.patch_size}, hard={self.hard}"
 
 
+class GroupCode(nn.Module):
+    """Codes patches of groups of maps: each group has its own whitening and centroids (Coates and Ng 2011).
+
+    (B, C, H, W) -> (B, n_groups x group_filters, H - s + 1, W - s + 1), group after group. The buffer `groups`
+    (n_groups, group_size) names the maps of each.
+    """
+
+    groups: Tensor
+
+    def __init__(self, n_groups: int, group_size: int, group_filters: int, patch_size: int, hard: bool) -> None:
+        super().__init__()
+        self.group_filters = group_filters
+        self.register_buffer("groups", torch.zeros(n_groups, group_size, dtype=torch.int64))
+        self.codes = nn.ModuleList(PatchCode(group_size, group_filters, patch_size, hard) for _ in range(n_groups))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Codes of maps, in the channels_last memory format."""
+        return torch.cat([code(maps[:, group]) for group, code in zip(self.groups, self.codes, strict=True)], dim=1)
+
+
 class QuadrantSum(nn.Module):
     """Sums maps over their quadrants: (B, K, h, w) -> (B, K, 2, 2). A middle row or column counts as upper or left."""
 
@@ -119,14 +143,21 @@ class QuadrantSum(nn.Module):
 
 
 class Coates(Backbone):
-    """Codes of all patches, summed over quadrants: D = 4 K features for a linear classifier.
+    """Codes of all patches, summed over quadrants: D = 4 K features for a linear classifier, of each layer.
+
+    The second layer averages the first one's maps over 3x3 places and codes patches of 2x2 of these. A filter sees
+    one group of maps, such as are strong at the same places (weights/receptive_fields.py).
 
     Args:
         in_channels: channels of the images.
         image_size: height and width of the images.
-        n_filters: centroids K (the papers: 1600, and 4000 for their best figure).
+        n_filters: centroids K of the first layer (the papers: 1600, and 4000 for their best figure with one layer).
         patch_size: side s of the patches, which are cut at every pixel (the papers: 6).
         hard: one-hot codes instead of triangle codes.
+        layers: 1 or 2.
+        n_groups: groups of maps that filters of the second layer see; None: 32 (the paper), at most K.
+        group_size: maps of a group; None: K / 8, so 200 of 1600 (the paper).
+        group_filters: centroids for each group; None: K / 16, so 3200 in all beside 1600 (the paper).
     """
 
     # Distances and contrasts are small differences of large numbers.
@@ -139,6 +170,10 @@ class Coates(Backbone):
         n_filters: int = 1600,
         patch_size: int = 6,
         hard: bool = False,
+        layers: int = 1,
+        n_groups: int | None = None,
+        group_size: int | None = None,
+        group_filters: int | None = None,
     ) -> None:
         if n_filters < 2:
             raise ValueError(f"arch.n_filters must be at least 2, got {n_filters}")
@@ -147,13 +182,21 @@ class Coates(Backbone):
                 f"arch.patch_size must be at least 2 and below view.size={image_size}, got {patch_size}; "
                 "larger patches cannot fill four quadrants"
             )
+        groups = {"n_groups": n_groups, "group_size": group_size, "group_filters": group_filters}
+        _check_layers(layers, groups, n_filters, image_size, patch_size)
+        stages = OrderedDict[str, nn.Module](conv1=PatchCode(in_channels, n_filters, patch_size, hard))
+        n_codes = n_filters
+        if layers == 2:
+            n_groups = n_groups or min(32, n_filters)
+            group_size, group_filters = group_size or max(2, n_filters // 8), group_filters or max(2, n_filters // 16)
+            stages["pool1"] = nn.AvgPool2d(POOLED)
+            stages["conv2"] = GroupCode(n_groups, group_size, group_filters, PATCH_OF_MAPS, hard)
+            n_codes += n_groups * group_filters
         super().__init__(
-            features=nn.Sequential(
-                OrderedDict(conv1=PatchCode(in_channels, n_filters, patch_size, hard), pool1=QuadrantSum())
-            ),
-            neck=nn.Sequential(OrderedDict(flatten=nn.Flatten())),
-            feature_dim=4 * n_filters,
-            stages=["conv1"],
+            features=nn.Sequential(stages),
+            neck=nn.Sequential(OrderedDict(pool=QuadrantSum(), flatten=nn.Flatten())),
+            feature_dim=4 * n_codes,
+            stages=[name for name in stages if name != "pool1"],
             in_channels=in_channels,
             image_size=image_size,
             sobel=False,
@@ -162,27 +205,52 @@ class Coates(Backbone):
 
     @property
     def code(self) -> PatchCode:
-        """The layer that holds what was learned."""
+        """The first layer, which holds what was learned."""
         layer = self.features.conv1
         assert isinstance(layer, PatchCode)
         return layer
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, 4 K) of normalised images (B, C, H, W), computed for a few images at a time."""
+    @property
+    def second(self) -> GroupCode | None:
+        """The second layer, if there is one."""
+        layer = getattr(self.features, "conv2", None)
+        assert layer is None or isinstance(layer, GroupCode)
+        return layer
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The first layer's maps of images as the second one sees them."""
         pool = self.features.pool1
-        assert isinstance(pool, QuadrantSum)
-        with torch.autocast(images.device.type, enabled=False):  # see needs_float32
-            blocks = torch.split(self.input_maps(images).float(), self._block(images))
-            return self.as_float32(self.neck(torch.cat([pool(self.code(block)) for block in blocks])))
+        assert isinstance(pool, nn.AvgPool2d)
+        return self.taps(images, {"conv1": pool})["conv1"]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, D) of normalised images (B, C, H, W), computed for a few images at a time."""
+        return self.taps(images, {FEATURES: lambda features: features})[FEATURES]
 
     def taps(self, images: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
-        stages = {name: read for name, read in reads.items() if name != FEATURES}
-        blocks = torch.split(images, self._block(images)) if stages else ()
-        parts = [super(Coates, self).taps(block, stages) for block in blocks]
-        tapped = {name: torch.cat([part[name] for part in parts]) for name in stages}
+        """Read stages and features of a few images at a time; nothing is computed twice."""
+        for name in reads:
+            if name != FEATURES:
+                self.check_stage(name)
+        with torch.autocast(images.device.type, enabled=False):  # see needs_float32
+            blocks = torch.split(self.input_maps(images).float(), self._block(images))
+            parts = [self._read(block, reads) for block in blocks]
+        return {name: torch.cat([part[name] for part in parts]) for name in reads}
+
+    def _read(self, maps: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
+        tapped: dict[str, Tensor] = {}
+        sums = []
+        for name, child in self.features.named_children():
+            if len(tapped) == len(reads):
+                break
+            maps = child(maps)
+            if name in reads:
+                tapped[name] = reads[name](maps)
+            if FEATURES in reads and name in self.stages:
+                sums.append(self.neck(maps))
         if FEATURES in reads:
-            tapped[FEATURES] = reads[FEATURES](self(images))
-        return {name: tapped[name] for name in reads}
+            tapped[FEATURES] = reads[FEATURES](torch.cat(sums, dim=1))
+        return tapped
 
     def _block(self, images: Tensor) -> int:
         """The number of images whose maps are in memory at a time."""
@@ -193,3 +261,27 @@ class Coates(Backbone):
         """The features, without a limit of 10,000 numbers: the papers' classifier reads them all."""
         features: Tensor = self(images)
         return features
+
+
+def least_side(patch_size: int) -> int:
+    """The smallest side of images for two layers: the maps of the second one must fill four quadrants."""
+    return patch_size - 1 + POOLED * (PATCH_OF_MAPS + 1)
+
+
+def _check_layers(layers: int, groups: dict[str, int | None], n_filters: int, image_size: int, patch_size: int) -> None:
+    if layers not in (1, 2):
+        raise ValueError(f"arch.layers must be 1 or 2, got {layers}")
+    for name, value in groups.items():
+        if value is None:
+            continue
+        if layers == 1:
+            raise ValueError(f"arch.{name}={value} is of the second layer; leave it out, or set arch.layers=2")
+        least, most = 1 if name == "n_groups" else 2, math.inf if name == "group_filters" else n_filters
+        if not least <= value <= most:
+            limit = "" if most == math.inf else f" and at most arch.n_filters={n_filters}, the number of maps"
+            raise ValueError(f"arch.{name} must be at least {least}{limit}; got {value}")
+    if layers == 2 and image_size < least_side(patch_size):
+        raise ValueError(
+            f"arch.layers=2 with arch.patch_size={patch_size} needs view.size={least_side(patch_size)} or more, got "
+            f"{image_size}; raise it, lower arch.patch_size or set arch.layers=1"
+        )

@@ -4,8 +4,11 @@ images -> random patches of the layer's input -> normalised, ZCA-whitened -> k-m
 the maths of patches, clustering/kmeans.py the k-means.
 """
 
+import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import torch
@@ -17,16 +20,22 @@ from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
 from deepcluster.models.backbone import Backbone
-from deepcluster.models.coates import Coates
+from deepcluster.models.coates import PATCH_OF_MAPS, Coates, GroupCode, PatchCode
 from deepcluster.models.first_layer import first_layer
 from deepcluster.models.patches import Whitening, cut, folded, normalise_contrast, scaled_like
 from deepcluster.system.seeding import generator, mix
 from deepcluster.system.threads import n_cores
 from deepcluster.weights.patch_settings import PatchSettings
+from deepcluster.weights.receptive_fields import dependence, groups_of_maps
 
 IMAGES_PER_BATCH = 64
 # Least variance of a patch, in grey levels squared. Where one pixel of 11x11x3 differs by one grey level, it is 0.0027.
 FLAT = 0.001
+# Of a second layer:
+SAMPLE_BYTES = 2**30  # at most, for patches of all maps: 41,943 of 1,600 maps
+PER_IMAGE = 4  # patches: the first layer's maps of an image cost more than cutting them
+CONTRAST = 0.01  # added to a patch's variance, of the mean variance of the group's patches
+EPSILON = 1.0  # in place of init.epsilon: most of the hundreds of directions vary little, and would only add noise
 
 
 def learn_from_patches(
@@ -72,14 +81,65 @@ def _coates(
             f"init.{name} cannot be used with arch=coates, which normalises and whitens every patch; leave it out"
         )
     _check(settings, code.patch_size, code.n_filters)
+    if backbone.second is not None:
+        second = _of_second_layer(settings, code.n_filters)
+        _check(second, PATCH_OF_MAPS, backbone.second.group_filters)
     n_channels = code.in_channels
     grey = _view(images, card, mean=[0.0] * n_channels, std=[1 / 255] * n_channels)
     patches = random_patches(settings, images, grey, lambda batch: batch, code.patch_size, seed).to(device)
-    patches = normalise_contrast(patches, settings.contrast)
+    _learn_code(settings, code, patches, settings.contrast, seed)
+    code.see(card["mean"], card["std"])
+    learned = (
+        f"{code.n_filters} centroids of {_shape(code.patch_size, n_channels)} {_source(settings, patches, images)}"
+    )
+    if backbone.second is None:
+        return learned
+    return f"{learned}; {_second_layer(second, backbone, backbone.second, card, images, seed, device)}"
+
+
+def _second_layer(
+    settings: PatchSettings,
+    backbone: Coates,
+    code: GroupCode,
+    card: dict[str, Any],
+    images: ImageSet,
+    seed: int,
+    device: torch.device,
+) -> str:
+    """Choose the groups of maps and learn the filters of each, from one sample of patches of all maps."""
+    n_maps, (n_groups, group_size) = backbone.code.n_filters, code.groups.shape
+    seed, first = mix(seed, "layer 2"), copy.deepcopy(backbone).to(device)  # the network stays where it is
+    view = _view(images, card, mean=card["mean"], std=card["std"])
+    patches = random_patches(
+        settings, images, view, lambda batch: first.pooled(batch.to(device)), PATCH_OF_MAPS, seed
+    ).view(-1, n_maps, PATCH_OF_MAPS**2)
+    code.groups.copy_(groups_of_maps(dependence(patches[:, :, 0]), n_groups, group_size, seed))
+    for number, (group, part) in enumerate(zip(code.groups, code.codes, strict=True)):
+        assert isinstance(part, PatchCode)
+        of_group = patches[:, group.to(device)].flatten(1)
+        contrast = CONTRAST * float(of_group.var(dim=1, unbiased=False).mean())
+        _learn_code(settings, part, of_group, contrast, mix(seed, "group", number))
+    n_filters = n_groups * code.group_filters
+    return f"{n_filters} of {n_groups} groups of {group_size} maps {_source(settings, patches, images)}"
+
+
+def _of_second_layer(settings: PatchSettings, n_maps: int) -> PatchSettings:
+    """Fewer patches and images, as patches of all maps are large and an image's maps take long; a spherical k-means.
+
+    Of whitened patches with hundreds of numbers, the mean of many is short and that of few is long: distances to plain
+    centroids would tell their lengths more than their directions (Coates and Ng 2012).
+    """
+    n_patches = min(settings.n_patches, SAMPLE_BYTES // (4 * n_maps * PATCH_OF_MAPS**2))
+    n_images = min(settings.n_images, ceil(n_patches / PER_IMAGE))
+    return replace(settings, n_patches=n_patches, n_images=n_images, patch_size=None, epsilon=EPSILON, spherical=True)
+
+
+def _learn_code(settings: PatchSettings, code: PatchCode, patches: Tensor, contrast: float, seed: int) -> None:
+    """Learn whitening and centroids from patches (n, d)."""
+    patches = normalise_contrast(patches, contrast)
     whitening = Whitening.fit(patches, settings.epsilon)
     centroids = _centroids(settings, whitening.apply(patches), code.n_filters, seed)
-    code.learn(centroids, whitening, contrast=settings.contrast, mean=card["mean"], std=card["std"])
-    return f"{code.n_filters} centroids of {_shape(code.patch_size, n_channels)} {_source(settings, patches, images)}"
+    code.learn(centroids, whitening, contrast=contrast)
 
 
 def _first_layer(

@@ -173,7 +173,8 @@ class KMeansPatchesInit(PatchSettings, Init):
     """Filters of the first convolution: k-means centroids of normalised, ZCA-whitened patches (Coates et al. 2011).
 
     Patches are cut from the layer's input: training images in the feature view, normalised, after Sobel if the network
-    has it. arch=coates learns from patches in grey levels instead, as in its papers.
+    has it. arch=coates learns from patches in grey levels instead, as in its papers, and a second layer from patches of
+    the first one's maps: fewer than n_patches if they would need more than 1 GB, with epsilon 1, spherical.
 
     Args:
         kind: "kmeans_patches".
