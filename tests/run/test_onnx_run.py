@@ -13,7 +13,11 @@ from support.bundles import paint
 from support.onnx_files import SIZE, network, write_onnx
 from torch import nn
 
+from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.export import Export
+from deepcluster.evaluation.probe.transfer import Transfer
+from deepcluster.evaluation.voc07.fine_tuning import Voc07
+from deepcluster.evaluation.voc07.settings import FineTuning
 from deepcluster.models.backbone import Backbone
 from deepcluster.run import parts
 from deepcluster.run.evaluate import evaluate
@@ -23,6 +27,7 @@ from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.tables import read_csv
+from deepcluster.visualization.gradient_ascent import GradientAscent
 from deepcluster.weights.network import load_backbone
 from deepcluster.weights.start import WeightsInit
 
@@ -129,6 +134,16 @@ def test_it_is_not_trained_nor_of_other_channels(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=said):
             train(of_file(pictures, file, *words), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "evaluation", [Voc07(root="nowhere", training=FineTuning(mode="all")), Transfer(), GradientAscent()]
+)
+def test_what_needs_weights_or_stages_is_refused(
+    evaluation: Evaluator, ended: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"this network has no (trainable weights|stages)"):
+        evaluate(EvalConfig(ckpt=str(ended[0] / "run"), evaluation=evaluation), tmp_path)
 
 
 @pytest.mark.slow

@@ -54,6 +54,10 @@ class Voc07(VocSet, Evaluator):
         from deepcluster.evaluation.voc07.lists import naming_damage, read_splits
 
         card, training, say = context.card, self.training, context.progress.say
+        if training.mode == "all" and not any(weight.requires_grad for weight in context.backbone.parameters()):
+            raise ValueError(
+                "this network has no trainable weights, so it cannot be fine-tuned; use evaluation=voc07_svm"
+            )
         size = int(card["image_size"])
         resize = self._resize(size, card["resize"])
         train_split, test_split = read_splits(self.root, self.train_split, self.test_split, int(card["in_channels"]))
