@@ -148,8 +148,9 @@ def test_an_onnx_file_is_a_start_that_is_not_trained(
     assert lines[1] == f"start      ONNX file, {file}: as typed"
     assert lines[-2] == "epochs     0: the trained network stays as it is; an ONNX file cannot be trained"
     config = composed(words)
-    arch, view = config.init.network(config.arch, config.view, 3)
+    arch, view, _ = config.init.network(config.arch, config.view)
     assert (arch["output"], arch["feature_dim"], view.mean) == ("features", 6, [0, 0, 0])
+    assert config.reduction.dim == 6  # which is less than half of the images
     any_size = named_start(str(write_onnx(tmp_path / "any.onnx", sides=("h", "w"))))
     assert any_size.sizes(40) == [224] and any_size.is_frozen
 

@@ -69,6 +69,13 @@ def clusters_of(run: Path) -> dict[str, str]:
     return {row["sample"]: row["cluster"] for row in read_csv(run / "clusters.csv")}
 
 
+def test_the_line_of_precision_is_the_files(ended: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = ended
+    built = parts.build_parts(of_file(folder / "pictures", folder / "away.onnx", "trainer.precision=bf16-mixed"))
+    (line,) = (line for line in built.describe("folder", 8, 1) if line.startswith("precision"))
+    assert "bf16" not in line and "changes nothing" in line
+
+
 def test_its_clusters_are_those_of_the_network_itself(
     ended: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +136,8 @@ def test_it_is_not_trained_nor_of_other_channels(tmp_path: Path) -> None:
     for words, said in (
         (["trainer.max_epochs=1"], "no weights that training could change; set trainer.max_epochs=0"),
         (["data.n_channels=1"], "takes 3 channels, the images have 1; set data.n_channels=3"),
-        (["view.size=20"], "not view.size=20; set view.size=16"),
+        (["data.n_channels=1", "data.root=nowhere"], "takes 3 channels"),  # before it looks for images
+        (["view.size=20", "data.root=nowhere"], "not view.size=20; set view.size=16"),
     ):
         with pytest.raises(ValueError, match=said):
             train(of_file(pictures, file, *words), tmp_path / "run")

@@ -20,7 +20,7 @@ ARCH = {"_target_": TARGET, "output": None, "pool": "mean"}
 
 
 def asked(file: Path, view: View | None = None, **arch: Any) -> tuple[dict[str, Any], View]:
-    return WeightsInit(path=str(file)).network({**ARCH, **arch}, view or View(size=SIZE), 3)
+    return WeightsInit(path=str(file)).network({**ARCH, **arch}, view or View(size=SIZE))[:2]
 
 
 def test_the_file_tells_size_features_and_normalisation(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_settings_that_were_typed_overrule_the_file(tmp_path: Path) -> None:
     arch, view = asked(file, View(size=24, mean=[0.5] * 3, std=[0.5] * 3), output="features")
     assert (arch["output"], arch["feature_dim"], view.mean, view.size) == ("features", 6, [0.5] * 3, 24)
     other = {"_target_": "deepcluster.models.lenet.LeNet5"}
-    assert RandomInit().network(other, View(), 3) == (other, View())
+    assert RandomInit().network(other, View()) == (other, View(), None)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_what_does_not_fit_the_file_is_refused(tmp_path: Path) -> None:
         (lambda: asked(file, output="none"), r"arch.output=none: it has no such tensor; its outputs are logits"),
         (lambda: asked(file, pool="first"), r"arch.pool=first takes the first of tokens"),
         (lambda: asked(pixels, View(size=SIZE, mean=[0.5] * 3, std=[0.5] * 3)), "leave view.mean and view.std out"),
-        (lambda: RandomInit().network(ARCH, View(), 3), "set init=weights init.path=FILE.onnx"),
-        (lambda: KMeansPatchesInit().network(ARCH, View(), 3), "set init=weights init.path=FILE.onnx"),
+        (lambda: RandomInit().network(ARCH, View()), "set init=weights init.path=FILE.onnx"),
+        (lambda: KMeansPatchesInit().network(ARCH, View()), "set init=weights init.path=FILE.onnx"),
         (
-            lambda: CheckpointInit(path=str(of_any_size)).network({**ARCH, "pool": "most"}, View(), 3),
+            lambda: CheckpointInit(path=str(of_any_size)).network({**ARCH, "pool": "most"}, View()),
             "arch.pool must be one",
         ),
     ):

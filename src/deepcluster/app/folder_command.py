@@ -88,10 +88,12 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
     config = composed(without([*base, *typed], {*OF_OUTPUT}))  # its network has none of these keys
     on_gpu = choose_device(config.trainer).type != "cpu"
-    start = choose_start(wanted, keys, on_gpu=on_gpu)
+    start, feature_dim = choose_start(wanted, keys, on_gpu=on_gpu), None
     if start is not None:
         base += without([*start.words, *(FROZEN if start.is_frozen else ADAPTING)], keys)
-        config = composed([*base, f"arch={start.arch}", *typed])
+        config = composed([*base, f"arch={start.arch}", f"view.size={start.card['image_size']}", *typed])
+        arch, *_ = config.init.network(config.arch, config.view)
+        feature_dim = arch.get("feature_dim")
     seen = look(config.data, config.reading)
     if keys & {"clustering", "clustering.k"}:
         config.clustering.at_most(seen.n).check(seen.n)
@@ -105,7 +107,7 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
         f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
         f"median), {1000 * seen.read_s:.0f} ms to decode one"
     )
-    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0)
+    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0, feature_dim)
     if (line := start_told(start, wanted, keys)) is not None:
         say(line)
     is_frozen = start is not None and start.is_frozen
@@ -164,6 +166,7 @@ def choose(
     seen: Look,
     minutes: float,
     fewest: int = FEWEST_EPOCHS,
+    feature_dim: int | None = None,
 ) -> Candidate:
     """The first network that can see each image often enough in the minutes; else the last.
 
@@ -175,6 +178,7 @@ def choose(
         seen: the look at the images.
         minutes: for all of the run.
         fewest: epochs that must fit; 0: the network is not trained.
+        feature_dim: D of the network; None: not known yet.
     """
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
@@ -185,7 +189,7 @@ def choose(
         words = [] if network is None else without([f"arch={network.arch}", f"view.size={size}"], keys)
         if "clustering" not in keys:
             words.append(f"clustering.k={k_by_number(seen.n)}")
-        words += for_few(config, seen.n)
+        words += for_few(config, seen.n, feature_dim)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
         if (side := stored_side(seen, size, room)) is not None:
             words.append(f"reading.stored_size={side}")

@@ -92,10 +92,11 @@ def networks(side: int, *, on_gpu: bool) -> list[Network]:
     return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
 
 
-def for_few(config: TrainConfig, n: int) -> list[str]:
-    """Settings that bring down what needs more than n images: dimensions of PCA, neighbours of the graph."""
+def for_few(config: TrainConfig, n: int, feature_dim: int | None = None) -> list[str]:
+    """Settings that bring down what needs more: than n images, dimensions of PCA and neighbours of the graph; than the
+    network's features, if known, dimensions of PCA."""
     least = {
-        "reduction.dim": (config.reduction.dim, n // 2),
+        "reduction.dim": (config.reduction.dim, n // 2 if feature_dim is None else min(n // 2, feature_dim)),
         "other_rows.dim": (getattr(config.other_rows, "dim", None), n // 2),
         "other_rows.n_neighbours": (getattr(config.other_rows, "n_neighbours", None), n // 4),
     }

@@ -30,6 +30,7 @@ from deepcluster.tracking.tracked_run import TrackedRun
 from deepcluster.tracking.tracker import Tracker
 from deepcluster.weights.files import reading_of_export
 from deepcluster.weights.network import build_backbone
+from deepcluster.weights.onnx_start import check_channels
 from deepcluster.weights.recognise import Weights, read_weights_with_card
 from deepcluster.weights.start import Init, RandomInit
 
@@ -170,9 +171,10 @@ def context_of_architecture(
     context_of: Callable[..., EvaluationContext],
 ) -> EvaluationContext:
     """The evaluation of untrained networks, initialised as train.py would on these images."""
+    arch, view, n_taken = init.network(arch, view)
     images = load_images(data, reading, "train")
     assert images is not None
-    arch, view = init.network(arch, view, images.n_channels)
+    check_channels(n_taken, images.n_channels)
     mean, std = statistics(images, view, data, reading)
     card = network_card(arch, view, images.n_channels, mean, std)
 

@@ -33,6 +33,7 @@ from deepcluster.training.clusterer import Clusterer
 from deepcluster.training.module import DeepClusterModule
 from deepcluster.training.processes import n_processes
 from deepcluster.weights.network import build_backbone
+from deepcluster.weights.onnx_start import check_channels
 
 SHOWN_BROKEN = 5  # broken images that are named; of more only the number is printed
 DEFAULT_NETWORK = ".LeNet5"  # in train.yaml
@@ -99,7 +100,7 @@ class Parts:
             *([] if (copies := tell_copies(self.images.contents)) is None else [f"images     {copies}"]),
             self._describe_network(),
             *self._describe_processes(batch_size, n_processes),
-            f"precision  {self.precision.trainer} on {self.device.type}: {self.precision.reason}",
+            self._describe_precision(),
             *self._describe_broken(),
         ]
 
@@ -143,6 +144,11 @@ class Parts:
             f"{clustering}, on {where} ({why})",
         ]
 
+    def _describe_precision(self) -> str:
+        if self.backbone.needs_weights:
+            return "precision  as the ONNX file says: trainer.precision changes nothing"
+        return f"precision  {self.precision.trainer} on {self.device.type}: {self.precision.reason}"
+
     def _describe_broken(self) -> list[str]:
         broken = self.images.skipped
         lines = [f"left out   {path}: {reason}" for path, reason in broken[:SHOWN_BROKEN]]
@@ -173,10 +179,12 @@ def build_parts(
         ValueError: see :func:`train`.
     """
     progress, data, reading, trainer = Progress(), config.data, config.reading, config.trainer
+    arch, seen, n_taken = config.init.network(config.arch, config.view)  # refuses before the images are read
+    check_channels(n_taken, data.n_channels)
+    config = replace(config, arch=arch, view=seen)
     images = load_images(data, reading, "train")
     assert images is not None
-    arch, seen = config.init.network(config.arch, config.view, images.n_channels)
-    config = replace(config, arch=arch, view=seen)
+    check_channels(n_taken, images.n_channels)
     chooses_k = config.clustering.chooses_k
     config = replace(config, clustering=config.clustering.at_most(len(images)))
     test_images = load_images(data, reading, "test")

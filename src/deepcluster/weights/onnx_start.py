@@ -111,15 +111,13 @@ def told_by_file(
     card: Mapping[str, Any] | None,
     arch: dict[str, Any],
     view: View,
-    n_channels: int,
-) -> tuple[dict[str, Any], View]:
-    """The groups `arch` and `view` of a run with this network, with what the file tells.
+) -> tuple[dict[str, Any], View, int]:
+    """The groups `arch` and `view` of a run with this network, with what the file tells; and the channels it takes.
 
     Args:
         file: an ONNX file, or one of ours that holds one.
         tensors, card: what it holds.
         arch, view: as they were typed.
-        n_channels: of the images.
 
     Raises:
         ValueError: if it holds no ONNX file, or that does not fit what was typed.
@@ -132,15 +130,25 @@ def told_by_file(
         session, found = describe(content, output=output, pool=arch.get("pool", "mean"), image_size=view.size)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    if n_channels != found["in_channels"]:
-        takes = found["in_channels"]
-        raise ValueError(f"{file} takes {takes} channels, the images have {n_channels}; set data.n_channels={takes}")
+    channels = int(found["in_channels"])
     if view.mean is None or view.std is None:
-        return found["arch"], replace(view, mean=found["mean"], std=found["std"])
+        return found["arch"], replace(view, mean=found["mean"], std=found["std"]), channels
     typed = zip([*view.mean, *view.std], [*found["mean"], *found["std"]], strict=False)
     if session.dtype == np.uint8 and not all(np.isclose(one, other) for one, other in typed):
         raise ValueError(f"{file} takes pixels as they are, 0 to 255: leave view.mean and view.std out")
-    return found["arch"], view
+    return found["arch"], view, channels
+
+
+def check_channels(taken: int | None, n_channels: int | None) -> None:
+    """Refuse images of other channels than the network of the file takes; None: any, or not known yet.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if taken is not None and n_channels not in (None, taken):
+        raise ValueError(
+            f"the ONNX file takes {taken} channels, the images have {n_channels}; set data.n_channels={taken}"
+        )
 
 
 def _normalisation(session: OnnxSession, channels: int) -> dict[str, list[float]]:

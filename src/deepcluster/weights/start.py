@@ -34,11 +34,11 @@ class Init:
 
     kind: str
 
-    def network(self, arch: dict[str, Any], view: View, n_channels: int) -> tuple[dict[str, Any], View]:
-        """The groups `arch` and `view` of the network, with what only the file of weights tells, of arch=onnx.
+    def network(self, arch: dict[str, Any], view: View) -> tuple[dict[str, Any], View, int | None]:
+        """What only the file of weights tells of the network, of arch=onnx.
 
-        Args:
-            n_channels: of the images.
+        Returns:
+            The groups `arch` and `view` with it, and the channels of the images that it takes; None: any.
 
         Raises:
             ValueError: if no ONNX file is named, or it does not fit.
@@ -46,13 +46,13 @@ class Init:
         from deepcluster.weights import onnx_start
 
         if arch.get("_target_") != onnx_start.TARGET:
-            return arch, view
+            return arch, view, None
         if not self.names_weights:
             raise ValueError("arch=onnx runs the network of a file: set init=weights init.path=FILE.onnx")
         from deepcluster.weights.recognise import read_weights
 
         weights = read_weights(vars(self)["path"])
-        return onnx_start.told_by_file(weights.path, weights.tensors, weights.card, arch, view, n_channels)
+        return onnx_start.told_by_file(weights.path, weights.tensors, weights.card, arch, view)
 
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
