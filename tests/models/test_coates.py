@@ -121,6 +121,14 @@ def test_blocks_of_images_change_nothing(monkeypatch):
     torch.testing.assert_close(found["conv1"], blocked.stage(images, "conv1"))
 
 
+def test_blocks_are_as_small_as_the_layer_with_more_codes_demands(monkeypatch):
+    net, images = learned(3, 15, **{**TWO, "group_filters": 500}), normalised(grey_levels(4, 3, 15))
+    codes = net.stage(images[:1], "conv2").numel()
+    assert codes > net.stage(images[:1], "conv1").numel()
+    monkeypatch.setattr(coates, "NUMBERS_PER_BLOCK", 2 * codes)
+    assert net._block(images) == 2
+
+
 def test_autocast_does_not_round_distances():
     net, images = learned(3, 9), normalised(grey_levels(3, 3, 9))
     with torch.autocast("cpu", torch.bfloat16):

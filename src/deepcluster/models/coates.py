@@ -201,7 +201,9 @@ class Coates(Backbone):
             image_size=image_size,
             sobel=False,
         )
-        self.codes_per_image = n_filters * (image_size - patch_size + 1) ** 2
+        places = image_size - patch_size + 1
+        second_places = places // POOLED - PATCH_OF_MAPS + 1
+        self.codes_per_image = max(n_filters * places**2, (n_codes - n_filters) * second_places**2)
 
     @property
     def code(self) -> PatchCode:
