@@ -1,5 +1,6 @@
 """init=kmeans_patches: filters of the layer that runs first, at the scale of random ones, decided by the seed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -298,9 +299,21 @@ def test_patches_of_all_maps_stay_within_their_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(patch_filters, "SAMPLE_BYTES", 100 * 12 * 4 * 4)
     _, told = two_layers(edges())
     assert "groups of 5 maps from 100 patches of 25 images" in told[0]
-    with pytest.raises(ValueError, match=r"init.n_patches=3 is less than the 4 filters"):
-        monkeypatch.setattr(patch_filters, "SAMPLE_BYTES", 3 * 12 * 4 * 4)
+    monkeypatch.setattr(patch_filters, "SAMPLE_BYTES", 3 * 12 * 4 * 4)
+    with pytest.raises(ValueError, match=r"arch.group_filters=4 is more than the 3 patches of all arch.n_filters=12"):
         two_layers(edges())
+
+
+def test_groups_of_the_same_maps_have_filters_of_their_own() -> None:
+    net = Coates(3, 32, n_filters=6, layers=2, n_groups=2, group_size=6, group_filters=4)
+    KMeansPatchesInit(n_patches=1000).apply(net, card=card(edges()), images=edges(), seed=1)
+    assert net.second is not None
+    one, other = (
+        code.centroids.view(4, 6, -1)[:, group.argsort()]  # in the order of the maps
+        for group, code in zip(net.second.groups, net.second.codes, strict=True)
+    )
+    alike = torch.cdist(one.flatten(1), other.flatten(1))
+    assert float(alike.min(dim=1).values.max()) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -320,6 +333,16 @@ def test_images_without_contrast_are_refused() -> None:
     images.images[:] = 9
     with pytest.raises(ValueError, match=r"needs at least 6 patches with contrast.*; 0 of init.n_patches=2000"):
         started(LeNet5(1), images)
+
+
+@pytest.mark.parametrize("start", ["images", "noise"])
+@pytest.mark.parametrize("grey", [lambda i: 9, lambda i: i])  # one for all images, one for each
+def test_coates_is_refused_images_without_contrast(start: str, grey: Callable[[int], int]) -> None:
+    images = edges()
+    for i in range(len(images)):
+        images.images[i] = grey(i)
+    with pytest.raises(ValueError, match=r"nothing to learn from 3,000 patches of these images, as all are flat"):
+        coates(images, MEAN, STD, start=start)
 
 
 def test_layers_that_cannot_take_filters_are_refused() -> None:

@@ -82,8 +82,13 @@ def _coates(
         )
     _check(settings, code.patch_size, code.n_filters)
     if backbone.second is not None:
-        second = _of_second_layer(settings, code.n_filters)
-        _check(second, PATCH_OF_MAPS, backbone.second.group_filters)
+        second, n_centroids = _of_second_layer(settings, code.n_filters), backbone.second.group_filters
+        if second.n_patches < min(n_centroids, settings.n_patches):
+            raise ValueError(
+                f"arch.group_filters={n_centroids} is more than the {second.n_patches:,} patches of all "
+                f"arch.n_filters={code.n_filters} maps that the second layer learns from, at most 1 GB; lower either"
+            )
+        _check(second, PATCH_OF_MAPS, n_centroids)
     n_channels = code.in_channels
     grey = _view(images, card, mean=[0.0] * n_channels, std=[1 / 255] * n_channels)
     patches = random_patches(settings, images, grey, lambda batch: batch, code.patch_size, seed).to(device)
@@ -139,6 +144,11 @@ def _learn_code(settings: PatchSettings, code: PatchCode, patches: Tensor, contr
     patches = normalise_contrast(patches, contrast)
     whitening = Whitening.fit(patches, settings.epsilon)
     centroids = _centroids(settings, whitening.apply(patches), code.n_filters, seed)
+    if not bool(centroids.any()):
+        raise ValueError(
+            f"k-means has nothing to learn from {len(patches):,} patches of these images, as all are flat or alike; "
+            "check the images"
+        )
     code.learn(centroids, whitening, contrast=contrast)
 
 
