@@ -16,6 +16,7 @@ from torch import nn
 from deepcluster.evaluation.evaluator import Evaluator
 from deepcluster.evaluation.export import Export
 from deepcluster.evaluation.probe.transfer import Transfer
+from deepcluster.evaluation.retrieval.instance_retrieval import Retrieval
 from deepcluster.evaluation.voc07.fine_tuning import Voc07
 from deepcluster.evaluation.voc07.settings import FineTuning
 from deepcluster.models.backbone import Backbone
@@ -145,7 +146,7 @@ def test_it_is_not_trained_nor_of_other_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "evaluation", [Voc07(root="nowhere", training=FineTuning(mode="all")), Transfer(), GradientAscent()]
+    "evaluation", [Voc07(root="nowhere", training=FineTuning(mode="all")), Transfer(), GradientAscent(), Retrieval()]
 )
 def test_what_needs_weights_or_stages_is_refused(
     evaluation: Evaluator, ended: tuple[Path, dict[str, Any]], tmp_path: Path

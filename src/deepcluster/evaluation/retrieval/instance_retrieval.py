@@ -99,7 +99,9 @@ class Retrieval(Evaluator):
         from deepcluster.evaluation.retrieval import search
         from deepcluster.evaluation.retrieval.layouts import retrieval_set
 
-        stage = self.stage or (context.backbone.stages or ["none"])[-1]
+        if not context.backbone.stages:
+            raise ValueError("this network has no stages with maps, which evaluation=retrieval compares")
+        stage = self.stage or context.backbone.stages[-1]
         context.backbone.check_stage(stage)
         if self.root is None:
             raise ValueError("evaluation=retrieval needs evaluation.root=DIR, the folder of a retrieval set")
