@@ -122,7 +122,8 @@ def main(words: list[str] | None = None) -> None:
         folder = None if arguments.folder is None else arguments.folder / f"{arguments.layers}_{n_filters}"
         clock = time.perf_counter()
         parts = learned_parts(config, folder)
-        print("\n".join(parts.init_report), flush=True)
+        for line in parts.init_report:
+            print(line, flush=True)
         sets = [parts.images, parts.test_images] if "test" in arguments.judges else [parts.images]
         x, y = features(parts, config, [images for images in sets if images is not None], folder)
         print(f"K = {n_filters:,}: {tuple(x.shape)} features after {time.perf_counter() - clock:.0f} s", flush=True)

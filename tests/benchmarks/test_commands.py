@@ -43,7 +43,11 @@ class Tiny:
 
 TINY = {
     "ablation": Tiny(),
-    "coates": Tiny(["--filters", "6", "--folds", "1", "--costs", "10", "--first", "10"], [*COATES, *PROBE], TABLES),
+    "coates": Tiny(
+        ["--filters", "6", "--folds", "1", "--costs", "10", "--first", "10"],
+        [*COATES, *PROBE],
+        {**TABLES, "arch.group_size=100": "arch.group_size=3"},
+    ),
     "cycle": Tiny(["--steps", "1", "--rounds", "1", "--sizes", "40", "60"], SMALL, TABLES),
     "decode": Tiny(["--n", "1", "--rounds", "1"], None, {"DIR": "photographs", "VOCdevkit": "photographs"}),
     "faults": Tiny(["--kills", "4", "--most", "1"], None, {"DIR": "faults"}),
