@@ -8,7 +8,13 @@ import torch
 from support import tiny
 
 from deepcluster.clustering.assignment import Assignment
-from deepcluster.weights.checkpoint import Checkpoint, check_same_clusters, load_checkpoint, read_torch_file
+from deepcluster.weights.checkpoint import (
+    Checkpoint,
+    check_same_clusters,
+    check_same_network,
+    load_checkpoint,
+    read_torch_file,
+)
 from deepcluster.weights.files import find_checkpoint
 
 
@@ -40,6 +46,29 @@ def test_clusters_of_another_run_are_refused(k: int, capacity: int, k_is_fixed: 
     with pytest.raises(ValueError) as refused:
         check_same_clusters(stored(k, capacity), 10, k_is_fixed=k_is_fixed)
     assert said in str(refused.value)
+
+
+COATES = {"_target_": "deepcluster.models.coates.Coates", "n_filters": 20, "patch_size": 6, "hard": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"layers": 1, "n_groups": None}, None),  # defaults of keys that the file is older than
+        ({"layers": 2}, "'layers': 2"),
+        ({"n_filters": 30}, "'n_filters': 30"),
+        ({"_target_": "deepcluster.models.lenet.LeNet5"}, "LeNet5"),
+    ],
+    ids=str,
+)
+def test_a_network_is_the_same_where_only_keys_came_since(change: dict[str, object], said: str | None) -> None:
+    there = {"arch": COATES, "in_channels": 3, "image_size": 32}
+    here = {**there, "arch": {**COATES, **change}}
+    if said is None:
+        check_same_network(there, here, Path("run"))
+    else:
+        with pytest.raises(ValueError, match=f"holds another network: its arch is .*, this run's is .*{said}"):
+            check_same_network(there, here, Path("run"))
 
 
 def test_a_checkpoint_tells_whether_its_epoch_has_steps_to_go(tmp_path: Path) -> None:

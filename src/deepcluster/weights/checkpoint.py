@@ -1,5 +1,6 @@
 """Read our checkpoints without a Trainer: the network, its description, and the clusters. Next: recognise.py."""
 
+import inspect
 import io
 import pickle
 import warnings
@@ -13,6 +14,7 @@ from torch import Tensor
 from deepcluster.clustering.assignment import Assignment
 from deepcluster.models.backbone import Backbone
 from deepcluster.system.atomic import find_damage
+from deepcluster.system.targets import locate
 from deepcluster.weights import numpy_scalars, python2_integers
 from deepcluster.weights.files import find_checkpoint
 
@@ -238,8 +240,18 @@ def check_same_network(stored: dict[str, Any], card: dict[str, Any], path: Path)
         ValueError: naming what differs.
     """
     for key in ("arch", "in_channels", "image_size"):
-        if stored.get(key) != card[key]:
+        here, there = card[key], stored.get(key)
+        if there != here and not (key == "arch" and there and _are_same(there, here)):
             raise ValueError(
-                f"{path} holds another network: its {key} is {stored.get(key)}, this run's is {card[key]}; "
+                f"{path} holds another network: its {key} is {there}, this run's is {here}; "
                 "set the same arch and view.size, or use another checkpoint"
             )
+
+
+def _are_same(there: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Whether two groups `arch` say the same; keys that one lacks, as a file older than they, have their defaults."""
+    if there.get("_target_") != here["_target_"]:
+        return False
+    parameters = inspect.signature(locate(here["_target_"], "arch")).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {**defaults, **there} == {**defaults, **here}
