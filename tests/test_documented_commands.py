@@ -57,6 +57,7 @@ NOT_RUN = {  # what stands in a command -> why it is composed only
     "ckpt=FILE": "no such file here; one in the 2018 layout is measured in tests/run/test_train.py",
     "follows=RUN": "goes on from a run of a folder: tests/run/test_next_week.py",
     "init.path=FILE.pth": "no such file here; read in tests/weights/test_fit.py",
+    "init.path=FILE.onnx": "no such file here; tests/run/test_onnx_run.py runs one",
     "hydra/launcher=submitit_slurm": "needs SLURM; submitit_local: tests/app/sweep/test_sweeps.py",
     "hydra/launcher=joblib": "joblib's processes: tests/app/sweep/test_sweeps.py",
     "sweep=optuna": "tests/app/sweep/test_sweeps.py searches",
@@ -159,7 +160,9 @@ def typist(tmp_path_factory: pytest.TempPathFactory) -> Typist:
         write_fashion_mnist(folder / name)
     shards.litdata(shards.records(range(120)), folder / "chunks")
     typist = Typist(folder)
-    done = typist.train(*tiny(["data.limit=240"]), "arch=alexnet_small", "output_dir=RUN")  # k-NN asks for 200
+    done = typist.train(
+        *tiny(["data.limit=240"]), "arch=alexnet_small", "method=deepcluster", "output_dir=RUN"
+    )  # k-NN asks for 200
     assert done.status == 0, done.err
     for run in RUNS[1:]:
         shutil.copytree(folder / "RUN", folder / run)

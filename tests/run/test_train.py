@@ -254,7 +254,7 @@ def pictures(typist: Typist) -> Path:
 )
 def test_a_mistake_is_one_line_and_leaves_no_run(typed: list[str], named: list[str], typist: Typist) -> None:
     (typist.folder / "empty").mkdir(exist_ok=True)
-    done = typist.train(*typed, "output_dir=mistake")
+    done = typist.train("method=deepcluster", *typed, "output_dir=mistake")
     assert_refused(done, *named)
     assert_no_run(typist.folder / "mistake")
     assert "measuring" not in done.out  # nothing long was begun
