@@ -4,6 +4,8 @@ command_line.py asks for it before Hydra composes. It is a word that is added, a
 the papers' methods, modes and experiments stand on what train.yaml lists, to the bit.
 """
 
+from deepcluster.app.mistyped import keys_of
+
 DEFAULT = "small_images"
 SAY_WHAT = ("experiment", "method", "mode", "data", "sweep", "resume", "follows")
 OTHER_CONFIGS = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")
@@ -15,5 +17,4 @@ TOLD = (
 
 def default_experiment(words: list[str]) -> list[str]:
     """The word to add to the typed words of `train`; none if one of them says what to run."""
-    keys = {word.lstrip("+~").partition("=")[0] for word in words}
-    return [] if keys & {*SAY_WHAT, *OTHER_CONFIGS} else [f"experiment={DEFAULT}"]
+    return [] if keys_of(words) & {*SAY_WHAT, *OTHER_CONFIGS} else [f"experiment={DEFAULT}"]

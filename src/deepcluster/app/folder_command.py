@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from hydra import compose, initialize_config_dir
 
 from deepcluster.app.config_folder import configs
+from deepcluster.app.mistyped import keys_of
 from deepcluster.app.start_word import OF_OUTPUT, choose_start, start_of, start_told
 from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.clustering.k_by_number import PER_ROOT, k_by_number
@@ -84,7 +85,7 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     minutes, typed = minutes_of(typed)
     wanted, typed = start_of(typed)
     typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
-    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    keys = keys_of(typed)
     base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
     config = composed(without([*base, *typed], {*OF_OUTPUT}))  # its network has none of these keys
     on_gpu = choose_device(config.trainer).type != "cpu"
@@ -180,7 +181,7 @@ def choose(
         fewest: epochs that must fit; 0: the network is not trained.
         feature_dim: D of the network; None: not known yet.
     """
-    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    keys = keys_of(typed)
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
     wanted = fewest if typed_epochs is None else typed_epochs
     started = time.perf_counter()

@@ -45,7 +45,7 @@ def check_words(words: list[str], job: str) -> None:
         if corrected != [word]:
             wrong.append(word)
     if wrong:
-        if any(word.startswith("data.root=") for word in meant) and not {"data", "experiment"} & set(_keys(meant)):
+        if any(word.startswith("data.root=") for word in meant) and not {"data", "experiment"} & keys_of(meant):
             meant.insert(0, "experiment=photographs")
         raise ValueError(
             f"{shlex.join(wrong)}: settings are words KEY=VALUE; did you mean {program(job)} {shlex.join(meant)}?"
@@ -63,8 +63,9 @@ def config_flags(words: list[str]) -> list[str]:
     return kept
 
 
-def _keys(words: list[str]) -> list[str]:
-    return [word.partition("=")[0] for word in words]
+def keys_of(words: list[str]) -> set[str]:
+    """The keys and groups that are typed, and the flags: `+experiment=NAME`, `~logger`, `--config-name=NAME`, `-m`."""
+    return {word.lstrip("+~").partition("=")[0] for word in words}
 
 
 def _corrected(words: list[str], job: str) -> Iterator[tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from deepcluster.app.config_folder import configs
 from deepcluster.app.evaluation_list import kind_of
-from deepcluster.app.mistyped import FLAGS_ALONE, FLAGS_WITH_WORD
+from deepcluster.app.mistyped import FLAGS_ALONE, FLAGS_WITH_WORD, keys_of
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.settings.train import TrainConfig
@@ -139,7 +139,7 @@ def _check_number(parts: _Typed) -> None:
         meant = _option_like(surplus, _keys_of_kind(parts.meaning))
         advice = f"did you mean {meant}?" if meant else f"{parts.usage} [KEY=VALUE ...]"
         raise ValueError(f"{surplus}: one word too many; {advice}")
-    keys = {setting.lstrip("+~").partition("=")[0] for setting in parts.settings}
+    keys = keys_of(parts.settings)
     missing = [place.name for place in places[len(values) :] if place.needed and place.key not in keys]
     if missing:
         is_folder = not values and os.path.isdir(parts.word)
