@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from deepcluster.visualization import sweep_figure
 from deepcluster.visualization.sweep_figure import SweepFigure, draw_figure, figure_table, rank_correlation
 from deepcluster.visualization.sweep_plot import Point
 
@@ -93,6 +95,17 @@ def test_the_picture_shows_what_was_found(wanted: SweepFigure, tmp_path: Path) -
     first, second = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in "ab")
     assert first.shape == second.shape and (first != second).mean() > 0.0005
     assert not draw_figure([Point(values={"seed": "1"}, numbers={})], wanted, tmp_path / "c.png")
+
+
+def test_the_legend_tells_what_large_marks_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(sweep_figure, "save", lambda figure, *_, **__: drawn.append(figure))
+    runs = [started(k, s, k / 100 + s / 1000, 0.5 + s / 10) for k in (5, 9) for s in (1, 2, 3)]
+    for points, labels in ((runs, ["K 5", "K 9"]), (runs[:3], ["runs"])):
+        assert draw_figure(points, ALIGNED, Path("never_written.png"))
+        (legend,) = drawn.pop().legends
+        assert [text.get_text() for text in legend.get_texts()] == labels
+        assert "median x and mean y" in legend.get_title().get_text()
 
 
 def test_a_figure_of_unknown_numbers_is_refused() -> None:

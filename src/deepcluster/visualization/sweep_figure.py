@@ -21,6 +21,7 @@ MEASURED = {  # numbers of a run that can stand along x -> title of the axis
 }
 FEWEST = 4  # runs for a rank correlation
 NORMAL_95 = 1.959964
+LARGE = "large: median x and mean y of the runs of its colour"
 
 
 @dataclass(kw_only=True)
@@ -91,16 +92,15 @@ def draw_figure(points: list[Point], wanted: SweepFigure, file: Path) -> bool:
         colour = LINES[number % len(LINES)]
         marker = "osD^vPX"[number // len(LINES) % 7]
         axis.plot(xs, ys, marker, color=colour, markersize=4, alpha=0.6, linewidth=0)
-        axis.plot(
-            *_middle(places), marker, color=colour, markersize=9, markeredgecolor="white", label=name or "each run"
-        )
+        axis.plot(*_middle(places), marker, color=colour, markersize=9, markeredgecolor="white", label=name or "runs")
     axis.set_xlabel(MEASURED[wanted.x], fontsize=9.5)
     axis.set_ylabel(wanted.title, fontsize=9.5)
     plain(axis)
-    if len(groups) > 1:
-        columns = legend_columns(groups, width=drawn.get_figwidth())
-        drawn.set_figheight(drawn.get_figheight() + 0.19 * (math.ceil(len(groups) / columns) - 1))
-        drawn.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
+    columns = legend_columns(groups, width=drawn.get_figwidth())
+    drawn.set_figheight(drawn.get_figheight() + 0.19 * math.ceil(len(groups) / columns))
+    drawn.legend(
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL, title=LARGE, title_fontsize=SMALL
+    )
     save(drawn, file, dpi=160)
     return True
 
