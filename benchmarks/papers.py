@@ -171,7 +171,7 @@ TASKS = (  # worth most first
         images="cifar10",
         words="sweep=deepdive_fig5",
         figures=("deepdive_fig5",),
-        few=f"{FEW_CIFAR10} reassign.halt_after=1,2,5 seed=1,2",
+        few=f"{FEW_CIFAR10} reassign.halt_after=1,2,null seed=1,2,3",
     ),
     Task(
         name="ia_svhn",
