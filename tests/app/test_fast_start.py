@@ -37,6 +37,7 @@ def answered(folder: Path, entry: str, *arguments: str) -> tuple[subprocess.Comp
     [
         ("train.py --help", 0, "clustering"),
         ("train.py --cfg job", 0, "clustering:"),
+        ("train.py clustering.k=60 --cfg job", 0, "k: 60"),
         ("train.py clustering.kk=5", 1, "there is no key clustering.kk"),
         ("train.py data.sise=28", 1, "there is no key data.sise; did you mean view.size?"),
         ("train.py callbacks.lr._target_=a.B", 1, "no key callbacks.lr yet; a plus adds it: +callbacks.lr"),

@@ -11,7 +11,7 @@ from support.typed import Typist
 
 from deepcluster.app.errors import message_for_user, user_errors
 from deepcluster.app.hydra_setup import register
-from deepcluster.app.mistyped import check_words
+from deepcluster.app.mistyped import check_words, flags_first
 from deepcluster.settings.eval import eval_config
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.system.extras import packages_command
@@ -103,6 +103,20 @@ def test_words_that_are_no_settings_are_answered_by_the_command_that_was_meant(
     typed: str, meant: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert answer(typed, monkeypatch).endswith(f"settings are words KEY=VALUE; did you mean deepcluster {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("typed", "ordered"),
+    [
+        ("seed=1,2 -m trainer.max_epochs=0", "-m seed=1,2 trainer.max_epochs=0"),
+        ("seed=1 --cfg job arch=lenet --package arch", "--cfg job --package arch seed=1 arch=lenet"),
+        ("seed=1 --info defaults data=folder --config-dir=mine", "--info defaults --config-dir=mine seed=1 data=folder"),
+        ("seed=1 --info data=folder", "--info seed=1 data=folder"),
+        ("seed=1 --cfg", "--cfg seed=1"),
+    ],
+)
+def test_flags_go_before_settings_with_the_word_that_belongs_to_them(typed: str, ordered: str) -> None:
+    assert flags_first(typed.split()) == ordered.split()
 
 
 @pytest.mark.parametrize(

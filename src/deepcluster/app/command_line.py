@@ -17,7 +17,7 @@ from typing import Any
 
 from deepcluster.app.default_experiment import TOLD, default_experiment
 from deepcluster.app.errors import JobFailed, exit_with_error, is_disk_full, user_errors
-from deepcluster.app.mistyped import check_words
+from deepcluster.app.mistyped import check_words, flags_first
 from deepcluster.app.sweep.end import report_open_sweep
 from deepcluster.app.sweep.overrides import sweep_keys_of_swept_groups
 from deepcluster.app.typed_paths import with_quoted_paths
@@ -50,17 +50,17 @@ def start(main: Callable[[], Any], job: str) -> None:
         print(f"note: {note}", file=sys.stderr)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
-    flags = [word for word in sys.argv[1:] if word in ("-m", "--multirun")]  # argparse takes none between overrides
-    words, notes = with_new_keys([with_home(word) for word in sys.argv[1:] if word not in flags])
-    words = with_quoted_paths(words, is_sweep=bool(flags))
+    words, notes = with_new_keys([with_home(word) for word in flags_first(sys.argv[1:])])
+    is_sweep = any(word in ("-m", "--multirun") for word in words)
+    words = with_quoted_paths(words, is_sweep=is_sweep)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    if flags:
+    if is_sweep:
         words = sweep_keys_of_swept_groups(words)
     added = default_experiment(words) if job == "train" else []
     if added and not asks:
         print(TOLD, flush=True)
-    sys.argv = [sys.argv[0], *flags, *words, *added]
+    sys.argv = [sys.argv[0], *words, *added]
     try:
         main()
         sys.stdout.flush()
@@ -94,7 +94,7 @@ def start(main: Callable[[], Any], job: str) -> None:
             ValueError(f"{key}: the group {group} is null here; choose it too, as in {group}=OPTION {key}=VALUE")
         )
     finally:
-        report_open_sweep(how_to_go_on=lambda sweep: _same_command(job, [*flags, *words], sweep))
+        report_open_sweep(how_to_go_on=lambda sweep: _same_command(job, words, sweep))
 
 
 def _same_command(job: str, words: list[str], sweep: Path) -> str:

@@ -63,6 +63,20 @@ def config_flags(words: list[str]) -> list[str]:
     return kept
 
 
+def flags_first(words: list[str]) -> list[str]:
+    """The same words with flags, and what follows them, before all settings: argparse takes no flag between settings."""
+    flags, settings, rest = [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            settings.append(word)
+            continue
+        flags.append(word)
+        if rest and (word in FLAGS_WITH_WORD or (word in ("--info", "-i") and rest[0] in INFOS)):
+            flags.append(rest.pop(0))
+    return flags + settings
+
+
 def keys_of(words: list[str]) -> set[str]:
     """The keys and groups that are typed, and the flags: `+experiment=NAME`, `~logger`, `--config-name=NAME`, `-m`."""
     return {word.lstrip("+~").partition("=")[0] for word in words}
