@@ -1,12 +1,14 @@
 """Several crops of an image: each with its own draws, the first as if it were alone."""
 
+from dataclasses import replace
+
 import torch
 
 from deepcluster.data.images import MemoryImages
 from deepcluster.data.multi_crop import multi_crop
 from deepcluster.data.shrunk import whole
 from deepcluster.data.view_settings import SmallCrops, View
-from deepcluster.data.views import train_view
+from deepcluster.data.views import feature_view, train_view
 
 MEAN, STD = [0.5], [0.25]
 
@@ -53,3 +55,15 @@ def test_crops_cut_by_workers_are_those_cut_on_the_device() -> None:
 def test_small_crops_see_little_of_the_image_and_have_their_own_size() -> None:
     small = View(size=224, small=SmallCrops(n=6)).of_small_crops()
     assert small.size == 96 and small.crop_scale == [0.05, 0.14]
+
+
+def test_training_crops_of_another_size_are_those_of_a_view_of_that_size() -> None:
+    images = pictures()
+    view = View(size=24, train_size=16, n_large=2, small=SmallCrops(n=1, size=8))
+    crops = multi_crop(view, images, MEAN, STD)
+    plain = multi_crop(replace(view, size=16, train_size=None), images, MEAN, STD)
+    draws = crops.draw(5, seeded())
+    for one, other in zip(crops(images.images, draws), plain(images.images, draws), strict=True):
+        assert torch.equal(one, other)
+    assert feature_view(view, images, MEAN, STD)(images.images).shape == (5, 1, 24, 24)
+    assert replace(view, size=224, train_size=160, small=SmallCrops(n=1)).of_small_crops().size == 69  # 96 of 224

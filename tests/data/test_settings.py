@@ -33,6 +33,7 @@ def test_bad_values_are_refused_with_key_value_and_limit(values, words):
     ("values", "words"),
     [
         ({"size": 2}, ["view.size", "at least 4", "2"]),
+        ({"train_size": 3}, ["view.train_size", "at least 4", "3"]),
         ({"size": 64, "resize": 32}, ["view.resize", "view.size=64", "32"]),
         ({"crop_scale": [0.5, 0.2]}, ["view.crop_scale", "[0.5, 0.2]"]),
         ({"crop_scale": [0.5, 1.5]}, ["view.crop_scale", "(0, 1]"]),

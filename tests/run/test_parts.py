@@ -10,10 +10,11 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.data.images import MemoryImages
+from deepcluster.data.multi_crop import multi_crop
 from deepcluster.data.view_settings import SmallCrops, View
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
-from deepcluster.run.parts import Parts, build_parts, check_small_crops
+from deepcluster.run.parts import Parts, build_parts, crops_for
 from deepcluster.settings.train import train_config
 
 SMALL = ["data.limit=60", "clustering.k=5", "reduction.dim=8", "trainer.accelerator=cpu", "trainer.precision=32-true"]
@@ -33,7 +34,10 @@ def test_building_says_nothing_and_describing_says_what_was_built(
     assert capsys.readouterr().out == ""
     assert lines[0] == "images     fashion_mnist_mini: 60 to learn from, 60 to test, in memory"
     assert [line.split()[0] for line in lines] == ["images", "network", "clustering", "precision"]
-    assert f"1x32x32 -> {parts.backbone.feature_dim} features" in lines[1]
+    assert lines[1].endswith(f"1x32x32 -> {parts.backbone.feature_dim} features")
+    smaller = replace(parts, train_view=multi_crop(View(train_size=24), parts.images, [0.5], [0.5]))
+    told = smaller.describe("fashion_mnist_mini", batch_size=16, n_processes=1)[1]
+    assert told == f"{lines[1]}, learns from crops of 24x24"
 
 
 def test_several_processes_are_described_with_their_common_step(parts: Parts) -> None:
@@ -64,7 +68,13 @@ def test_photographs_in_the_default_network_are_told_what_suits_them(parts: Part
 def test_small_crops_that_the_network_cannot_take_are_refused_with_the_ways_out() -> None:
     view = View(size=32, n_large=2, small=SmallCrops(n=2))
     with pytest.raises(ValueError, match=r"view.small.size=14 .*set view.small.size=32, .*arch=resnet18.*n=0"):
-        check_small_crops(LeNet5(1, 32), view)
-    check_small_crops(LeNet5(1, 32), replace(view, small=SmallCrops(n=2, size=32)))
-    check_small_crops(LeNet5(1, 32), replace(view, small=SmallCrops()))
-    check_small_crops(resnet("resnet18", in_channels=1, image_size=32), view)
+        crops_for(LeNet5(1, 32), view)
+    for fits in (replace(view, small=SmallCrops(n=2, size=32)), replace(view, small=SmallCrops())):
+        assert crops_for(LeNet5(1, 32), fits) == fits
+    assert crops_for(resnet("resnet18", in_channels=1, image_size=32), view) == view
+
+
+def test_a_network_of_one_size_learns_from_crops_of_it_others_from_the_size_that_is_asked_for() -> None:
+    view = View(size=32, train_size=24)
+    assert crops_for(LeNet5(1, 32), view) == View(size=32)
+    assert crops_for(resnet("resnet18", in_channels=1, image_size=32), view) == view

@@ -28,6 +28,10 @@ class View:
 
     Args:
         size: side of the square which the network sees, in pixels.
+        train_size: training view: side of the large crops, in pixels; None: `size`. A crop enlarges what is in it, so
+            things are as large in smaller ones as in the feature view, and an epoch takes less time (Touvron et al.
+            2019, "Fixing the train-test resolution discrepancy"). Networks that take one size only (LeNet, AlexNet,
+            VGG-16) learn from `size`.
         resize: feature view: the short side is brought to this before the centre crop of `size`; None: `size`.
         crop_scale: training view: smallest and largest share of the image's area in a crop.
         crop_ratio: training view: smallest and largest width / height of a crop.
@@ -46,6 +50,7 @@ class View:
     """
 
     size: int = setting(32, at_least=4)
+    train_size: int | None = setting(None, at_least=4)
     resize: int | None = None
     # torchvision's RandomResizedCrop, as in the 2018 code (main.py: ReassignedDataset's transform)
     crop_scale: list[float] = setting([0.08, 1.0])
@@ -83,18 +88,25 @@ class View:
         Raises:
             ValueError: naming what it would take.
         """
-        needed, free = 4 * batch_size * (n_channels or 1) * self.size**2, free_memory()
+        needed, free = 4 * batch_size * (n_channels or 1) * max(self.size, self.crop_size) ** 2, free_memory()
         if needed > free:
             raise ValueError(
                 f"view.size={self.size} with reading.batch_size={batch_size} needs {in_gb(needed)} for one batch of "
                 f"crops, {in_gb(free)} are free; lower one of them"
             )
 
+    @property
+    def crop_size(self) -> int:
+        """Side of the large crops to learn from, in pixels."""
+        return self.train_size or self.size
+
     def of_small_crops(self) -> "View":
         """The view of the small crops."""
         small = self.small
-        size = small.size or max(4, round(self.size * 96 / 224))
-        return replace(self, size=size, resize=None, crop_scale=small.crop_scale, n_large=1, small=SmallCrops())
+        size = small.size or max(4, round(self.crop_size * 96 / 224))
+        return replace(
+            self, size=size, train_size=None, resize=None, crop_scale=small.crop_scale, n_large=1, small=SmallCrops()
+        )
 
     def check_channels(self, n_channels: int | None) -> None:
         """Refuse a mean and deviation of another number of channels than data.n_channels, where that is set.

@@ -157,7 +157,7 @@ def train_view(settings: View, images: ImageSet, mean: list[float], std: list[fl
     """The training view of these images."""
     on_files = not isinstance(images, MemoryImages)
     return TrainView(
-        settings.size,
+        settings.crop_size,
         settings.crop_scale,
         settings.crop_ratio,
         settings.flip,

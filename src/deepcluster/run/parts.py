@@ -129,8 +129,10 @@ class Parts:
         millions = sum(p.numel() for p in self.backbone.parameters() if p.requires_grad) / 1e6
         what = self.backbone.told or f"{millions:.1f} M parameters"
         shape = f"{self.images.n_channels}x{side}x{side}"
+        crop = self.train_view.crops[0].size
+        crops = "" if crop == side else f", learns from crops of {crop}x{crop}"
         second = "; a second one learns beside it (targets.co_teaching)" if self.n_networks > 1 else ""
-        return f"network    {name}: {what}, {shape} -> {self.backbone.feature_dim} features{second}"
+        return f"network    {name}: {what}, {shape} -> {self.backbone.feature_dim} features{crops}{second}"
 
     def _describe_processes(self, batch_size: int, n: int) -> list[str]:
         at_most = "at most " if self.chooses_k else ""
@@ -195,10 +197,9 @@ def build_parts(
         config.clustering, config.reduction, config.reassign, n_images=len(images), feature_dim=backbone.feature_dim
     )
     _check_trainable(backbone, trainer["max_epochs"])
-    check_small_crops(backbone, config.view)
+    crops = multi_crop(crops_for(backbone, config.view), images, mean, std)
     device = choose_device(trainer)
     precision = choose_precision(trainer["precision"], device)
-    crops = multi_crop(config.view, images, mean, std)
     num_workers = n_workers(
         reading.num_workers,
         images,
@@ -294,21 +295,28 @@ def _check_trainable(backbone: Backbone, max_epochs: int) -> None:
         )
 
 
-@torch.no_grad()
-def check_small_crops(backbone: Backbone, view: View) -> None:
-    """Refuse small crops that the network cannot take: the last layer of LeNet, AlexNet and VGG fits one size only.
+def crops_for(backbone: Backbone, view: View) -> View:
+    """The view with crops that the network can take: where its last layer fits one size only, large ones have that.
 
     Raises:
-        ValueError: naming the size and the ways out.
+        ValueError: if it cannot take the small crops, naming their size and the ways out.
     """
-    size = view.of_small_crops().size
-    if view.small.n == 0 or size == view.size:
-        return
-    try:
-        copy.deepcopy(backbone).eval()(torch.zeros(1, backbone.in_channels, size, size))
-    except (RuntimeError, ValueError, AssertionError) as error:
+    small = view.of_small_crops().size
+    if view.small.n and not _takes(backbone, view, small):
         raise ValueError(
-            f"view.small.size={size} does not fit this network, which is built for view.size={view.size}: set "
+            f"view.small.size={small} does not fit this network, which is built for view.size={view.size}: set "
             f"view.small.size={view.size}, or choose a network that takes several sizes (arch=resnet18), or "
             "view.small.n=0"
-        ) from error
+        )
+    return view if _takes(backbone, view, view.crop_size) else replace(view, train_size=None)
+
+
+@torch.no_grad()
+def _takes(backbone: Backbone, view: View, size: int) -> bool:
+    if size == view.size:
+        return True
+    try:
+        copy.deepcopy(backbone).eval()(torch.zeros(1, backbone.in_channels, size, size))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return True

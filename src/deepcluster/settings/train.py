@@ -125,6 +125,7 @@ def register_schemas() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("file_name", file_name, replace=True)
     OmegaConf.register_new_resolver("share", lambda part, whole: part * max(1, whole), replace=True)
+    OmegaConf.register_new_resolver("side", lambda part, size: max(4, round(part * size)), replace=True)
 
 
 def train_config(cfg: DictConfig) -> TrainConfig:
