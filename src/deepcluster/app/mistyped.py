@@ -64,7 +64,7 @@ def config_flags(words: list[str]) -> list[str]:
 
 
 def flags_first(words: list[str]) -> list[str]:
-    """The same words with flags, and what follows them, before all settings: argparse takes no flag between settings."""
+    """The same words with flags, and what follows them, before all settings: argparse takes none between them."""
     flags, settings, rest = [], [], list(words)
     while rest:
         word = rest.pop(0)
