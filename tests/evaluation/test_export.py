@@ -16,6 +16,7 @@ from deepcluster.evaluation.export import Export
 from deepcluster.features.settings import Extraction
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.models.backbone import Backbone
+from deepcluster.models.coates import Coates, PatchCode
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.weights import load_backbone, onnx_file
@@ -145,6 +146,32 @@ def test_onnx_computes_the_features_of_pixels(sobel: bool, tmp_path: Path) -> No
         (found,) = session.run(None, {"images": pixels.numpy()})
         with torch.no_grad():
             assert torch.allclose(torch.from_numpy(found), backbone(view(pixels)), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_onnx_codes_patches_as_a_coates_network_does(layers: int, hard: bool, tmp_path: Path) -> None:
+    """For any batch, though torch computes a few images at a time."""
+    runtime = pytest.importorskip("onnxruntime")
+    from deepcluster.models.patches import Whitening
+
+    torch.manual_seed(0)
+    backbone = Coates(3, 12, n_filters=6, patch_size=3, hard=hard, layers=layers)
+    codes = [backbone.code] if backbone.second is None else [backbone.code, *backbone.second.codes]
+    for code in codes:
+        assert isinstance(code, PatchCode)
+        d = len(code.mean)
+        whitening = Whitening(mean=torch.randn(d), matrix=torch.randn(d, d) / d**0.5)
+        code.learn(torch.randn_like(code.centroids), whitening, contrast=0.1)
+    export(backbone, tmp_path, "coates.Coates", "onnx", n_filters=6, patch_size=3, hard=hard, layers=layers)
+    session = runtime.InferenceSession(str(tmp_path / "backbone.onnx"))
+    for n in (1, 5):
+        pixels = torch.randint(0, 256, (n, 3, 12, 12), dtype=torch.uint8)
+        (found,) = session.run(None, {"images": pixels.numpy()})
+        mean, std = torch.tensor([0.3, 0.4, 0.5]).view(-1, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(-1, 1, 1)
+        expected = backbone((pixels / 255 - mean) / std)
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -78,18 +78,17 @@ class PatchCode(nn.Module):
         Raises:
             ValueError: if nothing was learned yet.
         """
-        if not bool(self.centroids.any()):
+        # a graph (weights/onnx_file.py) cannot branch on values; its first comparison with torch comes here
+        if not torch.compiler.is_exporting() and not bool(self.centroids.any()):
             raise ValueError("arch=coates has learned no centroids yet; set init=kmeans_patches")
         height, width = images.shape[2] - self.patch_size + 1, images.shape[3] - self.patch_size + 1
         grey = images * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
         patches = (
             F.unfold(grey, self.patch_size).transpose(1, 2).flatten(0, 1)
         )  # (B h w, d): small beside the codes (B h w, K)
-        whitened = Whitening(mean=self.mean, matrix=self.whitening).apply(
-            normalise_contrast(patches, float(self.contrast))
-        )
+        whitened = Whitening(mean=self.mean, matrix=self.whitening).apply(normalise_contrast(patches, self.contrast))
         codes = self._code(whitened)
-        return codes.view(len(images), height, width, self.n_filters).permute(0, 3, 1, 2)
+        return codes.view(-1, height, width, self.n_filters).permute(0, 3, 1, 2)
 
     def _code(self, whitened: Tensor) -> Tensor:
         """Codes (n, K) of whitened patches (n, d); computed in place, because they are large."""
@@ -235,8 +234,10 @@ class Coates(Backbone):
             if name != FEATURES:
                 self.check_stage(name)
         with torch.autocast(images.device.type, enabled=False):  # see needs_float32
-            blocks = torch.split(self.input_maps(images).float(), self._block(images))
-            parts = [self._read(block, reads) for block in blocks]
+            maps = self.input_maps(images).float()
+            if torch.compiler.is_exporting():  # a graph cannot loop over blocks
+                return self._read(maps, reads)
+            parts = [self._read(block, reads) for block in torch.split(maps, self._block(images))]
         return {name: torch.cat([part[name] for part in parts]) for name in reads}
 
     def _read(self, maps: Tensor, reads: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ def cut(maps: Tensor, places: Tensor, size: int) -> Tensor:
     return windows[image, :, top, left].flatten(1)
 
 
-def normalise_contrast(patches: Tensor, contrast: float) -> Tensor:
+def normalise_contrast(patches: Tensor, contrast: float | Tensor) -> Tensor:
     """Subtract each patch's (n, d) own mean and divide by sqrt(its variance + contrast)."""
     centred = patches - patches.mean(dim=1, keepdim=True)
     return centred / (centred.square().mean(dim=1, keepdim=True) + contrast).sqrt()
