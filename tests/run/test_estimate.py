@@ -23,6 +23,7 @@ from deepcluster.run.train import train
 from deepcluster.settings.resume import resumed_config
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
+from deepcluster.weights import patch_filters
 
 pytestmark = pytest.mark.usefixtures("composer")
 
@@ -156,6 +157,32 @@ def test_too_little_memory_is_told_with_the_keys_to_turn(needed: dict[str, float
     with pytest.raises(ValueError, match=told):
         estimate.check_room(sizes(), needed, ways_out, free=8 * 10**9, disk=10**12, folder=Path("runs"))
     estimate.check_room(sizes(), needed, ways_out, free=9 * 10**9, disk=10**12, folder=Path("runs"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "free", "told"),
+    [
+        (["init.n_patches=200000"], 3e8, r"init=kmeans_patches needs about 0.4 GB of memory.*; lower init.n_patches"),
+        (
+            ["arch.n_filters=1000", "init.n_patches=1000", "extraction.buffer_mb=100"],
+            3e8,
+            r"extraction needs about 0.4 GB .* 0.4 GB of it are for the PCA of 4,000 features: set reduction.dim=null,",
+        ),
+    ],
+)
+def test_too_little_memory_is_told_before_filters_are_learned(
+    overrides: list[str], free: float, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def learn(*_: Any, **__: Any) -> None:
+        raise AssertionError("learns")
+
+    monkeypatch.setattr(patch_filters, "learn_from_patches", learn)
+    coates = settings("arch=coates", "arch.n_filters=6", "init=kmeans_patches", "trainer.max_epochs=0", *overrides)
+    with pytest.raises(AssertionError, match="learns"):
+        train(coates, tmp_path / "enough")
+    monkeypatch.setattr(estimate, "free_memory", lambda: int(free))
+    with pytest.raises(ValueError, match=told):
+        train(coates, tmp_path / "too_little")
 
 
 def test_a_time_is_told_to_two_digits() -> None:

@@ -1,5 +1,8 @@
 """init=kmeans_patches: filters of the layer that runs first, at the scale of random ones, decided by the seed."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -422,3 +425,56 @@ def test_k_means_from_noise_is_the_plain_loop() -> None:
 def test_an_unknown_start_is_refused() -> None:
     with pytest.raises(ValueError, match=r"init.start must be one of images, noise, got 'zeros'"):
         KMeansPatchesInit(start="zeros")
+
+
+def test_memory_by_hand() -> None:
+    settings = KMeansPatchesInit(n_patches=10_000)
+    one, two = Coates(3, 16, n_filters=40), Coates(3, 16, n_filters=40, layers=2, group_size=10)
+    assert settings.learning_bytes(one, card(edges(), 16)) == 5 * 10_000 * 108 * 4
+    sample, parts = 10_000 * 160 * 4, 40 * 8 * (32 * 40 + 4 * 8192)  # more than the sample, or 5 times a quarter of it
+    first = 10_000 * 108 * 4
+    assert settings.learning_bytes(two, card(edges(), 16)) == max(5 * first, first + sample + parts)
+    paper = KMeansPatchesInit(n_patches=400_000).learning_bytes(Coates(layers=2), card(edges(), 32))
+    assert paper == pytest.approx(400_000 * 108 * 4 + 2**30 + 1600 * 8 * (32 * 1600 + 4 * 8192), rel=1e-3)
+    assert settings.learning_bytes(LeNet5(1), card(edges(channels=1), 28)) == 5 * 10_000 * 25 * 4
+    assert RandomInit().learning_bytes(one, card(edges(), 16)) == 0
+
+
+MEASURE = """
+import sys
+import torch
+from support.edges import card, edges
+from deepcluster.models.alexnet import AlexNet
+from deepcluster.models.coates import Coates
+from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
+from deepcluster.weights.start import KMeansPatchesInit
+backbone, n_patches = {
+    "one layer": (lambda: Coates(3, 16, n_filters=50), 400_000),
+    "two layers": (lambda: Coates(3, 16, n_filters=400, layers=2, n_groups=2), 40_000),
+    "many maps": (lambda: Coates(3, 16, n_filters=1600, layers=2, n_groups=2), 4_000),
+    "convolution": (lambda: AlexNet(3, 224), 100_000),
+}[sys.argv[1]]
+backbone = backbone()
+images = edges(size=backbone.image_size)
+described = card(images, backbone.image_size)
+KMeansPatchesInit(n_patches=2000, n_iter=1).apply(backbone, card=described, images=images, seed=0)
+if not reset_peak_memory():
+    print("unknown")
+    raise SystemExit
+before = used_memory()
+settings = KMeansPatchesInit(n_patches=n_patches, n_iter=1)
+settings.apply(backbone, card=described, images=images, seed=0)
+print(peak_memory() - before, settings.learning_bytes(backbone, described))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["one layer", "two layers", "many maps", "convolution"])
+def test_memory_is_what_a_process_grows_by(case: str) -> None:
+    tests = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent / "src")])}
+    done = subprocess.run([sys.executable, "-c", MEASURE, case], capture_output=True, text=True, check=True, env=env)
+    if done.stdout.strip() == "unknown":
+        pytest.skip("this kernel does not tell a process's peak")
+    measured, computed = map(float, done.stdout.split())
+    assert 0.75 * measured < computed < 1.5 * measured

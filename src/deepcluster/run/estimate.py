@@ -17,6 +17,7 @@ MEASURED_FROM = 20_000  # images; a run of fewer is so short that measuring cost
 LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
 USUAL_SAMPLE = 256  # faiss's default of max_points_per_centroid
 BYTES_PER_IMAGE = 64  # labels and sort orders, while assignments are compared and epochs drawn
+LEARNING = "init=kmeans_patches"  # a phase
 SCRATCH = 2.5e8  # bytes for blocks of rows and of distances in the clustering
 
 
@@ -70,7 +71,7 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
 def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
     """Bytes of each phase, beyond what the process holds before it. One phase follows another: the largest counts."""
     measured = 0 if costs is None else costs.extraction_bytes
-    moments = 24.0 * s.feature_dim**2 if s.n_fit else 0.0  # sums in float64, the covariance and its copy
+    moments = _pca_bytes(s.feature_dim) if s.n_fit else 0.0
     sample = 4.0 * s.n_iterated * s.dim if s.n_iterated < s.n else 0.0
     n_train, n_test = s.n_measured
     # k-NN normalises a copy of the training images' features; pixels and patches are cut out of their common rows too
@@ -83,7 +84,13 @@ def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str,
         "evaluation": 0.0 if costs is None else 4.0 * max(network, small) + measured,
     }
     # soft labels: the conductor's and the module's, and those of the next assignment
-    return {phase: n_bytes + s.bank_bytes + 3 * s.soft_bytes for phase, n_bytes in beyond.items()}
+    needed = {phase: n_bytes + s.bank_bytes + 3 * s.soft_bytes for phase, n_bytes in beyond.items()}
+    return needed | ({LEARNING: s.learning_bytes + SCRATCH} if s.learning_bytes else {})
+
+
+def _pca_bytes(feature_dim: int) -> float:
+    """Sums in float64, the covariance and its copy."""
+    return 24.0 * feature_dim**2
 
 
 def check_room(
@@ -117,9 +124,16 @@ def ways_out(plan: Plan) -> dict[str, str]:
     clusterer = plan.clusterer
     shrink = "set extraction.store=disk" if clusterer.storage.folder is None else "lower reduction.dim"
     n_points = getattr(clusterer.clustering, "max_points_per_centroid", None)
-    buffer_mb = clusterer.extraction.buffer_mb
+    buffer_mb, feature_dim = clusterer.extraction.buffer_mb, plan.backbone.feature_dim
+    extraction = f"{shrink}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size"
+    if clusterer.reduction.needs_fit and (pca := _pca_bytes(feature_dim)) > buffer_mb * 2**20:
+        extraction = (
+            f"{in_gb(pca)} of it are for the PCA of {feature_dim:,} features: set reduction.dim=null, which does "
+            f"without, or choose a network with fewer features; or {extraction.removeprefix('set ')}"
+        )
     return {
-        "extraction": f"{shrink}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size",
+        LEARNING: "lower init.n_patches (and arch.n_filters, of arch=coates with two layers)",
+        "extraction": extraction,
         "clustering": shrink + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
         "evaluation": f"lower evaluation.max_images={plan.evaluation.max_images}, or set evaluation.enabled=false",
         "training": f"lower reading.batch_size={plan.batch_size}",
@@ -159,6 +173,17 @@ def _advice(s: Sizes, spent: Seconds, clustering: Clustering) -> list[str]:
         f"clustering.max_points_per_centroid={USUAL_SAMPLE} would iterate on {n_sampled:,} of the {s.n:,} images: "
         f"clustering {clock(sampled)} in place of {clock(spent.clustering)}"
     ]
+
+
+def check_memory(plan: Plan, folder: Path) -> None:
+    """Refuse a run for which memory or disk is too small even without what only timed batches tell.
+
+    Raises:
+        ValueError: see :func:`check_room`.
+    """
+    needs = sizes(plan)
+    needed = memory_by_phase(needs, None, on_gpu=plan.device.type == "cuda")
+    check_room(needs, needed, ways_out(plan), free=free_memory(), disk=free_disk(folder), folder=folder)
 
 
 def tell_needs(plan: Plan, folder: Path, *, is_asked: bool) -> None:

@@ -166,6 +166,7 @@ def build_parts(
     folder: Path | None = None,
     reuse: bool = False,
     shared: Path | None = None,
+    before_learning: Callable[[Parts, float], None] = lambda parts, learning_bytes: None,
 ) -> Parts:
     """Load the images, build the network and check that all settings fit them.
 
@@ -176,6 +177,8 @@ def build_parts(
         folder: the run's, for reduced features that do not fit into memory; None: the system's temporary folder.
         reuse: compute the untrained network's features only once for its clusterings.
         shared: folder in which the jobs of a sweep share these features; None: they are not shared.
+        before_learning: called with the other parts and the memory that it takes before the group `init` learns from
+            the images.
 
     Raises:
         ValueError: see :func:`train`.
@@ -224,25 +227,19 @@ def build_parts(
     second, second_seed = None, mix(config.seed, "co-teaching")
     if config.targets.n_networks > 1:
         second = build_backbone(card, seed=second_seed)
-    init_report: list[str] = []
-    if initialise or backbone.needs_weights:
-        init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
-        if second is not None:
-            config.init.apply(second, card=card, images=images, seed=second_seed, device=device)
-    set_matmul_precision(device)
-    return Parts(
+    parts = Parts(
         images=images,
         test_images=test_images,
         view=view,
         train_view=crops,
-        backbone=backbone.to(memory_format=torch.channels_last),
+        backbone=backbone,
         card=card,
         clusterer=clusterer,
         device=device,
         precision=precision,
         num_workers=num_workers,
         progress=progress,
-        init_report=init_report,
+        init_report=[],
         module=partial(
             build_module,
             view=crops,
@@ -256,11 +253,23 @@ def build_parts(
             clustering=config.clustering,
             optimizer=config.optimizer,
             seed=config.seed,
-            second=None if second is None else second.to(memory_format=torch.channels_last),
+            second=second,
         ),
         n_networks=config.targets.n_networks,
         chooses_k=chooses_k,
     )
+    init_report: list[str] = []
+    if initialise or backbone.needs_weights:
+        if learning_bytes := config.init.learning_bytes(backbone, card):
+            before_learning(parts, learning_bytes)
+        init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
+        if second is not None:
+            config.init.apply(second, card=card, images=images, seed=second_seed, device=device)
+    set_matmul_precision(device)
+    for network in (backbone, second):
+        if network is not None:
+            network.to(memory_format=torch.channels_last)
+    return replace(parts, init_report=init_report)
 
 
 def network_card(

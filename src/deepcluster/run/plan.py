@@ -7,11 +7,12 @@ from deepcluster.run.sizes import Plan
 from deepcluster.settings.train import TrainConfig
 
 
-def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
+def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_bytes: float = 0.0) -> Plan:
     """The plan of a run.
 
     Args:
         epochs_done: before a resume.
+        learning_bytes: of memory to learn initial weights, if that is still to come.
     """
     devices = config.trainer["devices"]
     has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
@@ -45,5 +46,6 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0) -> Plan:
         n_networks=parts.n_networks,
         n_other=n_other,
         scans_k=config.clustering.chooses_k,
+        learning_bytes=learning_bytes,
         n_soft=parts.clusterer.n_soft if parts.clusterer.softness > 0 else 0,
     )

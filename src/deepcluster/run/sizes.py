@@ -45,6 +45,7 @@ class Plan:
     n_soft: int = 0  # clusters in an image's soft label
     n_other: int = 0  # labelings that cluster the rows of another extractor, once
     scans_k: bool = False  # at the start, for clustering.k=auto
+    learning_bytes: float = 0.0  # of memory to learn initial weights, if that is still to come
     n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
 
     @property
@@ -96,6 +97,7 @@ class Sizes:
     buffer_bytes: int
     bank_bytes: int  # of the memory bank
     soft_bytes: int = 0  # of soft labels
+    learning_bytes: float = 0.0  # see Plan
     n_scanned: int = 0  # images of the scan for clustering.k=auto
     scan_distances: float = 0.0  # that it computes
 
@@ -149,6 +151,7 @@ def sizes(plan: Plan) -> Sizes:
         buffer_bytes=min(n_fit, n_buffered) * d * itemsize,
         bank_bytes=plan.bank_bytes,
         soft_bytes=soft_bytes,
+        learning_bytes=plan.learning_bytes,
         n_scanned=min(n, k_by_number.MOST_ROWS) if plan.scans_k else 0,
         scan_distances=k_by_number.n_distances(n, by_graph=clusterer.other_neighbours is not None)
         if plan.scans_k

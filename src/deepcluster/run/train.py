@@ -40,7 +40,7 @@ from deepcluster.run.assemble import Assembled, assemble, open_record
 from deepcluster.run.baselines import baseline_figures
 from deepcluster.run.better import go_back, store_start, tell_uncompared
 from deepcluster.run.checkpoint_choice import ThisRun, checkpoints, choose_checkpoint, put_aside
-from deepcluster.run.estimate import tell_needs
+from deepcluster.run.estimate import check_memory, tell_needs
 from deepcluster.run.follow import Before, read_before, take_over, tell_changes
 from deepcluster.run.k_choice import with_chosen_k
 from deepcluster.run.new_groups import with_new_groups
@@ -140,7 +140,12 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
     measures_again = resumes and figures is None and measures_untrained(config.evaluation, max_epochs)
     # A resumed run takes its weights from the checkpoint; initial weights are needed only if they are measured again.
     parts = build_parts(
-        config, initialise=not resumes or measures_again, folder=folder, reuse=not resumes, shared=shared
+        config,
+        initialise=not resumes or measures_again,
+        folder=folder,
+        reuse=not resumes,
+        shared=shared,
+        before_learning=lambda parts, n_bytes: check_memory(plan_of(config, parts, learning_bytes=n_bytes), folder),
     )
     say = parts.progress.say
     for line in parts.describe(config.data.source, config.reading.batch_size, n_processes(config.trainer)):

@@ -22,7 +22,7 @@ from deepcluster.data.views import FeatureView
 from deepcluster.models.backbone import Backbone
 from deepcluster.models.coates import PATCH_OF_MAPS, Coates, GroupCode, PatchCode
 from deepcluster.models.first_layer import first_layer
-from deepcluster.models.patches import Whitening, cut, folded, normalise_contrast, scaled_like
+from deepcluster.models.patches import ROWS, Whitening, cut, folded, normalise_contrast, scaled_like
 from deepcluster.system.seeding import generator, mix
 from deepcluster.system.threads import n_cores
 from deepcluster.weights.patch_settings import PatchSettings
@@ -31,8 +31,10 @@ from deepcluster.weights.receptive_fields import dependence, groups_of_maps
 IMAGES_PER_BATCH = 64
 # Least variance of a patch, in grey levels squared. Where one pixel of 11x11x3 differs by one grey level, it is 0.0027.
 FLAT = 0.001
+COPIES = 5  # of all patches, in memory at a time: measured, 4.2 for a Coates network and 5.9 for a convolution
 # Of a second layer:
 SAMPLE_BYTES = 2**30  # at most, for patches of all maps: 41,943 of 1,600 maps
+PAIR_MATRICES = 32  # (K, K) float64, in memory at a time while the dependence of K maps is computed: measured
 PER_IMAGE = 4  # patches: the first layer's maps of an image cost more than cutting them
 CONTRAST = 0.01  # added to a patch's variance, of the mean variance of the group's patches
 EPSILON = 1.0  # in place of init.epsilon: most of the hundreds of directions vary little, and would only add noise
@@ -68,6 +70,24 @@ def learn_from_patches(
     else:
         learned = _first_layer(settings, backbone, card, images, seed, device)
     return f"kmeans_patches: {learned}, {time.perf_counter() - started:.1f} s"
+
+
+def learning_bytes(settings: PatchSettings, backbone: Backbone, card: dict[str, Any]) -> float:
+    """Bytes of memory that :func:`learn_from_patches` takes beside the images, but for blocks of a fixed size.
+
+    Raises:
+        ValueError: if the network has no layer that could learn.
+    """
+    if not isinstance(backbone, Coates):
+        return COPIES * 4.0 * settings.n_patches * layer_to_fill("kmeans_patches", backbone, card)[1].weight[0].numel()
+    first = 4.0 * settings.n_patches * len(backbone.code.mean)
+    if backbone.second is None:
+        return COPIES * first
+    n_maps, group_size = backbone.code.n_filters, backbone.second.groups.shape[1]
+    sample = 4.0 * _of_second_layer(settings, n_maps).n_patches * n_maps * PATCH_OF_MAPS**2
+    # beside the first layer's patches and the sample: its parts, while they are joined; then the others
+    most = max(sample, 8.0 * n_maps * (PAIR_MATRICES * n_maps + 4 * ROWS), COPIES * sample * group_size / n_maps)
+    return max(COPIES * first, first + sample + most)
 
 
 def _coates(

@@ -73,6 +73,14 @@ class Init:
         """
         raise NotImplementedError
 
+    def learning_bytes(self, backbone: Backbone, card: dict[str, Any]) -> float:
+        """Bytes of memory that :meth:`apply` takes to learn from the images, beside these; 0: it learns nothing.
+
+        Raises:
+            ValueError: if it does not suit this network.
+        """
+        return 0.0
+
 
 @dataclass(kw_only=True)
 class RandomInit(Init):
@@ -188,6 +196,11 @@ class KMeansPatchesInit(PatchSettings, Init):
         from deepcluster.weights.patch_filters import learn_from_patches
 
         return [learn_from_patches(self, backbone, card=card, images=images, seed=seed, device=device)]
+
+    def learning_bytes(self, backbone: Backbone, card: dict[str, Any]) -> float:
+        from deepcluster.weights.patch_filters import learning_bytes
+
+        return learning_bytes(self, backbone, card)
 
 
 @dataclass(kw_only=True)
