@@ -6,24 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import tiny
+from support.configs import CONFIGS
 from support.swapped import two_swapped_losses
 from support.tiny_methods import CO_TEACHING, SELA, V2
 
+from deepcluster.app.hydra_setup import register
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.clustering.method import Clustering
 from deepcluster.clustering.pic import PIC
 from deepcluster.features.bank import MemoryBank
 from deepcluster.models.lenet import LeNet5
+from deepcluster.run.train import train
+from deepcluster.settings.train import train_config
 from deepcluster.system import distributed
 from deepcluster.system.seeding import generator
 from deepcluster.training.bank_fill import fill_bank
 from deepcluster.training.clusterer import process_ranks
+from deepcluster.training.reassign import ReassignCallback
 from deepcluster.training.schedule import Schedule
+from deepcluster.weights import patch_filters
 
 CPU = torch.device("cpu")
 
@@ -171,6 +178,35 @@ def fit_method(folder: Path, settings: dict[str, Any], *, resume: bool = False) 
     )
 
 
+FILTERS = ["method=deepcluster", "data.limit=100", "clustering.k=5", "reduction.dim=8", "evaluation.enabled=false"]
+FILTERS += ["init=kmeans_patches", "init.n_patches=1000", "trainer.max_epochs=1", "targets=co_teaching"]
+
+
+def filters(folder: Path) -> None:
+    """A run that begins with learned filters: how often this process learned, and its weights at the first step."""
+    learn, first_hook = patch_filters.learn_from_patches, ReassignCallback.on_train_start
+    kept: dict[str, Any] = {"n_learned": 0}
+
+    def learn_and_count(*arguments: Any, **named: Any) -> str:
+        kept["n_learned"] += 1
+        return learn(*arguments, **named)
+
+    def keep(self: ReassignCallback, trainer: Any, module: Any) -> None:
+        networks = [module.backbone, module.peer.backbone]
+        kept["weights"] = [network.features[0][0].weight.detach().clone() for network in networks]
+        first_hook(self, trainer, module)
+
+    patch_filters.learn_from_patches = learn_and_count  # type: ignore[assignment]
+    ReassignCallback.on_train_start = keep  # type: ignore[method-assign]
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = train_config(
+            compose("train", [*FILTERS, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"])
+        )
+    train(config, folder / "run")
+    torch.save(kept, folder / f"rank{distributed.rank()}.pt")
+
+
 if __name__ == "__main__":
     case, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,4 +225,6 @@ if __name__ == "__main__":
     elif case == "fit_resumed":
         fit(folder, resume=True)
     else:
-        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk, "shares": shares}[case](folder)
+        {"assign": assign, "fail": fail, "fit": fit, "full_disk": full_disk, "shares": shares, "filters": filters}[
+            case
+        ](folder)

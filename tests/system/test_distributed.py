@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose
 from support import tiny
 from support.configs import REPOSITORY
+from support.one_of_several import FILTERS
 from support.swapped import two_swapped_losses
 from support.tiny_methods import V2
 from support.typed import Finished, Typist
 
 from deepcluster.clustering.kmeans import KMeans
 from deepcluster.models.lenet import LeNet5
+from deepcluster.run.parts import build_parts
+from deepcluster.settings.train import train_config
 from deepcluster.system import collectives, distributed
 
 pytestmark = pytest.mark.ddp
@@ -172,6 +176,18 @@ def has_what_the_steps_wrote(seen: list[dict[str, Any]], rows: torch.Tensor, wri
         rows[:, indices], written[indices] = embeddings, step
     for mine in seen:
         assert torch.equal(mine["bank"]["rows"], rows) and torch.equal(mine["bank"]["written"], written)
+
+
+@pytest.mark.usefixtures("composer")
+def test_filters_are_learned_by_one_process_and_reach_the_other(tmp_path: Path) -> None:
+    first, second = results(start("filters", tmp_path), tmp_path)
+    assert (first["n_learned"], second["n_learned"]) == (2, 0)  # two networks, see targets.co_teaching
+    alone = build_parts(train_config(compose("train", FILTERS)))
+    learned = [alone.backbone, alone.module.keywords["second"]]
+    for number, network in enumerate(learned):
+        weight = network.features[0][0].weight.detach()
+        assert torch.equal(first["weights"][number], weight) and torch.equal(second["weights"][number], weight)
+    assert not torch.equal(*first["weights"])
 
 
 def test_two_processes_of_v2_share_the_bank_that_the_steps_of_both_wrote(tmp_path: Path) -> None:

@@ -258,9 +258,12 @@ def build_parts(
         n_networks=config.targets.n_networks,
         chooses_k=chooses_k,
     )
+    learning_bytes = config.init.learning_bytes(backbone, card) if initialise else 0.0
+    # What is learned, the first process learns: before the first step DDP gives its weights to the others.
+    is_given = learning_bytes > 0 and trainer["max_epochs"] > 0 and not distributed.is_main_process()
     init_report: list[str] = []
-    if initialise or backbone.needs_weights:
-        if learning_bytes := config.init.learning_bytes(backbone, card):
+    if (initialise and not is_given) or backbone.needs_weights:
+        if learning_bytes > 0:
             before_learning(parts, learning_bytes)
         init_report = config.init.apply(backbone, card=card, images=images, seed=config.seed, device=device)
         if second is not None:
