@@ -73,6 +73,24 @@ def test_the_method_of_2018_is_what_train_yaml_lists() -> None:
     assert composed("method=deepcluster") == composed()
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["clustering=pic", "clustering=pic_official", "sampler=official", "targets=co_teaching"],
+)
+def test_words_that_only_the_loop_of_2018_takes_are_refused_with_the_way_to_it(typed: str, typist: Typist) -> None:
+    done = typist.train(typed)
+    assert done.status == 1 and len(done.errors) == 1, done.err
+    assert done.errors[0].endswith("the loop of 2018 takes your words: method=deepcluster in its place")
+    k = [] if "pic" in typed else ["clustering.k=5"]
+    done = typist.train(typed, "method=deepcluster", "estimate=true", "data.limit=80", "reduction.dim=8", *k)
+    assert done.status == 0, done.err
+
+
+def test_words_that_it_does_not_take_either_are_refused_without(typist: Typist) -> None:
+    done = typist.train("rows=scores")
+    assert "set rows=features, or clustering=sinkhorn" in done.errors[0] and "2018" not in done.errors[0]
+
+
 def test_a_run_says_so_and_a_question_does_not(typist: Typist) -> None:
     small = ["trainer.max_epochs=0", "data.limit=80", "clustering.k=5", "reduction.dim=8", "evaluation.enabled=false"]
     done = typist.train(*small, "output_dir=default")

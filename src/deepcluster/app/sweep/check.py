@@ -13,7 +13,8 @@ from hydra import compose
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deepcluster.app.errors import exit_everywhere_with_error
+from deepcluster.app.default_experiment import LOOP_OF_2018, SETS_MORE, WORD
+from deepcluster.app.errors import exit_everywhere_with_error, user_errors
 from deepcluster.app.sweep.end import wanted_figure
 from deepcluster.app.sweep.jobs import JOB_FILE
 from deepcluster.app.sweep.overrides import candidate_jobs, expand_jobs, is_search, sweep_overrides
@@ -166,7 +167,24 @@ def _settings(cfg: DictConfig, overrides: list[str], config_name: str) -> Any:
         return eval_config(job, overrides)
     if job.resume is not None:
         run_folder(job.resume, None, "")
-    return new_or_resumed_config(job, overrides)
+    try:
+        return new_or_resumed_config(job, overrides)
+    except ValueError as error:
+        if _loop_of_2018_takes(overrides, config_name):
+            raise ValueError(f"{error}. {SETS_MORE}") from error
+        raise
+
+
+def _loop_of_2018_takes(overrides: list[str], config_name: str) -> bool:
+    """Whether a job is possible with the loop of 2018 in place of the default experiment."""
+    if WORD not in overrides:
+        return False
+    words = [*(word for word in overrides if word != WORD), LOOP_OF_2018]
+    try:
+        new_or_resumed_config(compose(config_name, overrides=words), words)
+    except user_errors():
+        return False
+    return True
 
 
 def check_all_differ(jobs: list[list[str]], settings: list[TrainConfig]) -> None:
