@@ -482,8 +482,13 @@ def test_a_precision_that_the_network_cannot_have_is_refused(precision: str) -> 
 def test_a_cosine_does_not_go_on_after_its_end(tmp_path: Path) -> None:
     write_config(train_config(composed("optimizer=sgd_cosine", "trainer.max_epochs=3")), tmp_path)
     assert resume(tmp_path).optimizer.schedule == "cosine"
-    with pytest.raises(ValueError, match=r"trainer.max_epochs=6 .* optimizer.schedule=cosine: .* epoch 3"):
+    with pytest.raises(ValueError, match=r"trainer.max_epochs=6 .* optimizer.schedule=cosine, .* epoch 3") as longer:
         resume(tmp_path, "trainer.max_epochs=6")
+    assert f"once it is done: deepcluster train follows={tmp_path} trainer.max_epochs=3; to train 6" in str(
+        longer.value
+    )
+    with pytest.raises(ValueError, match=r"epoch 3: to train 2 epochs .* first command with trainer.max_epochs=2$"):
+        resume(tmp_path, "trainer.max_epochs=2")
 
 
 @pytest.mark.parametrize("text", ["clusterin: {k: 3}", "clustering: {n_iter: abc}", "a: [", "- 1"])

@@ -15,6 +15,8 @@ from deepcluster.settings.composed import check_root
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.settings.train import TrainConfig, train_config
 from deepcluster.system.nested import flat
+from deepcluster.system.program import program
+from deepcluster.system.quoting import argument
 from deepcluster.system.setting import MAY_CHANGE, checked_path
 from deepcluster.training.processes import TIMEOUT_KEY
 from deepcluster.weights.start import CheckpointInit
@@ -124,11 +126,16 @@ def _stays(key: str, cfg: DictConfig, stored: DictConfig) -> bool:
 
 def _check_cosine(stored: DictConfig, planned_epochs: int) -> None:
     """Refuse another number of epochs with a cosine schedule: the rate would jump, as its way fits the planned end."""
-    if stored.optimizer.schedule == "cosine" and stored.trainer.max_epochs != planned_epochs:
+    asked = stored.trainer.max_epochs
+    if stored.optimizer.schedule == "cosine" and asked != planned_epochs:
+        train_on = ""
+        if asked > planned_epochs:
+            more = f"{argument('follows', stored.resume)} trainer.max_epochs={asked - planned_epochs}"
+            train_on = f"to train on, follow it by a new run, once it is done: {program('train')} {more}; "
         raise ValueError(
-            f"trainer.max_epochs={stored.trainer.max_epochs} cannot change in a run with optimizer.schedule=cosine: "
-            f"its way ends at epoch {planned_epochs}. Start a new run, with init=checkpoint init.path=... to "
-            "begin from these weights"
+            f"trainer.max_epochs={asked} cannot change in a run with optimizer.schedule=cosine, whose rate falls to "
+            f"its end at epoch {planned_epochs}: {train_on}to train {asked} epochs from the start, type the run's "
+            f"first command with trainer.max_epochs={asked}"
         )
 
 
