@@ -208,6 +208,7 @@ def test_a_folder_of_thirty_pictures_becomes_a_run(tmp_path: Path) -> None:
     (done,) = typist.type(typist.command(entry, *words))
     assert done.status == 0, done.err
     assert "clusters   7:" in done.out and "epoch   1/2" in done.out and " left" in done.out
+    assert done.out.count("\nother rows ") == 1  # of the run, and not of each network that was timed
     (run,) = (tmp_path / "runs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["k"], summary["epochs"], summary["n_images"]) == (7, 2, 30)

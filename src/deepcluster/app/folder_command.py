@@ -41,7 +41,7 @@ from deepcluster.run.starts import ADAPTING, FROZEN
 from deepcluster.settings.resume import new_or_resumed_config
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import free_memory
-from deepcluster.system.progress import clock
+from deepcluster.system.progress import Progress, clock
 from deepcluster.system.quoting import override, with_home
 
 RECIPE = "photographs"  # of configs/experiment
@@ -216,7 +216,8 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
         few.append(f"clustering.k={max(2, min(k, n // 4))}")
     few += for_few(config, n)
     sample = composed([*words, *few])
-    plan = plan_of(sample, build_parts(sample, initialise=False))
+    silent = Progress(bars=False, lines=False)  # the run says it once more, of all images
+    plan = plan_of(sample, build_parts(sample, initialise=False, progress=silent))
     costs = measure(plan)
     plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering.at_most(seen.n)))
     left = minutes - (time.perf_counter() - started) / 60

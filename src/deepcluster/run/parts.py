@@ -167,6 +167,7 @@ def build_parts(
     reuse: bool = False,
     shared: Path | None = None,
     before_learning: Callable[[Parts, float], None] = lambda parts, learning_bytes: None,
+    progress: Progress | None = None,
 ) -> Parts:
     """Load the images, build the network and check that all settings fit them.
 
@@ -179,11 +180,12 @@ def build_parts(
         shared: folder in which the jobs of a sweep share these features; None: they are not shared.
         before_learning: called with the other parts and the memory that it takes before the group `init` learns from
             the images.
+        progress: prints lines and draws bars; None: as it suits the terminal.
 
     Raises:
         ValueError: see :func:`train`.
     """
-    progress, data, reading, trainer = Progress(), config.data, config.reading, config.trainer
+    progress, data, reading, trainer = progress or Progress(), config.data, config.reading, config.trainer
     arch, seen, n_taken = config.init.network(config.arch, config.view)  # refuses before the images are read
     check_channels(n_taken, data.n_channels)
     config = replace(config, arch=arch, view=seen)

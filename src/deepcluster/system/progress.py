@@ -12,9 +12,15 @@ from deepcluster.system import distributed
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where progress is shown: bars on a terminal's stderr and in notebooks, one line per epoch on stdout."""
+    """Where progress is shown: bars on a terminal's stderr and in notebooks, one line per epoch on stdout.
+
+    Args:
+        bars: show bars.
+        lines: print lines.
+    """
 
     bars: bool = field(default_factory=lambda: sys.stderr.isatty() or "ipykernel" in sys.modules)
+    lines: bool = True
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
@@ -25,7 +31,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line above any bar."""
-        if distributed.is_main_process():
+        if self.lines and distributed.is_main_process():
             encoding = sys.stdout.encoding or "utf-8"  # file names may hold characters that the terminal cannot show
             tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
             sys.stdout.flush()
