@@ -17,7 +17,9 @@ from deepcluster.app import folder_command, start_word
 from deepcluster.app.folder_command import Candidate, check_own_keys, composed, minutes_of, settings_for
 from deepcluster.app.hydra_setup import register
 from deepcluster.run.dial import Look
+from deepcluster.run.parts import build_parts
 from deepcluster.run.starts import ADAPTING, named_start
+from deepcluster.weights import onnx_start
 from deepcluster.weights.start import WeightsInit
 
 
@@ -151,6 +153,19 @@ def test_an_onnx_file_is_a_start_that_is_not_trained(
     arch, view, _ = config.init.network(config.arch, config.view)
     assert (arch["output"], arch["feature_dim"], view.mean) == ("features", 6, [0, 0, 0])
     assert config.reduction.dim == 6  # which is less than half of the images
+    read_onnx, seen = onnx_start.read_onnx, list[str]()
+    monkeypatch.setattr(onnx_start, "read_onnx", lambda path: (seen.append("read"), read_onnx(path))[1])
+    describe = onnx_start.describe
+    monkeypatch.setattr(
+        onnx_start, "describe", lambda *args, **named: (seen.append("tried"), describe(*args, **named))[1]
+    )
+    looked_at = folder_command.look
+    monkeypatch.setattr(folder_command, "look", lambda *args: (seen.append("look"), looked_at(*args))[1])
+    settings_for(folder, [f"start={file}"], [].append)
+    assert seen == ["read", "tried", "look"]
+    seen.clear()
+    build_parts(composed(words))
+    assert seen == ["read", "tried", "tried"]  # arch.output=features is another one than the file's first
     any_size = named_start(str(write_onnx(tmp_path / "any.onnx", sides=("h", "w"))))
     assert any_size.sizes(40) == [224] and any_size.is_frozen
 

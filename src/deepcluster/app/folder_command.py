@@ -43,6 +43,7 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import free_memory
 from deepcluster.system.progress import Progress, clock
 from deepcluster.system.quoting import override, with_home
+from deepcluster.weights.onnx_start import TARGET
 
 RECIPE = "photographs"  # of configs/experiment
 LEAST_MINUTES = 0.5
@@ -93,26 +94,26 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
     if start is not None:
         base += without([*start.words, *(FROZEN if start.is_frozen else ADAPTING)], keys)
         config = composed([*base, f"arch={start.arch}", f"view.size={start.card['image_size']}", *typed])
-        arch, *_ = config.init.network(config.arch, config.view)
+        arch = start.card["arch"]
+        if keys & {*OF_OUTPUT, "view.size"}:  # refuses what an ONNX file does not have
+            arch, *_ = config.init.network(config.arch, config.view)
         feature_dim = arch.get("feature_dim")
     seen = look(config.data, config.reading)
     if keys & {"clustering", "clustering.k"}:
         config.clustering.at_most(seen.n).check(seen.n)
-    if keys & {"arch", "view.size"}:
-        sized = [] if start is None else [Network(arch=start.arch, size=config.view.size)]
-    elif start is not None:
-        sized = [Network(arch=start.arch, size=size) for size in start.sizes(seen.side)]
+    if start is not None:
+        sizes = [config.view.size] if "view.size" in keys else start.sizes(seen.side)
+        sized = [Network(arch=start.arch, size=size, feature_dim=feature_dim) for size in sizes]
     else:
-        sized = networks(seen.side, on_gpu=on_gpu)
+        sized = [] if keys & {"arch", "view.size"} else networks(seen.side, on_gpu=on_gpu)
     say(
         f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
         f"median), {1000 * seen.read_s:.0f} ms to decode one"
     )
-    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0, feature_dim)
+    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0)
     if (line := start_told(start, wanted, keys)) is not None:
         say(line)
-    is_frozen = start is not None and start.is_frozen
-    for line in told(chosen, seen, minutes, keys, n_tried=len(sized), is_frozen=is_frozen):
+    for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
     return [*chosen.words, *without(of_epochs, keys.union(word.partition("=")[0] for word in chosen.words))]
@@ -167,7 +168,6 @@ def choose(
     seen: Look,
     minutes: float,
     fewest: int = FEWEST_EPOCHS,
-    feature_dim: int | None = None,
 ) -> Candidate:
     """The first network that can see each image often enough in the minutes; else the last.
 
@@ -179,7 +179,6 @@ def choose(
         seen: the look at the images.
         minutes: for all of the run.
         fewest: epochs that must fit; 0: the network is not trained.
-        feature_dim: D of the network; None: not known yet.
     """
     keys = keys_of(typed)
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
@@ -190,7 +189,7 @@ def choose(
         words = [] if network is None else without([f"arch={network.arch}", f"view.size={size}"], keys)
         if "clustering" not in keys:
             words.append(f"clustering.k={k_by_number(seen.n)}")
-        words += for_few(config, seen.n, feature_dim)
+        words += for_few(config, seen.n, None if network is None else network.feature_dim)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
         if (side := stored_side(seen, size, room)) is not None:
             words.append(f"reading.stored_size={side}")
@@ -226,9 +225,7 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=is_enough)
 
 
-def told(
-    chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int, is_frozen: bool = False
-) -> list[str]:
+def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int) -> list[str]:
     """The choices, each with its reason and the key that overrules it; and the time that the run will take."""
     config = chosen.config
     arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
@@ -248,6 +245,7 @@ def told(
         why = "more gain little" if chosen.epochs == MOST_EPOCHS else fit
         epochs = f"{why}; trainer.max_epochs=, minutes="
         if chosen.epochs == 0:
+            is_frozen = config.arch["_target_"] == TARGET
             adapts = "an ONNX file cannot be trained" if is_frozen else "trainer.max_epochs=5 adapts it to these images"
             epochs = f"the trained network stays as it is; {adapts}"
     k = getattr(config.clustering, "k", config.clustering.kind)

@@ -54,10 +54,11 @@ class Look:
 
 @dataclass(kw_only=True, frozen=True)
 class Network:
-    """A network and the size of the images that it sees."""
+    """A network and the size of the images that it sees; feature_dim: D, None if not known yet."""
 
     arch: str
     size: int
+    feature_dim: int | None = None
 
     def __str__(self) -> str:
         return f"{self.arch} at {self.size} px"

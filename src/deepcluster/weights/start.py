@@ -7,6 +7,7 @@ importing torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepcluster.system.setting import IS_PATH, check, setting
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from deepcluster.data.images import ImageSet
     from deepcluster.data.view_settings import View
     from deepcluster.models.backbone import Backbone
+    from deepcluster.weights.recognise import Weights
 
     Device = torch.device | str
 
@@ -49,9 +51,7 @@ class Init:
             return arch, view, None
         if not self.names_weights:
             raise ValueError("arch=onnx runs the network of a file: set init=weights init.path=FILE.onnx")
-        from deepcluster.weights.recognise import read_weights
-
-        weights = read_weights(vars(self)["path"])
+        weights = self._read()
         return onnx_start.told_by_file(weights.path, weights.tensors, weights.card, arch, view)
 
     def apply(
@@ -72,6 +72,12 @@ class Init:
             ValueError: if it does not suit this network; raised before anything long starts.
         """
         raise NotImplementedError
+
+    def _read(self) -> Weights:
+        """The weights in the file."""
+        from deepcluster.weights.recognise import read_weights
+
+        return read_weights(vars(self)["path"])
 
     def learning_bytes(self, backbone: Backbone, card: dict[str, Any]) -> float:
         """Bytes of memory that :meth:`apply` takes to learn from the images, beside these; 0: it learns nothing.
@@ -150,13 +156,20 @@ class WeightsInit(Init):
     def __post_init__(self) -> None:
         check(self, "init")
 
+    @cached_property
+    def _weights(self) -> Weights:
+        return super()._read()
+
+    def _read(self) -> Weights:
+        return self._weights
+
     def apply(
         self, backbone: Backbone, *, card: dict[str, Any], images: ImageSet, seed: int, device: Device = "cpu"
     ) -> list[str]:
         from deepcluster.weights.fit import fit_weights
-        from deepcluster.weights.recognise import read_weights
 
-        weights = read_weights(self.path)
+        weights = self._weights  # read by network(), of an ONNX file
+        del self._weights  # they may be large
         fitted = fit_weights(weights, backbone, card=card, partial=self.partial)
         backbone.load_state_dict({**backbone.state_dict(), **fitted.state})
         if backbone.needs_weights:
