@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from support import tiny
 
 from deepcluster.training.checkpointing import AtomicCheckpointIO
 
@@ -38,6 +40,23 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before_intact(
     with pytest.raises(KeyboardInterrupt):
         io.save_checkpoint({"weights": torch.zeros(3)}, path)
     assert torch.equal(io.load_checkpoint(path)["weights"], torch.arange(3))
+
+
+@pytest.mark.parametrize(("every_n_steps", "epoch", "step"), [(1, 0, 1), (None, 1, 0)])
+def test_weights_that_are_not_finite_replace_no_checkpoint(
+    every_n_steps: int | None, epoch: int, step: int, tmp_path: Path
+) -> None:
+    def diverge(trainer: pl.Trainer, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (epoch, step):
+            next(trainer.lightning_module.parameters()).data.view(-1)[0] = torch.nan
+
+    run = tiny.build(tmp_path, every_n_steps=every_n_steps, on_batch=diverge)
+    with pytest.raises(ValueError, match=rf"^weights are not finite in epoch {epoch}: .* lower optimizer.lr=.* again$"):
+        run.fit()
+    last = AtomicCheckpointIO().load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    weights = [last["state_dict"][name] for name, _ in run.module.named_parameters()]
+    assert all(weight.isfinite().all() for weight in weights)
+    assert last["global_step"] == (step or run.trainer.num_training_batches)
 
 
 class Code:

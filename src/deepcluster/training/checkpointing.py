@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from deepcluster.system import stop_signals
 from deepcluster.system.atomic import write_atomically
+from deepcluster.training.module import DeepClusterModule
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # in the run's folder checkpoints/
 
@@ -91,9 +92,19 @@ class LastCheckpoint(Checkpoint):
         # After the last batch the end of the epoch saves.
         due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
         if due and batch_idx + 1 < trainer.num_training_batches:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if last or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save, unless the weights are not finite: the checkpoint before stays.
+
+        Raises:
+            ValueError: if they are not.
+        """
+        assert isinstance(module, DeepClusterModule)
+        module.check_weights()
+        trainer.save_checkpoint(self.path)

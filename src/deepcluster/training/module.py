@@ -6,7 +6,7 @@ The only part that Lightning trains. reassign.py decides the labels, targets.py 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -227,12 +227,24 @@ class DeepClusterModule(pl.LightningModule):
             self.train_metrics.reset()
             self._metrics_epoch = self.current_epoch
 
+    def check_weights(self) -> None:
+        """Refuse weights that no run could go on with; for checkpoints, as the loss is not read at every step.
+
+        Raises:
+            ValueError: if a weight is not finite.
+        """
+        if not all(bool(weight.isfinite().all()) for weight in self.parameters()):
+            self._end_diverged("weights are not finite")
+
     def _refuse_divergence(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise ValueError(
-                f"the training loss is {loss} in epoch {self.current_epoch}: training has diverged; lower "
-                f"optimizer.lr={self.optimizer_settings.lr} and start again"
-            )
+            self._end_diverged(f"the training loss is {loss}")
+
+    def _end_diverged(self, what: str) -> NoReturn:
+        raise ValueError(
+            f"{what} in epoch {self.current_epoch}: training has diverged; lower "
+            f"optimizer.lr={self.optimizer_settings.lr} and start again"
+        )
 
     def follow(self, clusters: Sequence[NewClusters | None]) -> None:
         """Adapt the head to new clusters, None where they stay; drop the optimizer's state of weights drawn anew."""
