@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from deepcluster.visualization.charts import LINES, SMALL, figure, plain, save
 
 SEED = "seed"
-NAMES = {"clustering.k": "number of clusters K", "reduction.dim": "PCA dimension", "optimizer.lr": "learning rate"}
+NAMES = {
+    "clustering.k": "number of clusters K",
+    "reduction.dim": "PCA dimension",
+    "optimizer.lr": "learning rate",
+    "reassign.halt_after": "cycles until clustering halts (null: it does not)",
+}
 SHORT = {"clustering.k": "K", "reduction.dim": "PCA", "optimizer.lr": "lr"}
 PANELS = (  # number, title, factor, title of the axis
     ("knn_accuracy", "k-NN accuracy", 100, "%"),
