@@ -105,7 +105,9 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert papers.main(words) == 1 and "--data DIR" in capsys.readouterr().err
     assert papers.main([*words, "--data", str(tmp_path)]) == 1
     assert "add ia_fashion_mnist to --only" in capsys.readouterr().err
-    assert papers.main(["--only", "fig3_svhn", "--data", str(tmp_path)]) == 1
-    assert "fig3_svhn needs --gpu" in capsys.readouterr().err
+    mixed = ["--only", "ia_fashion_mnist", "fig3_svhn", "--data", str(tmp_path), "--folder", str(tmp_path / "papers")]
+    assert papers.main(mixed) == 1
+    assert "without --gpu leave out fig3_svhn, which" in capsys.readouterr().err
+    assert not (tmp_path / "papers").exists()
     assert papers.main([*words, "--data", str(tmp_path / "sets")]) == 0
     assert "fig3_fashion_mnist is left out" in capsys.readouterr().out
