@@ -111,7 +111,7 @@ def test_words_that_are_no_settings_are_answered_by_the_command_that_was_meant(
         ("seed=1,2 -m trainer.max_epochs=0", "-m seed=1,2 trainer.max_epochs=0"),
         ("seed=1 --cfg job arch=lenet --package arch", "--cfg job --package arch seed=1 arch=lenet"),
         ("seed=1 --info defaults data=folder -cd=mine", "--info defaults -cd=mine seed=1 data=folder"),
-        ("seed=1 --info data=folder", "--info seed=1 data=folder"),
+        ("seed=1 --info data=folder", "--info all seed=1 data=folder"),
         ("seed=1 --cfg", "--cfg seed=1"),
     ],
 )

@@ -28,7 +28,7 @@ from deepcluster.system.program import program
 from deepcluster.system.quoting import argument, with_home
 
 # Words that ask for an answer and start no run: where `| head` ends it, nothing is lost.
-_ASKS = re.compile(r"-h|-c|-i|--(help|hydra-help|version|cfg|info|resolve|package|shell-completion)(=.*)?")
+_ASKS = re.compile(r"-h|-c|-i|-sc|--(help|hydra-help|version|cfg|info|resolve|package|shell-completion)(=.*)?")
 
 
 def start(main: Callable[[], Any], job: str) -> None:

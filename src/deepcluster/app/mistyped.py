@@ -64,7 +64,10 @@ def config_flags(words: list[str]) -> list[str]:
 
 
 def flags_first(words: list[str]) -> list[str]:
-    """The same words with flags, and what follows them, before all settings: argparse takes none between them."""
+    """The same words with flags, and what follows them, before all settings: argparse takes none between them.
+
+    `--info` alone means `--info all`, and would take a setting for its word.
+    """
     flags, settings, rest = [], [], list(words)
     while rest:
         word = rest.pop(0)
@@ -72,7 +75,9 @@ def flags_first(words: list[str]) -> list[str]:
             settings.append(word)
             continue
         flags.append(word)
-        if rest and (word in FLAGS_WITH_WORD or (word in ("--info", "-i") and rest[0] in INFOS)):
+        if word in ("--info", "-i"):
+            flags.append(rest.pop(0) if rest and rest[0] in INFOS else INFOS[0])
+        elif word in FLAGS_WITH_WORD and rest:
             flags.append(rest.pop(0))
     return flags + settings
 
