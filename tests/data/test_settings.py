@@ -56,6 +56,12 @@ def test_bad_values_of_the_view_are_refused_with_key_value_and_limit(values, wor
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+@pytest.mark.parametrize("key", ["size", "train_size"])
+def test_crops_larger_than_the_free_memory_are_refused_by_the_key_that_makes_them_large(key):
+    with pytest.raises(ValueError, match=rf"^view.{key}=9999999 with reading.batch_size=64 needs .* lower one of them"):
+        View(**{key: 9_999_999}).check_batch(64, 1)
+
+
 def test_mean_and_deviation_have_a_value_for_each_channel():
     with pytest.raises(ValueError, match=r"view.mean and view.std have 1 values, data.n_channels=4"):
         View(mean=[0.5], std=[0.1]).check_channels(4)

@@ -35,9 +35,11 @@ def test_building_says_nothing_and_describing_says_what_was_built(
     assert lines[0] == "images     fashion_mnist_mini: 60 to learn from, 60 to test, in memory"
     assert [line.split()[0] for line in lines] == ["images", "network", "clustering", "precision"]
     assert lines[1].endswith(f"1x32x32 -> {parts.backbone.feature_dim} features")
-    smaller = replace(parts, train_view=multi_crop(View(train_size=24), parts.images, [0.5], [0.5]))
+    smaller = replace(parts, train_view=multi_crop(View(train_size=24), parts.images, [0.5], [0.5]), crop_size=24)
     told = smaller.describe("fashion_mnist_mini", batch_size=16, n_processes=1)[1]
     assert told == f"{lines[1]}, learns from crops of 24x24"
+    told = replace(parts, crop_size=24).describe("fashion_mnist_mini", batch_size=16, n_processes=1)[1]
+    assert told == f"{lines[1]}, learns from crops of 32x32, as it cannot take view.train_size=24"
 
 
 def test_several_processes_are_described_with_their_common_step(parts: Parts) -> None:
@@ -77,4 +79,6 @@ def test_small_crops_that_the_network_cannot_take_are_refused_with_the_ways_out(
 def test_a_network_of_one_size_learns_from_crops_of_it_others_from_the_size_that_is_asked_for() -> None:
     view = View(size=32, train_size=24)
     assert crops_for(LeNet5(1, 32), view) == View(size=32)
+    with pytest.raises(ValueError, match=r"view.small.size=14 does not"):  # 0.43 of 32, not of 24
+        crops_for(LeNet5(1, 32), replace(view, small=SmallCrops(n=2)))
     assert crops_for(resnet("resnet18", in_channels=1, image_size=32), view) == view

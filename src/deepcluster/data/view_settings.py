@@ -13,7 +13,7 @@ class SmallCrops:
 
     Args:
         n: small crops of each image (SwAV on ImageNet: 6); 0: none.
-        size: their side as the network sees them, in pixels; null: about 0.43 of view.size (96 of 224).
+        size: their side as the network sees them, in pixels; null: about 0.43 of the large crops' (96 of 224).
         crop_scale: smallest and largest share of the image's area (SwAV: 0.05 to 0.14).
     """
 
@@ -31,7 +31,7 @@ class View:
         train_size: training view: side of the large crops, in pixels; None: `size`. A crop enlarges what is in it, so
             things are as large in smaller ones as in the feature view, and an epoch takes less time (Touvron et al.
             2019, "Fixing the train-test resolution discrepancy"). Networks that take one size only (LeNet, AlexNet,
-            VGG-16) learn from `size`.
+            VGG-16) learn from `size`, and the run says so.
         resize: feature view: the short side is brought to this before the centre crop of `size`; None: `size`.
         crop_scale: training view: smallest and largest share of the image's area in a crop.
         crop_ratio: training view: smallest and largest width / height of a crop.
@@ -43,7 +43,7 @@ class View:
         grey_probability: share of the images that become grey (with their three channels).
         blur_probability: share of the images that are blurred, by a Gaussian whose kernel is a tenth of the side.
         blur_sigma: smallest and largest standard deviation of the blur, in pixels.
-        n_large: training view: crops of `size` of each image; 2 for methods that compare crops.
+        n_large: training view: large crops of each image; 2 for methods that compare crops.
         small: training view: further, smaller crops.
         mean: per-channel mean in [0, 1]; None: measured on the training images.
         std: per-channel standard deviation in [0, 1]; None: measured.
@@ -88,10 +88,12 @@ class View:
         Raises:
             ValueError: naming what it would take.
         """
-        needed, free = 4 * batch_size * (n_channels or 1) * max(self.size, self.crop_size) ** 2, free_memory()
+        side = max(self.size, self.crop_size)
+        needed, free = 4 * batch_size * (n_channels or 1) * side**2, free_memory()
         if needed > free:
+            key = "view.size" if side == self.size else "view.train_size"
             raise ValueError(
-                f"view.size={self.size} with reading.batch_size={batch_size} needs {in_gb(needed)} for one batch of "
+                f"{key}={side} with reading.batch_size={batch_size} needs {in_gb(needed)} for one batch of "
                 f"crops, {in_gb(free)} are free; lower one of them"
             )
 

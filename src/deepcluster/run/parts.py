@@ -49,6 +49,7 @@ class Parts:
         test_images: those of the source's test split, if it has one.
         view: builds the view without augmentation, for a set of images.
         train_view: the augmentation.
+        crop_size: side of the large crops as the settings have it, which the network may be unable to take.
         backbone: the network, on the CPU.
         card: what rebuilds the network: arch, in_channels, image_size, resize, mean, std.
         clusterer: clusters the images by the network's features.
@@ -65,6 +66,7 @@ class Parts:
     test_images: ImageSet | None
     view: Callable[[ImageSet], FeatureView]
     train_view: MultiCrop
+    crop_size: int
     backbone: Backbone
     card: dict[str, Any]
     clusterer: Clusterer
@@ -130,7 +132,9 @@ class Parts:
         what = self.backbone.told or f"{millions:.1f} M parameters"
         shape = f"{self.images.n_channels}x{side}x{side}"
         crop = self.train_view.crops[0].size
-        crops = "" if crop == side else f", learns from crops of {crop}x{crop}"
+        crops = "" if crop == self.crop_size == side else f", learns from crops of {crop}x{crop}"
+        if crop != self.crop_size:
+            crops += f", as it cannot take view.train_size={self.crop_size}"
         second = "; a second one learns beside it (targets.co_teaching)" if self.n_networks > 1 else ""
         return f"network    {name}: {what}, {shape} -> {self.backbone.feature_dim} features{crops}{second}"
 
@@ -234,6 +238,7 @@ def build_parts(
         test_images=test_images,
         view=view,
         train_view=crops,
+        crop_size=config.view.crop_size,
         backbone=backbone,
         card=card,
         clusterer=clusterer,
@@ -315,6 +320,8 @@ def crops_for(backbone: Backbone, view: View) -> View:
     Raises:
         ValueError: if it cannot take the small crops, naming their size and the ways out.
     """
+    if not _takes(backbone, view, view.crop_size):
+        view = replace(view, train_size=None)
     small = view.of_small_crops().size
     if view.small.n and not _takes(backbone, view, small):
         raise ValueError(
@@ -322,7 +329,7 @@ def crops_for(backbone: Backbone, view: View) -> View:
             f"view.small.size={view.size}, or choose a network that takes several sizes (arch=resnet18), or "
             "view.small.n=0"
         )
-    return view if _takes(backbone, view, view.crop_size) else replace(view, train_size=None)
+    return view
 
 
 @torch.no_grad()
