@@ -24,8 +24,9 @@ ADAPTING = (  # where it is trained further: a tenth of the rate, less in the fi
     "optimizer.lr=2.0e-4",
     "optimizer.layer_decay=0.7",
     "optimizer.warmup_epochs=0.5",
+    "view.train_size=null",  # smaller crops were measured with networks that learn from nothing
 )
-FROZEN = ("trainer.max_epochs=0",)  # where it cannot be
+FROZEN = ("trainer.max_epochs=0", "view.train_size=null")  # where it cannot be
 SMALLEST_SIDE = 96  # pixels: below it a network that was trained at 224 has too small maps
 SIDES = (160, 128, SMALLEST_SIDE)  # tried besides the network's own, where it takes any size
 OF_FILES = (".pth", ".pt", ".tar", ".ckpt", ".safetensors", onnx_start.SUFFIX)  # what a name that ends so means
