@@ -608,7 +608,7 @@ def test_old_keys_are_read_as_they_are_called_now(tmp_path: Path) -> None:
     assert notes[0] == "data.size is now view.size" and len(notes) == 3
     write_config(train_config(composed("view.size=48", "view.flip=false", "reading.batch_size=9")), tmp_path)
     plain = OmegaConf.load(tmp_path / "config.yaml")
-    for name in [str(name) for name in plain.view if name not in ("n_large", "small")]:  # younger than the move
+    for name in [str(name) for name in plain.view if name not in ("n_large", "small", "train_size")]:  # younger
         OmegaConf.update(plain, f"data.{name}", plain.view.pop(name), force_add=True)
     for name in [str(name) for name in plain.reading]:
         OmegaConf.update(plain, f"data.{name}", plain.reading.pop(name), force_add=True)
