@@ -54,13 +54,7 @@ def check_words(words: list[str], job: str) -> None:
 
 def config_flags(words: list[str]) -> list[str]:
     """The flags among the words that say where configs are, with their values."""
-    kept = []
-    for number, word in enumerate(words):
-        if word in CONFIG_FLAGS:
-            kept += words[number : number + 2]
-        elif word.partition("=")[0] in CONFIG_FLAGS:
-            kept.append(word)
-    return kept
+    return [word for part in _parts(words) if part[0].partition("=")[0] in CONFIG_FLAGS for word in part]
 
 
 def flags_first(words: list[str]) -> list[str]:
@@ -68,18 +62,22 @@ def flags_first(words: list[str]) -> list[str]:
 
     `--info` alone means `--info all`, and would take a setting for its word.
     """
-    flags, settings, rest = [], [], list(words)
+    flags, settings = [], []
+    for part in _parts(words):
+        if part[0].startswith("-"):
+            flags += [*part, INFOS[0]] if part in (["--info"], ["-i"]) else part
+        else:
+            settings += part
+    return flags + settings
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """The words one by one, but a flag together with the word that belongs to it."""
+    rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("-"):
-            settings.append(word)
-            continue
-        flags.append(word)
-        if word in ("--info", "-i"):
-            flags.append(rest.pop(0) if rest and rest[0] in INFOS else INFOS[0])
-        elif word in FLAGS_WITH_WORD and rest:
-            flags.append(rest.pop(0))
-    return flags + settings
+        takes = word in FLAGS_WITH_WORD or (word in ("--info", "-i") and rest[:1] and rest[0] in INFOS)
+        yield [word, rest.pop(0)] if takes and rest else [word]
 
 
 def keys_of(words: list[str]) -> set[str]:
