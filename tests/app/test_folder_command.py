@@ -132,6 +132,7 @@ def test_trained_weights_stay_as_they_are_unless_epochs_are_typed(fit: dict[str,
     )
     words = settings_for(folder, [f"start={model}", "trainer.max_epochs=2", "optimizer.lr=0.1"], lines.append)
     assert {"trainer.max_epochs=2", "optimizer.lr=0.1", *ADAPTING[1:]} < set(words) and ADAPTING[0] not in words
+    assert "view.train_size=null" in words  # smaller crops were measured with networks that learn from nothing
     composed(words)
 
 
