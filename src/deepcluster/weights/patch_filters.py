@@ -34,7 +34,7 @@ FLAT = 0.001
 COPIES = 5  # of all patches, in memory at a time: measured, 4.2 for a Coates network and 5.9 for a convolution
 # Of a second layer:
 SAMPLE_BYTES = 2**30  # at most, for patches of all maps: 41,943 of 1,600 maps
-PAIR_MATRICES = 32  # (K, K) float64, in memory at a time while the dependence of K maps is computed: measured
+PAIR_MATRICES = 24  # (K, K) float64, in memory at a time while the dependence of K maps is computed: measured
 PER_IMAGE = 4  # patches: the first layer's maps of an image cost more than cutting them
 CONTRAST = 0.01  # added to a patch's variance, of the mean variance of the group's patches
 EPSILON = 1.0  # in place of init.epsilon: most of the hundreds of directions vary little, and would only add noise
@@ -84,9 +84,11 @@ def learning_bytes(settings: PatchSettings, backbone: Backbone, card: dict[str, 
     if backbone.second is None:
         return COPIES * first
     n_maps, group_size = backbone.code.n_filters, backbone.second.groups.shape[1]
-    sample = 4.0 * _of_second_layer(settings, n_maps).n_patches * n_maps * PATCH_OF_MAPS**2
+    n_patches = _of_second_layer(settings, n_maps).n_patches
+    sample = 4.0 * n_patches * n_maps * PATCH_OF_MAPS**2
+    pairs = 8.0 * n_maps * (PAIR_MATRICES * n_maps + 4 * min(ROWS, n_patches))
     # beside the first layer's patches and the sample: its parts, while they are joined; then the others
-    most = max(sample, 8.0 * n_maps * (PAIR_MATRICES * n_maps + 4 * ROWS), COPIES * sample * group_size / n_maps)
+    most = max(sample, pairs, COPIES * sample * group_size / n_maps)
     return max(COPIES * first, first + sample + most)
 
 
