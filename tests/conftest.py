@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 from reference.pictures import picture
+from support import composing
 from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
+
+composing.read_configs_once()
 
 
 @pytest.fixture(autouse=True)

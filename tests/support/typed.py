@@ -1,9 +1,9 @@
 """Starts train.py and eval.py as a user does, each in a process of its own, without paying for the imports each time.
 
-`python tests/support/typed.py` imports everything once and waits; each line on its stdin names one command, or several
-that run at the same time: entry file, arguments, folder, environment and where the output goes. It forks for each, and
-the child runs the entry file as `python train.py ...` would. All typists of a process share one, as the imports take
-long.
+`python tests/support/typed.py` imports everything and reads the configs once, and waits; each line on its stdin names
+one command, or several that run at the same time: entry file, arguments, folder, environment and where the output goes.
+It forks for each, and the child runs the entry file as `python train.py ...` would. All typists of a process share one,
+as the imports take long.
 """
 
 import atexit
@@ -165,8 +165,9 @@ def clean_environment() -> dict[str, str]:
 def serve() -> None:
     """Read requests, fork for each, answer with the exit status."""
     sys.path.insert(0, str(REPOSITORY))
-    for name in ("pytorch_lightning.loggers", "tensorboard", *_package()):
+    for name in ("pytorch_lightning.loggers", "tensorboard", "faiss", *_package()):
         import_module(name)
+    _compose()
     for line in sys.stdin:
         children = []
         for command in json.loads(line):
@@ -182,6 +183,25 @@ def _package() -> list[str]:
     import deepcluster  # here, because this process has started for that
 
     return [module.name for module in pkgutil.walk_packages(deepcluster.__path__, "deepcluster.")]
+
+
+def _compose() -> None:
+    """Have the schemas registered and the configs read, so that no command pays for what others have done before it."""
+    from hydra import compose, initialize_config_dir  # here, as above
+
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from support import composing
+    from support.configs import CONFIGS
+
+    from deepcluster.app import hydra_setup
+
+    sys.path.pop(0)
+    hydra_setup.register()
+    hydra_setup.register_for_jobs = lambda: None  # it has been called, for all forks
+    composing.read_configs_once()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for name in ("train", "eval"):
+            compose(name)
 
 
 def become(
