@@ -22,18 +22,28 @@ from deepcluster.data.view_settings import View
 from deepcluster.data.views import feature_view
 from deepcluster.features.extraction import FeaturePass, feature_pass, reduced_features
 from deepcluster.features.inference import inference_copy
+from deepcluster.models.coates import Coates
 from deepcluster.models.lenet import LeNet5
 from deepcluster.training.optimizer import SGDSettings
 from deepcluster.weights import checkpoint
 
 
-def tiny_pass(network: Any = None, *, batch_size: int = 32) -> FeaturePass:
+def tiny_pass(
+    network: Any = None, *, batch_size: int = 32, dtype: torch.dtype = torch.float32, **options: Any
+) -> FeaturePass:
     torch.manual_seed(0)
     backbone = network or LeNet5(1, 16, batch_norm=True)
     pictures = tiny.images()
     view = feature_view(View(size=16), pictures, tiny.MEAN, tiny.STD)
     return feature_pass(
-        backbone, pictures, view, batch_size=batch_size, num_workers=0, device=torch.device("cpu"), dtype=torch.float32
+        backbone,
+        pictures,
+        view,
+        batch_size=batch_size,
+        num_workers=0,
+        device=torch.device("cpu"),
+        dtype=dtype,
+        **options,
     )
 
 
@@ -63,6 +73,23 @@ def test_streamed_reduction_equals_a_plain_one(batch_size: int, buffer_mb: int) 
     expected = plain_pca(plain_features(), 8)
     assert reduced is not None
     assert torch.allclose(reduced.double() @ reduced.double().T, expected @ expected.T, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["of the backbone", "of the embedding", "of a network that needs float32"])
+def test_where_the_network_computes_in_bfloat16_the_buffer_loses_no_digit(kind: str) -> None:
+    torch.manual_seed(1)
+    network = Coates(1, 16, n_filters=8) if "float32" in kind else None
+    if network is not None:
+        network.code.centroids.normal_()
+    embedding = torch.nn.Linear(84, 32) if "embedding" in kind else None
+    dim = 32 if "backbone" not in kind else 84
+    both = [
+        reduced_features(
+            tiny_pass(network, dtype=torch.bfloat16, then=embedding), dim, Reduction(dim=8), buffer_mb=buffer_mb, seed=1
+        )[1]
+        for buffer_mb in (0, 64)
+    ]
+    assert both[0] is not None and both[1] is not None and torch.equal(*both)
 
 
 def test_pca_on_a_sample_reduces_all_images() -> None:

@@ -59,7 +59,7 @@ class FeaturePass:
         images: the N images.
         view: the deterministic view (resize, centre crop, normalise).
         device: where the network and the view compute.
-        dtype: number type in which the network computes; buffered raw features keep it, so they lose no digits.
+        dtype: number type in which features lose no digits; buffered ones have it.
         seconds: `stream` adds the time it takes to "features_s", reduction to "reduction_s".
     """
 
@@ -143,7 +143,7 @@ def feature_pass(
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
-        dtype=dtype,
+        dtype=torch.float32 if then is not None or backbone.needs_float32 else dtype,
     )
 
 

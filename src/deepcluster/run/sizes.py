@@ -107,7 +107,8 @@ def sizes(plan: Plan) -> Sizes:
     clusterer, backbone = plan.clusterer, plan.backbone
     images, storage, evaluation = clusterer.images, clusterer.storage, plan.evaluation
     reduction, clustering = clusterer.reduction, clusterer.clustering
-    n, d, itemsize = plan.n, backbone.feature_dim, clusterer.dtype.itemsize
+    n, d = plan.n, backbone.feature_dim
+    itemsize = (torch.float32 if backbone.needs_float32 else clusterer.dtype).itemsize
     dim, head_dim = clusterer.row_dim(backbone), plan.head_dim or d
     ks = [labeling.capacity(n) for labeling in clustering.labelings()]
     centroids = sum(k * (k if clustering.needs_scores else dim) for k in ks)
