@@ -22,6 +22,7 @@ from deepcluster.features.bank import BankRows
 from deepcluster.features.other_rows import OtherSource, UsedRows
 from deepcluster.features.rows import Rows
 from deepcluster.features.settings import Extraction
+from deepcluster.models.alexnet import SmallAlexNet
 from deepcluster.training.bank_fill import fill_bank
 from deepcluster.training.head_settings import LinearSettings
 from deepcluster.training.monitor_settings import Monitor
@@ -137,6 +138,21 @@ def test_a_last_batch_of_one_image_does_not_stop_the_first_fill(tmp_path: Path) 
     assert bank is not None
     fill_bank(bank, run.module, run.reassign.clusterer, seed=1)
     assert bool((bank.written == 0).all()) and not torch.equal(bank.rows[0], bank.rows[1])
+
+
+def test_the_first_fill_depends_on_nothing_that_was_drawn_before(tmp_path: Path) -> None:
+    def with_dropout() -> SmallAlexNet:
+        return SmallAlexNet(1, 16, channels=(4, 4, 8, 8, 8), hidden=32, feature_dim=16, sobel=False)
+
+    rows = []
+    for n_drawn in (0, 5):
+        run = built("deepcluster_v2", tmp_path / str(n_drawn), dropout_net=with_dropout)
+        torch.rand(n_drawn)
+        bank = run.module.bank
+        assert bank is not None
+        fill_bank(bank, run.module, run.reassign.clusterer, seed=1)
+        rows.append(bank.rows)
+    assert torch.equal(*rows)
 
 
 def test_swav_clusters_nothing_while_it_trains(tmp_path: Path) -> None:

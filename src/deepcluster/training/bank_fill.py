@@ -14,7 +14,7 @@ from deepcluster.data.loader import random_batches
 from deepcluster.data.multi_crop import MultiCrop
 from deepcluster.features.bank import MemoryBank
 from deepcluster.system import distributed
-from deepcluster.system.seeding import mix
+from deepcluster.system.seeding import mix, seed_device
 from deepcluster.training.clusterer import Clusterer
 
 
@@ -45,6 +45,7 @@ def fill_bank(bank: MemoryBank, module: Embeds, clusterer: Clusterer, *, seed: i
     seed = mix(seed, "first rows of the bank", distributed.rank())
     images, batch_size = clusterer.images, clusterer.extraction.batch_size
     batches = random_batches(images, view, mine, batch_size, clusterer.num_workers, seed, joins_last=True)
+    seed_device(module.device, seed)  # of dropout
     with distributed.shared_failure("the first fill of the memory bank"):
         for batch in batches:
             crops = view(batch.images.to(module.device), batch.draws)[: view.n_large]
