@@ -153,8 +153,9 @@ def test_rows_of_a_table_go_by_names_and_those_of_other_images_are_left_out(tmp_
     listed = parquet(tmp_path, [*names, "another"], torch.cat([rows, torch.full((1, 5), -1.0)]))
     assert torch.equal(rows_of(file_rows(listed)), KNOWN)
     columns = {f"x{i}": rows[:, i].tolist() for i in range(5)}
-    pq.write_table(pa.table({"id": names, **columns}), tmp_path / "columns.parquet")
-    assert torch.equal(rows_of(file_rows(tmp_path / "columns.parquet")), KNOWN)
+    for name in ("id", "sample"):
+        pq.write_table(pa.table({name: names, **columns}), tmp_path / "columns.parquet")
+        assert torch.equal(rows_of(file_rows(tmp_path / "columns.parquet")), KNOWN)
 
 
 def test_a_file_that_does_not_suit_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -172,6 +173,18 @@ def test_a_file_that_does_not_suit_is_refused_in_a_sentence(tmp_path: Path) -> N
         rows_of(file_rows(parquet(tmp_path, names, rows, word=names)))
     with pytest.raises(FileNotFoundError, match=r"other_rows.path=.*nowhere.npy: there is no such file"):
         rows_of(file_rows(tmp_path / "nowhere.npy"))
+    with pytest.raises(ValueError, match=r"other_rows.names=.*short.npy is not a text file of names in UTF-8"):
+        rows_of(file_rows(short, names=str(short)))
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "many.npz", rows=rows.numpy())
+    (tmp_path / "many.npz").rename(tmp_path / "many.npy")
+    for name in ("empty.npy", "many.npy"):
+        with pytest.raises(ValueError, match=rf"other_rows.path=.*{name} is not a .npy file of numbers"):
+            rows_of(file_rows(tmp_path / name))
+    for no_numbers in (["a"], {"x": 1.0}, [[1.0]]):
+        pq.write_table(pa.table({"path": names, "row": [no_numbers] * N}), tmp_path / "words.parquet")
+        with pytest.raises(ValueError, match="lists of numbers, or columns of numbers; row are not"):
+            rows_of(file_rows(tmp_path / "words.parquet"))
 
 
 def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ class FileRows(UsedRows):
 
     Args:
         kind: "file".
-        path: a .npy of (N, D) numbers, or a .parquet with a column `path` or `id` of the images' names (those in
-            samples.txt of a run's `assignments`), whose other columns are numbers, or one column of lists of them.
+        path: a .npy of (N, D) numbers, or a .parquet with a column `path`, `id` or `sample` of the images' names (as in
+            a run's clusters.csv), whose other columns are numbers, or one column of lists of them.
         names: of a .npy, a text file with an image's name in each line; null: the rows stand in the images' order.
     """
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-NAME_COLUMNS = ("path", "id")
+NAME_COLUMNS = ("path", "id", "sample")
 ROWS_PER_BATCH = 4096
 
 
@@ -107,17 +107,21 @@ def _places(names: Sequence[str], samples: Sequence[str], path: str) -> Tensor:
 def _lines(file: Path) -> list[str]:
     if not file.is_file():
         raise FileNotFoundError(f"other_rows.names={file}: there is no such file")
-    return file.read_text().removesuffix("\n").split("\n")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"other_rows.names={file} is not a text file of names in UTF-8: {error}") from error
+    return text.removesuffix("\n").split("\n")
 
 
 def _npy(file: Path) -> NDArray[Any]:
     try:
-        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        rows = np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:
         raise ValueError(f"other_rows.path={file} is not a .npy file of numbers: {error}") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
         raise ValueError(f"other_rows.path={file} must hold numbers (N, D), got {rows.dtype} {rows.shape}")
-    return rows  # type: ignore[no-any-return]
+    return rows
 
 
 def _parquet(file: Path) -> tuple[NDArray[Any], list[str]]:
@@ -128,26 +132,28 @@ def _parquet(file: Path) -> tuple[NDArray[Any], list[str]]:
     column = next((name for name in NAME_COLUMNS if name in table.column_names), None)
     if column is None:
         raise ValueError(
-            f"other_rows.path={file} needs a column path or id with the images' names; it has "
+            f"other_rows.path={file} needs a column {' or '.join(NAME_COLUMNS)} with the images' names; it has "
             f"{', '.join(table.column_names)}"
         )
     names = [str(name) for name in table[column].to_pylist()]
     numbers = table.drop_columns([name for name in NAME_COLUMNS if name in table.column_names])
     columns = [numbers[name].combine_chunks() for name in numbers.column_names]
-    if len(columns) == 1 and pa.types.is_nested(columns[0].type):
+    if len(columns) == 1 and _is_number(getattr(columns[0].type, "value_type", None)):
         lists = columns[0].to_pylist()
         lengths = {len(row or ()) for row in lists}
         if len(lengths) != 1:
             raise ValueError(f"other_rows.path={file}: its lists must have one length, got {sorted(lengths)[:5]}")
         return np.array(lists, dtype=np.float32), names
     of_no_numbers = [
-        name
-        for name, values in zip(numbers.column_names, columns, strict=True)
-        if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type))
+        name for name, values in zip(numbers.column_names, columns, strict=True) if not _is_number(values.type)
     ]
     if of_no_numbers or not columns:
         raise ValueError(
-            f"other_rows.path={file}: beside {column} it must hold one column of lists or columns of numbers; "
+            f"other_rows.path={file}: beside {column} it must hold one column of lists of numbers, or columns of numbers; "
             f"{', '.join(of_no_numbers) or 'it has none'}{' are not' if of_no_numbers else ''}"
         )
     return np.stack([values.to_numpy(zero_copy_only=False) for values in columns], axis=1).astype(np.float32), names
+
+
+def _is_number(kind: pa.DataType | None) -> bool:
+    return kind is not None and (pa.types.is_floating(kind) or pa.types.is_integer(kind))
