@@ -149,8 +149,8 @@ def _parquet(file: Path) -> tuple[NDArray[Any], list[str]]:
     ]
     if of_no_numbers or not columns:
         raise ValueError(
-            f"other_rows.path={file}: beside {column} it must hold one column of lists of numbers, or columns of numbers; "
-            f"{', '.join(of_no_numbers) or 'it has none'}{' are not' if of_no_numbers else ''}"
+            f"other_rows.path={file}: beside {column} it must hold one column of lists of numbers, or columns of "
+            f"numbers; {', '.join(of_no_numbers) or 'it has none'}{' are not' if of_no_numbers else ''}"
         )
     return np.stack([values.to_numpy(zero_copy_only=False) for values in columns], axis=1).astype(np.float32), names
 
