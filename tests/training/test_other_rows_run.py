@@ -68,6 +68,15 @@ def test_patches_serve_the_first_clusters_and_a_head_beside_and_a_resumed_run_le
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs) and not learned_again
 
 
+def test_other_rows_that_were_read_before_count_their_seconds_once(tmp_path: Path) -> None:
+    run, _ = built(tmp_path)
+    made = COATES.build(tiny.images(), seed=1, batch_size=32, num_workers=0, device=CPU)
+    made.source.seconds["features_s"] = 1000.0
+    clusterer = replace(run.reassign.clusterer, other=lambda device: made)
+    _, seconds = clusterer.assign_other(1, device=CPU, moment="epoch 0")
+    assert 0 < seconds["features_s"] < 1000 and made.source.seconds["features_s"] > 1000
+
+
 def test_other_rows_are_clustered_by_their_graph_where_its_neighbours_are_set(tmp_path: Path) -> None:
     run, _ = built(tmp_path)
     clusterer = replace(run.reassign.clusterer, other_neighbours=3)

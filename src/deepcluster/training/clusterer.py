@@ -304,6 +304,7 @@ class Clusterer:
     ) -> tuple[dict[int, Assignment], dict[str, float]]:
         """Reduce the rows and cluster them for each of their labelings: number -> assignment; seconds by phase."""
         n_images, dim = len(self.images), rows.reduction.output_dim(rows.dim)
+        spent_before = dict(rows.source.seconds)  # other rows are kept, and may have been read
         several = distributed.world_size() > 1
         shares = several and all(clusterings[h].shares(n_images, dim)[0] for h in rows.labelings)
 
@@ -326,7 +327,8 @@ class Clusterer:
             fitted, reduced = self.untrained.reduced(
                 rows.backbone, rows.reduction, n_images, compute, keep_features=keep_features
             )
-        seconds, assignments = dict(rows.source.seconds), {}
+        seconds = {name: value - spent_before[name] for name, value in rows.source.seconds.items()}
+        assignments = {}
         for h in rows.labelings:
             before = (previous or {}).get(h)
             with timed(seconds, "clustering_s"):
