@@ -74,6 +74,13 @@ def test_small_loss_selection_learns_from_the_images_of_the_smallest_losses() ->
     assert torch.equal(half.loss(scored([scores], labels)).value, F.cross_entropy(scores[0], labels[0]))  # epoch 0
 
 
+@pytest.mark.parametrize(("share", "n", "n_kept"), [(0.15, 100, 15), (0.09, 300, 27), (0.8, 256, 205), (0.01, 5, 1)])
+def test_the_share_is_of_whole_images_and_at_least_one(share: float, n: int, n_kept: int) -> None:
+    losses = rand(n)
+    kept = Lookup()._smallest(losses, torch.ones(n, dtype=torch.bool), share)
+    assert torch.equal(kept.nonzero().flatten().sort().values, losses.argsort()[:n_kept].sort().values)
+
+
 def test_the_kept_share_falls_in_equal_steps() -> None:
     ramp = Lookup(kept_share=0.8, kept_from_epoch=1, kept_ramp_epochs=4)
     assert [ramp.share_at(epoch) for epoch in range(7)] == pytest.approx([1, 0.95, 0.9, 0.85, 0.8, 0.8, 0.8])

@@ -15,6 +15,8 @@ from deepcluster.clustering.assignment import SoftLabels
 from deepcluster.clustering.ranks import Ranks
 from deepcluster.clustering.sinkhorn import sinkhorn_knopp
 
+ROUNDING = 1e-3  # of a number of images: 0.15 of 100 are 15 of them, and 15.000001 in float32
+
 
 class Scored(NamedTuple):
     """A batch of B images after the forward pass: V crops of each, large ones first, H labelings.
@@ -144,7 +146,7 @@ class Lookup(Targets):
 
     def _smallest(self, losses: Tensor, known: Tensor, share: float) -> Tensor:
         """The share of the images (B,) with a label that have the smallest losses, as (B,) bool."""
-        n_kept = (share * known.sum()).ceil()
+        n_kept = (share * known.sum() - ROUNDING).ceil()
         order = losses.masked_fill(~known, torch.inf).argsort()
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
