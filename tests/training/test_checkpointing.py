@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from support import tiny
 
-from deepcluster.training.checkpointing import AtomicCheckpointIO
+from deepcluster.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +57,18 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
     weights = [last["state_dict"][name] for name, _ in run.module.named_parameters()]
     assert all(weight.isfinite().all() for weight in weights)
     assert last["global_step"] == (step or run.trainer.num_training_batches)
+
+
+@pytest.mark.parametrize("max_steps", [6, 8])
+def test_training_that_ends_after_a_number_of_steps_leaves_a_checkpoint_of_its_end(
+    max_steps: int, tmp_path: Path
+) -> None:
+    run = tiny.build(tmp_path, trainer={"max_steps": max_steps})  # 6 in an epoch
+    (saver,) = [each for each in run.trainer.callbacks if isinstance(each, LastCheckpoint)]  # type: ignore[attr-defined]
+    saver.every_n_epochs = 5
+    run.fit()
+    last = AtomicCheckpointIO().load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == run.trainer.global_step == max_steps
 
 
 class Code:

@@ -95,8 +95,12 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if last or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if (
+            ends
+            or 0 <= trainer.max_steps <= trainer.global_step
+            or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        ):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
