@@ -26,6 +26,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         ({"devices": "2"}, 2),
         ({"devices": [0, 2]}, 2),
         ({"devices": "0,1,3"}, 3),
+        ({"devices": "1,"}, 1),  # GPU 1
         ({"devices": 4, "num_nodes": 2}, 8),
     ],
 )

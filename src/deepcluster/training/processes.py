@@ -84,7 +84,7 @@ def n_processes(trainer: dict[str, Any]) -> int:
     if isinstance(devices, int):
         n = devices if devices > 0 else max(1, torch.cuda.device_count())
     elif isinstance(devices, str):
-        n = max(1, torch.cuda.device_count()) if devices == "auto" else len(devices.split(","))
+        n = max(1, torch.cuda.device_count()) if devices == "auto" else len(devices.strip(", ").split(","))
     else:
         n = len(devices)
     return n * int(trainer.get("num_nodes", 1))
