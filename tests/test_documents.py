@@ -59,3 +59,12 @@ def test_links_of_pages_lead_to_files() -> None:
     for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_files_that_configs_name_exist() -> None:
+    named = {
+        (config.name, path)
+        for config in (REPOSITORY / "configs").rglob("*.yaml")
+        for path in re.findall(r"src/[\w./]*[\w/]", config.read_text())
+    }
+    assert len(named) > 20 and not [each for each in named if not (REPOSITORY / each[1]).exists()]
