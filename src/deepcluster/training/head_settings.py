@@ -21,7 +21,6 @@ class HeadSettings:
     """
 
     ABSENT: ClassVar[dict[str, str]] = {}
-    needs_unit_rows: ClassVar[bool] = False  # its weights are centroids of the embedding: rows must not be reduced
 
     kind: str
 
@@ -69,7 +68,6 @@ class CentroidSettings(HeadSettings):
     """
 
     ABSENT: ClassVar[dict[str, str]] = {"redraw": "its weights are the centroids of each reassignment"}
-    needs_unit_rows: ClassVar[bool] = True
 
     kind: str = "centroids"
     temperature: float = setting(0.1, above=0)
