@@ -20,6 +20,7 @@ ARCH_OPTIONS = {
     "deepcluster.models.vgg_small.SmallVGG": "vgg_small",
     "deepcluster.models.resnet.resnet": "resnet50",
     "deepcluster.models.timm_model.timm_backbone": "timm",
+    "deepcluster.models.coates.Coates": "coates",
     TARGET: "onnx",
 }
 
