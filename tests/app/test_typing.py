@@ -69,7 +69,7 @@ def answer(typed: str, monkeypatch: pytest.MonkeyPatch) -> str:
         ),
         ("train clustering.k=25,50", "put -m before them to run each, or brackets: 'clustering.k=[25,50]'"),
         ("eval ckpt=runs/one evaluation=export evaluation.formats=onnx", "in brackets: 'evaluation.formats=[onnx]'"),
-        ("eval ckpt=runs/one/summary.json data.limit=5", "did you mean its run, ckpt=runs/one?"),
+        ("eval ckpt=runs/one/summary.json data.limit=5", "did you mean its run, runs/one?"),
         ("train evaluation=knn", "measures a finished run: deepcluster eval ckpt=RUN evaluation=knn"),
         ("train data.root=photos", "reads no data.root=photos; did you mean data=folder data.root=photos?"),
     ],

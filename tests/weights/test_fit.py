@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from support import tiny
+from support.configs import CONFIGS
 from torch import Tensor
 from torchvision import models
 
@@ -15,6 +17,7 @@ from deepcluster.models.backbone import Backbone
 from deepcluster.models.lenet import LeNet5
 from deepcluster.models.resnet import resnet
 from deepcluster.weights import exported, layouts, load_backbone, network, recognise
+from deepcluster.weights.fit import ARCH_OPTIONS
 from deepcluster.weights.start import CheckpointInit, WeightsInit
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -232,6 +235,12 @@ def test_another_architecture_is_refused_with_the_option_that_fits(theirs: model
     assert "layer1.2.conv1.weight" in said and "arch.name=resnet34" in said, "a part of a deeper network"
 
 
+def test_advice_knows_an_option_of_every_network() -> None:
+    for file in (CONFIGS / "arch").glob("*.yaml"):
+        target = yaml.safe_load(file.read_text()).get("_target_")  # those without one change another option
+        assert target is None or (CONFIGS / "arch" / f"{ARCH_OPTIONS[target]}.yaml").is_file()
+
+
 def test_a_state_dict_of_an_unknown_first_layer_is_told(theirs: models.ResNet, tmp_path: Path) -> None:
     state = {**theirs.state_dict(), "conv1.weight": torch.zeros(64, 2, 7, 7)}
     torch.save(state, tmp_path / "file.pth")
@@ -338,6 +347,14 @@ def test_init_checkpoint_still_wants_our_own_file(theirs: models.ResNet, tmp_pat
     init = CheckpointInit(path=str(tmp_path / "file.pth"))
     said = refused(lambda: init.apply(backbone, card=lenet_card(), images=tiny.images(4), seed=1))
     assert "not a checkpoint of deepcluster" in said
+
+
+@pytest.mark.parametrize("init", [CheckpointInit, WeightsInit])
+def test_another_file_of_a_run_is_told_whatever_reads_it(init: Any, tmp_path: Path) -> None:
+    for name in ("summary.json", "config.yaml"):
+        (tmp_path / name).write_text("{}")
+    said = refused(lambda: init(path=str(tmp_path / "summary.json")).apply(small_resnet(), card={}, images=[], seed=1))
+    assert said.endswith(f"summary.json holds no weights; did you mean its run, {tmp_path}?")
 
 
 def test_no_file_is_told() -> None:

@@ -17,11 +17,9 @@ def find_weights(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: if there is none, or it is missing in an export's folder.
-        ValueError: if it is another file of a run.
+        ValueError: see :func:`find_checkpoint`.
     """
     path = checked_path("ckpt", str(path))
-    if Path(path).name in OF_A_RUN and (Path(path).parent / "config.yaml").is_file():
-        raise ValueError(f"ckpt={path} holds no weights; did you mean its run, ckpt={Path(path).parent}?")
     exported = Path(path) / EXPORTED
     of_bundle = [exported, exported.with_suffix(".json"), Path(path) / CLUSTERS]
     there = [file.is_file() for file in of_bundle]
@@ -57,8 +55,11 @@ def find_checkpoint(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it is another file of a run.
     """
     path = Path(path)
+    if path.name in OF_A_RUN and (path.parent / "config.yaml").is_file():
+        raise ValueError(f"{path} holds no weights; did you mean its run, {path.parent}?")
     if path.is_dir():
         final, last, previous = (path / "checkpoints" / f"{name}.ckpt" for name in ("final", "last", "previous"))
         if final.is_file() and last.is_file():  # where a finished run is trained further, last.ckpt has more epochs
@@ -70,7 +71,7 @@ def find_checkpoint(path: str | Path) -> Path:
             f"{path} holds no checkpoints/last.ckpt: it is not a run's folder, or the run has not saved one yet"
         )
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a .ckpt file")
+        raise FileNotFoundError(f"no checkpoint at {path}; give a run's folder or a file of weights")
     return path
 
 
