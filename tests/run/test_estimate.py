@@ -72,6 +72,7 @@ def sizes(**changes: Any) -> Sizes:
         dim=256,
         k=1000,
         n_fit=50_000,
+        pca_bytes=24 * 4096**2,
         n_recomputed=20_000,
         n_iterated=100_000,
         bytes_per_image=64,
@@ -183,6 +184,37 @@ def test_too_little_memory_is_told_before_filters_are_learned(
     monkeypatch.setattr(estimate, "free_memory", lambda: int(free))
     with pytest.raises(ValueError, match=told):
         train(coates, tmp_path / "too_little")
+
+
+def test_memory_of_other_rows_by_hand() -> None:
+    one_layer = settings("other_rows=coates", "other_rows.n_filters=100", "other_rows.n_patches=2000")
+    needs = sizes_of(plan_of(one_layer, build_parts(one_layer)))
+    rows, reduced = 200 * 400 * 4, 200 * 64 * 4
+    assert needs.other_bytes == reduced + rows + 24 * 400**2
+    long = settings("other_rows=coates", "other_rows.n_filters=8", "other_rows.reduction.dim=8")
+    assert sizes_of(plan_of(long, build_parts(long))).other_bytes == 5 * 50_000 * 36 * 4  # to learn from patches
+    both = settings("other_rows=patches_and_pixels", "other_rows.n_filters=400", "other_rows.n_patches=2000")
+    needs = sizes_of(plan_of(both, build_parts(both)))
+    assert needs.other_bytes == 200 * (2 * 1600 + 784) * 4 + 24 * 1600**2
+    assert sizes_of(plan_of(settings(), build_parts(settings()))).other_bytes == 0
+    needed = estimate.memory_by_phase(needs, None, on_gpu=False)
+    assert needed["other_rows"] == needs.other_bytes + estimate.SCRATCH
+
+
+@pytest.mark.parametrize("asked", [[], ["estimate=true"]])
+def test_too_little_memory_for_other_rows_is_told_before_they_are_learned(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def learn(*_: Any, **__: Any) -> None:
+        raise AssertionError("learns")
+
+    monkeypatch.setattr(patch_filters, "learn_from_patches", learn)
+    rows = settings("other_rows=coates", "other_rows.n_filters=1600", "evaluation.enabled=false", *asked)
+    with pytest.raises(AssertionError, match="learns"):
+        train(rows, tmp_path / "enough")
+    monkeypatch.setattr(estimate, "free_memory", lambda: int(8e8))
+    with pytest.raises(ValueError, match=r"^other_rows needs about 1.2 GB .*6,400 numbers: lower .*other_rows.n_filt"):
+        train(rows, tmp_path / "too_little")
 
 
 def test_a_time_is_told_to_two_digits() -> None:

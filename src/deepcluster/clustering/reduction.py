@@ -63,6 +63,14 @@ class Reduction:
             return feature_dim
         return min(self.dim, feature_dim) if self.dim_at_most else self.dim
 
+    def n_fit(self, n_images: int) -> int:
+        """The number of images that :meth:`fit` needs the moments of."""
+        return min(n_images, self.fit_images or n_images) if self.needs_fit else 0
+
+    def fit_bytes(self, feature_dim: int) -> float:
+        """Memory that :meth:`fit` takes: sums in float64, the covariance and its copy."""
+        return 24.0 * feature_dim**2 if self.needs_fit else 0.0
+
     def check(self, n_images: int, feature_dim: int) -> None:
         """Refuse a dim that is larger than the number of images or of features.
 

@@ -78,8 +78,11 @@ class UsedRows(OtherRows):
     def serves(self, number: int) -> bool:
         return self.reassignments is None or number < self.reassignments
 
-    def check_images(self, images: ImageSet) -> None:
+    def check_images(self, images: ImageSet) -> int:
         """Refuse images that have no such rows, too few of them, or rows that the reduction does not suit.
+
+        Returns:
+            Numbers D of a row.
 
         Raises:
             ValueError: naming the key, the limit and the way out.
@@ -92,7 +95,7 @@ class UsedRows(OtherRows):
                 f"{len(images)}; lower it, or null clusters them as the network's own rows"
             )
         if self.reduction.dim is None:
-            return
+            return dim
         if dim < n_kept:
             raise ValueError(
                 f"other_rows.reduction.dim={n_kept} is more than the {dim} numbers of a row of other_rows={self.kind}; "
@@ -103,6 +106,11 @@ class UsedRows(OtherRows):
                 f"other_rows.reduction.dim={n_kept} needs at least {n_kept} images, there are {len(images)}; "
                 "lower it, or null does no PCA"
             )
+        return dim
+
+    def learning_bytes(self, images: ImageSet) -> float:
+        """Memory that :meth:`build` takes to learn what the rows need, but for blocks of a fixed size."""
+        return 0.0
 
     def row_dim(self, images: ImageSet) -> int:
         """Numbers D of a row.

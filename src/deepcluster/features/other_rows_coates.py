@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.features.other_rows import OtherSource, UsedRows, side_of
 from deepcluster.system.setting import setting
+from deepcluster.weights.patch_settings import PatchSettings
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,15 @@ class CoatesRows(UsedRows):
             )
         return self._network(images.n_channels, side).feature_dim
 
+    def learning_bytes(self, images: ImageSet) -> float:
+        from deepcluster.weights.patch_filters import learning_bytes
+
+        network = self._network(images.n_channels, side_of(images, self.size, most=MOST_PIXELS))
+        return learning_bytes(self._patches(), network, card={})
+
+    def _patches(self) -> PatchSettings:
+        return PatchSettings(n_patches=self.n_patches, n_images=self.n_images)
+
     def _network(self, n_channels: int, side: int) -> Coates:
         from deepcluster.models.coates import Coates
 
@@ -90,16 +100,14 @@ class CoatesRows(UsedRows):
         """The network of the filters, the same on every process; and a line on what was learned."""
         from deepcluster.system.distributed import on_rank_zero
         from deepcluster.weights.patch_filters import learn_from_patches
-        from deepcluster.weights.patch_settings import PatchSettings
 
         n_channels = images.n_channels
         network = self._network(n_channels, side)
-        patches = PatchSettings(n_patches=self.n_patches, n_images=self.n_images)
 
         def learn() -> tuple[dict[str, torch.Tensor], str]:
             mean, std = grey_levels(n_channels)
             card = {"image_size": side, "resize": side, "mean": mean, "std": std}
-            report = learn_from_patches(patches, network, card=card, images=images, seed=seed, device=device)
+            report = learn_from_patches(self._patches(), network, card=card, images=images, seed=seed, device=device)
             return network.state_dict(), report
 
         state, report = on_rank_zero(f"learning the filters of other_rows={self.kind}", learn)

@@ -46,6 +46,17 @@ class PatchesAndPixelsRows(CoatesRows):
             )
         return 2 * self.dim
 
+    def learning_bytes(self, images: ImageSet) -> float:
+        n_codes, n_pixels = super().row_dim(images), images.n_channels * self._pixel_side(images) ** 2
+        n_learned_from = min(len(images), self.n_images)
+        rows = 4.0 * n_learned_from * (n_codes + n_pixels)
+        copy = 4.0 * n_learned_from * n_codes  # of one part
+        return max(super().learning_bytes(images), rows + copy + self._whitening.fit_bytes(n_codes))
+
+    @property
+    def _whitening(self) -> Reduction:
+        return Reduction(dim=self.dim, fit_images=None)
+
     def build(
         self, images: ImageSet, *, seed: int, batch_size: int, num_workers: int, device: torch.device
     ) -> OtherSource:
@@ -70,9 +81,8 @@ class PatchesAndPixelsRows(CoatesRows):
         def learn() -> list[dict[str, Any]]:
             chosen = torch.tensor(evenly_spaced(len(images), self.n_images))
             rows = collect(source_of(lambda grey: torch.cat(parts(grey), dim=1)), chosen)
-            n_codes, whitening = coates.feature_dim, Reduction(dim=self.dim, fit_images=None)
-            halves = (rows[:, :n_codes], rows[:, n_codes:])
-            return [whitening.fit_rows(part.contiguous()).state_dict() for part in halves]
+            halves = (rows[:, : coates.feature_dim], rows[:, coates.feature_dim :])
+            return [self._whitening.fit_rows(part.contiguous()).state_dict() for part in halves]
 
         states = on_rank_zero("whitening patches and pixels", learn)
         fitted = [FittedReduction.from_state_dict(state) for state in states]

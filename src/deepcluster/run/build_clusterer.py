@@ -51,6 +51,7 @@ def build_clusterer(
         unit_length=config.reduction.l2 and config.rows.of != "scores",
         folder=folder,
     )
+    other, other_dim = other_rows(config, images, num_workers, progress)
     return Clusterer(
         images=images,
         view=view,
@@ -60,7 +61,8 @@ def build_clusterer(
         seed=config.seed,
         rows=config.rows.of,
         clustered_dim=clustered_dim,
-        other=other_rows(config, images, num_workers, progress),
+        other=other,
+        other_dim=other_dim,
         other_reduction=getattr(config.other_rows, "reduction", config.reduction),
         other_neighbours=getattr(config.other_rows, "n_neighbours", None),
         dtype=dtype,
@@ -89,16 +91,19 @@ def untrained_features(
 
 def other_rows(
     config: TrainConfig, images: ImageSet, num_workers: int, progress: Progress
-) -> Callable[[torch.device], OtherSource] | None:
+) -> tuple[Callable[[torch.device], OtherSource] | None, int]:
     """Makes the rows of another extractor when they are first needed, and keeps them; None if there are none.
+
+    Returns:
+        The function, and the numbers D of a row.
 
     Raises:
         ValueError: if these images have no such rows.
     """
     settings = config.other_rows
     if not isinstance(settings, UsedRows):
-        return None
-    settings.check_images(images)
+        return None, 0
+    dim = settings.check_images(images)
 
     @cache
     def build(device: torch.device) -> OtherSource:
@@ -112,4 +117,4 @@ def other_rows(
         progress.say(f"other rows {made.report}")
         return made
 
-    return build
+    return build, dim

@@ -17,7 +17,7 @@ MEASURED_FROM = 20_000  # images; a run of fewer is so short that measuring cost
 LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not mentioned
 USUAL_SAMPLE = 256  # faiss's default of max_points_per_centroid
 BYTES_PER_IMAGE = 64  # labels and sort orders, while assignments are compared and epochs drawn
-LEARNING = "init=kmeans_patches"  # a phase
+LEARNING, OTHER = "init=kmeans_patches", "other_rows"  # phases that not every run has
 SCRATCH = 2.5e8  # bytes for blocks of rows and of distances in the clustering
 
 
@@ -71,26 +71,21 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
 def memory_by_phase(s: Sizes, costs: Costs | None, *, on_gpu: bool) -> dict[str, float]:
     """Bytes of each phase, beyond what the process holds before it. One phase follows another: the largest counts."""
     measured = 0 if costs is None else costs.extraction_bytes
-    moments = _pca_bytes(s.feature_dim) if s.n_fit else 0.0
     sample = 4.0 * s.n_iterated * s.dim if s.n_iterated < s.n else 0.0
     n_train, n_test = s.n_measured
     # k-NN normalises a copy of the training images' features; pixels and patches are cut out of their common rows too
     network = 0 if costs is None else costs.probed_dim * (2 * n_train + n_test)
     small = 0 if costs is None else costs.baseline_dim * (3 * n_train + 2 * n_test)
     beyond = {
-        "extraction": s.buffer_bytes + s.stored_bytes + moments + measured,
+        "extraction": s.buffer_bytes + s.stored_bytes + s.pca_bytes + measured,
         "clustering": s.stored_bytes + sample + 8.0 * s.k * s.dim + s.bytes_per_image * s.n + SCRATCH,
         "training": BYTES_PER_IMAGE * s.n + (0 if costs is None or on_gpu else costs.training_bytes),
         "evaluation": 0.0 if costs is None else 4.0 * max(network, small) + measured,
     }
     # soft labels: the conductor's and the module's, and those of the next assignment
     needed = {phase: n_bytes + s.bank_bytes + 3 * s.soft_bytes for phase, n_bytes in beyond.items()}
-    return needed | ({LEARNING: s.learning_bytes + SCRATCH} if s.learning_bytes else {})
-
-
-def _pca_bytes(feature_dim: int) -> float:
-    """Sums in float64, the covariance and its copy."""
-    return 24.0 * feature_dim**2
+    once = {LEARNING: s.learning_bytes, OTHER: s.other_bytes}
+    return needed | {phase: n_bytes + SCRATCH for phase, n_bytes in once.items() if n_bytes}
 
 
 def check_room(
@@ -126,13 +121,15 @@ def ways_out(plan: Plan) -> dict[str, str]:
     n_points = getattr(clusterer.clustering, "max_points_per_centroid", None)
     buffer_mb, feature_dim = clusterer.extraction.buffer_mb, plan.backbone.feature_dim
     extraction = f"{shrink}, or lower extraction.buffer_mb={buffer_mb} or extraction.batch_size"
-    if clusterer.reduction.needs_fit and (pca := _pca_bytes(feature_dim)) > buffer_mb * 2**20:
+    if (pca := clusterer.reduction.fit_bytes(feature_dim)) > buffer_mb * 2**20:
         extraction = (
             f"{in_gb(pca)} of it are for the PCA of {feature_dim:,} features: set reduction.dim=null, which does "
             f"without, or choose a network with fewer features; or {extraction.removeprefix('set ')}"
         )
     return {
         LEARNING: "lower init.n_patches (and arch.n_filters, of arch=coates with two layers)",
+        OTHER: f"its rows have {clusterer.other_dim:,} numbers: lower what makes them many (other_rows.n_filters, "
+        "layers, size), or other_rows.n_patches or n_images, from which they are learned",
         "extraction": extraction,
         "clustering": shrink + (f", or lower clustering.max_points_per_centroid={n_points}" if n_points else ""),
         "evaluation": f"lower evaluation.max_images={plan.evaluation.max_images}, or set evaluation.enabled=false",
@@ -200,6 +197,8 @@ def tell_needs(plan: Plan, folder: Path, *, is_asked: bool) -> None:
     """
     needs, clusterer = sizes(plan), plan.clusterer
     is_timed = is_asked or (needs.n >= MEASURED_FROM and plan.epochs_done == 0)
+    if is_timed and plan.n_other:
+        check_memory(plan, folder)  # timing other rows learns what they need
     costs = measure(plan) if is_timed else None
     needed = memory_by_phase(needs, costs, on_gpu=plan.device.type == "cuda")
     free, disk = free_memory(), free_disk(folder)

@@ -96,4 +96,4 @@ def _other(config: TrainConfig, parts: Parts) -> Callable[[torch.device], OtherS
     """Makes other rows. Of several processes only this one makes them now, and later all together do: not the same."""
     if n_processes(config.trainer) == 1:
         return parts.clusterer.other
-    return other_rows(config, parts.images, parts.num_workers, parts.progress)
+    return other_rows(config, parts.images, parts.num_workers, parts.progress)[0]

@@ -20,9 +20,10 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_by
     dim = config.embedding.output_dim(feature_dim)
     if config.rows.of == "bank" and config.targets.needs_labels:
         bank_bytes = MemoryBank.n_bytes(len(parts.images), config.view.n_large, dim)
-    n_other = 0
+    n_other, other_learning_bytes = 0, 0.0
     if isinstance(other := config.other_rows, UsedRows) and epochs_done == 0 and config.trainer["max_epochs"] > 0:
         n_other = other.n_beside + (len(parts.clusterer.labelings) if other.serves(0) else 0)
+        other_learning_bytes = other.learning_bytes(parts.images)
     return Plan(
         clusterer=parts.clusterer,
         backbone=parts.backbone,
@@ -45,6 +46,7 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_by
         n_file_passes=config.files.n_passes(config.data.source),
         n_networks=parts.n_networks,
         n_other=n_other,
+        other_learning_bytes=other_learning_bytes,
         scans_k=config.clustering.chooses_k,
         learning_bytes=learning_bytes,
         n_soft=parts.clusterer.n_soft if parts.clusterer.softness > 0 else 0,

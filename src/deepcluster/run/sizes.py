@@ -44,6 +44,7 @@ class Plan:
     n_networks: int = 1  # that are trained together
     n_soft: int = 0  # clusters in an image's soft label
     n_other: int = 0  # labelings that cluster the rows of another extractor, once
+    other_learning_bytes: float = 0.0  # of memory to learn what these rows need
     scans_k: bool = False  # at the start, for clustering.k=auto
     learning_bytes: float = 0.0  # of memory to learn initial weights, if that is still to come
     n_images: int | None = None  # of the whole set, where the clusterer's images are a sample of it
@@ -80,6 +81,7 @@ class Sizes:
     dim: int  # after the reduction
     k: int  # clusters, of the labeling that has most
     n_fit: int  # images that PCA is fitted on
+    pca_bytes: float  # of memory for it
     n_recomputed: int  # of these, the ones whose features do not fit into the buffer
     n_iterated: int  # images that k-means iterates on
     bytes_per_image: int  # memory of the clustering besides the features
@@ -98,6 +100,7 @@ class Sizes:
     bank_bytes: int  # of the memory bank
     soft_bytes: int = 0  # of soft labels
     learning_bytes: float = 0.0  # see Plan
+    other_bytes: float = 0.0  # of memory to learn, reduce and cluster the rows of another extractor
     n_scanned: int = 0  # images of the scan for clustering.k=auto
     scan_distances: float = 0.0  # that it computes
 
@@ -112,7 +115,7 @@ def sizes(plan: Plan) -> Sizes:
     dim, head_dim = clusterer.row_dim(backbone), plan.head_dim or d
     ks = [labeling.capacity(n) for labeling in clustering.labelings()]
     centroids = sum(k * (k if clustering.needs_scores else dim) for k in ks)
-    n_fit = 0 if not reduction.needs_fit else min(n, reduction.fit_images or n)
+    n_fit = reduction.n_fit(n)
     n_buffered = clusterer.extraction.buffer_mb * 2**20 // (d * itemsize)
     n_epoch_starts = plan.n_reassignments()
     is_new = plan.n_epochs > 0 and plan.epochs_done == 0
@@ -134,6 +137,7 @@ def sizes(plan: Plan) -> Sizes:
         dim=dim,
         k=max(ks),
         n_fit=n_fit,
+        pca_bytes=reduction.fit_bytes(d),
         n_recomputed=max(0, n_fit - n_buffered),
         n_iterated=clustering.n_iterated(n),
         bytes_per_image=clustering.bytes_per_image,
@@ -153,6 +157,7 @@ def sizes(plan: Plan) -> Sizes:
         bank_bytes=plan.bank_bytes,
         soft_bytes=soft_bytes,
         learning_bytes=plan.learning_bytes,
+        other_bytes=_other_bytes(plan) if plan.n_other else 0.0,
         n_scanned=min(n, k_by_number.MOST_ROWS) if plan.scans_k else 0,
         scan_distances=k_by_number.n_distances(n, by_graph=clusterer.other_neighbours is not None)
         if plan.scans_k
@@ -164,6 +169,19 @@ def _other_distances(plan: Plan) -> float:
     clusterings = plan.clusterer.clusterings_of_other(plan.n_other)
     graphs = [one.graph_distances(plan.n) for one in clusterings if isinstance(one, Spectral)]
     return sum(one.distances(plan.n) for one in clusterings) - sum(graphs[1:])  # one graph serves all labelings
+
+
+def _other_bytes(plan: Plan) -> float:
+    clusterer, n, d = plan.clusterer, plan.n, plan.clusterer.other_dim
+    reduction, storage = clusterer.other_reduction, clusterer.storage
+    dim = reduction.output_dim(d)
+    stored = storage.n_bytes(n, dim) if storage.folder is None else 0
+    buffered = min(4 * d * reduction.n_fit(n), clusterer.extraction.buffer_mb * 2**20)
+    clustering = max(
+        (4.0 * one.n_iterated(n) * dim if one.n_iterated(n) < n else 0.0) + one.bytes_per_image * n
+        for one in clusterer.clusterings_of_other(plan.n_other)
+    )
+    return max(plan.other_learning_bytes, stored + max(buffered + reduction.fit_bytes(d), clustering))
 
 
 def _n_baselines(plan: Plan, *, is_measured: bool) -> int:

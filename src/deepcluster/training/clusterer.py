@@ -71,6 +71,7 @@ class Clusterer:
         rows: what a reassignment clusters: "features", "embedding" or "scores" of a pass, or the "bank".
         clustered_dim: numbers P of such a row after the reduction; None: those of reduced features.
         other: makes other rows than the network's own, when they are first needed; None: there are none.
+        other_dim: numbers D of such a row.
         other_reduction: theirs.
         other_neighbours: cluster them by their graph of so many neighbours; None: as the network's own rows.
         dtype: number type in which features are computed.
@@ -92,6 +93,7 @@ class Clusterer:
     rows: str = "features"
     clustered_dim: int | None = None
     other: Callable[[torch.device], OtherSource] | None = None
+    other_dim: int = 0
     other_reduction: Reduction = field(default_factory=Reduction)
     other_neighbours: int | None = None
     dtype: torch.dtype = torch.float32
