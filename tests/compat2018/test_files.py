@@ -1,6 +1,7 @@
 """checkpoint.pth.tar and clusters as main.py of 2018 writes them, from a run of ours."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from reference.networks_2018 import alexnet_2018
 from torchvision.datasets import ImageFolder
 
 from deepcluster.clustering.history import AssignmentHistory, read_assignments
-from deepcluster.compat2018.__main__ import main
+from deepcluster.compat2018 import __main__ as program
 from deepcluster.compat2018.files import clusters_2018, image_folder_places, optimizer_2018
+from deepcluster.compat2018.flags import Command, translate
 from deepcluster.models.alexnet import AlexNet
 from deepcluster.training.optimizer import SGDSettings
 from deepcluster.training.optimizers import weight_groups
@@ -66,19 +68,29 @@ def test_the_optimizers_state_loads_into_that_of_the_2018_network() -> None:
     assert all(torch.equal(mine, other) for mine, other in zip(expected, found, strict=True))
 
 
+N = 40
+
+
+def of_few_images(words: list[str]) -> Command:
+    """The flags' settings, with fewer dimensions than images, and measured by nothing."""
+    command = translate(words)
+    return replace(command, words=[*command.words, "reduction.dim=16", "evaluation.enabled=false"])
+
+
 @pytest.mark.slow
 def test_a_run_by_the_old_flags_leaves_the_old_files_and_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = np.random.default_rng(0)
-    for number in range(260):  # PCA to 256 dimensions needs as many
+    for number in range(N):
         file = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draws.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(file)
     exp = tmp_path / "exp"
-    line = f"compat2018 {tmp_path / 'images'} --arch alexnet --sobel --k 6 --epochs 1 --lr .001 --batch 52 --workers 0"
+    line = f"compat2018 {tmp_path / 'images'} --arch alexnet --sobel --k 6 --epochs 1 --lr .001 --batch 20 --workers 0"
     monkeypatch.setattr("sys.argv", [*line.split(), "--exp", str(exp)])
-    main()
+    monkeypatch.setattr(program, "translate", of_few_images)
+    program.main()
 
     last, written = load_checkpoint(exp / "checkpoints" / "last.ckpt"), read_weights(exp / "checkpoint.pth.tar")
     assert written.format == "alexnet in the layout of the 2018 code" and written.epoch == last.epoch == 1
@@ -95,7 +107,7 @@ def test_a_run_by_the_old_flags_leaves_the_old_files_and_they_are_read(
     clusters = pickle.loads((exp / "clusters").read_bytes())
     history = read_assignments(exp)
     assert len(clusters) == 1 and len(clusters[0]) == 6
-    order = sorted(range(260), key=lambda i: ("ab"[i % 2], f"{i}.png"))
+    order = sorted(range(N), key=lambda i: ("ab"[i % 2], f"{i}.png"))
     labels = history.of("epoch_00000")
     named = {tuple(sorted(name for name, label in labels.items() if label == c)) for c in range(6)}
     files = [f"{'ab'[i % 2]}/{i}.png" for i in order]
