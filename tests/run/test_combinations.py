@@ -6,6 +6,7 @@ meet. Training: one epoch of a few steps, in rows in which all pairs of what lea
 """
 
 import copy
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def groups() -> dict[str, list[str]]:
     return {**found, "targets": ["targets=null", *(f"targets={name}" for name in TARGETS)]}
 
 
+@functools.cache
 def excluded(a: str, b: str) -> bool:
     return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED + BY_THREE)
 
@@ -270,6 +272,7 @@ def small(row: tuple[str, ...], folder: Path) -> list[str]:
     return [*row, *needs, *starts, *SHORT, *sizes, *itertools.chain.from_iterable(SMALLER.get(o, []) for o in fewer)]
 
 
+@functools.cache
 def refused_later(a: str, b: str) -> bool:
     return any(matches(a, first) and matches(b, second) for first, second, _ in REFUSED_LATER)
 
