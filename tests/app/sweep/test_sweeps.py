@@ -89,31 +89,25 @@ def test_a_changed_setting_is_another_job(typist: Typist, whole: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize(("launcher", "good"), [("joblib", ["4", "5"]), ("submitit_local", ["4"])])
-def test_jobs_in_other_processes_are_reported_and_one_that_fails_takes_none_with_it(
-    launcher: str, good: list[str], typist: Typist, whole: Path
+@pytest.mark.parametrize(("launcher", "values", "n_done"), [("joblib", "400,4,5", 1), ("submitit_local", "400,5", 0)])
+def test_jobs_in_other_processes_are_reported_not_repeated_and_one_that_fails_takes_none_with_it(
+    launcher: str, values: str, n_done: int, typist: Typist, whole: Path
 ) -> None:
-    """Each process imports everything: few jobs."""
-    folder = typist.folder / launcher
-    done = typist.train(
-        "-m", *TINY, f"hydra/launcher={launcher}", f"output_dir={launcher}", f"clustering.k=400,{','.join(good)}"
-    )
+    """K = 400 fails, 5 is new, and 4 was done before. Each process imports everything: few jobs."""
+    folder = shutil.copytree(whole, typist.folder / launcher)
+    (job_of_5,) = folder.glob("*clustering.k-5*")
+    shutil.rmtree(job_of_5)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
+    done = typist.train("-m", *TINY, f"hydra/launcher={launcher}", f"output_dir={launcher}", f"clustering.k={values}")
     assert done.status == 1 and "Traceback" not in done.err
     assert "failed     job 0 (clustering.k=400): clustering.k=400 needs" in done.out
-    assert f"{len(good)} of {len(good) + 1} jobs done" in done.out
-    assert {k: v for k, v in nmi(folder).items() if v} == {k: nmi(whole)[k] for k in good}
-    for log in folder.glob("*/output.log"):
+    assert f"{n_done} of {len(values.split(','))} jobs are done there" in done.out
+    assert "3 of 4 jobs done" in done.out  # with those that the folder held
+    assert {k: v for k, v in nmi(folder).items() if v} == nmi(whole)
+    assert before == {path: path.stat().st_mtime_ns for path in before} and len(before) == 2
+    for log in (log for log in folder.glob("*/output.log") if log.parent / "summary.json" not in before):
         assert ("epoch   2/2" in log.read_text()) == ((log.parent / "summary.json").is_file())
     assert "epoch   1/2" not in done.out  # their lines are not mixed
-
-
-def test_jobs_in_other_processes_are_not_repeated(typist: Typist, whole: Path) -> None:
-    folder = shutil.copytree(whole, typist.folder / "in_others")
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
-    again = ["-m", *TINY, "hydra/launcher=joblib", "output_dir=in_others", "clustering.k=5,4"]
-    done = typist.train(*again)
-    assert done.status == 0 and "2 of 2 jobs are done there" in done.out and "other settings: 1" in done.out
-    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")} and len(before) == 3
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
