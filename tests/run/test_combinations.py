@@ -236,11 +236,16 @@ def trained(folder: Path, *overrides: str) -> dict[str, Any]:
         return train(made, folder)
 
 
+@functools.cache
+def alone(option: str) -> TrainConfig:
+    """Settings with this option, small; not to be changed."""
+    return settings(option, *NEEDS.get(option, []), *SMALLER.get(option, []))
+
+
 def drawn(arch: str, n_channels: int, seed: int, folder: Path) -> tuple[Backbone, dict[str, Any]]:
     """The network of this option, small, and its description; in the folder a file that it needs."""
     side = SIDE.get(arch, 32)
-    made = settings(arch, *NEEDS.get(arch, []), *SMALLER.get(arch, []))
-    card = {"arch": made.arch, "in_channels": n_channels, "image_size": side, "resize": side}
+    card = {"arch": copy.deepcopy(alone(arch).arch), "in_channels": n_channels, "image_size": side, "resize": side}
     card |= {"mean": [0.5] * n_channels, "std": [0.2] * n_channels}
     if arch != "arch=onnx":
         return build_backbone(card, seed=seed), card
@@ -364,7 +369,7 @@ def test_what_shows_only_with_the_data_is_refused_too(first: str, second: str, n
 
 def tiny_data(option: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A few images in the layout of this option, or in place of a download."""
-    source = str(settings(option, *NEEDS.get(option, [])).data.source)
+    source = str(alone(option).data.source)
     root = folder / "images"
     if source in sources._ARRAYS:  # their files: tests/data/test_archives.py
 
