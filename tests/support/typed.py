@@ -9,6 +9,7 @@ as the imports take long.
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import pkgutil
@@ -168,6 +169,7 @@ def serve() -> None:
     for name in ("pytorch_lightning.loggers", "tensorboard", "faiss", *_package()):
         import_module(name)
     _compose()
+    gc.freeze()  # what is there stays: no fork has to look through it, and copy its pages
     for line in sys.stdin:
         children = []
         for command in json.loads(line):
