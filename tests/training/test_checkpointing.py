@@ -71,6 +71,17 @@ def test_training_that_ends_after_a_number_of_steps_leaves_a_checkpoint_of_its_e
     assert last["global_step"] == run.trainer.global_step == max_steps
 
 
+@pytest.mark.parametrize("killed_after", [(0, 3), (1, 1), (1, 3)])
+def test_killed_between_the_batches_of_a_step_it_resumes_exactly(killed_after: tuple[int, int], tmp_path: Path) -> None:
+    settings: dict[str, Any] = dict(max_epochs=2, every_n_steps=1, trainer={"accumulate_grad_batches": 2})
+    whole = tiny.build(tmp_path / "whole", **settings).fit().weights()
+    killed = tiny.build(tmp_path / "killed", kill_after=killed_after, **settings)
+    with pytest.raises(tiny.Killed):
+        killed.fit()
+    resumed = tiny.build(tmp_path / "killed", **settings).fit(resume=True).weights()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
 class Code:
     def __reduce__(self) -> tuple[Any, ...]:
         return (os.mkdir, ("executed",))

@@ -89,9 +89,10 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # After the last batch the end of the epoch saves.
-        due = self.every_n_steps is not None and (batch_idx + 1) % self.every_n_steps == 0
-        if due and batch_idx + 1 < trainer.num_training_batches:
+        if self.every_n_steps is None or batch_idx + 1 == trainer.num_training_batches:  # there the epoch's end saves
+            return
+        # Only after a step: gradients of the batches before it are in no checkpoint.
+        if (batch_idx + 1) % (self.every_n_steps * trainer.accumulate_grad_batches) == 0:
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
