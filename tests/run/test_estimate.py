@@ -186,6 +186,13 @@ def test_too_little_memory_is_told_before_filters_are_learned(
         train(coates, tmp_path / "too_little")
 
 
+@pytest.mark.parametrize(("device", "n"), [("cuda", 4), ("cpu", 1)])
+def test_processes_with_gpus_of_their_own_share_the_work_on_all_nodes(device: str, n: int) -> None:
+    chosen = settings("trainer.devices=[0,2]", "+trainer.num_nodes=2", "trainer.accelerator=cpu")
+    parts = dataclasses.replace(build_parts(chosen), device=torch.device(device))
+    assert plan_of(chosen, parts).n_sharing == n
+
+
 def test_memory_of_other_rows_by_hand() -> None:
     one_layer = settings("other_rows=coates", "other_rows.n_filters=100", "other_rows.n_patches=2000")
     needs = sizes_of(plan_of(one_layer, build_parts(one_layer)))

@@ -34,6 +34,12 @@ def test_processes_are_devices_times_nodes(trainer: dict[str, Any], n: int) -> N
     assert n_processes(trainer) == n
 
 
+def test_all_devices_are_the_gpus_unless_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert n_processes({"devices": "auto"}) == n_processes({"devices": -1, "accelerator": "gpu"}) == 4
+    assert n_processes({"devices": "auto", "accelerator": "cpu"}) == 1
+
+
 def test_the_time_out_reaches_the_process_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from support import tiny
 

@@ -5,6 +5,7 @@ from deepcluster.features.other_rows import UsedRows
 from deepcluster.run.parts import Parts
 from deepcluster.run.sizes import Plan
 from deepcluster.settings.train import TrainConfig
+from deepcluster.training.processes import n_processes
 
 
 def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_bytes: float = 0.0) -> Plan:
@@ -14,8 +15,6 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_by
         epochs_done: before a resume.
         learning_bytes: of memory to learn initial weights, if that is still to come.
     """
-    devices = config.trainer["devices"]
-    has_gpus = parts.device.type == "cuda" and isinstance(devices, int) and devices > 0
     feature_dim, bank_bytes = parts.backbone.feature_dim, 0
     dim = config.embedding.output_dim(feature_dim)
     if config.rows.of == "bank" and config.targets.needs_labels:
@@ -38,7 +37,7 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_by
         max_epochs=config.trainer["max_epochs"],
         epochs_done=epochs_done,
         n_test=0 if parts.test_images is None else len(parts.test_images),
-        n_sharing=devices if has_gpus else 1,
+        n_sharing=n_processes(config.trainer) if parts.device.type == "cuda" else 1,
         reassigns=config.targets.needs_labels,
         bank_bytes=bank_bytes,
         head_dim=dim,

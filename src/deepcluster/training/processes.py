@@ -79,12 +79,13 @@ def n_processes(trainer: dict[str, Any]) -> int:
     import torch
 
     devices = trainer["devices"]
+    n_all = 1 if trainer.get("accelerator") == "cpu" else max(1, torch.cuda.device_count())
     if isinstance(devices, str) and devices.strip("-").isdigit():
         devices = int(devices)
     if isinstance(devices, int):
-        n = devices if devices > 0 else max(1, torch.cuda.device_count())
+        n = devices if devices > 0 else n_all
     elif isinstance(devices, str):
-        n = max(1, torch.cuda.device_count()) if devices == "auto" else len(devices.strip(", ").split(","))
+        n = n_all if devices == "auto" else len(devices.strip(", ").split(","))
     else:
         n = len(devices)
     return n * int(trainer.get("num_nodes", 1))
