@@ -86,7 +86,10 @@ def test_a_pipe_among_the_images_is_left_out_and_said(folder: Path, caplog: pyte
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_extraction_and_training_name_a_file_that_does_not_come(workers: int, folder: Path) -> None:
+def test_extraction_and_training_name_a_file_that_does_not_come(
+    workers: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)  # waits so long for a worker's end
     images, started = files(folder, timeout_s=1.5), time.monotonic()
     hang(folder, "6.png")
     features = feature_batches(images, FeatureView(8, None, [0.5], [0.2], on_files=True), torch.arange(8), 2, workers)
