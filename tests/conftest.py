@@ -12,6 +12,7 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 
+composing.register_once()
 composing.read_configs_once()
 
 

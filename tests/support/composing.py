@@ -13,6 +13,8 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from support.configs import CONFIGS
 
+from deepcluster.app import hydra_setup
+
 LASTING = {str(CONFIGS), "hydra.conf"}  # whose files no test writes
 _load = ConfigRepository.load_config
 _interpolation_map = defaults_list._create_interpolation_map
@@ -23,6 +25,12 @@ def read_configs_once() -> None:
     """From now on, in this process and its forks."""
     ConfigRepository.load_config = _load_once  # type: ignore[method-assign]
     defaults_list._create_interpolation_map = _map_if_asked
+
+
+def register_once() -> None:
+    """Make our schemas known to Hydra; who does it again, in this process or a fork, does nothing."""
+    hydra_setup.register_for_jobs()
+    hydra_setup.register_for_jobs = lambda: None
 
 
 def read_configs_anew() -> None:

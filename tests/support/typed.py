@@ -195,12 +195,12 @@ def _compose() -> None:
     from support import composing
     from support.configs import CONFIGS
 
-    from deepcluster.app import hydra_setup
+    from deepcluster.app.hydra_setup import register
 
     sys.path.pop(0)
-    hydra_setup.register()
-    hydra_setup.register_for_jobs = lambda: None  # it has been called, for all forks
+    composing.register_once()
     composing.read_configs_once()
+    register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for name in ("train", "eval"):
             compose(name)
