@@ -180,7 +180,7 @@ def tiny(words: list[str]) -> list[str]:
 
 
 def on_tiny_sets(words: list[str]) -> list[str]:
-    """With the folder of the set that the words choose, smaller numbers, and of the values of a sweep the first two."""
+    """With the folder of the set that the words choose, smaller numbers, and of a sweep two jobs."""
     typed = dict(word.partition("=")[::2] for word in words)
     sets = {"folder": "photographs", "photographs": "photographs", "litdata": "chunks"}
     sets |= dict.fromkeys(("parquet", "cifar10_parquet"), "tables")
@@ -194,8 +194,21 @@ def on_tiny_sets(words: list[str]) -> list[str]:
         "clustering.k=500": "clustering.k=5",
         "clustering.k=100,1000": "clustering.k=5,10",
     }
-    words = [less.get(word, word) for word in words]
-    return [re.sub(r"^([\w.]+=\w+,\w+),[\w,]+$", r"\1", word) for word in words]
+    return two_jobs([less.get(word, word) for word in words])
+
+
+def two_jobs(words: list[str]) -> list[str]:
+    """Two values of the first key that is swept, and one of each other.
+
+    All are composed above; tests/app/sweep/ and test_a_sweep_of_evaluations of tests/run/test_train.py run products.
+    """
+    n_values, fewer = 2, []
+    for word in words:
+        key, _, values = word.partition("=")
+        if re.fullmatch(r"\w+(,\w+)+", values):
+            word, n_values = f"{key}={','.join(values.split(',')[:n_values])}", 1
+        fewer.append(word)
+    return fewer
 
 
 def why_not(command: Command) -> str | None:
