@@ -50,7 +50,7 @@ TINY = {
     ),
     "cycle": Tiny(["--steps", "1", "--rounds", "1", "--sizes", "40", "60"], SMALL, TABLES),
     "decode": Tiny(["--n", "1", "--rounds", "1"], None, {"DIR": "photographs", "VOCdevkit": "photographs"}),
-    "faults": Tiny(["--kills", "4", "--most", "1"], None, {"DIR": "faults"}),
+    "faults": Tiny(["--kills", "2", "--most", "1"], None, {"DIR": "faults"}),
     "first_filters": Tiny(["--seeds", "1"], SMALL, TABLES),
     "gpu_check": Tiny(["--cpu", "--only", "reduction"]),
     "gpu_clustering": Tiny(["--cpu", "--rounds", "1"]),
