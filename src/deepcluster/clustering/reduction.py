@@ -71,20 +71,26 @@ class Reduction:
         """Memory that :meth:`fit` takes: sums in float64, the covariance and its copy."""
         return 24.0 * feature_dim**2 if self.needs_fit else 0.0
 
-    def check(self, n_images: int, feature_dim: int) -> None:
+    def check(
+        self, n_images: int, feature_dim: int, *, key: str = "reduction", of: str = "features of the network"
+    ) -> None:
         """Refuse a dim that is larger than the number of images or of features.
+
+        Args:
+            key: its place in the config.
+            of: what the D numbers of a row are, for the message.
 
         Raises:
             ValueError: naming the key, the limit and the way out.
         """
         if self.dim is None:
             return
-        way_out = "lower it or set reduction=l2"
+        chosen, way_out = f"{key}.dim={self.dim}", f"lower it, or {key}.dim=null does no PCA"
         least = max(self.output_dim(feature_dim), 2)
         if n_images < least:
-            raise ValueError(f"reduction.dim={self.dim} needs at least {least} images, there are {n_images}; {way_out}")
+            raise ValueError(f"{chosen} needs at least {least} images, there are {n_images}; {way_out}")
         if feature_dim < self.output_dim(feature_dim):
-            raise ValueError(f"reduction.dim={self.dim} is more than the network's {feature_dim} features; {way_out}")
+            raise ValueError(f"{chosen} is more than the {feature_dim} {of}; {way_out}")
 
     def fit(self, moments: Moments) -> FittedReduction:
         """Fit to the moments of the features, summed over all processes.

@@ -88,24 +88,13 @@ class UsedRows(OtherRows):
             ValueError: naming the key, the limit and the way out.
         """
         dim = self.row_dim(images)
-        n_kept = self.reduction.output_dim(dim)
         if self.n_neighbours is not None and len(images) <= self.n_neighbours:
             raise ValueError(
                 f"other_rows.n_neighbours={self.n_neighbours} needs at least {self.n_neighbours + 1} images, there are "
                 f"{len(images)}; lower it, or null clusters them as the network's own rows"
             )
-        if self.reduction.dim is None:
-            return dim
-        if dim < n_kept:
-            raise ValueError(
-                f"other_rows.reduction.dim={n_kept} is more than the {dim} numbers of a row of other_rows={self.kind}; "
-                "lower it, or null does no PCA"
-            )
-        if len(images) < n_kept:
-            raise ValueError(
-                f"other_rows.reduction.dim={n_kept} needs at least {n_kept} images, there are {len(images)}; "
-                "lower it, or null does no PCA"
-            )
+        of = f"numbers of a row of other_rows={self.kind}"
+        self.reduction.check(len(images), dim, key="other_rows.reduction", of=of)
         return dim
 
     def learning_bytes(self, images: ImageSet) -> float:

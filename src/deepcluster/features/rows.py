@@ -38,11 +38,9 @@ class Rows:
         if self.of == "scores":
             return n_scores  # they are not reduced
         of_embedding = self.of in ("embedding", "bank")
-        if of_embedding and reduction.output_dim(embedding_dim) > embedding_dim:
-            raise ValueError(
-                f"reduction.dim={reduction.dim} is more than the {embedding_dim} dimensions of the embedding, which "
-                f"rows={self.of} clusters; lower it or set reduction=l2"
-            )
         row_dim = embedding_dim if of_embedding else feature_dim
-        reduction.check(n_images, row_dim)
+        of = (
+            f"dimensions of the embedding, which rows={self.of} clusters" if of_embedding else "features of the network"
+        )
+        reduction.check(n_images, row_dim, of=of)
         return reduction.output_dim(row_dim)
