@@ -195,7 +195,7 @@ def reassign(n: int, k: int, scratch: Path, overrides: list[str]) -> dict[str, A
         "n": n,
         "k": k,
         "p": dim,
-        "dtype": str(storage.dtype).removeprefix("torch."),
+        "dtype": storage.dtype_name,
         "on_disk": int(storage.folder is not None),
         "store_mb": storage.n_bytes(n, dim) / 1e6,
         **seconds,

@@ -35,7 +35,7 @@ class PixelRows(UsedRows):
     """
 
     kind: str = "pixels"
-    size: int | None = setting(None, at_least=2, hint="null takes the images' own, at most 32")
+    size: int | None = setting(None, at_least=2, hint="null takes the images' own, at most 32 (18 of colours)")
     reduction: Reduction = field(default_factory=lambda: Reduction(dim=64))
 
     def row_dim(self, images: ImageSet) -> int:

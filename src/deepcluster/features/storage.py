@@ -32,6 +32,14 @@ class Storage:
     dtype: torch.dtype = torch.float32
     folder: Path | None = None
 
+    @property
+    def dtype_name(self) -> str:
+        """The number type: "float32" or "float16".
+
+        It is chosen when a run starts. A resumed run keeps it: config.yaml and every checkpoint hold it.
+        """
+        return str(self.dtype).removeprefix("torch.")
+
     def n_bytes(self, n: int, dim: int) -> int:
         """Size of n rows of `dim` numbers."""
         return n * dim * self.dtype.itemsize
@@ -39,8 +47,7 @@ class Storage:
     def describe(self, n: int, dim: int) -> str:
         """The line that is printed at the start of a run."""
         where = "in memory" if self.folder is None else f"in a file mapped from {self.folder}"
-        kind = str(self.dtype).removeprefix("torch.")
-        return f"{n:,} x {dim} reduced features in {kind}, {in_gb(self.n_bytes(n, dim))}, {where}"
+        return f"{n:,} x {dim} reduced features in {self.dtype_name}, {in_gb(self.n_bytes(n, dim))}, {where}"
 
     def allocate(self, n: int, dim: int) -> Tensor:
         """An (n, dim) tensor to fill.

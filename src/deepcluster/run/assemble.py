@@ -61,7 +61,7 @@ def open_record(config: TrainConfig, parts: Parts, folder: Path) -> AbstractCont
     """Open metrics.csv and the chosen tracker."""
     tracked = {name: value for name, value in asdict(config).items() if name not in ("resume", "output_dir")}
     tracked["folder"] = str(folder.resolve())
-    tracked["extraction"] = {**tracked["extraction"], "store_dtype": parts.clusterer.store_dtype}
+    tracked["extraction"] = {**tracked["extraction"], "store_dtype": parts.clusterer.storage.dtype_name}
 
     def picture(assignment: Assignment, title: str) -> Image:
         assert isinstance(config.logger, PictureSettings)

@@ -82,7 +82,7 @@ def untrained_features(
     # Within one run these do not change.
     run_facts = () if shared is None else (images_hash, card, extraction.batch_size)
     return UntrainedFeatures(
-        depends_on=(*run_facts, str(clusterer.dtype), clusterer.store_dtype, device.type),
+        depends_on=(*run_facts, str(clusterer.dtype), clusterer.storage.dtype_name, device.type),
         folder=shared,
         limit_mb=extraction.reuse_mb,
         progress=clusterer.progress,

@@ -4,7 +4,6 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
 
 from deepcluster.clustering.method import Clustering
 from deepcluster.data.multi_crop import MultiCrop
@@ -52,7 +51,7 @@ def build_module(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(seed, "embedding and head", "co-teaching"))
             own_head = head.build(dim, capacities, relu=embedding.is_identity)
-            own_embedding = embedding.build(backbone.feature_dim) or nn.Identity()
+            own_embedding = embedding.build(backbone.feature_dim)
             peer = Peer(copy.deepcopy(second), own_embedding, own_head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, "embedding and head"))

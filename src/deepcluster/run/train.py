@@ -186,7 +186,7 @@ def choose(config: TrainConfig, folder: Path, shared: Path | None) -> tuple[Part
 
 def learned_settings(config: TrainConfig, parts: Parts) -> dict[str, Any]:
     """The settings that a resumed run cannot change, by their full names, with what "auto" has become."""
-    return {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.store_dtype}
+    return {**what_is_learned(config), "extraction.store_dtype": parts.clusterer.storage.dtype_name}
 
 
 def check_images(folder: Path, images: ImageSet, data: Source) -> None:
@@ -256,7 +256,7 @@ def fit(config: TrainConfig, parts: Parts, folder: Path, start: Start, run: Asse
         is_known = start.stored is not None and (folder / FOLDER / CONTENTS).is_file()
         if parts.images.contents is not None and not is_known:
             write_contents(folder / FOLDER, parts.images.contents.numpy())
-        write_config(config, folder, store_dtype=parts.clusterer.store_dtype)
+        write_config(config, folder, store_dtype=parts.clusterer.storage.dtype_name)
         if start.stored is not None:
             put_aside(folder, start.stored.path)
         if not untrained and measures_untrained(config.evaluation, max_epochs):

@@ -109,14 +109,6 @@ class Clusterer:
         """The clusterings of the H labelings."""
         return self.clustering.labelings()
 
-    @property
-    def store_dtype(self) -> str:
-        """The number type of the stored features: "float32" or "float16".
-
-        It is chosen when a run starts. A resumed run keeps it: config.yaml and every checkpoint hold it.
-        """
-        return str(self.storage.dtype).removeprefix("torch.")
-
     def shares(self, backbone: Backbone) -> tuple[bool, str]:
         """Whether each of several processes clusters its share of the features; and the reason, as text."""
         return self.clustering.shares(len(self.images), self.row_dim(backbone))
