@@ -96,7 +96,11 @@ def test_more_seeds_are_added_and_another_trainings_state_is_not_written_over(tm
 
 def test_the_cosine_ends_where_the_steps_end_if_a_single_image_joins_the_last_batch(tmp_path: Path) -> None:
     settings = Transfer(epochs=1, min_steps=6, batch_size=21)  # 64 images: 3 batches, the last of 22
-    assert settings.run(tiny_context.context(tmp_path))["transfer_epochs"] == 2
+    context = tiny_context.context(tmp_path)
+    assert settings.run(context)["transfer_epochs"] == 2
+    assert isinstance(context.progress, tiny_context.Told)
+    why = "for 2 epochs (evaluation.epochs=1 has fewer steps than evaluation.min_steps=6)"
+    assert why in context.progress.lines[0]
     state = kept(tmp_path / "transfer_0.state")
     assert state["steps"] == 6
     head = state["optimizer"]["param_groups"][1]

@@ -97,9 +97,10 @@ class Transfer(Evaluator):
             )
             epochs = self.n_epochs(len(indices))
             if number == 0:
+                more = f" (evaluation.epochs={self.epochs} has fewer steps than evaluation.min_steps={self.min_steps})"
                 context.progress.say(
                     f"fine-tuning on {len(indices):,} of {len(split.train_indices):,} labelled images for {epochs} "
-                    f"epochs, {len(split.test_indices):,} test images"
+                    f"epochs{more if epochs > self.epochs else ''}, {len(split.test_indices):,} test images"
                 )
             for start in starts:
                 title = _title(start, number)
