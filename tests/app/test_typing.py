@@ -57,6 +57,8 @@ def answer(typed: str, monkeypatch: pytest.MonkeyPatch) -> str:
         ("train batch_size=64", "did you mean reading.batch_size?"),
         ("train n_clusters=5", "did you mean clustering.k?"),
         ("train output=x", "did you mean output_dir?"),
+        ("train n_seeds=3", "there is no key n_seeds; did you mean seed?"),
+        ("eval n_seeds=3", "did you mean evaluation.n_seeds?"),
         ("eval checkpoint=runs/one", "did you mean ckpt?"),
         ("train clustering.K=50", "there is no key clustering.K; did you mean clustering.k?"),
         ("train trainer.epochs=5", "did you mean trainer.max_epochs?"),

@@ -48,6 +48,14 @@ def test_a_path_is_taken_as_typed(name: str) -> None:
     assert as_composed(word) == name
 
 
+def test_every_key_that_holds_one_path_is_taken_as_typed() -> None:
+    keys = ("data.root", "init.path", "evaluation.out", "evaluation.names", "evaluation.names_of", "evaluation.root")
+    for key in (*keys, "logger.tracking_uri", "follows", "output_dir"):
+        (word,) = with_quoted_paths([f"{key}=out (1), x"], is_sweep=False)
+        assert word == f'{key}="out (1), x"'
+    assert with_quoted_paths(["evaluation.others=[a,b]"], is_sweep=False) == ["evaluation.others=[a,b]"]  # several
+
+
 def test_what_is_quoted_swept_or_no_path_is_left_to_hydra() -> None:
     words = [
         'data.root="a b"',

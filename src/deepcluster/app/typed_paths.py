@@ -6,13 +6,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
+from deepcluster.settings.eval import EvalConfig
+from deepcluster.settings.key_places import path_keys
+from deepcluster.settings.train import TrainConfig
 from deepcluster.system.quoting import override
 
-PATHS = (
-    *("data.root", "output_dir", "resume", "follows", "ckpt", "init.path", "reading.cache_dir", "extraction.scratch"),
-    *("other_rows.path", "other_rows.names"),
-    *("evaluation.root", "evaluation.pca_root", "evaluation.ground_truth"),
-)
 _OVERRIDE = re.compile(r"(\+{0,2})([\w.]+)=(.+)", re.DOTALL)
 _LEFT_TO_HYDRA = re.compile(r"""\s*(["'].*["']|\$\{.*\}.*|null|\?\?\?)\s*""", re.DOTALL)
 
@@ -29,7 +27,7 @@ def with_quoted_paths(words: list[str], *, is_sweep: bool) -> list[str]:
 
 def _with_quoted_path(word: str, parser: OverridesParser, is_sweep: bool) -> str:
     parts = _OVERRIDE.fullmatch(word)
-    if parts is None or parts[2] not in PATHS:
+    if parts is None or parts[2] not in (*path_keys(TrainConfig), *path_keys(EvalConfig)):
         return word
     parsed = _parsed(word, parser)
     if parsed is not None and (_LEFT_TO_HYDRA.fullmatch(parts[3]) or (is_sweep and parsed.is_sweep_override())):

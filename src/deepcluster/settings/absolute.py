@@ -7,16 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from deepcluster.data.settings import is_url
+from deepcluster.settings.key_places import path_keys
+from deepcluster.settings.train import TrainConfig
 
-PATHS = (
-    "data.root",
-    "reading.cache_dir",
-    "extraction.scratch",
-    "init.path",
-    "other_rows.path",
-    "other_rows.names",
-    "follows",
-)
+# The run's own folder, wherever it goes, and a tracker's server or database.
+AS_TYPED = ("output_dir", "resume", "logger.tracking_uri")
+PATHS = tuple(key for key in path_keys(TrainConfig) if key not in AS_TYPED)
 NO_PATH = {"reading.cache_dir": "none"}  # a value that names no folder
 
 

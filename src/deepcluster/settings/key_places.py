@@ -1,10 +1,12 @@
-"""Where a key stands that was typed without its group: `k=50` is clustering.k. For unknown_keys.py."""
+"""All keys by their full names: where one stands that was typed without its group (`k=50`), and which are paths."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from deepcluster.settings.options import EVAL_OPTIONS, OPTIONS
+from deepcluster.system.setting import IS_PATH
 
 # Of several keys with the same name the one that most people set, first; and what other programs call them.
 USUAL = (
@@ -39,7 +41,7 @@ def places_of(name: str, schema: Any) -> list[str]:
         schema: TrainConfig or EvalConfig.
     """
     name = name.lower()
-    known = dict.fromkeys([*USUAL, *_keys(schema)])
+    known = dict.fromkeys([*USUAL, *(full for full, _ in _keys(schema))])
     groups = {key.partition(".")[0] for key in known}
     meant = [key for key in (OTHER_NAMES.get(name),) if key is not None and key.partition(".")[0] in groups]
     exact = [key for key in known if key.rpartition(".")[2].lower() == name and key.partition(".")[0] in _names(schema)]
@@ -47,17 +49,29 @@ def places_of(name: str, schema: Any) -> list[str]:
     return likely[: 1 if meant or (likely and likely[0] in USUAL) else 2]
 
 
+@cache
+def path_keys(schema: Any) -> tuple[str, ...]:
+    """The full names of the keys that hold a path, in the order of the schema; lists of paths are not among them.
+
+    Args:
+        schema: TrainConfig or EvalConfig.
+    """
+    paths = (full for full, key in _keys(schema) if key.metadata.get(IS_PATH) and key.default_factory is MISSING)
+    return tuple(dict.fromkeys(paths))
+
+
 def _names(schema: Any) -> list[str]:
     return [key.name for key in fields(schema)]
 
 
-def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
-    """The full names of all keys, of every option of each group."""
+def _keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, "Field[Any]"]]:
+    """The full names and fields of all keys, of every option of each group."""
     hints = get_type_hints(schema)
     for key in fields(schema):
-        full = f"{prefix}{key.name}"
-        yield full
-        kinds = {**OPTIONS, **EVAL_OPTIONS}.get(full, {}).values() or get_args(hints[key.name]) or (hints[key.name],)
-        for kind in kinds:
+        full, hinted = f"{prefix}{key.name}", get_args(hints[key.name]) or (hints[key.name],)
+        yield full, key
+        options = {**OPTIONS, **EVAL_OPTIONS}.get(full, {}).values()
+        # of train's `evaluation`, which is no group with options, none
+        for kind in [kind for kind in options if issubclass(kind, hinted[0])] or hinted:
             if is_dataclass(kind):
                 yield from _keys(kind, f"{full}.")
