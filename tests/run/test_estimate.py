@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +368,12 @@ def test_measuring_leaves_the_network_and_the_random_state() -> None:
     assert torch.equal(torch.random.get_rng_state(), state) and planned.backbone.training is mode
     assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0
     assert found.probed_dim == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
+
+
+def test_the_one_batch_of_a_small_set_is_timed_too() -> None:
+    planned = plan(settings("data.limit=40"))
+    planned.backbone.register_forward_pre_hook(lambda module, images: time.sleep(0.04))
+    assert 0.001 < costs.measure(planned).image_s < 0.01, "0.04 s for a batch of 40"
 
 
 def test_a_stored_type_is_kept_by_a_resumed_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

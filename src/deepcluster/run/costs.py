@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,12 +99,13 @@ def measure(plan: Plan) -> Costs:
 
 def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> tuple[int, float]:
     """Memory of a batch in bytes, and seconds per image."""
-    batch_size = clusterer.extraction.batch_size
-    source = clusterer.feature_pass(backbone, device=device)
-    batches = source.stream(_spread(len(clusterer.images), batch_size))
+    n = len(clusterer.images)
+    batch_size = min(clusterer.extraction.batch_size, n)
+    source = replace(clusterer.feature_pass(backbone, device=device), batch_size=batch_size)
+    batches = source.stream(_spread(n, batch_size))
     with _peak() as grown:
         per_batch = _per_batch((features for features, _ in batches), clusterer.num_workers, device)
-    return grown[0], per_batch / min(batch_size, len(clusterer.images))
+    return grown[0], per_batch / batch_size
 
 
 def _probed_dim(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> int:
@@ -146,11 +147,7 @@ def _other_rows(plan: Plan) -> tuple[float, float, int]:
     batch_size = clusterer.extraction.batch_size
     batches = other.source.stream(_spread(len(clusterer.images), batch_size))
     per_batch = _per_batch((rows for rows, _ in batches), clusterer.num_workers, plan.device)
-    return (
-        learned_s,
-        per_batch / min(batch_size, len(clusterer.images)),
-        clusterer.other_reduction.output_dim(other.dim),
-    )
+    return learned_s, per_batch / batch_size, clusterer.other_reduction.output_dim(other.dim)
 
 
 def _training(plan: Plan) -> tuple[int, float]:
@@ -164,7 +161,8 @@ def _training(plan: Plan) -> tuple[int, float]:
     optimizer = module.build_optimizer(fused=True)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # steps on random labels must not lead to NaN
-    indices, batch_size = _spread(len(images), plan.batch_size), plan.batch_size
+    batch_size = min(plan.batch_size, len(images))
+    indices = _spread(len(images), batch_size)
 
     def steps() -> Iterator[Tensor]:
         batches = random_batches(images, view, indices, batch_size, num_workers, seed=0, joins_last=True)
@@ -239,8 +237,12 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _spread(n_images: int, batch_size: int) -> Tensor:
-    """Indices from all over the set, for whole batches: a folder's first files may be smaller than the others."""
-    return torch.tensor(evenly_spaced(n_images, N_BATCHES * batch_size))
+    """Indices from all over the set, for whole batches: a folder's first files may be smaller than the others.
+
+    Of a small set again and again: of its one batch nothing would be left to time behind the first.
+    """
+    n = N_BATCHES * batch_size
+    return torch.tensor(evenly_spaced(n_images, n)).repeat(-(-n // n_images))[:n]
 
 
 @contextmanager
