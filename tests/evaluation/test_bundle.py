@@ -78,6 +78,7 @@ def test_names_are_checked_and_go_into_the_bundle_and_its_card(tmp_path: Path) -
     (tmp_path / "names.csv").write_text("cluster,name\n5,dogs\n")
     with pytest.raises(ValueError, match=r"names cluster '5'; there are clusters 0 to 4"):
         Export(formats=["bundle"]).run(context)
+    assert read_names(tmp_path / "names.csv", None) == {"5": "dogs"}
     with pytest.raises(FileNotFoundError, match="there is no file"):
         Export(formats=["bundle"], names=str(tmp_path / "none.csv")).run(context)
 

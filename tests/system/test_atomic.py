@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-from deepcluster.system.atomic import locked
+import pytest
+
+from deepcluster.system.atomic import locked, read_json
 
 
 def other_process_may_hold(folder: Path) -> bool:
@@ -20,6 +22,16 @@ def other_process_may_hold(folder: Path) -> bool:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, 1)
     return status == 0
+
+
+def test_a_damaged_json_file_is_named(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "summary.json") == {}
+    (tmp_path / "summary.json").write_text('{"k": 5}')
+    assert read_json(tmp_path / "summary.json") == {"k": 5}
+    for content in (b'{"k"', b"\xff\xfe"):
+        (tmp_path / "summary.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"summary\.json is damaged \(.*delete it to go on without it"):
+            read_json(tmp_path / "summary.json")
 
 
 def test_a_folder_is_held_by_one_process_and_free_afterwards(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from deepcluster.evaluation.context import EvaluationContext
 from deepcluster.evaluation.model_card import Described, model_card
 from deepcluster.evaluation.samples.sorting import read_column
 from deepcluster.models.timm_model import TimmBackbone
-from deepcluster.system.atomic import write_atomically
+from deepcluster.system.atomic import read_json, write_atomically
 from deepcluster.system.tables import write_csv
 from deepcluster.weights.exported import write_clusters
 from deepcluster.weights.files import EXPORTED
@@ -51,11 +51,11 @@ def names_of_clusters(typed: str | None, run: Path, k: int) -> dict[str, str]:
     return read_names(file, k)
 
 
-def read_names(file: Path, k: int) -> dict[str, str]:
+def read_names(file: Path, k: int | None) -> dict[str, str]:
     """Cluster -> name, of a file with these columns; clusters without a name are left out.
 
     Args:
-        k: the number of clusters.
+        k: the number of clusters; None: not known.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -67,8 +67,9 @@ def read_names(file: Path, k: int) -> dict[str, str]:
         )
     names = {number: name for number, name in read_column(file, "cluster", "name").items() if name and name.strip()}
     for number in names:
-        if not number.isdecimal() or int(number) >= k:
-            raise ValueError(f"{file} names cluster {number!r}; there are clusters 0 to {k - 1}")
+        if not number.isdecimal() or (k is not None and int(number) >= k):
+            there = "clusters are called by their numbers" if k is None else f"there are clusters 0 to {k - 1}"
+            raise ValueError(f"{file} names cluster {number!r}; {there}")
     return names
 
 
@@ -110,7 +111,6 @@ def write_bundle(
     if isinstance(backbone, TimmBackbone) and backbone.sobel is None:
         write_atomically(folder / "config.json", (json.dumps(timm_config(context), indent=2) + "\n").encode())
         timm = 'timm.create_model("local-dir:THIS_FOLDER", pretrained=True)'
-    summary = context.stored.home / "summary.json"
     told = Described(
         card=card,
         reading=pixels_read(context),
@@ -120,7 +120,7 @@ def write_bundle(
         source=None if context.run_data is None else context.run_data.source,
         assignment=assignment,
         names=names,
-        summary=json.loads(summary.read_text()) if summary.is_file() else {},
+        summary=read_json(context.stored.home / "summary.json"),
         onnx=onnx,
         timm=timm,
         license=license,

@@ -2,12 +2,13 @@
 
 import errno
 import io
+import json
 import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | memoryview, *, previous: Path | None = None) -> None:
@@ -60,6 +61,18 @@ def _add_name(path: Path, previous: Path) -> None:
         os.replace(path, previous)
     else:
         os.replace(link, previous)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; {} if there is none.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to go on without it") from error
 
 
 def find_damage(path: Path) -> str | None:

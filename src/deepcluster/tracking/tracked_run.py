@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcluster.system.atomic import write_atomically
+from deepcluster.system.atomic import read_json, write_atomically
 
 LOGGED_FILE = "logged.json"
 
@@ -32,14 +32,13 @@ class TrackedRun:
 
 def read_logged(folder: Path, kind: str) -> dict[str, Any]:
     """The values in a run's logged.json for this kind of tracker; {} if there are none."""
-    file = folder / LOGGED_FILE
-    content: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
+    content: dict[str, dict[str, Any]] = read_json(folder / LOGGED_FILE)
     return content.get(kind, {})
 
 
 def update_logged(folder: Path, kind: str, **values: Any) -> None:
     """Add values for this kind of tracker to a run's logged.json."""
     file = folder / LOGGED_FILE
-    content = json.loads(file.read_text()) if file.is_file() else {}
+    content = read_json(file)
     content[kind] = {**content.get(kind, {}), **values}
     write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())

@@ -73,6 +73,9 @@ def test_reach_is_read_from_a_file_with_distances(tmp_path: Path) -> None:
     reach = read_reach(file, 2)
     assert reach is not None and reach.medians.tolist() == [1.0, 2.0]
     assert read_reach(file, 1) is None, "of another clustering"
+    file.write_text("sample,cluster,distance\na,0,1.0\nb,x,2.0\n")
+    with pytest.raises(ValueError, match=r"clusters\.csv was changed \(invalid literal.*delete it"):
+        read_reach(file, 2)
     write_csv(file, ["sample", "cluster"], [["a", 0]])
     assert read_reach(file, 2) is None
 

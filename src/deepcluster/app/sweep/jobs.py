@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from deepcluster.system.atomic import write_atomically
+from deepcluster.system.atomic import read_json, write_atomically
 from deepcluster.system.nested import flat
 
 JOB_FILE = "job.json"
@@ -82,7 +82,7 @@ def numbers_in(folder: Path) -> dict[str, float]:
     file = next((folder / name for name in RESULT_FILES if (folder / name).is_file()), None)
     if file is None:
         return {}
-    content = json.loads(file.read_text())
+    content = read_json(file)
     if file.name == "results.json":  # its one group, arch, describes the network
         content = {name: value for name, value in content.items() if not isinstance(value, dict)}
     values = flat(content, "/").items()

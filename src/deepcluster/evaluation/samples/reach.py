@@ -49,11 +49,18 @@ class Reach:
 
 
 def read_reach(path: Path, k: int) -> Reach | None:
-    """The reach of the images of a clusters.csv; None if there is no file, or none with distances."""
-    rows = [(row["cluster"], row["distance"]) for row in read_csv(path) if row.get("distance")]
+    """The reach of the images of a clusters.csv; None if there is no file, or none with distances.
+
+    Raises:
+        ValueError: naming the file, if a cluster or a distance is no number.
+    """
+    try:
+        rows = [(int(row["cluster"]), float(row["distance"])) for row in read_csv(path) if row.get("distance")]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} was changed ({error}); delete it to go on without it") from error
     if not rows:
         return None
-    clusters = torch.tensor([int(cluster) for cluster, _ in rows])
+    clusters, distances = torch.tensor([one for one, _ in rows]), torch.tensor([far for _, far in rows])
     if int(clusters.max()) >= k:  # the file of another clustering
         return None
-    return Reach.of(clusters, torch.tensor([float(distance) for _, distance in rows]), k)
+    return Reach.of(clusters, distances, k)

@@ -1,6 +1,5 @@
 """What else lies in a run's folder and a page shows: duplicates, odd pictures, margins, figures, what changed."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from deepcluster.clustering.chosen_k import SCAN_FILE, SCAN_PICTURE
+from deepcluster.system.atomic import read_json
 from deepcluster.system.tables import read_csv
 
+SUMMARY = "summary.json"
 N_ODD = 1000  # least typical pictures that a page shows at most
 KINDS = ("new group", "grew", "fits nowhere", "gone")  # of changes.csv
 SURE = ("crops_together", "crops_nearest", "seeds_agree", "nmi_previous")  # figures that need no labels
@@ -74,9 +75,8 @@ def changes(folder: Path, places: Mapping[str, int]) -> dict[str, Any] | None:
     if not (folder / "changes.csv").is_file():
         return None
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
-    summary = _summary(folder)
     return {
-        "told": summary.get("changes", {}).get("told", []),
+        "told": read_json(folder / SUMMARY).get("changes", {}).get("told", []),
         "new_groups": [int(row["cluster"]) for row in of_kind["new group"]],
         "grown": [int(row["cluster"]) for row in of_kind["grew"]],
         "nowhere": [places[row["sample"]] for row in of_kind["fits nowhere"] if row["sample"] in places],
@@ -91,7 +91,7 @@ def figures(folder: Path) -> dict[str, Any]:
         table, learned, alike as in summary.json (empty or None without them), given_up: epochs after which the run went
         back to its start, and sure: figures of `SURE` that were measured, of the network that the run ended with.
     """
-    content = _summary(folder)
+    content = read_json(folder / SUMMARY)
     is_start = content.get("kept") == "start"
     network = content.get(content["start"] if is_start else "trained", {})
     return {
@@ -103,12 +103,6 @@ def figures(folder: Path) -> dict[str, Any]:
     }
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    file = folder / "summary.json"
-    content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return content
-
-
 def scan(folder: Path, page: Path) -> dict[str, Any] | None:
     """Why a run with clustering.k=auto has its K; the scan's picture is copied to the page. None without a scan.
 
@@ -116,10 +110,9 @@ def scan(folder: Path, page: Path) -> dict[str, Any] | None:
         folder: the run's.
         page: the page's.
     """
-    file = folder / SCAN_FILE
-    if not file.is_file():
+    content = read_json(folder / SCAN_FILE)
+    if not content:
         return None
-    content = json.loads(file.read_text())
     picture = folder / SCAN_PICTURE
     if has_picture := picture.is_file():
         (page / picture.name).write_bytes(picture.read_bytes())
