@@ -62,6 +62,13 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
     assert again.status == 0, again.err
     for name in ("clusters.csv", "duplicates.csv", "odd.csv", "embeddings.csv"):
         assert (typist.folder / "again" / name).read_bytes() == (run / name).read_bytes()
+    for names, said in (("cluster,name\n9,cats\n", "names cluster '9'"), ("cluster,name\n0,cats\n1\n", "/cats/")):
+        (run / "names.csv").write_text(names)
+        told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted")
+        assert said in told.out + told.err and "Traceback" not in told.err
+    (run / "names.csv").unlink()
+    refused = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=pictures/sorted", "evaluation.do=true")
+    assert "a link would be read as one more picture; name a folder elsewhere" in refused.err
     before = {path.name for path in (typist.folder / "runs").glob("*")}
     told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted")
     assert told.status == 0 and "would link  41 pictures" in told.out and not (typist.folder / "sorted").exists()

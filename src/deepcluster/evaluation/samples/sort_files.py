@@ -63,17 +63,22 @@ class SortFiles(Evaluator):
             kept = f"; {n_kept:,} files are kept there, as they have changed" if n_kept else ""
             say(f"undone     the sorting into {out}{kept}")
             return {"n_kept": n_kept}
-        run, root = context.stored.path.parent.parent, root_of_files(context.data)
+        run, root = context.stored.home, root_of_files(context.data)
         mode = None if self.mode == "link" else self.mode
         typed = {"mode": mode, "names": self.names, "names_of": self.names_of}
         changed = {key: value for key, value in typed.items() if value is not None}
         if root is None or not (run / CLUSTERS).is_file():
             raise ValueError(f"{run} is no finished run on a folder of pictures: evaluation=sort needs its {CLUSTERS}")
+        if self.mode != "move" and out.resolve().is_relative_to(root.resolve()):
+            raise ValueError(
+                f"evaluation.out={out} lies in data.root={root}, where a {self.mode} would be read as one more "
+                "picture; name a folder elsewhere, or set evaluation.mode=move"
+            )
         if (out / sorting.SORTED).exists():
             again = command("sort", run, out, undo="true")
             raise ValueError(f"{out} was sorted into before: undo that first ({again}), or choose another folder")
         clusters = sorting.read_column(run / CLUSTERS, "sample", "cluster")
-        moves = sorting.plan(clusters, root, out, self._names(run, clusters))
+        moves = sorting.plan(clusters, root, out, self._names(context, clusters))
         folders = {move.target.parent for move in moves}
         if self.do:
             sorting.sort(moves, out, self.mode)
@@ -86,17 +91,14 @@ class SortFiles(Evaluator):
             say(f"           to do it: {command('sort', run, out, **changed, do='true')}")
         return {"n_images": len(moves), "n_folders": len(folders)}
 
-    def _names(self, run: Path, clusters: dict[str, str]) -> dict[str, str]:
+    def _names(self, context: EvaluationContext, clusters: dict[str, str]) -> dict[str, str]:
+        from deepcluster.evaluation.bundle import NAMES, names_of_clusters, read_names
+        from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.samples import sorting
         from deepcluster.evaluation.samples.sample_files import CLUSTERS
 
-        file = Path(self.names) if self.names is not None else Path(self.names_of or run) / "names.csv"
-        if not file.is_file():
-            if self.names is not None or self.names_of is not None:
-                raise ValueError(f"there is no file {file}; evaluation.names=FILE must have the columns cluster, name")
-            return {}
-        names = sorting.read_column(file, "cluster", "name")
         if self.names_of is None:
-            return names
+            return names_of_clusters(self.names, context.stored.home, stored_assignment(context).k)
+        names = read_names(Path(self.names or Path(self.names_of) / NAMES), None)
         before = sorting.read_column(Path(self.names_of) / CLUSTERS, "sample", "cluster")
         return sorting.carried_names(names, before, clusters)
