@@ -49,6 +49,7 @@ def test_what_are_no_paths_is_refused(tmp_path: Path) -> None:
     for images, error, said in (
         (np.zeros((3, 8, 8)), TypeError, "not their pixels"),
         ([tmp_path / "none.jpg"], FileNotFoundError, "none.jpg is no file"),
+        ([], ValueError, "names no images"),
         (tmp_path / "none", FileNotFoundError, "does not exist"),
     ):
         with pytest.raises(error, match=said):
@@ -64,6 +65,19 @@ def test_a_refused_fit_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
             model.fit(images)
         assert not list((tmp_path / "runs").iterdir())
     assert all(file.is_file() for file in files)
+
+
+def test_a_fit_after_a_refused_one_sees_its_own_list_and_a_run_is_not_written_over(tmp_path: Path) -> None:
+    files, run = write_pictures(tmp_path / "photos", 4), tmp_path / "run"
+    model = DeepCluster(settings=["clusterin.k=3"], output_dir=run, verbose=False)
+    for paths in (files, files[:2]):
+        with pytest.raises(Exception, match="clusterin"):
+            model.fit(paths)
+        assert sorted(link.readlink() for link in (run / "images").iterdir()) == paths
+    (run / "config.yaml").touch()
+    with pytest.raises(ValueError, match="already holds a run"):
+        model.fit(files)
+    assert len(list((run / "images").iterdir())) == 2
 
 
 def test_a_bundle_predicts_and_transforms_and_can_be_saved_again(tmp_path: Path) -> None:

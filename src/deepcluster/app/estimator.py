@@ -27,7 +27,7 @@ from deepcluster.evaluation.bundle import check_out
 from deepcluster.evaluation.export import Export
 from deepcluster.run.predict import Predicted, context_of_model, context_of_pictures, names_of, predicted
 from deepcluster.run.train import train
-from deepcluster.settings.run_folder import LINKS, make_folder, remove_unused
+from deepcluster.settings.run_folder import LINKS, make_folder, remove_unused, run_folder
 from deepcluster.settings.stored import read_stored_config
 from deepcluster.system.atomic import locked
 from deepcluster.weights import hub
@@ -88,6 +88,8 @@ class DeepCluster(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignor
             typed.append(f"clustering.k={self.k}")
         if not isinstance(X, str | os.PathLike):
             _listed(X)  # before a folder is made
+        if self.output_dir is not None:
+            run_folder(None, os.fspath(self.output_dir), "")  # refuses that of another run
         run = Path(self.output_dir or make_folder(f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}")).absolute()
         run.mkdir(parents=True, exist_ok=True)
         try:
@@ -217,6 +219,9 @@ def _root(X: Images, links: Path) -> tuple[Path, list[Path] | None]:
         return Path(X).absolute(), None
     paths = [path.absolute() for path in _listed(X)]
     links.mkdir(parents=True, exist_ok=True)
+    for old in links.iterdir():  # of a fit that was refused
+        if old.is_symlink():
+            old.unlink()
     for number, path in enumerate(paths):
         (links / f"{number:09}_{path.name}").symlink_to(path)
     return links, paths
@@ -227,6 +232,8 @@ def _listed(X: Sequence[str | os.PathLike[str]]) -> list[Path]:
     if isinstance(X, np.ndarray) and X.ndim > 1:
         raise TypeError("give a folder, or a list of paths of images, not their pixels")
     paths = [Path(path) for path in X]
+    if not paths:
+        raise ValueError("the list names no images; give a folder, or a list of paths of images")
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is no file; give a folder, or a list of paths of images")
