@@ -196,8 +196,9 @@ def test_minutes_are_given_by_number_or_effort() -> None:
     assert minutes_of(["minutes=2.5"])[0] == 2.5
     for words, said in (
         (["minutes=x"], "minutes=x is no number"),
-        (["minutes=0"], "must be at least 0.5"),
-        (["minutes=nan"], "must be at least 0.5"),
+        (["minutes=0"], r"minutes=0 must be in \[0.5, 100,000\]"),
+        (["minutes=200000"], r"minutes=200000 must be in \[0.5, 100,000\]"),
+        (["minutes=nan"], r"must be in \[0.5, 100,000\]"),
         (["effort=much"], "none of quick \\(3 min\\), normal"),
         (["effort=quick", "minutes=4"], "give one of them"),
     ):

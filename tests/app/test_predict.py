@@ -94,6 +94,7 @@ def test_bad_words_are_refused_in_a_sentence(tmp_path: Path) -> None:
         (["model", "-", "more"], NOTHING, "either it or paths"),
         (["model", "-"], b"\n \n", "there were none"),
         (["model", "dir", "out="], NOTHING, "out is empty"),
+        (["model", "dir", f"out={tmp_path}"], NOTHING, "is a folder; name a file, as in out=.*clusters.csv"),
         (["model", "dir", "outt=p.csv"], NOTHING, "no key outt; did you mean out"),
         (["model", "dir", "on_broken=skip"], NOTHING, "did you mean reading.on_broken"),
         (["model", "dir", "reading.on_broken=no"], NOTHING, "one of error, skip"),

@@ -89,6 +89,8 @@ def test_the_word_push_uploads_and_prints_the_address(
         *("create", "me/dogs", True, True),
     )
     assert places_of(["b", "me/dogs", "private=false"]) == ("b", "me/dogs", False)
+    odd = whole.rename(tmp_path / "k=5")
+    assert places_of([str(odd), "me/dogs"]) == (str(odd), "me/dogs", True)
     for words in (["b"], ["b", "me/dogs", "more"], ["b", "me/dogs", "privat=no"]):
         with pytest.raises(ValueError, match="deepcluster push BUNDLE OWNER/NAME"):
             places_of(words)

@@ -46,7 +46,7 @@ from deepcluster.system.quoting import override, with_home
 from deepcluster.weights.onnx_start import TARGET
 
 RECIPE = "photographs"  # of configs/experiment
-LEAST_MINUTES = 0.5
+LEAST_MINUTES, MOST_MINUTES = 0.5, 100_000
 OWN_KEYS = ("minutes", "effort", "start")  # that no run has
 
 
@@ -155,8 +155,8 @@ def minutes_of(typed: list[str]) -> tuple[float, list[str]]:
         minutes = float(value)
     except ValueError:
         raise ValueError(f"minutes={value} is no number") from None
-    if not LEAST_MINUTES <= minutes <= 1e5:
-        raise ValueError(f"minutes={value} must be at least {LEAST_MINUTES:g}")
+    if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        raise ValueError(f"minutes={value} must be in [{LEAST_MINUTES:g}, {MOST_MINUTES:,}]")
     return minutes, others
 
 

@@ -87,6 +87,8 @@ def request_of(words: list[str], read_input: Callable[[], bytes]) -> Request:
         raise ValueError(f"reading.on_broken must be one of error, skip, got {on_broken!r}")
     if (out := settings.get("out")) is not None and not out.strip():
         raise ValueError("out is empty; give a file, or leave out away to print the table")
+    if out is not None and os.path.isdir(os.path.expanduser(out)):
+        raise ValueError(f"out={out} is a folder; name a file, as in out={os.path.join(out, 'clusters.csv')}")
     if "-" in paths:
         if len(paths) > 1:
             raise ValueError("- reads paths from standard input; give either it or paths")

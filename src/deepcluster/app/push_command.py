@@ -29,8 +29,8 @@ def places_of(words: list[str]) -> tuple[str, str, bool]:
     Raises:
         ValueError: if one is missing, or a word is not possible.
     """
-    values = [word for word in words if "=" not in word]
-    settings = [word for word in words if "=" in word]
+    settings = [word for word in words if "=" in word and not os.path.exists(os.path.expanduser(word))]
+    values = [word for word in words if word not in settings]
     if wrong := next((word for word in settings if word not in ("private=true", "private=false")), None):
         raise ValueError(f"{wrong}: only private=true or private=false may follow; {USAGE}")
     if len(values) != 2 or len(settings) > 1:

@@ -13,6 +13,7 @@ from PIL import Image
 from support.page_of_run import N, colour, run_with_page, write_pictures
 
 from deepcluster.clustering.history import read_assignments
+from deepcluster.data.settings import Folder
 from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
 from deepcluster.evaluation.clusters.merged_clusters import merge_clusters
 from deepcluster.evaluation.context import EvaluationContext
@@ -99,6 +100,13 @@ def test_groups_and_the_scan_for_k_stand_on_the_page(numbers, tmp_path):
     assert (scanned / "page/k_scan.svg").read_text() == "<svg/>"
     with pytest.raises(ValueError, match=r"evaluation.groups=6 is more than the run's 5 clusters; lower it"):
         evaluate(EvalConfig(ckpt=str(scanned), evaluation=Page(groups=6)), tmp_path / "eval")
+
+
+def test_a_page_of_one_picture_is_refused(numbers, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "alone.png")
+    alone = Folder(root=str(tmp_path))
+    with pytest.raises(ValueError, match="holds one picture; a page shows how several lie"):
+        evaluate(EvalConfig(ckpt=str(numbers[0]), data=alone, evaluation=Page()), tmp_path / "eval")
 
 
 def test_sheets_and_covers_show_the_picture_of_each_name(numbers):

@@ -47,7 +47,7 @@ class Page(Evaluator):
             n_images and :func:`~deepcluster.visualization.page.arrange.figures`.
 
         Raises:
-            ValueError: if the file holds no clusters or fewer than `groups`, or there are no test images.
+            ValueError: if the file holds no clusters or fewer than `groups`, or there are fewer than two images.
         """
         from deepcluster.evaluation.clusters.clustered_images import cluster_images, rows_for, stored_assignment
         from deepcluster.evaluation.clusters.merged_clusters import merge_clusters
@@ -57,6 +57,8 @@ class Page(Evaluator):
 
         context = context.of_labeling(self.head)
         assignment, images = stored_assignment(context), images_of_split(context, self.split)
+        if len(images) < 2:
+            raise ValueError(f"{context.data.place} holds one picture; a page shows how several lie: give at least two")
         merged = None if self.groups is None else merge_clusters(assignment, self.groups, key="evaluation.groups")
         if (rows := context.rows_of(images)) is not None:
             clustering = cluster_images(context, images, self.clusters)
