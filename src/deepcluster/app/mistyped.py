@@ -54,7 +54,7 @@ def check_words(words: list[str], job: str) -> None:
 
 def config_flags(words: list[str]) -> list[str]:
     """The flags among the words that say where configs are, with their values."""
-    return [word for part in _parts(words) if part[0].partition("=")[0] in CONFIG_FLAGS for word in part]
+    return [word for part in parts_of(words) if part[0].partition("=")[0] in CONFIG_FLAGS for word in part]
 
 
 def flags_first(words: list[str]) -> list[str]:
@@ -63,7 +63,7 @@ def flags_first(words: list[str]) -> list[str]:
     `--info` alone means `--info all`, and would take a setting for its word.
     """
     flags, settings = [], []
-    for part in _parts(words):
+    for part in parts_of(words):
         if part[0].startswith("-"):
             flags += [*part, INFOS[0]] if part in (["--info"], ["-i"]) else part
         else:
@@ -71,13 +71,18 @@ def flags_first(words: list[str]) -> list[str]:
     return flags + settings
 
 
-def _parts(words: list[str]) -> Iterator[list[str]]:
+def parts_of(words: list[str]) -> Iterator[list[str]]:
     """The words one by one, but a flag together with the word that belongs to it."""
     rest = list(words)
     while rest:
         word = rest.pop(0)
         takes = word in FLAGS_WITH_WORD or (word in ("--info", "-i") and rest[:1] and rest[0] in INFOS)
         yield [word, rest.pop(0)] if takes and rest else [word]
+
+
+def is_flag(part: list[str]) -> bool:
+    """Whether this is a flag that there is, alone, with its word, or as --FLAG=WORD."""
+    return len(part) > 1 or part[0] in FLAGS_ALONE or part[0].partition("=")[0] in (*FLAGS_WITH_WORD, "--info")
 
 
 def keys_of(words: list[str]) -> set[str]:
@@ -87,24 +92,17 @@ def keys_of(words: list[str]) -> set[str]:
 
 def _corrected(words: list[str], job: str) -> Iterator[tuple[str, list[str]]]:
     """Each word as it was typed (of a wrong flag with its value), and what was meant by it."""
-    rest = list(words)
+    rest = list(parts_of(words))
     while rest:
-        word = rest.pop(0)
+        part = rest.pop(0)
+        word = part[0]
         flag, equals, value = word.partition("=")
-        if word in FLAGS_WITH_WORD:
-            yield word, [word]
-            if rest:
-                yield rest[0], [rest.pop(0)]
-        elif word in ("--info", "-i"):
-            yield word, [word]
-            if rest and rest[0] in INFOS:
-                yield rest[0], [rest.pop(0)]
-        elif word in FLAGS_ALONE or (flag in FLAGS_WITH_WORD and equals) or (flag == "--info" and equals):
-            yield word, [word]
+        if is_flag(part):
+            yield from ((one, [one]) for one in part)
         elif word.startswith("-"):
             name = flag.lstrip("-").replace("-", "_")
-            if not equals and rest and not rest[0].startswith("-") and "=" not in rest[0]:
-                value = rest.pop(0)
+            if not equals and rest and not rest[0][0].startswith("-") and "=" not in rest[0][0]:
+                value = rest.pop(0)[0]
                 word = f"{word} {value}"
             yield word, [f"{_full_key(name, job)}={value or 'true'}"]
         elif equals and re.fullmatch(r"[\d.]+", value) and (key := _first_number(flag)):

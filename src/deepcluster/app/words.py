@@ -15,7 +15,7 @@ from typing import Any
 
 from deepcluster.app.config_folder import configs
 from deepcluster.app.evaluation_list import kind_of
-from deepcluster.app.mistyped import FLAGS_ALONE, FLAGS_WITH_WORD, keys_of
+from deepcluster.app.mistyped import is_flag, keys_of, parts_of
 from deepcluster.settings.eval import EvalConfig
 from deepcluster.settings.options import EVAL_OPTIONS
 from deepcluster.settings.train import TrainConfig
@@ -112,17 +112,15 @@ def help_of(word: str) -> str:
 
 
 def _parts(word: str, typed: list[str]) -> _Typed:
-    parts, rest = _Typed(word=word, values=[], settings=[], flags=[]), list(typed)
+    parts, rest = _Typed(word=word, values=[], settings=[], flags=[]), list(parts_of(typed))
     while rest:
-        text = rest.pop(0)
-        if text in FLAGS_WITH_WORD:
-            parts.flags += [text, *rest[:1]]
-            del rest[:1]
-        elif text in FLAGS_ALONE or text.partition("=")[0] in FLAGS_WITH_WORD:
-            parts.flags.append(text)
+        part = rest.pop(0)
+        text = part[0]
+        if is_flag(part):
+            parts.flags += part
         elif text.startswith("-"):
             name, _, value = text.lstrip("-").partition("=")
-            value = value or (rest[0] if rest and not rest[0].startswith("-") else "true")
+            value = value or (rest[0][0] if rest and not rest[0][0].startswith("-") else "true")
             raise ValueError(f"{text}: settings are words KEY=VALUE; did you mean {name.replace('-', '_')}={value}?")
         elif _SETTING.fullmatch(text) and not os.path.exists(text):
             parts.settings.append(text)

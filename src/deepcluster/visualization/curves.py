@@ -54,7 +54,7 @@ class Curves(Evaluator):
         from deepcluster.visualization.curves_chart import draw_curves
         from deepcluster.visualization.run_metrics import distinct_names, metrics_file, read_run
 
-        paths = [context.stored.path.parent.parent, *map(Path, self.others)]
+        paths = [context.stored.home, *map(Path, self.others)]
         files = [metrics_file(path) for path in paths]
         names = list(self.names) or distinct_names([file.parent for file in files])
         runs = [read_run(file, name) for file, name in zip(files, names, strict=True)]

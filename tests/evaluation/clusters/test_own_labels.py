@@ -24,7 +24,8 @@ UNKNOWN = replace(IMAGES, contents=None)
 
 def context(run: Path, root: str) -> Any:
     assignment = Assignment(labels=torch.tensor([0, 1, 0, 1]), k=2, objective=0.0, centroids=torch.zeros(2, 1))
-    stored = SimpleNamespace(path=run / "checkpoints" / "last.ckpt", assignment=assignment, format="checkpoint")
+    file = run / "checkpoints" / "last.ckpt"
+    stored = SimpleNamespace(path=file, home=run, assignment=assignment, format="checkpoint")
     return SimpleNamespace(stored=stored, run_data=Folder(root="/here"), data=Folder(root=root))
 
 

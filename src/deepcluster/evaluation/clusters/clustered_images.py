@@ -69,7 +69,7 @@ def own_labels(context: EvaluationContext, images: ImageSet, choice: str = "auto
     assignment = stored_assignment(context)
     if choice == "nearest":
         return None
-    folder = context.stored.path.parent.parent
+    folder = context.stored.home
     are_of_run = same_samples(folder, images.samples) and len(assignment.labels) == len(images)
     changed = None if images.contents is None or not are_of_run else changed_images(folder, images.contents.numpy())
     if changed is not None:

@@ -61,7 +61,7 @@ class PageMaker:
         labels = self.images.labels
         self.labels = None if labels is None or not bool((labels >= 0).any()) else labels
         self.arranged = arrange(self.clustering, self.labels)
-        run = self.context.stored.path.parent.parent
+        run = self.context.stored.home
         self.run = run if self.is_of_run and (run / "config.yaml").is_file() else None
 
     @property
@@ -105,7 +105,7 @@ class PageMaker:
         root = os.path.abspath(data.root) if isinstance(data, Folder) else None
         return {
             "key": digest.hexdigest(),
-            "network": stored.path.parent.parent.name or stored.path.name,
+            "network": stored.home.name or stored.path.name,
             "epochs": stored.epoch,
             "origin": clusters_origin(self.clustering.own),
             "k": self.clustering.k,
