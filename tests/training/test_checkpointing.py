@@ -71,6 +71,19 @@ def test_training_that_ends_after_a_number_of_steps_leaves_a_checkpoint_of_its_e
     assert last["global_step"] == run.trainer.global_step == max_steps
 
 
+@pytest.mark.parametrize("stopped_after", [(0, 2), (1, 5), (2, 0)])
+def test_a_run_that_was_stopped_within_an_epoch_goes_on_with_the_rest_of_it(
+    stopped_after: tuple[int, int], tmp_path: Path
+) -> None:
+    def stop(trainer: pl.Trainer, batch_idx: int) -> None:  # as Lightning's Timer does
+        trainer.should_stop |= (trainer.current_epoch, batch_idx) == stopped_after
+
+    whole = tiny.build(tmp_path / "whole").fit().weights()
+    assert tiny.build(tmp_path / "stopped", on_batch=stop).fit().trainer.global_step < 18
+    resumed = tiny.build(tmp_path / "stopped").fit(resume=True).weights()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
 @pytest.mark.parametrize("killed_after", [(0, 3), (1, 1), (1, 3)])
 def test_killed_between_the_batches_of_a_step_it_resumes_exactly(killed_after: tuple[int, int], tmp_path: Path) -> None:
     settings: dict[str, Any] = dict(max_epochs=2, every_n_steps=1, trainer={"accumulate_grad_batches": 2})

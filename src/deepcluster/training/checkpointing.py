@@ -89,19 +89,18 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.every_n_steps is None or batch_idx + 1 == trainer.num_training_batches:  # there the epoch's end saves
+        if batch_idx + 1 == trainer.num_training_batches:  # the end of the epoch saves
             return
-        # Only after a step: gradients of the batches before it are in no checkpoint.
-        if (batch_idx + 1) % (self.every_n_steps * trainer.accumulate_grad_batches) == 0:
+        # Every n steps, not batches: gradients that are accumulated for the next step are in no checkpoint.
+        n_batches = (self.every_n_steps or 0) * trainer.accumulate_grad_batches
+        if _ends(trainer) or (n_batches > 0 and (batch_idx + 1) % n_batches == 0):
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if (
-            ends
-            or 0 <= trainer.max_steps <= trainer.global_step
-            or (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        ):
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:  # stopped within the epoch, and saved there
+            return
+        ends = _ends(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
+        if ends or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer, pl_module)
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -113,3 +112,8 @@ class LastCheckpoint(Checkpoint):
         assert isinstance(module, DeepClusterModule)
         module.check_weights()
         trainer.save_checkpoint(self.path)
+
+
+def _ends(trainer: pl.Trainer) -> bool:
+    """Whether training ends here: somebody stops it, or it has taken all of trainer.max_steps."""
+    return trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
