@@ -17,7 +17,7 @@ from support.configs import REPOSITORY
 from deepcluster import DeepCluster
 
 SMALL = (
-    *("arch=alexnet_small", "view.size=32", "trainer.max_epochs=1", "evaluation.enabled=false", "page=false"),
+    *("arch=lenet5", "view.size=32", "trainer.max_epochs=1", "evaluation.enabled=false", "page=false"),
     "reading.cache_dir=none",
 )
 
@@ -128,7 +128,7 @@ def test_a_list_of_paths_is_clustered_in_its_order(
         [of_path[str(file)] for file in files] == list(model.predict(files)) == list(model.predict(tmp_path / "photos"))
     )
     features = model.transform(files[:3])
-    assert features.dtype == np.float32 and features.shape == (3, 2048)
+    assert features.dtype == np.float32 and features.shape == (3, 84)
     embeddings = np.load(model.run_ / "embeddings.npy")
     np.testing.assert_allclose(features[2], embeddings[shuffled.index(files[2])], rtol=1e-3, atol=1e-3)
     model.save_pretrained(tmp_path / "bundle")
