@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose
-from support.typed import REPOSITORY, TIMEOUT_S, clean_environment
+from support.typed import REPOSITORY, TIMEOUT_S, Finished, Typist, clean_environment
 
 from deepcluster.clustering.history import read_assignments
 from deepcluster.clustering.k_by_number import k_by_number
@@ -178,14 +178,20 @@ def test_where_k_cannot_be_chosen_a_sentence_says_so(words: tuple[str, ...], mes
         settings(*words)
 
 
+def by_torchrun(folder: Path, words: list[str]) -> Finished:
+    """torchrun --nproc-per-node=2 train.py words."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*launch, str(REPOSITORY / "train.py"), *words]
+    done = subprocess.run(
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("starter", ["lightning", "torchrun"])
 def test_all_processes_have_the_k_of_the_first(tmp_path: Path, starter: str) -> None:
-    program = [sys.executable, str(REPOSITORY / "train.py")]
-    if starter == "torchrun":
-        launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-        program = [sys.executable, *launch, str(REPOSITORY / "train.py")]
     two = [
         "trainer=ddp",
         "trainer.accelerator=cpu",
@@ -194,10 +200,8 @@ def test_all_processes_have_the_k_of_the_first(tmp_path: Path, starter: str) -> 
         "other_rows.n_filters=16",
     ]
     words = ["method=deepcluster", *SMALL, *two, "other_rows.reduction.dim=8", AUTO, f"output_dir={tmp_path / 'run'}"]
-    done = subprocess.run(
-        [*program, *words], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=TIMEOUT_S
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("overrules it") == 1
+    done = Typist(tmp_path).train(*words) if starter == "lightning" else by_torchrun(tmp_path, words)
+    assert done.status == 0, done.err
+    assert done.out.count("overrules it") == 1
     k = read_stored_config(tmp_path / "run/config.yaml").clustering.k
     assert set(read_assignments(tmp_path / "run").k) == {k} == {k_by_number(200)}
