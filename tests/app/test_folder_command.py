@@ -64,7 +64,7 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
         "experiment=photographs",
         f"data.root={tmp_path / 'photos'}",
         "arch=vgg_small",
-        "view.size=64",
+        "view.size=80",
         "clustering.k=7",
         "reduction.dim=15",
         "other_rows.dim=15",
@@ -75,7 +75,7 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
     assert lines[0].startswith("images     30 to learn from, no to test, 100x80 px")
     assert lines[1:] == [
         "start      no trained weights: none lie on this machine; start=NAME_OR_FILE takes some",
-        "network    SmallVGG at 64 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
+        "network    SmallVGG at 80 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
         "clusters   7: about 1.2 times the root of the number of images; clustering.k=",
         "epochs     50: what 8 min hold at 1.0 ms an image on this machine; trainer.max_epochs=, minutes=",
         "time       about 5.9 min in all",
@@ -88,7 +88,7 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
     folder, nothing = str(write_photographs(tmp_path / "photos")), [].append
     assert "arch=vgg_small" in settings_for(folder, [], nothing)  # of 48 px
     folder = str(write_tree(tmp_path / "larger", 4, side=140))
-    assert {"arch=vgg_photographs", "view.size=128"} < set(settings_for(folder, [], nothing))
+    assert {"arch=vgg_photographs", "view.size=160"} < set(settings_for(folder, [], nothing))
     fit.update(vgg_photographs=2, vgg_small=0)
     assert {"arch=vgg_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
     lines: list[str] = []

@@ -24,17 +24,18 @@ def test_a_network_does_not_enlarge_the_images_much() -> None:
     def told(side: int, *, on_gpu: bool = False) -> list[str]:
         return [str(network) for network in networks(side, on_gpu=on_gpu)]
 
-    assert told(480) == ["vgg_photographs at 128 px", "vgg_photographs at 96 px", "vgg_small at 64 px"]
-    assert told(80) == ["vgg_photographs at 96 px", "vgg_small at 64 px"]
-    assert told(52) == ["vgg_small at 64 px"]
-    assert told(28) == told(8) == ["vgg_small at 32 px"]
-    assert told(480, on_gpu=True) == ["resnet18 at 128 px", *told(480)]
+    assert told(480) == ["vgg_photographs at 160 px", "vgg_photographs at 120 px", "vgg_small at 80 px"]
+    assert told(80) == ["vgg_photographs at 120 px", "vgg_small at 80 px"]
+    assert told(52) == ["vgg_small at 80 px"]
+    assert told(28) == told(8) == ["vgg_small at 40 px"]
+    assert told(480, on_gpu=True) == ["resnet18 at 160 px", *told(480)]
 
 
 def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None:
-    assert stored_side(PHOTOS, 128, 4e9) == 192
-    assert stored_side(PHOTOS, 128, 3 * 192 * 192 * 1500 - 1) is None
-    assert stored_side(replace(PHOTOS, height=192), 128, 4e9) is None
+    assert stored_side(PHOTOS, 160, 80, 4e9) == 192
+    assert stored_side(PHOTOS, 160, 80, 3 * 192 * 192 * 1500 - 1) is None
+    assert stored_side(replace(PHOTOS, height=192), 160, 80, 4e9) is None
+    assert stored_side(PHOTOS, 224, 224, 4e9) == 336
 
 
 RECIPE = ("experiment=photographs", "data.root=photos")

@@ -191,7 +191,8 @@ def choose(
             words.append(f"clustering.k={k_by_number(seen.n)}")
         words += for_few(config, seen.n, None if network is None else network.feature_dim)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
-        if (side := stored_side(seen, size, room)) is not None:
+        crop_size = size * config.view.crop_size / config.view.size
+        if (side := stored_side(seen, size, crop_size, room)) is not None:
             words.append(f"reading.stored_size={side}")
         words = [*base, *without(words, keys), *typed]
         candidate = timed(words, seen, minutes - (time.perf_counter() - started) / 60, wanted)

@@ -25,8 +25,9 @@ N_SAMPLE = 256  # images with which a network is timed
 SHARE = 0.85  # of the minutes that reading, training and clustering may take; the rest is for figures and files
 FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
 MOST_EPOCHS = 200
-LARGER = 1.5  # images are kept as squares of so many times the network's input, which leaves room for crops
-ENLARGED = 1.25  # at most, by the network's input
+LARGER = 1.2  # images are kept as squares of at least so many times the side of those of features,
+ROOM = 1.5  # and so many times that of crops to learn from
+ENLARGED = 1.56  # at most, for features; the crops to learn from have half their side
 
 
 @dataclass(kw_only=True)
@@ -86,9 +87,9 @@ def look(data: Source, reading: Reading) -> Look:
 
 def networks(side: int, *, on_gpu: bool) -> list[Network]:
     """The networks that fit images of this short side, the one that can learn most first."""
-    large = [Network(arch="resnet18", size=128)] if on_gpu else []
-    large += [Network(arch="vgg_photographs", size=size) for size in (128, 96)]
-    small = [Network(arch="vgg_small", size=size) for size in (64, 48, 32)]
+    large = [Network(arch="resnet18", size=160)] if on_gpu else []
+    large += [Network(arch="vgg_photographs", size=size) for size in (160, 120)]
+    small = [Network(arch="vgg_small", size=size) for size in (80, 60, 40)]
     fitting = [network for network in large if network.size <= ENLARGED * side]
     return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
 
@@ -112,14 +113,15 @@ def for_epochs(config: TrainConfig, epochs: int) -> list[str]:
     return [f"other_rows.fade_epochs={max(1, round(fade * epochs / planned))}"]
 
 
-def stored_side(seen: Look, size: int, room: float) -> int | None:
+def stored_side(seen: Look, size: int, crop_size: float, room: float) -> int | None:
     """The side of the squares in which images are decoded once; None where they are too small, or too many.
 
     Args:
-        size: of the images that the network sees.
+        size: of the images of features.
+        crop_size: of the crops to learn from.
         room: bytes of memory.
     """
-    side = round(LARGER * size)
+    side = round(max(LARGER * size, ROOM * crop_size))
     is_smaller = seen.side > side
     return side if is_smaller and 3 * side * side * (seen.n + seen.n_test) <= room else None
 
