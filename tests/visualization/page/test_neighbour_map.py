@@ -43,5 +43,13 @@ def test_neighbours_in_the_plane_are_those_of_the_features() -> None:
 def test_equal_and_few_images_have_places_too(n: int) -> None:
     rows = np.ones((n, 4), dtype=np.float32)
     nearest, distances = neighbours(rows, min(12, n - 1))
-    points = layout(nearest, distances, rows[:, :2], seed=1)
-    assert points.shape == (n, 2) and np.isfinite(points).all()
+    for n_start in (1, 2):
+        points = layout(nearest, distances, rows[:, :n_start], seed=1)
+        assert points.shape == (n, 2) and np.isfinite(points).all()
+
+
+def test_images_that_start_on_a_line_leave_it() -> None:
+    rows = np.arange(30, dtype=np.float32)[:, None]
+    nearest, distances = neighbours(rows, 5)
+    points = layout(nearest, distances, rows, seed=1)
+    assert trustworthiness(rows, points, n_neighbors=5) > 0.9 and points.std(axis=0).min() > 0.05

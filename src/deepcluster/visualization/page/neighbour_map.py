@@ -23,10 +23,11 @@ def layout(neighbours: Integers, distances: NDArray[np.float64], start: Floats, 
     Args:
         neighbours: (N, n) the nearest other images of each image.
         distances: (N, n) to them, ascending.
-        start: (N, 2) where the images are at first, such as the two largest directions of a PCA.
+        start: (N, 2) where the images are at first, such as the two largest directions of a PCA; or (N, 1), on a line.
         seed: of the images to move away from, and of a little noise that parts equal starts.
     """
     generator = np.random.default_rng(seed)
+    start = np.pad(start, ((0, 0), (0, 2 - start.shape[1])))
     place = 4 * (start - start.mean(axis=0)).T / max(float(start.std()), 1e-12)
     place = (place + generator.normal(scale=1e-2, size=place.shape)).astype(np.float32)  # (2, N), so that rows are fast
     rounds = _rounds(graph(neighbours, distances))
