@@ -104,6 +104,22 @@ def test_more_clusters_than_pictures_are_refused_before_anything_is_timed(
         settings_for(str(write_tree(tmp_path / "photos", 12)), ["clustering.k=50"], lambda line: None)
 
 
+def test_one_picture_is_refused_in_a_sentence(fit: dict[str, int], tmp_path: Path) -> None:
+    for typed in ([], ["clustering.k=2"]):
+        with pytest.raises(ValueError, match=r"data.root=.*photos holds one image to learn from; clusters are made of"):
+            settings_for(str(write_tree(tmp_path / "photos", 1)), typed, lambda line: None)
+
+
+@pytest.mark.parametrize("typed", [[], ["view.train_size=120"], ["view.size=200", "view.train_size=null"]])
+def test_images_are_kept_large_enough_for_the_crops_that_are_typed(
+    typed: list[str], fit: dict[str, int], tmp_path: Path
+) -> None:
+    fit["vgg_photographs"] = 2  # so that a smaller one is taken than the recipe's
+    view = composed(words := settings_for(str(write_tree(tmp_path / "photos", 4, side=400)), typed, [].append)).view
+    (kept,) = (word for word in words if word.startswith("reading.stored_size="))
+    assert kept == f"reading.stored_size={round(max(1.2 * view.size, 1.5 * view.crop_size))}"
+
+
 @pytest.mark.parametrize(
     "typed",
     [

@@ -99,6 +99,8 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
             arch, *_ = config.init.network(config.arch, config.view)
         feature_dim = arch.get("feature_dim")
     seen = look(config.data, config.reading)
+    if seen.n < 2:
+        raise ValueError(f"{config.data.place} holds one image to learn from; clusters are made of at least two")
     if keys & {"clustering", "clustering.k"}:
         config.clustering.at_most(seen.n).check(seen.n)
     if start is not None:
@@ -185,14 +187,13 @@ def choose(
     wanted = fewest if typed_epochs is None else typed_epochs
     started = time.perf_counter()
     for network in sized or (None,):
-        size = config.view.size if network is None else network.size
-        words = [] if network is None else without([f"arch={network.arch}", f"view.size={size}"], keys)
+        words = [] if network is None else without([f"arch={network.arch}", f"view.size={network.size}"], keys)
+        view = composed([*base, *words, *typed]).view
         if "clustering" not in keys:
             words.append(f"clustering.k={k_by_number(seen.n)}")
         words += for_few(config, seen.n, None if network is None else network.feature_dim)
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
-        crop_size = size * config.view.crop_size / config.view.size
-        if (side := stored_side(seen, size, crop_size, room)) is not None:
+        if (side := stored_side(seen, view.size, view.crop_size, room)) is not None:
             words.append(f"reading.stored_size={side}")
         words = [*base, *without(words, keys), *typed]
         candidate = timed(words, seen, minutes - (time.perf_counter() - started) / 60, wanted)

@@ -113,7 +113,7 @@ def for_epochs(config: TrainConfig, epochs: int) -> list[str]:
     return [f"other_rows.fade_epochs={max(1, round(fade * epochs / planned))}"]
 
 
-def stored_side(seen: Look, size: int, crop_size: float, room: float) -> int | None:
+def stored_side(seen: Look, size: int, crop_size: int, room: float) -> int | None:
     """The side of the squares in which images are decoded once; None where they are too small, or too many.
 
     Args:
