@@ -84,6 +84,18 @@ def test_a_run_that_was_stopped_within_an_epoch_goes_on_with_the_rest_of_it(
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
+def test_a_stop_that_waits_for_the_least_epochs_saves_at_their_ends_alone(tmp_path: Path) -> None:
+    def stop(trainer: pl.Trainer, batch_idx: int) -> None:
+        trainer.should_stop = True
+
+    run = tiny.build(tmp_path, on_batch=stop, trainer={"min_epochs": 2})  # of 3
+    (saver,) = [each for each in run.trainer.callbacks if isinstance(each, LastCheckpoint)]  # type: ignore[attr-defined]
+    saver.every_n_epochs, steps, save = 5, list[int](), run.trainer.save_checkpoint
+    run.trainer.save_checkpoint = lambda path: (steps.append(run.trainer.global_step), save(path))  # type: ignore
+    run.fit()
+    assert steps == [12] and run.trainer.global_step == 12
+
+
 @pytest.mark.parametrize("killed_after", [(0, 3), (1, 1), (1, 3)])
 def test_killed_between_the_batches_of_a_step_it_resumes_exactly(killed_after: tuple[int, int], tmp_path: Path) -> None:
     settings: dict[str, Any] = dict(max_epochs=2, every_n_steps=1, trainer={"accumulate_grad_batches": 2})

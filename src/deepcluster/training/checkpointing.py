@@ -93,14 +93,14 @@ class LastCheckpoint(Checkpoint):
             return
         # Every n steps, not batches: gradients that are accumulated for the next step are in no checkpoint.
         n_batches = (self.every_n_steps or 0) * trainer.accumulate_grad_batches
-        if _ends(trainer) or (n_batches > 0 and (batch_idx + 1) % n_batches == 0):
+        if _ends(trainer, trainer.current_epoch) or (n_batches > 0 and (batch_idx + 1) % n_batches == 0):
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:  # stopped within the epoch, and saved there
             return
-        ends = _ends(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        n_epochs = trainer.current_epoch + 1
+        if _ends(trainer, n_epochs) or n_epochs == trainer.max_epochs or n_epochs % self.every_n_epochs == 0:
             self._save(trainer, pl_module)
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -114,6 +114,8 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
 
 
-def _ends(trainer: pl.Trainer) -> bool:
-    """Whether training ends here: somebody stops it, or it has taken all of trainer.max_steps."""
-    return trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+def _ends(trainer: pl.Trainer, n_epochs: int) -> bool:
+    """Whether training ends here, after so many whole epochs: it has taken all of trainer.max_steps, or somebody stops
+    it, for which Lightning waits until it has had the least epochs and steps."""
+    has_least = n_epochs >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+    return (trainer.should_stop and has_least) or 0 <= trainer.max_steps <= trainer.global_step
