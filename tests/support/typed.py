@@ -166,7 +166,8 @@ def clean_environment() -> dict[str, str]:
 def serve() -> None:
     """Read requests, fork for each, answer with the exit status."""
     sys.path.insert(0, str(REPOSITORY))
-    for name in ("pytorch_lightning.loggers", "tensorboard", "faiss", *_package()):
+    # Not faiss: loaded here, its threads are set up before the command's own settings, and runs differ in last bits.
+    for name in ("pytorch_lightning.loggers", "tensorboard", *_package()):
         import_module(name)
     _compose()
     gc.freeze()  # what is there stays: no fork has to look through it, and copy its pages
