@@ -47,6 +47,15 @@ def settings(*words: str) -> TrainConfig:
         return train_config(compose("train", list(words)))
 
 
+def test_crops_to_learn_from_have_half_the_side_of_the_images_of_features() -> None:
+    """docs/tried.md; another view keeps its own size."""
+    assert settings(*RECIPE).view.size == 160
+    for network in networks(480, on_gpu=False) + networks(28, on_gpu=False):
+        view = settings(*RECIPE, f"view.size={network.size}").view
+        assert view.crop_size == network.size / 2
+    assert settings(*RECIPE, "view=deepdive_32").view.size == 32
+
+
 def test_few_images_have_few_dimensions_and_neighbours() -> None:
     assert for_few(settings(*RECIPE), 30) == ["reduction.dim=15", "other_rows.dim=15", "other_rows.n_neighbours=7"]
     assert for_few(settings("reduction=none"), 30) == for_few(settings(*RECIPE), 1000) == []
