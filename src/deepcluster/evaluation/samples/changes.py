@@ -1,4 +1,4 @@
-"""What new pictures changed in a run's clusters: groups that are new or grew, pictures that fit nowhere or are gone."""
+"""What new pictures changed in a run's clusters: groups new, grown or shrunk, pictures that fit nowhere or are gone."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,8 @@ class Changes:
     Args:
         n_new: pictures that were not there before.
         new_groups: clusters that continue none, the largest first.
-        grown: clusters that continue one and got new pictures, those with the most first.
+        grown: clusters that continue one and hold more pictures than it did, those that grew most first.
+        shrunk: clusters that continue one and hold fewer, those that lost most first.
         nowhere: new pictures that fit into no cluster, with the nearest one's number; None: not known.
         gone: pictures that are no longer there, and the clusters that they were in.
         names: cluster -> name, now.
@@ -42,6 +43,7 @@ class Changes:
     n_new: int
     new_groups: list[Group]
     grown: list[Group]
+    shrunk: list[Group]
     nowhere: list[tuple[str, int]] | None
     gone: list[tuple[str, int]]
     names: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Changes:
         write_csv(path, COLUMNS, self._rows())
 
     def _rows(self) -> Iterator[list[object]]:
-        for kind, groups in (("new group", self.new_groups), ("grew", self.grown)):
+        for kind, groups in (("new group", self.new_groups), ("grew", self.grown), ("shrank", self.shrunk)):
             for group in groups:
                 name = self.names.get(str(group.cluster), "")
                 yield [kind, group.cluster, name, group.before, group.now, group.new, None]
@@ -67,6 +69,8 @@ class Changes:
         if self.nowhere is not None:
             told.append(f"{len(self.nowhere):,} of the new fit nowhere")
         told.append(f"{_counted(len(self.grown), 'group')} grew")
+        if self.shrunk:
+            told.append(f"{len(self.shrunk):,} shrank")
         if self.new_groups:
             told.append(_counted(len(self.new_groups), "new group"))
         lines = [", ".join(told)]
@@ -121,11 +125,13 @@ def compare(
         for group in groups
         if n_left[group.cluster] and n_stayed[group.cluster] >= CONTINUES * n_left[group.cluster]
     }
+    going_on = [group for group in groups if group.cluster in continues]
     there = set(samples)
     return Changes(
         n_new=len(new),
         new_groups=sorted((g for g in groups if g.cluster not in continues), key=lambda group: -group.now),
-        grown=sorted((g for g in groups if g.cluster in continues and g.new), key=lambda group: -group.new),
+        grown=sorted((g for g in going_on if g.now > g.before), key=lambda group: group.before - group.now),
+        shrunk=sorted((g for g in going_on if g.now < g.before), key=lambda group: group.now - group.before),
         nowhere=None if fits is None else [(samples[i], clusters[i]) for i in new if not fits[i]],
         gone=[(sample, cluster) for sample, cluster in before.items() if sample not in there],
         names=names,
@@ -158,7 +164,7 @@ def changes_by(
     nowhere = None
     if fits is not None:
         nowhere = [(samples[i], int(clusters[i])) for i in torch.nonzero(~fits).flatten().tolist()]
-    return Changes(n_new=len(samples), new_groups=[], grown=grown, nowhere=nowhere, gone=[], names=names)
+    return Changes(n_new=len(samples), new_groups=[], grown=grown, shrunk=[], nowhere=nowhere, gone=[], names=names)
 
 
 def _counted(n: int, what: str) -> str:

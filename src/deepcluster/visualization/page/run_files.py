@@ -12,7 +12,7 @@ from deepcluster.system.tables import read_csv
 
 SUMMARY = "summary.json"
 N_ODD = 1000  # least typical pictures that a page shows at most
-KINDS = ("new group", "grew", "fits nowhere", "gone")  # of changes.csv
+KINDS = ("new group", "grew", "shrank", "fits nowhere", "gone")  # of changes.csv
 SURE = ("crops_together", "crops_nearest", "seeds_agree", "nmi_previous")  # figures that need no labels
 
 
@@ -68,8 +68,8 @@ def changes(folder: Path, places: Mapping[str, int]) -> dict[str, Any] | None:
     """What changes.csv tells of a run that follows another; None without the file.
 
     Returns:
-        told: the printed lines; new_groups, grown: numbers of clusters; nowhere: pictures that fit nowhere, by their
-        numbers on the page; gone: names.
+        told: the printed lines; new_groups, grown, shrunk: numbers of clusters; nowhere: pictures that fit nowhere, by
+        their numbers on the page; gone: names.
     """
     rows = list(read_csv(folder / "changes.csv"))
     if not (folder / "changes.csv").is_file():
@@ -79,6 +79,7 @@ def changes(folder: Path, places: Mapping[str, int]) -> dict[str, Any] | None:
         "told": read_json(folder / SUMMARY).get("changes", {}).get("told", []),
         "new_groups": [int(row["cluster"]) for row in of_kind["new group"]],
         "grown": [int(row["cluster"]) for row in of_kind["grew"]],
+        "shrunk": [int(row["cluster"]) for row in of_kind["shrank"]],
         "nowhere": [places[row["sample"]] for row in of_kind["fits nowhere"] if row["sample"] in places],
         "gone": [row["sample"] for row in of_kind["gone"]],
     }

@@ -53,16 +53,17 @@ function elsewhere(name) {
   return make("a", { class: "tile", href: url, target: "_blank", rel: "noopener", title: name }, image);
 }
 
-/** What new pictures changed: groups that are new or grew, pictures that fit nowhere. */
+/** What new pictures changed: groups that are new, grew or shrank, pictures that fit nowhere. */
 function showChanges(page) {
   if (!overview.changes) return showNothing("This run follows no other, so there is nothing to compare with.");
-  const { new_groups: fresh, grown, nowhere, gone } = overview.changes;
+  const { new_groups: fresh, grown, shrunk, nowhere, gone } = overview.changes;
   const rowOf = new Map(overview.clusters.number.map((number, row) => [number, row]));
   const cards = (title, numbers) => (numbers.length ? [make("h2", {}, title), make("div", { class: "cards" }, ...numbers.filter((number) => rowOf.has(number)).map((number) => clusterCard(rowOf.get(number))))] : []);
   fill(make("h1", {}, "What changed"),
     ...cards("New groups", fresh),
     ...(nowhere.length ? [make("h2", {}, "New pictures that fit nowhere"), ...grid(nowhere, Number(page), (p) => `#/changes/${p}`)] : []),
-    ...cards("Groups that grew, those with the most new pictures first", grown),
+    ...cards("Groups that grew, those that grew most first", grown),
+    ...cards("Groups that shrank, those that lost most first", shrunk),
     gone.length ? make("p", { class: "soft" }, `${counted(gone.length, "picture")} of the run before ${gone.length === 1 ? "is" : "are"} gone; changes.csv names ${gone.length === 1 ? "it" : "them"}.`) : null);
 }
 
