@@ -1,6 +1,7 @@
 """A run on a folder of image files writes what is known of single images; evaluation=files and embed do it later."""
 
 import csv
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_a_run_on_files_writes_places_copies_and_embeddings(typist: Typist) -> N
     told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted")
     assert told.status == 0 and "would link  41 pictures" in told.out and not (typist.folder / "sorted").exists()
     assert {path.name for path in (typist.folder / "runs").glob("*")} == before, "what only tells leaves no folder"
+    assert "data.root=" not in told.out
+    folder.rename(moved := typist.folder / "my moved ones")
+    told = typist.eval("ckpt=run", "evaluation=sort", "evaluation.out=sorted", 'data.root="my moved ones"')
+    (line,) = (line for line in told.out.splitlines() if "to do it: " in line)
+    program, script, *words = shlex.split(line.partition("to do it: ")[2])
+    assert program == "python" and script.endswith("eval.py")
+    done = typist.eval(*words)
+    assert done.status == 0 and "sorted     41 pictures" in done.out, done.err
+    moved.rename(folder)
     assert typist.eval("ckpt=run", "evaluation=embed", "evaluation.split=test", "output_dir=test").status == 0
     assert np.load(typist.folder / "test" / "embeddings.npy").shape == (7, 84)
 

@@ -4,6 +4,7 @@ The one table of them: app/words.py reads what is typed by it, and `command` wri
 """
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,21 +117,23 @@ WORDS = {
 }
 
 
-def command(word: str, *values: str | Path, **settings: str) -> str:
+def command(word: str, *values: str | Path, further: Sequence[str] = (), **settings: str) -> str:
     """What to paste into a shell: `deepcluster page RUN`, or the same by the script that was called.
 
     Args:
         word: one of `WORDS`.
         values: of its places.
+        further: settings by their full keys, as Hydra reads them.
         settings: of its evaluation, without `evaluation.`, plain words.
     """
     meaning = WORDS[word]
     if is_command():
-        return shlex.join(["deepcluster", word, *map(str, values), *(f"{k}={v}" for k, v in settings.items())])
+        own = [f"{key}={value}" for key, value in settings.items()]
+        return shlex.join(["deepcluster", word, *map(str, values), *own, *further])
     typed = [
         setting
         for place, value in zip(meaning.places, values, strict=False)
         for setting in (*place.adds, override(place.key, str(value)))
     ]
-    words = [*typed[:1], *meaning.settings, *typed[1:], *(f"evaluation.{k}={v}" for k, v in settings.items())]
+    words = [*typed[:1], *meaning.settings, *typed[1:], *(f"evaluation.{k}={v}" for k, v in settings.items()), *further]
     return f"{program(meaning.job)} {shlex.join(words)}"

@@ -44,6 +44,7 @@ class Assign(Evaluator):
 
         from deepcluster.clustering.metrics import label_metrics
         from deepcluster.clustering.new_groups import LEAST
+        from deepcluster.data.settings import Folder
         from deepcluster.evaluation.bundle import names_of_clusters
         from deepcluster.evaluation.clusters.clustered_images import stored_assignment
         from deepcluster.evaluation.clusters.clusters_file import Column, write_clusters
@@ -104,7 +105,7 @@ class Assign(Evaluator):
         say(f"{len(images):,} images in {n_used} clusters: {file}{seen}")
         for number, line in enumerate(changes.lines()):
             say(f"{'' if number else 'changes':11}{line}")
-        if len(changes.nowhere or []) >= LEAST and (run / "config.yaml").is_file():
+        if len(changes.nowhere or []) >= LEAST and isinstance(context.run_data, Folder):
             to_follow = command("more", run, "DIR")
             say(f"           new kinds get groups of their own by training on, old and new ones in DIR: {to_follow}")
         results: dict[str, float] = {"n_images": len(images), "clusters_used": n_used, **changes.numbers()}

@@ -88,7 +88,7 @@ class SortFiles(Evaluator):
             for move in moves[:3]:
                 say(f"would {self.mode}  {move.source} -> {move.target}")
             say(f"would {self.mode}  {len(moves):,} pictures into {len(folders):,} folders of {out}; nothing is done")
-            say(f"           to do it: {command('sort', run, out, **changed, do='true')}")
+            say(f"           to do it: {command('sort', run, out, further=_elsewhere(context), **changed, do='true')}")
         return {"n_images": len(moves), "n_folders": len(folders)}
 
     def _names(self, context: EvaluationContext, clusters: dict[str, str]) -> dict[str, str]:
@@ -102,3 +102,15 @@ class SortFiles(Evaluator):
         names = read_names(Path(self.names or Path(self.names_of) / NAMES), None)
         before = sorting.read_column(Path(self.names_of) / CLUSTERS, "sample", "cluster")
         return sorting.carried_names(names, before, clusters)
+
+
+def _elsewhere(context: EvaluationContext) -> list[str]:
+    """The settings that name the pictures, where they lie in another folder than the run says."""
+    from deepcluster.data.settings import Folder
+    from deepcluster.evaluation.samples.sample_files import root_of_files
+    from deepcluster.system.quoting import override
+
+    root, of_run = root_of_files(context.data), context.run_data
+    if not isinstance(of_run, Folder):
+        return ["data=folder", override("data.root", str(root))]
+    return [] if str(root) == of_run.root else [override("data.root", str(root))]
