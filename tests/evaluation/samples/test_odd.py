@@ -94,3 +94,17 @@ def test_the_limit_is_three_deviations_above_the_median_of_the_logarithms() -> N
     with_odd = torch.cat([logs, torch.full((2_000,), 3.0)]).exp()
     assert upper_limit(with_odd) == pytest.approx(math.exp(0.1 + 3 * 0.2), rel=0.1)
     assert upper_limit(torch.ones(9)) == 1.0
+
+
+def test_the_limit_does_without_torchs_quantile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch 2.5 refuses more than 2**24 values. Logarithms spread evenly over 0 to 1 have the quartile 1/4."""
+    monkeypatch.setattr(torch.Tensor, "quantile", lambda *_: pytest.fail("quantile() input tensor is too large"))
+    values = torch.linspace(0, 1, 100_001, dtype=torch.float64).exp()
+    assert upper_limit(values) == pytest.approx(math.exp(1 / 2 + 3 * (1 / 4) / 0.6744898), rel=1e-6)
+
+
+def test_the_limit_takes_torchs_lower_quartile() -> None:
+    for n in range(1, 40):
+        logs = torch.randn(n, generator=generator("quartile", n), dtype=torch.float64)
+        quartile, median = float(logs.exp().log().quantile(0.25)), float(logs.median())
+        assert upper_limit(logs.exp()) == pytest.approx(math.exp(median + 3 * (median - quartile) / 0.6744897501960817))
