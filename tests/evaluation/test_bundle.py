@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.bundles import K, bundle, clustered, paint
 
 from deepcluster.data.crops import square
+from deepcluster.data.decode import decode_file
 from deepcluster.evaluation.bundle import pictures_to_compare, read_names
 from deepcluster.evaluation.export import Export
 from deepcluster.weights.network import load_backbone
@@ -167,6 +169,11 @@ def test_one_onnx_gives_features_cluster_and_distance_of_pictures(tmp_path: Path
     shown = np.stack([names["pixels"](pictures / name) for name in images.samples])
     assert np.abs(shown.astype(int) - squares.numpy()).max() <= 1  # Pillow and torchvision round differently
     assert (session.run(["cluster"], {"images": shown})[0] == clusters.numpy()).mean() > 0.9
+    icon = Image.open(pictures / images.samples[0]).convert("RGBA")
+    icon.putalpha(100)
+    icon.save(tmp_path / "icon.png")
+    on_white = square(decode_file(str(tmp_path / "icon.png"), 3), 18, 16)
+    assert np.abs(names["pixels"](tmp_path / "icon.png").astype(int) - on_white.numpy()).max() <= 1
 
 
 def test_a_bundle_can_be_made_where_the_pictures_are_gone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 
 import numpy as np
 import torch
@@ -15,12 +16,15 @@ from deepcluster.data.metadata import tiff_without_metadata
 from deepcluster.data.orientation import orientation, orientation_in, upright
 
 WHITE = 65_535  # of 16 bits
-LAW = 4  # raised when the same file would give other pixels, so that nothing remembered is used (4: XMP turns)
+LAW = 5  # raised when the same file would give other pixels, so that nothing remembered is used (5: white paper)
 # Pillow's own limit, which it keeps itself (2 x 89,478,485 pixels): a header can claim any size.
 MAX_PIXELS = 178_956_970
 # Pillow's other formats start programs (EPS), are no pixels, or have no signature, so that damage looks like them.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "ICO", "QOI")
-_GREY_MODES = ("1", "L", "LA", "La", "P", "PA")
+_GREY_MODES = ("1", "L", "P")
+# Pillow warns of large images, damaged metadata, parts of animations and palettes. Each has a rule here: MAX_PIXELS,
+# metadata refuse no image, the first frame counts, transparency lies on white. What is broken is an error, named once.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BrokenImage(ValueError):
@@ -69,9 +73,9 @@ def decode(data: bytes, n_channels: int, max_value: int = WHITE) -> Tensor:
     """Decode an image to uint8 (C, H, W), upright, with C = n_channels.
 
     16-bit values from 0 to max_value become 0 to 255 (with 65,535 they are divided by 257), higher ones 255; colours
-    become grey by the ITU-R 601 weights; of several frames the first counts. With 1 or 3 channels transparency is
-    dropped, as in torchvision's ImageFolder; 2 are grey and alpha, 4 colours and alpha (255, opaque, where the image
-    has none; colours as they are stored, not weighed by it).
+    become grey by the ITU-R 601 weights; of several frames the first counts. With 1 or 3 channels a transparent image
+    is what one sees on white paper (:func:`to_channels`); 2 are grey and alpha, 4 colours and alpha (255, opaque, where
+    the image has none; colours as they are stored, not weighed by it).
     torchvision decodes the common formats (1.3 to 1.6 times as fast as Pillow, and without Python's lock), a PNG after
     its parts have been checked; Pillow does the rest. Metadata are read by us alone (orientation.py): they turn every
     format by one rule, and damage in them refuses no image. The bytes of a .npy array must have n_channels (arrays.py).
@@ -94,11 +98,14 @@ def highest_16_bit_value(data: bytes, n_channels: int) -> int | None:
     if not (data[:6] == MAGIC or data[:2] in (b"II", b"MM", b"P2", b"P5", b"P6") or data[24:25] == b"\x10"):
         return None  # what needs no decoding to tell
     image = _decode_any(data, n_channels)
-    return None if image.dtype == torch.uint8 else int(image.max())
+    if image.dtype == torch.uint8:
+        return None
+    has_alpha = not data.startswith(MAGIC) and len(image) in (2, 4)  # opaque is the highest value there is
+    return int((image[:-1] if has_alpha else image).max())
 
 
 def _decode_any(data: bytes, n_channels: int) -> Tensor:
-    """The pixels as they are stored: uint8, or int32 of 16 bits."""
+    """The pixels as they are stored, with alpha if the image has any or it is asked for: uint8, or int32 of 16 bits."""
     if not data:
         raise BrokenImage("the file is empty (0 bytes)")
     if data.startswith(MAGIC):
@@ -132,7 +139,9 @@ def _decode_array(data: bytes, n_channels: int | None) -> Tensor:
 def to_channels(images: Tensor, n_channels: int) -> Tensor:
     """uint8 (..., C, H, W) with n_channels, both of 1 (grey), 2 (grey, alpha), 3 (colours), 4 (colours, alpha).
 
-    Grey is repeated, colours are weighted, alpha is dropped, or 255 where there was none.
+    Grey is repeated, colours are weighted, alpha is 255 where there was none. Where alpha goes, white paper shows
+    through: a value v of alpha a becomes (v * a + 255 * (255 - a)) / 255, rounded. torchvision's ImageFolder shows
+    what is hidden there instead: black, mostly.
 
     Colours stay as the decoders leave them in memory, pixel by pixel: bringing them into planes takes half as long as
     decoding, and torchvision resizes pixels faster than planes, to the same values.
@@ -145,7 +154,9 @@ def to_channels(images: Tensor, n_channels: int) -> Tensor:
     if n_channels <= 2 and shown.shape[-3] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
         shown = (shown * weights).sum(-3, keepdim=True).round().to(torch.uint8)
-    elif n_channels > 2 and shown.shape[-3] == 1:
+    if n_channels in (1, 3) and with_alpha:
+        shown = _on_white(shown, images[..., -1, :, :])
+    if n_channels > 2 and shown.shape[-3] == 1:
         shown = shown.expand(*images.shape[:-3], 3, *images.shape[-2:]).contiguous()
     if n_channels in (1, 3):
         return shown
@@ -153,29 +164,56 @@ def to_channels(images: Tensor, n_channels: int) -> Tensor:
     return torch.cat([shown, alpha], -3)
 
 
+def _on_white(colours: Tensor, alpha: Tensor) -> Tensor:
+    """(..., C, H, W) of opacity (..., H, W) on white paper; one channel at a time, as images may be huge."""
+    opacity = alpha.numpy()
+    if opacity.min() == 255:  # as many screenshots are: nothing to do, an eighth of the time saved
+        return colours
+    paper, ink = torch.empty_like(colours), np.empty(opacity.shape, np.uint16)
+    for shown, stored in zip(paper.unbind(-3), colours.unbind(-3), strict=True):
+        np.multiply(255 - stored.numpy(), opacity, out=ink, dtype=np.uint16)
+        ink += 127  # rounds, and stays below 65,536
+        ink //= 255
+        np.subtract(255, ink, out=shown.numpy(), casting="unsafe")
+    return paper
+
+
 def _decode_png(data: bytes, n_channels: int) -> Tensor:
-    """A PNG, not yet upright: by torchvision, or by Pillow what that overlooks (palettes, few bits, tRNS)."""
+    """A PNG, not yet upright: by torchvision, or by Pillow what that overlooks (palettes, few bits)."""
     try:
         header = png.read_header(data)
         _check_size(header.height, header.width)
-        parts = png.read_parts(data, header)
-        with_alpha = n_channels in (2, 4)
-        if header.colour_type == png.PALETTE or header.bits < 8 or (with_alpha and b"tRNS" in parts):
-            return _decode_pillow(bytes(png.written_anew(parts)), n_channels)
-        raw = torch.frombuffer(png.written_for_libpng(parts, header), dtype=torch.uint8)
+        parts = png.read_parts(data, header, to_grey=n_channels == 1)
+        clear = png.take_transparent(parts, header)
+        n_stored = n_channels if clear is None else len(clear)
+        if header.colour_type == png.PALETTE or header.bits < 8:
+            image = _decode_pillow(bytes(png.written_anew(parts)), n_stored)
+        else:
+            raw = torch.frombuffer(png.written_for_libpng(parts, header), dtype=torch.uint8)
+            image = decode_png(raw, mode=_png_mode(header.colour_type, n_stored))
     except BrokenImage:
         raise
     except ValueError as error:
         raise BrokenImage(str(error)) from error
-    opaque = ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB
-    image: Tensor = decode_png(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else opaque)
-    return image if image.dtype == torch.uint8 else image.to(torch.int32)
+    image = image if image.dtype == torch.uint8 else image.to(torch.int32)
+    if clear is None:
+        return image
+    is_seen = (image != torch.tensor(clear).view(-1, 1, 1)).any(0, keepdim=True)
+    return torch.cat([image, is_seen * torch.tensor(255 if image.dtype == torch.uint8 else WHITE, dtype=image.dtype)])
+
+
+def _png_mode(colour_type: int, n_channels: int) -> ImageReadMode:
+    """For `n_channels`, with alpha too where there is some."""
+    with_alpha = n_channels in (2, 4) or colour_type in (png.GREY_ALPHA, png.COLOURS_ALPHA)
+    if n_channels == 1:
+        return ImageReadMode.GRAY_ALPHA if with_alpha else ImageReadMode.GRAY
+    return ImageReadMode.RGB_ALPHA if with_alpha else ImageReadMode.RGB
 
 
 def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
     """torchvision's decoder for plain JPEG and WebP, not yet upright; None leaves the image to Pillow.
 
-    What it gives has 1 to 4 channels, with alpha where it is wanted and there.
+    What it gives has 1 to 4 channels, with alpha where there is some or it is wanted.
     """
     try:
         kind, height, width = _header(data)
@@ -189,7 +227,8 @@ def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
         if kind == "jpeg":
             image: Tensor = decode_jpeg(raw, mode=ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB)
         else:
-            image = decode_webp(raw, mode=ImageReadMode.RGB_ALPHA if n_channels in (2, 4) else ImageReadMode.RGB)
+            with_alpha = n_channels in (2, 4) or (data[12:16] == b"VP8L" and data[24] & 0x10)  # libwebp's own rule
+            image = decode_webp(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else ImageReadMode.RGB)
     except RuntimeError:
         return None
     return image
@@ -239,12 +278,14 @@ def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
                 raise BrokenImage("floating point pixels have no fixed scale; save it with 8 or 16 bits")
             if image.mode.startswith("I"):
                 pixels = _checked(torch.from_numpy(np.array(image).astype(np.int32)))[None]
+            elif n_channels in (2, 4) or image.has_transparency_data:
+                mode = "LA" if n_channels == 1 else "RGBA"
+                pixels = torch.from_numpy(np.array(image.convert(mode))).permute(2, 0, 1)
             elif n_channels == 1:
                 grey = (image if image.mode in _GREY_MODES else image.convert("RGB")).convert("L")
                 pixels = torch.from_numpy(np.array(grey))[None]
             else:
-                mode = "RGBA" if n_channels in (2, 4) else "RGB"
-                pixels = torch.from_numpy(np.array(image.convert(mode))).permute(2, 0, 1)
+                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
             return upright(pixels, _orientation_of(opened)) if opened.format == "AVIF" else pixels
     except (BrokenImage, MemoryError):
         raise

@@ -16,7 +16,7 @@ GREY, COLOURS, PALETTE, GREY_ALPHA, COLOURS_ALPHA = 0, 2, 3, 4, 6  # colour type
 _N_SAMPLES = {GREY: 1, COLOURS: 3, PALETTE: 1, GREY_ALPHA: 2, COLOURS_ALPHA: 4}
 _BITS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}  # of others: 8, 16
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-# libpng weighs colours into grey by what these say
+# libpng weighs colours into grey by what these say; else they only make it warn on the screen of damaged profiles
 _OF_COLOUR = [b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT"]
 _LARGEST_SIDE = 1_000_000  # libpng's own limit
 _BLOCK = 65_535  # bytes of a stored block
@@ -82,19 +82,23 @@ def read_header(data: bytes) -> Header:
     return Header(width, height, bits, colour_type, bool(interlaced))
 
 
-def read_parts(data: bytes, header: Header) -> dict[bytes, bytes]:
+def read_parts(data: bytes, header: Header, *, to_grey: bool) -> dict[bytes, bytes]:
     """What the pixels need, by type, the pixels in one part: metadata stay behind, so damage there refuses no image.
 
     A file that ends after its pixels is whole.
 
+    Args:
+        to_grey: colours are to become grey.
+
     Raises:
         ValueError: with the reason, if a part that the pixels need is damaged, or is far too small for them.
     """
+    of_colour = _OF_COLOUR if to_grey else []
     needed = {
         GREY: [b"tRNS"],
-        COLOURS: [*_OF_COLOUR, b"tRNS"],
+        COLOURS: [*of_colour, b"tRNS"],
         PALETTE: [b"PLTE", b"tRNS"],
-        COLOURS_ALPHA: _OF_COLOUR,
+        COLOURS_ALPHA: of_colour,
     }.get(header.colour_type, [])
     kept: dict[bytes, memoryview] = {}
     pixels: list[memoryview] = []
@@ -115,6 +119,20 @@ def read_parts(data: bytes, header: Header) -> dict[bytes, bytes]:
     if _n_bytes(header) > _MOST_INFLATED * len(parts[b"IDAT"]) + 64:
         raise ValueError(f"the PNG promises {_size(header)} and holds far fewer; it is cut or damaged")
     return parts
+
+
+def take_transparent(parts: dict[bytes, bytes], header: Header) -> tuple[int, ...] | None:
+    """The one grey, or colour, that means nothing is there, in 8 or 16 bits as it is decoded; its part is taken out.
+
+    Pillow compares it before few bits become 8, or after 16 do. None: there is none, or a palette has its own way.
+    """
+    if header.colour_type == PALETTE or b"tRNS" not in parts:
+        return None
+    content, highest = parts.pop(b"tRNS"), (1 << header.bits) - 1
+    if len(content) != 2 * _N_SAMPLES[header.colour_type]:
+        return None
+    scale = 255 // highest if header.bits < 8 else 1
+    return tuple((value & highest) * scale for value in struct.unpack(f">{len(content) // 2}H", content))
 
 
 def written_anew(parts: dict[bytes, bytes]) -> bytearray:

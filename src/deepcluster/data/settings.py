@@ -25,9 +25,9 @@ class Source:
         root: the folder that holds the source's files.
         labels: "auto" keeps labels for reporting where the source has them, "none" ignores them.
         n_channels: any number. From image files: 1 grey, 2 grey and alpha, 3 colours, 4 colours and alpha (opaque
-            where a file has none); any other number, and channels that are no colours, need .npy arrays (H, W, C),
-            all with that number. None: what the source has (files: that of the first array among them, else 1 if the
-            first ones are all grey, else 3).
+            where a file has none); with 1 and 3 transparent images lie on white paper. Any other number, and channels
+            that are no colours, need .npy arrays (H, W, C), all with that number. None: what the source has (files:
+            that of the first array among them, else 1 if the first ones are all grey, else 3).
         limit: use only so many images of each split, evenly spaced; for trials.
     """
 

@@ -23,8 +23,9 @@ from PIL import Image, ImageOps
 
 
 def pixels(path):
-    """A picture as uint8 ({channels}, {size}, {size}): upright, short side resized, central square."""
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("{mode}")
+    """A picture as uint8 ({channels}, {size}, {size}): upright, on white, short side resized, central square."""
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("{mode}")
     for short, side in {squares}:
         width, height = picture.size
         scale = short / min(width, height)

@@ -17,6 +17,7 @@ from torch import Tensor
 from deepcluster.clustering.pca import FittedReduction
 from deepcluster.clustering.reduction import Reduction
 from deepcluster.data.cache import fingerprint
+from deepcluster.data.decode import LAW
 from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
@@ -127,5 +128,5 @@ def same_images(data: Source, reading: Reading, view: View, images: ImageSet) ->
         step = max(1, len(images) // N_FILES_CHECKED)
         checked = [images.samples[i] for i in range(0, len(images), step)]
         digest.update(fingerprint(files=[(name, str(images.root / name)) for name in checked]).encode())
-    digest.update(str(getattr(images, "fingerprint", "")).encode())
+    digest.update(f"{LAW} {getattr(images, 'fingerprint', '')}".encode())
     return digest.hexdigest()

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from deepcluster.data.decode import to_channels
 from deepcluster.data.images import ImageSet, MemoryImages
 from deepcluster.data.loader import feature_batches
 from deepcluster.data.views import FeatureView
@@ -66,8 +66,7 @@ def has_alpha(images: ImageSet) -> bool:
 def in_colours(image: Tensor, *, alpha: bool = False) -> Tensor:
     """uint8 (C, H, W) as RGB (3, H, W): grey repeated, the first three of more channels, transparency on white."""
     if alpha:
-        opaque = image[-1:].float() / 255
-        image = (image[:-1] * opaque + 255 * (1 - opaque)).round().to(torch.uint8)
+        return to_channels(image, 3)
     return image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
 
 

@@ -11,8 +11,8 @@ from deepcluster.data.decode import BrokenImage
 from deepcluster.data.settings import TableSource
 from deepcluster.data.sources.tables import LABEL_NAMES
 
-# Pillow's modes that are not grey or colours, with or without alpha
-_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "La": "LA", "RGBa": "RGBA"}
+# Pillow's modes that are not grey or colours
+_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
 
 
 def image_of(item: Any, name: str | int | None) -> bytes | Tensor:
@@ -25,7 +25,9 @@ def image_of(item: Any, name: str | int | None) -> bytes | Tensor:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, Image.Image):
-        value = np.array(value.convert(_MODES.get(value.mode, value.mode)))
+        with_alpha = "LA" if value.mode in ("1", "L", "LA", "La") else "RGBA"
+        mode = with_alpha if value.has_transparency_data else _MODES.get(value.mode, value.mode)
+        value = np.array(value.convert(mode))
     planes_first = isinstance(value, Tensor)
     pixels = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
     if pixels.dtype != torch.uint8 or pixels.ndim not in (2, 3):
