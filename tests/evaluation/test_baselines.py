@@ -129,7 +129,7 @@ def test_of_many_images_a_share_is_measured_and_not_clustered() -> None:
 def test_without_labels_two_crops_are_compared() -> None:
     figures = baselines(pictures(labelled=False)).measure().figures
     for numbers in (figures["pixels"], figures["patches"]):
-        assert numbers.keys() == {"crops_nearest", "crops_together", "seeds_agree"}
+        assert numbers.keys() == {"crops_nearest", "crops_nearest_whitened", "crops_together", "seeds_agree"}
         assert 1 / 80 < numbers["crops_nearest"] < 1
 
 

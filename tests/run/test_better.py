@@ -34,6 +34,11 @@ def settings(*overrides: str) -> TrainConfig:
             True,
         ),
         ({"crops_nearest": 0.5}, {"crops_nearest": 0.4}, True),
+        (
+            {"crops_nearest": 0.146, "crops_nearest_whitened": 0.141},
+            {"crops_nearest": 0.143, "crops_nearest_whitened": 0.184},
+            False,
+        ),
         ({"knn_accuracy": 0.4, "crops_nearest": 0.5}, {"knn_accuracy": 0.5, "crops_nearest": 0.4}, False),
         ({}, {"knn_accuracy": 0.5}, False),
         ({"knn_accuracy": 0.5}, {}, False),

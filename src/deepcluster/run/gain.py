@@ -6,7 +6,7 @@ CHEAP = ("pixels", "patches")
 STARTS = ("pretrained", "untrained")
 MEASURES = (  # with labels: of rows as they are or whitened, whichever is better in each column; without
     (("knn_accuracy", "knn_whitened_accuracy"), "k-NN accuracy"),
-    (("crops_nearest",), "two-crop accuracy"),
+    (("crops_nearest", "crops_nearest_whitened"), "two-crop accuracy"),
 )
 
 Figures = Mapping[str, float | None]

@@ -1,5 +1,7 @@
 """Figures of two random crops of a picture, which need no labels."""
 
+import numpy as np
+import pytest
 import torch
 from support import tiny
 
@@ -20,6 +22,24 @@ def test_the_nearest_crop_by_hand() -> None:
     two = one + 0.1 * torch.ones(10, 10)
     two[[0, 1]] = two[[1, 0]]
     assert two_crop_figures(torch.stack([one, two]), 2, seed=1)["crops_nearest"] == 16 / 20
+
+
+def test_whitened_the_light_of_a_crop_does_not_hide_its_picture() -> None:
+    """Against NumPy's principal components; the light is 30 times as strong as what tells the pictures apart."""
+    normal = np.random.default_rng(0).standard_normal
+    pictures = np.stack([normal((60, 12))] * 2) + 0.05 * normal((2, 60, 12))
+    rows = np.concatenate([pictures, 30 * normal((2, 60, 1))], axis=2).astype(np.float32)
+    flat = rows.reshape(120, 13)
+    axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[0]
+    cosines = (axes / np.linalg.norm(axes, axis=1, keepdims=True)) @ (
+        axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    ).T
+    np.fill_diagonal(cosines, -1)
+    expected = (cosines.argmax(axis=1) == (np.arange(120) + 60) % 120).mean()
+
+    figures = two_crop_figures(torch.from_numpy(rows), 4, seed=1)
+    assert figures["crops_nearest_whitened"] == pytest.approx(expected) and expected > 0.8
+    assert figures["crops_nearest"] < 0.4
 
 
 def test_few_pictures_have_no_figures() -> None:
