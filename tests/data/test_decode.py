@@ -1,14 +1,22 @@
 import io
+import os
+import signal
 import struct
+import threading
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from reference.pictures import encoded, picture
+from torchvision.io import decode_png
 from torchvision.transforms.v2 import functional as TF
 
+from deepcluster.data import decode as decoding
 from deepcluster.data.crops import square
 from deepcluster.data.decode import BrokenImage, channels_of, decode, decode_file, highest_16_bit_value, to_channels
 
@@ -158,8 +166,57 @@ def test_a_header_that_claims_a_huge_image_is_refused_before_memory_is_taken(kin
         data[26:30] = struct.pack("<HH", 16_383, 16_383)
     else:
         data[6:10] = struct.pack("<HH", 60_000, 60_000)
-    with pytest.raises(BrokenImage, match="pixels"):
+    with pytest.raises(BrokenImage, match=r"pixels are more than 178,956,970; make it smaller, or cut it into tiles"):
         decode(bytes(data), 3)
+
+
+def test_of_huge_images_threads_decode_one_at_a_time(monkeypatch):
+    data, at_work, most = encoded(picture(6, 20, 20), "PNG"), [0], [0]
+
+    def slowly(raw, mode):
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(0.05)
+        at_work[0] -= 1
+        return decode_png(raw, mode=mode)
+
+    def most_at_once() -> int:
+        most[0] = 0
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: decode(data, 3), range(8)))
+        return most[0]
+
+    monkeypatch.setattr(decoding, "decode_png", slowly)
+    assert most_at_once() > 1
+    monkeypatch.setattr(decoding, "_HUGE", 399)
+    assert most_at_once() == 1
+    palette = encoded(picture(6, 20, 20).convert("P"), "PNG")
+    assert decode(palette, 3).shape == (3, 20, 20)  # the way through Pillow waits for no turn of its own
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_worker_waits_for_no_thread_of_its_parent(monkeypatch):
+    monkeypatch.setattr(decoding, "_HUGE", 399)
+    data, held, release = encoded(picture(6, 20, 20), "BMP"), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with decoding._turn(20, 20):
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that threads and forks do not mix
+        child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        os._exit(decode(data, 3).shape != (3, 20, 20))
+    _, status = os.waitpid(child, 0)
+    release.set()
+    holder.join()
+    assert status == 0, f"ended by signal {status}"
 
 
 def test_grey_weighs_the_colours_and_repeats_exactly():

@@ -1,8 +1,11 @@
 """One encoded image to uint8 (C, H, W): every format and pixel type. Next: scan.py decodes a whole set."""
 
 import io
+import os
 import struct
+import threading
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -19,6 +22,8 @@ WHITE = 65_535  # of 16 bits
 LAW = 5  # raised when the same file would give other pixels, so that nothing remembered is used (5: white paper)
 # Pillow's own limit, which it keeps itself (2 x 89,478,485 pixels): a header can claim any size.
 MAX_PIXELS = 178_956_970
+_TOO_LARGE = f"pixels are more than {MAX_PIXELS:,}; make it smaller, or cut it into tiles"
+_HUGE = 1 << 25  # pixels, of which each takes up to ten bytes while it is decoded
 # Pillow's other formats start programs (EPS), are no pixels, or have no signature, so that damage looks like them.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "ICO", "QOI")
 _GREY_MODES = ("1", "L", "P")
@@ -182,15 +187,15 @@ def _decode_png(data: bytes, n_channels: int) -> Tensor:
     """A PNG, not yet upright: by torchvision, or by Pillow what that overlooks (palettes, few bits)."""
     try:
         header = png.read_header(data)
-        _check_size(header.height, header.width)
-        parts = png.read_parts(data, header, to_grey=n_channels == 1)
-        clear = png.take_transparent(parts, header)
-        n_stored = n_channels if clear is None else len(clear)
-        if header.colour_type == png.PALETTE or header.bits < 8:
-            image = _decode_pillow(bytes(png.written_anew(parts)), n_stored)
-        else:
-            raw = torch.frombuffer(png.written_for_libpng(parts, header), dtype=torch.uint8)
-            image = decode_png(raw, mode=_png_mode(header.colour_type, n_stored))
+        with _turn(header.height, header.width):
+            parts = png.read_parts(data, header, to_grey=n_channels == 1)
+            clear = png.take_transparent(parts, header)
+            n_stored = n_channels if clear is None else len(clear)
+            if header.colour_type == png.PALETTE or header.bits < 8:
+                image = _decode_pillow(bytes(png.written_anew(parts)), n_stored)
+            else:
+                raw = torch.frombuffer(png.written_for_libpng(parts, header), dtype=torch.uint8)
+                image = decode_png(raw, mode=_png_mode(header.colour_type, n_stored))
     except BrokenImage:
         raise
     except ValueError as error:
@@ -221,22 +226,40 @@ def _decode_fast(data: bytes, n_channels: int) -> Tensor | None:
         return None
     if kind is None:
         return None
-    _check_size(height, width)
-    raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    try:
-        if kind == "jpeg":
-            image: Tensor = decode_jpeg(raw, mode=ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB)
-        else:
-            with_alpha = n_channels in (2, 4) or (data[12:16] == b"VP8L" and data[24] & 0x10)  # libwebp's own rule
-            image = decode_webp(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else ImageReadMode.RGB)
-    except RuntimeError:
-        return None
+    with _turn(height, width):
+        raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        try:
+            if kind == "jpeg":
+                image: Tensor = decode_jpeg(raw, mode=ImageReadMode.GRAY if n_channels <= 2 else ImageReadMode.RGB)
+            else:
+                with_alpha = n_channels in (2, 4) or (data[12:16] == b"VP8L" and data[24] & 0x10)  # libwebp's own rule
+                image = decode_webp(raw, mode=ImageReadMode.RGB_ALPHA if with_alpha else ImageReadMode.RGB)
+        except RuntimeError:
+            return None
     return image
 
 
-def _check_size(height: int, width: int) -> None:
+_turn_of_huge = threading.RLock()
+
+
+def _turn(height: int, width: int) -> AbstractContextManager[object]:
+    """Of huge images a process decodes one at a time, so that its many threads do not fill the memory.
+
+    Raises:
+        BrokenImage: if it is too large.
+    """
     if height * width > MAX_PIXELS:
-        raise BrokenImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut it into tiles")
+        raise BrokenImage(f"{width} x {height} {_TOO_LARGE}")
+    return _turn_of_huge if height * width > _HUGE else nullcontext()
+
+
+def _free_turn() -> None:
+    global _turn_of_huge
+    _turn_of_huge = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # whoever had the turn in the parent never ends in the child
+    os.register_at_fork(after_in_child=_free_turn)
 
 
 def _header(data: bytes) -> tuple[str | None, int, int]:
@@ -271,7 +294,7 @@ def _jpeg_header(data: bytes) -> tuple[str | None, int, int]:
 def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
     """Any other image, not yet upright if orientation_in can tell how it is turned."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened, _turn(opened.height, opened.width):
             image: Image.Image = opened
             image.load()
             if image.mode == "F":
@@ -289,6 +312,8 @@ def _decode_pillow(data: bytes, n_channels: int) -> Tensor:
             return upright(pixels, _orientation_of(opened)) if opened.format == "AVIF" else pixels
     except (BrokenImage, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(f"its {_TOO_LARGE}") from error
     except UnidentifiedImageError as error:
         raise BrokenImage("not an image, or of an unknown format") from error
     except Exception as error:  # decoders raise whatever they like on damaged data; all of it means "broken"
