@@ -51,7 +51,7 @@ def test_exact_copies_join_the_group_of_the_one_that_stands_for_them() -> None:
     assert [copy.distance for copy in groups[1]] == [0, 0, 0]
 
 
-def test_the_largest_picture_then_the_oldest_file_then_the_largest_then_the_first_by_name_is_kept(
+def test_the_largest_picture_then_the_oldest_file_then_the_largest_then_no_link_then_the_first_by_name_is_kept(
     tmp_path: Path,
 ) -> None:
     files = {"b.png": 40, "a.png": 40, "c.bmp": 40, "d.png": 60, "lost.png": 0, "old.png": 40}
@@ -59,15 +59,16 @@ def test_the_largest_picture_then_the_oldest_file_then_the_largest_then_the_firs
         if side:
             Image.new("RGB", (side, 20), (90, 20, 20)).save(tmp_path / name)
             os.utime(tmp_path / name, (1000, 1000 if name == "old.png" else 2000))
-    images = FileImages(root=tmp_path, samples=[*files], n_channels=3)
+    (tmp_path / "_.png").symlink_to("b.png")
+    images = FileImages(root=tmp_path, samples=[*files, "_.png"], n_channels=3)
     rank_of = file_ranks([images], None)
-    assert rank_of(3)[0] == 1200 and rank_of(4) == (0, 0, 0)
+    assert rank_of(3)[0] == 1200 and rank_of(4) == (0, 0, 0, False)
     assert rank_of(2)[2] == (tmp_path / "c.bmp").stat().st_size > rank_of(0)[2] == rank_of(1)[2]
 
     def kept(*group: int) -> list[str]:
         pairs = [(group[0], other) for other in group[1:]]
         n_more = write_duplicates(
-            tmp_path / "d.csv", group_copies(torch.arange(6), near(pairs)), images.samples, rank_of
+            tmp_path / "d.csv", group_copies(torch.arange(7), near(pairs)), images.samples, rank_of
         )
         with (tmp_path / "d.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -80,4 +81,5 @@ def test_the_largest_picture_then_the_oldest_file_then_the_largest_then_the_firs
     assert kept(0, 1, 2, 5) == ["old.png"]
     assert kept(0, 1, 2) == ["c.bmp"]
     assert kept(0, 1) == ["a.png"]
-    assert file_ranks([images, images], None)(9) == rank_of(3)
+    assert kept(0, 6) == ["b.png"], "the link would be nothing without it"
+    assert file_ranks([images, images], None)(10) == rank_of(3)

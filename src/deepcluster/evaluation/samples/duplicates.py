@@ -99,7 +99,7 @@ def write_duplicates(
     """Write duplicates.csv: a line for each member, `keep` true for one of each group.
 
     That is the one of the largest size in pixels, then the oldest, which a changed copy is not, then the one of the
-    largest file, then the first by name.
+    largest file, then one that is no link, then the first by name.
 
     Args:
         samples: names of all images.
@@ -120,28 +120,29 @@ def write_duplicates(
     return sum(len(group) - 1 for group in groups)
 
 
-def file_ranks(sets: Sequence[ImageSet], root: Path | None) -> Callable[[int], tuple[int, int, int]]:
-    """Image, counted over all sets -> pixels of its file, whole seconds from its last change to 1970, bytes.
+def file_ranks(sets: Sequence[ImageSet], root: Path | None) -> Callable[[int], tuple[int, int, int, bool]]:
+    """Image, counted over all sets -> pixels of its file, whole seconds from its last change to 1970, bytes, no link.
 
-    So each is the larger the rather the file is kept. Zeros of what is no file.
+    So each is the larger the rather the file is kept: a link is nothing without its file. Zeros of what is no file.
 
     Args:
         root: where files lie whose decoded images are in memory.
     """
 
-    def rank_of(image: int) -> tuple[int, int, int]:
+    def rank_of(image: int) -> tuple[int, int, int, bool]:
         for images in sets:
             if image < len(images):
                 break
             image -= len(images)
         folder = images.root if isinstance(images, FileImages) else root
         if folder is None:
-            return 0, 0, 0
+            return 0, 0, 0, False
         path = folder / images.samples[image]
         try:
             with Image.open(path) as opened:
-                return opened.width * opened.height, -int(path.stat().st_mtime), path.stat().st_size
+                pixels = opened.width * opened.height
+            return pixels, -int(path.stat().st_mtime), path.stat().st_size, not path.is_symlink()
         except (OSError, ValueError):
-            return 0, 0, 0
+            return 0, 0, 0, False
 
     return rank_of
