@@ -5,6 +5,7 @@ train` with them. Next: program.py runs it.
 """
 
 import difflib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -218,7 +219,11 @@ def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidat
     few += for_few(config, n)
     sample = composed([*words, *few])
     silent = Progress(bars=False, lines=False)  # the run says it once more, of all images
-    plan = plan_of(sample, build_parts(sample, initialise=False, progress=silent))
+    logging.disable(logging.WARNING)  # so do its warnings of images
+    try:
+        plan = plan_of(sample, build_parts(sample, initialise=False, progress=silent))
+    finally:
+        logging.disable(logging.NOTSET)
     costs = measure(plan)
     plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering.at_most(seen.n)))
     left = minutes - (time.perf_counter() - started) / 60
