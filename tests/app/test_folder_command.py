@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from support.onnx_files import write_onnx
 from support.tiny_sets import write_photographs
 from support.typed import Typist
 
-from deepcluster.app import folder_command, start_word
+from deepcluster.app import folder_command, program, start_word
 from deepcluster.app.folder_command import Candidate, check_own_keys, composed, minutes_of, settings_for
 from deepcluster.app.hydra_setup import register
-from deepcluster.run.dial import Look
+from deepcluster.run.dial import Budget, Look
 from deepcluster.run.parts import build_parts
 from deepcluster.run.starts import ADAPTING, named_start
+from deepcluster.settings.train import TrainConfig
 from deepcluster.weights import onnx_start
 from deepcluster.weights.start import WeightsInit
 
@@ -37,17 +40,18 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Network -> epochs that fit, in place of measurements; 50 for others."""
     epochs: dict[str, int] = {}
 
-    def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidate:
+    def timed(words: list[str], config: TrainConfig, seen: Look, budget: Budget, wanted: int, known: Any) -> Candidate:
         arch = next((word.removeprefix("arch=") for word in words if word.startswith("arch=")), "")
         n = epochs.get(arch, 50)
         nothing: Any = None
         costs: Any = type("Costs", (), {"step_s": 0.064})
-        config = composed(words)
+        assert config == composed(words), "composed once"
         return Candidate(words=words, config=config, plan=nothing, costs=costs, epochs=n, is_enough=n >= wanted)
 
     monkeypatch.setattr(folder_command, "timed", timed)
     monkeypatch.setattr(start_word, "local_starts", list)
     monkeypatch.setattr(folder_command, "seconds", lambda plan, costs, seen, n: 6.0 * n)
+    monkeypatch.setattr(Budget, "spent_s", 20.0)
     register()
     yield epochs
 
@@ -65,10 +69,10 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
         f"data.root={tmp_path / 'photos'}",
         "arch=vgg_small",
         "view.size=80",
-        "clustering.k=7",
         "reduction.dim=15",
         "other_rows.dim=15",
         "other_rows.n_neighbours=7",
+        "clustering.k=7",
         "trainer.max_epochs=50",
         f"other_rows.fade_epochs={fade}",
     ]
@@ -78,7 +82,7 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
         "network    SmallVGG at 80 px: the largest that can see each image 10 times in 8 min; arch=, view.size=",
         "clusters   7: about 1.2 times the root of the number of images; clustering.k=",
         "epochs     50: what 8 min hold at 1.0 ms an image on this machine; trainer.max_epochs=, minutes=",
-        "time       about 5.9 min in all",
+        "time       about 5.5 min in all",
     ]
 
 
@@ -118,6 +122,21 @@ def test_images_are_kept_large_enough_for_the_crops_that_are_typed(
     view = composed(words := settings_for(str(write_tree(tmp_path / "photos", 4, side=400)), typed, [].append)).view
     (kept,) = (word for word in words if word.startswith("reading.stored_size="))
     assert kept == f"reading.stored_size={round(max(1.2 * view.size, 1.5 * view.crop_size))}"
+
+
+def test_the_minutes_count_from_the_start_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading torch takes seconds, before anything is chosen."""
+    begun, started = time.perf_counter(), list[float]()
+
+    def settings(folder: str, typed: list[str], *, started_at: list[float] = started, **named: float) -> list[str]:
+        started_at.append(named["started"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(folder_command, "settings_for", settings)
+    monkeypatch.setattr(sys, "argv", ["deepcluster", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert begun <= started[0] < time.perf_counter()
 
 
 @pytest.mark.parametrize(

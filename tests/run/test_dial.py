@@ -1,5 +1,6 @@
 """What a folder and so many minutes make of a run."""
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,17 @@ from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
 from deepcluster.run import dial
-from deepcluster.run.dial import Look, for_epochs, for_few, most_epochs, networks, stored_side, whole
+from deepcluster.run.dial import (
+    Budget,
+    Look,
+    for_epochs,
+    for_few,
+    most_epochs,
+    networks,
+    stored_side,
+    whole,
+    with_numbers,
+)
 from deepcluster.run.parts import build_parts
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan, sizes
@@ -38,6 +49,12 @@ def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None
     assert stored_side(PHOTOS, 224, 224, 4e9) == 336
 
 
+def test_what_was_spent_before_is_no_longer_left() -> None:
+    budget = Budget(minutes=2, started=time.perf_counter() - 30)
+    assert budget.left == pytest.approx(1.5, abs=0.05)
+    assert budget.limit_s == 0.5 and Budget(minutes=60, started=0.0).limit_s == 2.0
+
+
 RECIPE = ("experiment=photographs", "data.root=photos")
 
 
@@ -56,6 +73,11 @@ def test_crops_to_learn_from_have_half_the_side_of_the_images_of_features() -> N
     assert settings(*RECIPE, "view=deepdive_32").view.size == 32
 
 
+def test_numbers_that_are_chosen_need_no_second_composition() -> None:
+    words = ["clustering.k=7", "reduction.dim=15", "other_rows.n_neighbours=7", "reading.stored_size=96"]
+    assert with_numbers(settings(*RECIPE), words) == settings(*RECIPE, *words)
+
+
 def test_few_images_have_few_dimensions_and_neighbours() -> None:
     assert for_few(settings(*RECIPE), 30) == ["reduction.dim=15", "other_rows.dim=15", "other_rows.n_neighbours=7"]
     assert for_few(settings("reduction=none"), 30) == for_few(settings(*RECIPE), 1000) == []
@@ -70,9 +92,18 @@ def test_heads_beside_fade_over_the_recipes_share_of_the_epochs() -> None:
 
 def test_the_epochs_are_the_most_that_fit_into_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "seconds", lambda plan, costs, seen, epochs: 30 + 7.0 * epochs)
-    assert most_epochs(ANY, ANY, PHOTOS, minutes=10) == (dial.SHARE * 600 - 30) // 7 == 68
+    assert most_epochs(ANY, ANY, PHOTOS, minutes=10) == (dial.SHARE * 600 - 30) // 7 == 78
     assert most_epochs(ANY, ANY, PHOTOS, minutes=0.5) == 0
     assert most_epochs(ANY, ANY, PHOTOS, minutes=1000) == dial.MOST_EPOCHS
+
+
+def test_an_epoch_takes_longer_than_its_steps_do_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = SimpleNamespace(total=100.0, epoch=7.0)
+    monkeypatch.setattr(dial, "estimate_seconds", lambda sizes, costs: spent)
+    monkeypatch.setattr(dial, "sizes", lambda plan: None)
+    monkeypatch.setattr(dial, "whole", lambda plan, seen, max_epochs: None)
+    monkeypatch.setattr(dial, "n_cores", lambda: 3)
+    assert dial.seconds(ANY, ANY, PHOTOS, 10) == pytest.approx(1500 * 0.01 / 3 + 100 + 10 * 7 * (dial.TRAINED - 1))
 
 
 def test_a_run_is_counted_from_a_sample_as_from_all_its_images() -> None:
@@ -87,9 +118,8 @@ def test_a_run_is_counted_from_a_sample_as_from_all_its_images() -> None:
     seen = Look(n=900, n_test=450, height=28, width=28, read_s=0.0)
     of_all = plan("data.limit=900")
     of_sample = whole(plan("data.limit=120", "trainer.max_epochs=1"), seen, max_epochs=7)
-    assert replace(sizes(of_all), n_measured=(0, 0), n_baselines=0) == replace(
-        sizes(of_sample), n_measured=(0, 0), n_baselines=0
-    )
+    of_tests = {"n_measured": (0, 0), "n_baselines": 0, "n_seen": 0}
+    assert replace(sizes(of_all), **of_tests) == replace(sizes(of_sample), **of_tests)  # type: ignore[arg-type]
     assert sizes(of_sample).n_measured == (900, 450)
 
 

@@ -41,6 +41,8 @@ COSTS = Costs(
     probed_dim=1000,
     baseline_s=0.002,
     baseline_dim=500,
+    figures_s=0.003,
+    small_s=0.004,
 )
 
 
@@ -84,6 +86,9 @@ def sizes(**changes: Any) -> Sizes:
         steps_per_epoch=200,
         n_measured=(50_000, 10_000),
         n_baselines=60_000,
+        n_figures=2,
+        n_seen=60_000,
+        n_compared=0,
         n_sharing=1,
         stored_bytes=100_000 * 256 * 4,
         disk_bytes=1e9,
@@ -101,7 +106,10 @@ def test_seconds_by_hand() -> None:
     assert spent.clustering == pytest.approx(2.1e9 * 256 * 1e-9)
     assert spent.epoch == pytest.approx(100)
     assert spent.baselines == pytest.approx(120)
-    assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100 + 120)
+    assert spent.figures == pytest.approx(2 * (60 + 60_000 * 0.003))
+    assert spent.total == pytest.approx(4 * (120 + 23 + 537.6) + 3 * 100 + 120 + 480)
+    with_files = estimate.estimate_seconds(sizes(n_compared=1000), COSTS)
+    assert with_files.files == pytest.approx(3 * 4) and with_files.total == pytest.approx(spent.total + 12)
     costs_of_other = dataclasses.replace(COSTS, other_s=30.0, other_image_s=0.003, other_dim=64)
     with_other = estimate.estimate_seconds(sizes(other_distances=1e10), costs_of_other)
     assert with_other.other == pytest.approx(30 + 300 + 640)
@@ -368,6 +376,31 @@ def test_measuring_leaves_the_network_and_the_random_state() -> None:
     assert torch.equal(torch.random.get_rng_state(), state) and planned.backbone.training is mode
     assert min(found.image_s, found.moments_s, found.fit_s, found.apply_s, found.distance_s, found.step_s) > 0
     assert found.probed_dim == 1600  # 64 channels of 5 x 5: what README says that k-NN reads
+
+
+def test_what_the_network_does_not_change_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("_baselines", "_other_rows", "_small_pictures"):
+        monkeypatch.setattr(costs, part, lambda *_: pytest.fail("is timed again"))
+    known = dataclasses.replace(COSTS, other_s=7.0)
+    found = costs.measure(plan(), known=known)
+    for name in ("baseline_s", "baseline_dim", "small_s", "other_s", "other_image_s", "other_dim"):
+        assert getattr(found, name) == getattr(known, name)
+    assert found.image_s != known.image_s and found.figures_s > 0
+
+
+def test_some_small_pictures_tell_what_all_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(costs, "small_pictures", lambda images, among, **_: (made.append(len(among)), time.sleep(0.3)))
+    found = costs.measure(dataclasses.replace(plan(settings("data.limit=400")), compares_pictures=True))
+    assert made == [256] and found.small_s == pytest.approx(0.3 / 256, rel=0.2)
+
+
+def test_the_figures_of_a_run_are_counted() -> None:
+    """Arrays have labels; a network that is not trained is measured once, and so is one whose start is not."""
+    assert (sizes_of(plan()).n_figures, sizes_of(plan()).n_seen) == (2, sum(sizes_of(plan()).n_measured))
+    for word in ("trainer.max_epochs=0", "evaluation.untrained=false"):
+        assert sizes_of(plan(settings(word))).n_figures == 1
+    assert sizes_of(plan(settings("evaluation.enabled=false"))).n_figures == 0
 
 
 def test_the_one_batch_of_a_small_set_is_timed_too() -> None:

@@ -24,6 +24,7 @@ from deepcluster.run.dial import (
     MOST_EPOCHS,
     N_SAMPLE,
     SHARE,
+    Budget,
     Look,
     Network,
     fits,
@@ -34,6 +35,7 @@ from deepcluster.run.dial import (
     networks,
     seconds,
     stored_side,
+    with_numbers,
 )
 from deepcluster.run.parts import build_parts, choose_device
 from deepcluster.run.plan import plan_of
@@ -49,6 +51,7 @@ from deepcluster.weights.onnx_start import TARGET
 RECIPE = "photographs"  # of configs/experiment
 LEAST_MINUTES, MOST_MINUTES = 0.5, 100_000
 OWN_KEYS = ("minutes", "effort", "start")  # that no run has
+TIMED_BATCH = 64  # images, on a CPU: larger batches of features are not faster there, and take longer to time
 
 
 @dataclass(kw_only=True)
@@ -69,7 +72,9 @@ class Candidate:
     is_enough: bool
 
 
-def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = print) -> list[str]:
+def settings_for(
+    folder: str, typed: list[str], say: Callable[[str], None] = print, *, started: float | None = None
+) -> list[str]:
     """The settings of `deepcluster train` for a folder of images.
 
     Args:
@@ -77,14 +82,17 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
         typed: what was typed after it: minutes=N or effort=NAME, start=auto, none, a name or a file of weights, and
             settings, which overrule those chosen here.
         say: prints a line.
+        started: time.perf_counter() when the command began, from which the minutes count; None: now.
 
     Raises:
         ValueError, FileNotFoundError: if a setting is not possible, or there are no images.
     """
+    started = time.perf_counter() if started is None else started
     if flags := [word for word in typed if word.startswith("-")]:
         raise ValueError(f"{flags[0]}: only settings follow a folder; deepcluster train takes flags, and all settings")
     check_own_keys(typed)
     minutes, typed = minutes_of(typed)
+    budget = Budget(minutes=minutes, started=started)
     wanted, typed = start_of(typed)
     typed = with_quoted_paths([with_home(word) for word in typed], is_sweep=False)
     keys = keys_of(typed)
@@ -113,10 +121,10 @@ def settings_for(folder: str, typed: list[str], say: Callable[[str], None] = pri
         f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
         f"median), {1000 * seen.read_s:.0f} ms to decode one"
     )
-    chosen = choose(base, typed, sized, config, seen, minutes, FEWEST_EPOCHS if start is None else 0)
+    chosen = choose(base, typed, sized, config, seen, budget, FEWEST_EPOCHS if start is None else 0)
     if (line := start_told(start, wanted, keys)) is not None:
         say(line)
-    for line in told(chosen, seen, minutes, keys, n_tried=len(sized)):
+    for line in told(chosen, seen, budget, keys, n_tried=len(sized)):
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
     return [*chosen.words, *without(of_epochs, keys.union(word.partition("=")[0] for word in chosen.words))]
@@ -169,7 +177,7 @@ def choose(
     sized: list[Network],
     config: TrainConfig,
     seen: Look,
-    minutes: float,
+    budget: Budget,
     fewest: int = FEWEST_EPOCHS,
 ) -> Candidate:
     """The first network that can see each image often enough in the minutes; else the last.
@@ -180,61 +188,66 @@ def choose(
         sized: the networks to try; none: that of the settings.
         config: of `base` and `typed`.
         seen: the look at the images.
-        minutes: for all of the run.
+        budget: of all of the command.
         fewest: epochs that must fit; 0: the network is not trained.
     """
     keys = keys_of(typed)
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
     wanted = fewest if typed_epochs is None else typed_epochs
-    started = time.perf_counter()
+    known: Costs | None = None
     for network in sized or (None,):
         words = [] if network is None else without([f"arch={network.arch}", f"view.size={network.size}"], keys)
-        view = composed([*base, *words, *typed]).view
-        if "clustering" not in keys:
-            words.append(f"clustering.k={k_by_number(seen.n)}")
-        words += for_few(config, seen.n, None if network is None else network.feature_dim)
+        config = composed([*base, *words, *typed]) if words else config
+        numbers = for_few(config, seen.n, None if network is None else network.feature_dim)
+        if "clustering" not in keys and hasattr(config.clustering, "k"):
+            numbers.append(f"clustering.k={k_by_number(seen.n)}")
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
-        if (side := stored_side(seen, view.size, view.crop_size, room)) is not None:
-            words.append(f"reading.stored_size={side}")
-        words = [*base, *without(words, keys), *typed]
-        candidate = timed(words, seen, minutes - (time.perf_counter() - started) / 60, wanted)
+        if (side := stored_side(seen, config.view.size, config.view.crop_size, room)) is not None:
+            numbers.append(f"reading.stored_size={side}")
+        numbers = without(numbers, keys)
+        words = [*base, *words, *numbers, *typed]
+        candidate = timed(words, with_numbers(config, numbers), seen, budget, wanted, known)
         if candidate.is_enough:
             break
+        known = candidate.costs
     epochs = max(1, candidate.epochs) if fewest else 0
     return replace(candidate, epochs=epochs if typed_epochs is None else typed_epochs)
 
 
-def timed(words: list[str], seen: Look, minutes: float, wanted: int) -> Candidate:
+def timed(
+    words: list[str], config: TrainConfig, seen: Look, budget: Budget, wanted: int, known: Costs | None = None
+) -> Candidate:
     """Measure what a run costs, on a sample of the images.
 
     Args:
-        minutes: that are left, this measurement included.
-        wanted: epochs that should fit into the minutes.
+        config: of the words.
+        wanted: epochs that should fit into the minutes that are left after this measurement.
+        known: of another network.
     """
-    config, started = composed(words), time.perf_counter()
     n = min(seen.n, N_SAMPLE)
     few = [f"data.limit={n}"]
+    if choose_device(config.trainer).type == "cpu":
+        few.append(f"extraction.batch_size={min(config.extraction.batch_size, TIMED_BATCH)}")
     if isinstance(k := getattr(config.clustering, "k", None), int):
         few.append(f"clustering.k={max(2, min(k, n // 4))}")
     few += for_few(config, n)
-    sample = composed([*words, *few])
+    sample = with_numbers(config, few)
     silent = Progress(bars=False, lines=False)  # the run says it once more, of all images
     logging.disable(logging.WARNING)  # so do its warnings of images
     try:
         plan = plan_of(sample, build_parts(sample, initialise=False, progress=silent))
     finally:
         logging.disable(logging.NOTSET)
-    costs = measure(plan)
+    costs = measure(plan, limit_s=budget.limit_s, known=known)
     plan = replace(plan, clusterer=replace(plan.clusterer, clustering=config.clustering.at_most(seen.n)))
-    left = minutes - (time.perf_counter() - started) / 60
-    n_fit = most_epochs(plan, costs, seen, left)
-    is_enough = n_fit >= max(1, wanted) or (wanted == 0 and fits(plan, costs, seen, 0, left))
+    n_fit = most_epochs(plan, costs, seen, budget.left)
+    is_enough = n_fit >= max(1, wanted) or (wanted == 0 and fits(plan, costs, seen, 0, budget.left))
     return Candidate(words=words, config=config, plan=plan, costs=costs, epochs=n_fit, is_enough=is_enough)
 
 
-def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tried: int) -> list[str]:
+def told(chosen: Candidate, seen: Look, budget: Budget, keys: set[str], *, n_tried: int) -> list[str]:
     """The choices, each with its reason and the key that overrules it; and the time that the run will take."""
-    config = chosen.config
+    config, minutes = chosen.config, budget.minutes
     arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
     network = clusters = epochs = "as typed"
     if n_tried and not {"arch", "view.size"} & keys:
@@ -256,7 +269,7 @@ def told(chosen: Candidate, seen: Look, minutes: float, keys: set[str], *, n_tri
             adapts = "an ONNX file cannot be trained" if is_frozen else "trainer.max_epochs=5 adapts it to these images"
             epochs = f"the trained network stays as it is; {adapts}"
     k = getattr(config.clustering, "k", config.clustering.kind)
-    total_s = seconds(chosen.plan, chosen.costs, seen, chosen.epochs) / SHARE
+    total_s = budget.spent_s + seconds(chosen.plan, chosen.costs, seen, chosen.epochs) / SHARE
     return [
         f"network    {arch} at {config.view.size} px: {network}",
         f"clusters   {k}: {clusters}",

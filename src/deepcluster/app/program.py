@@ -7,6 +7,7 @@ import difflib
 import os
 import shlex
 import sys
+import time
 from typing import Any, NoReturn
 
 import deepcluster
@@ -39,6 +40,7 @@ RUN is the folder of a run, as it was printed: runs/DATE_TIME. KEY=VALUE may fol
 
 def main() -> None:
     """What the command `deepcluster` does."""
+    started = time.perf_counter()
     stop_signals.end_quietly()  # before imports that take long: Ctrl-C ends without a traceback
     words = sys.argv[1:]
     first = words[0] if words else "--help"
@@ -53,7 +55,7 @@ def main() -> None:
     elif first in WORDS:
         run_word(first, words[1:])
     elif os.path.isdir(os.path.expanduser(first)):
-        run_folder(os.path.expanduser(first), words[1:])
+        run_folder(os.path.expanduser(first), words[1:], started)
     else:
         _refuse(first, words)
 
@@ -114,12 +116,13 @@ def run_word(word: str, typed: list[str]) -> None:
     run(WORDS[word].job, settings)
 
 
-def run_folder(folder: str, words: list[str]) -> None:
+def run_folder(folder: str, words: list[str], started: float) -> None:
     """Train on a folder of images with settings that suit it.
 
     Args:
         folder: of images.
         words: minutes=N or effort=NAME, and settings that overrule the chosen ones.
+        started: time.perf_counter() when the command began: loading torch counts among the minutes.
     """
     from deepcluster.app.errors import exit_with_error, user_errors
 
@@ -131,7 +134,7 @@ def run_folder(folder: str, words: list[str]) -> None:
 
     register()
     try:
-        settings = settings_for(folder, words)
+        settings = settings_for(folder, words, started=started)
     except user_errors() as error:
         exit_with_error(error)
     run("train", settings)

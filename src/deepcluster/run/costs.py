@@ -18,6 +18,8 @@ from deepcluster.data.crop_loader import crops_of
 from deepcluster.data.images import evenly_spaced
 from deepcluster.data.loader import random_batches
 from deepcluster.evaluation.baselines import Baselines
+from deepcluster.evaluation.probe.knn_and_probe import measure_rows
+from deepcluster.evaluation.samples.small_pictures import small_pictures
 from deepcluster.models.backbone import Backbone
 from deepcluster.run.sizes import Plan
 from deepcluster.system.machine import peak_memory, reset_peak_memory, used_memory
@@ -25,6 +27,8 @@ from deepcluster.system.seeding import generator
 from deepcluster.training.clusterer import Clusterer
 
 LIMIT_S = 2.0  # for timing batches, of extraction and of training each
+SMALL_PICTURES = 256
+ROWS_OF_FIGURES = 512  # of fewer, what does not grow with the rows would count too much
 N_BATCHES = 24
 SAMPLE = 20_000  # most rows of the timed k-means
 MOST_CENTROIDS = 1000
@@ -47,6 +51,8 @@ class Costs:
         probed_dim: features per image that the evaluation reads.
         baseline_s: rows and figures of an image's pixels and patches.
         baseline_dim: numbers of these rows.
+        figures_s: k-NN, probe and clusters of an image's features; 0 without labels.
+        small_s: making an image's small picture, by which copies and odd ones are found.
         other_s: learning what the rows of another extractor need.
         other_image_s: such a row.
         other_dim: its numbers, reduced.
@@ -63,20 +69,33 @@ class Costs:
     probed_dim: int
     baseline_s: float = 0.0
     baseline_dim: int = 0
+    figures_s: float = 0.0
+    small_s: float = 0.0
     other_s: float = 0.0
     other_image_s: float = 0.0
     other_dim: int = 0
 
 
-def measure(plan: Plan) -> Costs:
-    """Time a few batches of extraction and of training, and a small k-means; the run's own state does not change."""
+def measure(plan: Plan, *, limit_s: float = LIMIT_S, known: Costs | None = None) -> Costs:
+    """Time a few batches of extraction and of training, and a small k-means; the run's own state does not change.
+
+    Args:
+        limit_s: for timing batches, of extraction and of training each; at least two batches are timed.
+        known: of another network on the same images: what the network does not change is taken from there.
+    """
     clusterer, device, dim = plan.clusterer, plan.device, plan.backbone.feature_dim
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _mode_kept(plan.backbone):
-        extraction_bytes, image_s = _extraction(clusterer, plan.backbone, device)
-        training_bytes, step_s = _training(plan)
+        extraction_bytes, image_s = _extraction(clusterer, plan.backbone, device, limit_s)
+        training_bytes, step_s = _training(plan, limit_s)
         moments_s, fit_s, apply_s = _reduction(clusterer.reduction, dim, device)
-        baseline_s, baseline_dim = _baselines(plan)
-        other_s, other_image_s, other_dim = _other_rows(plan)
+        probed_dim = _probed_dim(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0
+        if known is None:
+            baseline_s, baseline_dim = _baselines(plan)
+            other_s, other_image_s, other_dim = _other_rows(plan, limit_s)
+            small_s = _small_pictures(plan)
+        else:
+            baseline_s, baseline_dim, small_s = known.baseline_s, known.baseline_dim, known.small_s
+            other_s, other_image_s, other_dim = known.other_s, known.other_image_s, known.other_dim
         return Costs(
             image_s=image_s,
             moments_s=moments_s,
@@ -88,7 +107,9 @@ def measure(plan: Plan) -> Costs:
             step_s=step_s,
             extraction_bytes=extraction_bytes,
             training_bytes=training_bytes,
-            probed_dim=_probed_dim(clusterer, plan.backbone, device) if plan.evaluation.enabled else 0,
+            probed_dim=probed_dim,
+            figures_s=_figures(plan, probed_dim),
+            small_s=small_s,
             baseline_s=baseline_s,
             baseline_dim=baseline_dim,
             other_s=other_s,
@@ -97,14 +118,14 @@ def measure(plan: Plan) -> Costs:
         )
 
 
-def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device) -> tuple[int, float]:
+def _extraction(clusterer: Clusterer, backbone: Backbone, device: torch.device, limit_s: float) -> tuple[int, float]:
     """Memory of a batch in bytes, and seconds per image."""
     n = len(clusterer.images)
     batch_size = min(clusterer.extraction.batch_size, n)
     source = replace(clusterer.feature_pass(backbone, device=device), batch_size=batch_size)
     batches = source.stream(_spread(n, batch_size))
     with _peak() as grown:
-        per_batch = _per_batch((features for features, _ in batches), clusterer.num_workers, device)
+        per_batch = _per_batch((features for features, _ in batches), clusterer.num_workers, device, limit_s)
     return grown[0], per_batch / batch_size
 
 
@@ -136,7 +157,43 @@ def _baselines(plan: Plan) -> tuple[float, int]:
     return baselines.image_seconds(), baselines.network().dim
 
 
-def _other_rows(plan: Plan) -> tuple[float, float, int]:
+def _figures(plan: Plan, dim: int) -> float:
+    """Seconds of an image's share in the figures of a network, from random rows of `dim` features."""
+    if not plan.evaluation.enabled or plan.clusterer.images.labels is None:
+        return 0.0
+    rows = torch.randn(ROWS_OF_FIGURES, dim, generator=generator("estimate")).to(plan.device)
+    labels = (torch.arange(ROWS_OF_FIGURES) % 10).to(plan.device)
+    settings = plan.evaluation
+    started = time.perf_counter()
+    measure_rows(
+        *(rows, labels, rows, labels),
+        device=plan.device,
+        knn=replace(settings.knn, k=min(settings.knn.k, ROWS_OF_FIGURES)),
+        linear_probe=settings.linear_probe,
+        seed=0,
+    )
+    return (time.perf_counter() - started) / ROWS_OF_FIGURES
+
+
+def _small_pictures(plan: Plan) -> float:
+    """Seconds of an image's small picture."""
+    if not plan.compares_pictures:
+        return 0.0
+    clusterer = plan.clusterer
+    chosen = torch.tensor(evenly_spaced(len(clusterer.images), SMALL_PICTURES))
+    started = time.perf_counter()
+    small_pictures(
+        clusterer.images,
+        among=chosen,
+        batch_size=clusterer.extraction.batch_size,
+        num_workers=clusterer.num_workers,
+        device=plan.device,
+        advance=lambda n: None,
+    )
+    return (time.perf_counter() - started) / len(chosen)
+
+
+def _other_rows(plan: Plan, limit_s: float) -> tuple[float, float, int]:
     """Seconds of learning what the rows of another extractor need, which the run keeps, and of a row; its numbers."""
     clusterer = plan.clusterer
     if clusterer.other is None or plan.n_other == 0:
@@ -146,11 +203,11 @@ def _other_rows(plan: Plan) -> tuple[float, float, int]:
     learned_s = time.perf_counter() - started
     batch_size = clusterer.extraction.batch_size
     batches = other.source.stream(_spread(len(clusterer.images), batch_size))
-    per_batch = _per_batch((rows for rows, _ in batches), clusterer.num_workers, plan.device)
+    per_batch = _per_batch((rows for rows, _ in batches), clusterer.num_workers, plan.device, limit_s)
     return learned_s, per_batch / batch_size, clusterer.other_reduction.output_dim(other.dim)
 
 
-def _training(plan: Plan) -> tuple[int, float]:
+def _training(plan: Plan, limit_s: float) -> tuple[int, float]:
     """Memory in bytes and seconds of a training step, on copies of network and head."""
     if not any(parameter.requires_grad for parameter in plan.backbone.parameters()):
         return 0, 0.0
@@ -176,11 +233,11 @@ def _training(plan: Plan) -> tuple[int, float]:
             yield batch.indices
 
     with _peak() as grown:
-        step_s = _per_batch(steps(), num_workers, device)
+        step_s = _per_batch(steps(), num_workers, device, limit_s)
     return grown[0], step_s
 
 
-def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device) -> float:
+def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device, limit_s: float) -> float:
     """Seconds of a batch, without the first one and as many as the workers may have read in advance."""
     started, n_done = 0.0, -1
     for _ in batches:
@@ -189,7 +246,7 @@ def _per_batch(batches: Iterator[Tensor], num_workers: int, device: torch.device
         now, n_done = time.perf_counter(), n_done + 1
         if n_done == 0:
             started = now
-        elif now - started > LIMIT_S and n_done > 2 * num_workers:
+        elif now - started > limit_s and n_done > 2 * num_workers:
             break
     n_timed = max(1, n_done - max(0, num_workers - 1))
     return (time.perf_counter() - started) / n_timed

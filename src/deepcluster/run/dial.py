@@ -5,6 +5,7 @@ What is fixed for photographs is the recipe's: configs/experiment/photographs.ya
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -13,7 +14,7 @@ from deepcluster.data.images import evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
 from deepcluster.data.sources.load import load
-from deepcluster.run.costs import Costs
+from deepcluster.run.costs import LIMIT_S, Costs
 from deepcluster.run.estimate import estimate_seconds
 from deepcluster.run.sizes import Plan, sizes
 from deepcluster.settings.train import TrainConfig
@@ -22,12 +23,42 @@ from deepcluster.system.threads import n_cores
 MINUTES = {"quick": 3.0, "normal": 10.0, "long": 60.0}  # effort -> minutes
 N_LOOKED_AT = 24  # images whose sizes and reading time are looked at
 N_SAMPLE = 256  # images with which a network is timed
-SHARE = 0.85  # of the minutes that reading, training and clustering may take; the rest is for figures and files
+SHARE = 0.97  # of what is left of the minutes; the rest is for starting the run and storing its checkpoints
+TIMED = 1 / 240  # of the minutes: the batches of a phase that are timed; all of a network takes about ten times that
+TRAINED = 1.2  # seconds of an epoch, in those of its timed steps: logging, checks (1.2 to 1.3 of 2,000 photographs)
 FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
 MOST_EPOCHS = 200
 LARGER = 1.2  # images are kept as squares of at least so many times the side of those of features,
 ROOM = 1.5  # and so many times that of crops to learn from
 ENLARGED = 1.56  # at most, for features; the crops to learn from have half their side
+
+
+@dataclass(kw_only=True, frozen=True)
+class Budget:
+    """What a command may take.
+
+    Args:
+        minutes: for all of it.
+        started: time.perf_counter() when it began.
+    """
+
+    minutes: float
+    started: float
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since it began: starting Python, looking, timing."""
+        return time.perf_counter() - self.started
+
+    @property
+    def left(self) -> float:
+        """Minutes."""
+        return self.minutes - self.spent_s / 60
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds for timing the batches of a phase: of a few minutes, timing must not take many."""
+        return min(LIMIT_S, TIMED * 60 * self.minutes)
 
 
 @dataclass(kw_only=True)
@@ -94,6 +125,15 @@ def networks(side: int, *, on_gpu: bool) -> list[Network]:
     return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
 
 
+def with_numbers(config: TrainConfig, words: Sequence[str]) -> TrainConfig:
+    """The settings with words GROUP.KEY=NUMBER, without composing them again."""
+    for word in words:
+        key, _, value = word.partition("=")
+        group, _, name = key.partition(".")
+        config = replace(config, **{group: replace(getattr(config, group), **{name: int(value)})})
+    return config
+
+
 def for_few(config: TrainConfig, n: int, feature_dim: int | None = None) -> list[str]:
     """Settings that bring down what needs more: than n images, dimensions of PCA and neighbours of the graph; than the
     network's features, if known, dimensions of PCA."""
@@ -132,9 +172,10 @@ def whole(plan: Plan, seen: Look, max_epochs: int) -> Plan:
 
 
 def seconds(plan: Plan, costs: Costs, seen: Look, max_epochs: int) -> float:
-    """Seconds of the whole run, without figures and files: reading once, then training and clustering."""
+    """Seconds of the whole run: reading once, then all that an estimate counts."""
     once = seen.read_s * (seen.n + seen.n_test) / n_cores()
-    return once + estimate_seconds(sizes(whole(plan, seen, max_epochs)), costs).total
+    estimate = estimate_seconds(sizes(whole(plan, seen, max_epochs)), costs)
+    return once + estimate.total + (TRAINED - 1) * max_epochs * estimate.epoch
 
 
 def fits(plan: Plan, costs: Costs, seen: Look, epochs: int, minutes: float) -> bool:

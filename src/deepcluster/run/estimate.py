@@ -18,6 +18,7 @@ LEAST_SAVING = 0.2  # of the whole time: smaller savings by a subsample are not 
 USUAL_SAMPLE = 256  # faiss's default of max_points_per_centroid
 BYTES_PER_IMAGE = 64  # labels and sort orders, while assignments are compared and epochs drawn
 LEARNING, OTHER = "init=kmeans_patches", "other_rows"  # phases that not every run has
+FILES = 3.0  # seconds of files and page, in those of the small pictures: copies, thumbnails, map (2,000 photographs)
 SCRATCH = 2.5e8  # bytes for blocks of rows and of distances in the clustering
 
 
@@ -31,7 +32,9 @@ class Seconds:
         baselines: of pixels and patches, at the end.
         other: of the rows of another extractor and their clusters, at the start.
         scan: for clustering.k=auto.
-        total: of all reassignments and epochs, and of these three.
+        figures: of the untrained and the trained network.
+        files: about single images, and the page.
+        total: of all reassignments and epochs, and of these five.
     """
 
     features: float
@@ -41,6 +44,8 @@ class Seconds:
     baselines: float
     other: float
     scan: float
+    figures: float
+    files: float
     total: float
 
 
@@ -55,7 +60,9 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
     reassignments = s.n_passes * features + s.n_reassignments * (reduction + clustering)
     row_s, dim = (costs.other_image_s, costs.other_dim) if s.other_distances else (costs.image_s + costs.apply_s, s.dim)
     scan = s.n_scanned * row_s + s.scan_distances * dim * costs.distance_s
-    total = reassignments + s.n_epochs * epoch + baselines + other + scan
+    figures = s.n_figures * (s.n_seen * costs.image_s + sum(s.n_measured) * costs.figures_s)
+    files = FILES * s.n_compared * costs.small_s
+    total = reassignments + s.n_epochs * epoch + baselines + other + scan + figures + files
     return Seconds(
         features=features,
         reduction=reduction,
@@ -64,6 +71,8 @@ def estimate_seconds(s: Sizes, costs: Costs) -> Seconds:
         baselines=baselines,
         other=other,
         scan=scan,
+        figures=figures,
+        files=files,
         total=total,
     )
 
@@ -144,12 +153,14 @@ def estimate_lines(
     phase = max(needed, key=lambda name: needed[name])
     baselines = f", pixels and patches ({clock(spent.baselines)})" if spent.baselines else ""
     other = f", clusters of other rows ({clock(spent.other)})" if spent.other else ""
+    figures = f", figures of the network ({clock(spent.figures)})" if spent.figures else ""
+    files = f", files and page ({clock(spent.files)})" if spent.files else ""
     scan = f"before them a scan for K: {clock(spent.scan)}; the numbers here are those of K = {s.k}, the most"
     return [
         f"extraction {clock(spent.features)}, PCA {clock(spent.reduction)}, clustering {clock(spent.clustering)}; "
         f"an epoch of training {clock(spent.epoch)}",
-        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs{other}{baselines}: {clock(spent.total)}, besides "
-        "the evaluation of the network",
+        f"{s.n_reassignments} reassignments and {s.n_epochs} epochs{other}{baselines}{figures}{files}: "
+        f"{clock(spent.total)}",
         f"memory {in_gb(needed[phase])} more than now (most in {phase}), {in_gb(free)} free; "
         f"disk {in_gb(s.disk_bytes)}, {in_gb(disk)} free",
         *([scan] if s.n_scanned else []),

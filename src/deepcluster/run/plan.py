@@ -43,6 +43,7 @@ def plan_of(config: TrainConfig, parts: Parts, epochs_done: int = 0, learning_by
         head_dim=dim,
         n_embedding=config.embedding.n_weights(feature_dim),
         n_file_passes=config.files.n_passes(config.data.source),
+        compares_pictures=config.files.are_compared(config.data.source),
         n_networks=parts.n_networks,
         n_other=n_other,
         other_learning_bytes=other_learning_bytes,

@@ -41,6 +41,7 @@ class Plan:
     head_dim: int | None = None  # that the head reads, E; None: the features'
     n_embedding: int = 0  # weights of the embedding
     n_file_passes: int = 0  # over all images, at the end, for files about single images
+    compares_pictures: bool = False  # at the end, for these files
     n_networks: int = 1  # that are trained together
     n_soft: int = 0  # clusters in an image's soft label
     n_other: int = 0  # labelings that cluster the rows of another extractor, once
@@ -93,6 +94,9 @@ class Sizes:
     steps_per_epoch: int
     n_measured: tuple[int, int]  # training and test images of the evaluation
     n_baselines: int  # images whose pixels and patches are measured
+    n_figures: int  # networks of which figures are taken: untrained and trained
+    n_seen: float  # features of so many images, as large as those of the passes, are made for the figures of one
+    n_compared: int  # images of which small pictures are made and compared
     n_sharing: int  # see Plan
     stored_bytes: int  # reduced features in memory
     disk_bytes: float
@@ -150,6 +154,9 @@ def sizes(plan: Plan) -> Sizes:
         steps_per_epoch=math.ceil(plan.schedule.images_per_epoch(n) / (plan.batch_size * plan.n_sharing)),
         n_measured=(min(n, evaluation.max_images), plan.n_test) if is_measured else (0, 0),
         n_baselines=_n_baselines(plan, is_measured=is_measured),
+        n_figures=evaluation.enabled * (1 + (n_untrained > 0)),
+        n_seen=_n_seen(plan, is_measured=is_measured),
+        n_compared=(n + plan.n_test) * plan.compares_pictures,
         n_sharing=plan.n_sharing,
         stored_bytes=storage.n_bytes(n, dim) if storage.folder is None else 0,
         disk_bytes=3 * checkpoint + assignments + names,  # last, previous and the new one while it is written
@@ -189,3 +196,10 @@ def _n_baselines(plan: Plan, *, is_measured: bool) -> int:
     if not plan.evaluation.measures_baselines:
         return 0
     return min(n, plan.evaluation.max_images) + plan.n_test if is_measured else 2 * min(n, N_IMAGES)
+
+
+def _n_seen(plan: Plan, *, is_measured: bool) -> float:
+    if is_measured:
+        return min(plan.n, plan.evaluation.max_images) + plan.n_test
+    crop, size = plan.train_view.crops[0].size, plan.clusterer.view.size
+    return 2 * min(plan.n, N_IMAGES) * (crop / size) ** 2

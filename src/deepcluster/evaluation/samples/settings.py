@@ -38,5 +38,9 @@ class Files(AboutImages):
         return self.write == "always" or (self.write == "auto" and source == "folder")
 
     def n_passes(self, source: str) -> int:
-        """How often all images are read for them."""
-        return 1 + (self.duplicates or self.odd) if self.are_written(source) else 0
+        """How often all images go through the network for them."""
+        return int(self.are_written(source))
+
+    def are_compared(self, source: str) -> bool:
+        """Whether small pictures of all images are made and compared for them."""
+        return self.are_written(source) and (self.duplicates or self.odd)
