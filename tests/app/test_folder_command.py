@@ -124,6 +124,33 @@ def test_images_are_kept_large_enough_for_the_crops_that_are_typed(
     assert kept == f"reading.stored_size={round(max(1.2 * view.size, 1.5 * view.crop_size))}"
 
 
+@pytest.mark.parametrize(
+    ("arch", "size"), [("vgg_small", 40), ("alexnet_small", 40), ("alexnet", 80), ("vgg_small view.size=96", 96)]
+)
+def test_a_network_that_is_typed_does_not_enlarge_small_pictures_much_either(
+    arch: str, size: int, fit: dict[str, int], tmp_path: Path
+) -> None:
+    """Of icons of 32 px: 40, or the smallest size that the network takes, unless one is typed; AlexNet needs 63."""
+    folder, lines = str(write_tree(tmp_path / "icons", 12, side=32)), list[str]()
+    words = settings_for(folder, f"arch={arch}".split(), lines.append)
+    config = composed(words)
+    assert config.view.size == size and config.view.crop_size == size / 2
+    (line,) = (line for line in lines if line.startswith("network "))
+    enlarged = "as typed, of images enlarged at most 1.56 times; view.size="
+    assert line.endswith("as typed" if "view.size" in arch else enlarged)
+    photos = str(write_tree(tmp_path / "photos", 12, side=140))
+    assert composed(settings_for(photos, f"arch={arch.split()[0]}".split(), [].append)).view.size == 160
+
+
+def test_images_are_kept_for_the_crops_that_a_network_of_one_size_learns_from(
+    fit: dict[str, int], tmp_path: Path
+) -> None:
+    """SmallAlexNet takes images of 160 px only: not the crops of 80 that the recipe would have it learn from."""
+    folder = str(write_tree(tmp_path / "photos", 4, side=400))
+    assert f"reading.stored_size={round(1.5 * 160)}" in settings_for(folder, ["arch=alexnet_small"], [].append)
+    assert f"reading.stored_size={round(1.2 * 160)}" in settings_for(folder, ["arch=vgg_small"], [].append)
+
+
 def test_the_minutes_count_from_the_start_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading torch takes seconds, before anything is chosen."""
     begun, started = time.perf_counter(), list[float]()

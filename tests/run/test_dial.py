@@ -18,6 +18,7 @@ from deepcluster.run.dial import (
     for_few,
     most_epochs,
     networks,
+    sizes_of_typed,
     stored_side,
     whole,
     with_numbers,
@@ -47,6 +48,13 @@ def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None
     assert stored_side(PHOTOS, 160, 80, 3 * 192 * 192 * 1500 - 1) is None
     assert stored_side(replace(PHOTOS, height=192), 160, 80, 4e9) is None
     assert stored_side(PHOTOS, 224, 224, 4e9) == 336
+
+
+def test_a_typed_networks_sizes_begin_with_the_largest_that_enlarges_little() -> None:
+    assert sizes_of_typed(32, 160) == [40, 60, 80, 120]
+    assert sizes_of_typed(60, 160) == [80, 120]
+    assert sizes_of_typed(10, 160) == [40, 60, 80, 120]
+    assert sizes_of_typed(103, 160) == sizes_of_typed(20, 32) == sizes_of_typed(8, 32) == []
 
 
 def test_what_was_spent_before_is_no_longer_left() -> None:

@@ -19,6 +19,7 @@ from deepcluster.app.typed_paths import with_quoted_paths
 from deepcluster.clustering.k_by_number import PER_ROOT, k_by_number
 from deepcluster.run.costs import Costs, measure
 from deepcluster.run.dial import (
+    ENLARGED,
     FEWEST_EPOCHS,
     MINUTES,
     MOST_EPOCHS,
@@ -34,10 +35,11 @@ from deepcluster.run.dial import (
     most_epochs,
     networks,
     seconds,
+    sizes_of_typed,
     stored_side,
     with_numbers,
 )
-from deepcluster.run.parts import build_parts, choose_device
+from deepcluster.run.parts import build_parts, choose_device, crops_of_settings, takes_images_of
 from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan
 from deepcluster.run.starts import ADAPTING, FROZEN
@@ -51,6 +53,7 @@ from deepcluster.weights.onnx_start import TARGET
 RECIPE = "photographs"  # of configs/experiment
 LEAST_MINUTES, MOST_MINUTES = 0.5, 100_000
 OWN_KEYS = ("minutes", "effort", "start")  # that no run has
+OF_SIZE = {"view", "view.size", "experiment"}  # where one is typed, it says what size a network that is typed sees
 TIMED_BATCH = 64  # images, on a CPU: larger batches of features are not faster there, and take longer to time
 
 
@@ -115,8 +118,10 @@ def settings_for(
     if start is not None:
         sizes = [config.view.size] if "view.size" in keys else start.sizes(seen.side)
         sized = [Network(arch=start.arch, size=size, feature_dim=feature_dim) for size in sizes]
+    elif keys & {"arch", "view.size"}:
+        sized = sized_as_typed(config, typed, keys, seen)
     else:
-        sized = [] if keys & {"arch", "view.size"} else networks(seen.side, on_gpu=on_gpu)
+        sized = networks(seen.side, on_gpu=on_gpu)
     say(
         f"images     {seen.n:,} to learn from, {seen.n_test or 'no'} to test, {seen.width}x{seen.height} px (the "
         f"median), {1000 * seen.read_s:.0f} ms to decode one"
@@ -128,6 +133,15 @@ def settings_for(
         say(line)
     of_epochs = [f"trainer.max_epochs={chosen.epochs}", *for_epochs(config, chosen.epochs)]
     return [*chosen.words, *without(of_epochs, keys.union(word.partition("=")[0] for word in chosen.words))]
+
+
+def sized_as_typed(config: TrainConfig, typed: list[str], keys: set[str], seen: Look) -> list[Network]:
+    """The network that was typed, at a size that enlarges the images little; empty: as the settings have it."""
+    if "arch" not in keys or keys & OF_SIZE or config.init.names_weights:
+        return []
+    arch = next(word.partition("=")[2] for word in typed if word.startswith("arch="))
+    sizes = (size for size in sizes_of_typed(seen.side, config.view.size) if takes_images_of(config, size))
+    return [Network(arch=arch, size=size) for size in sizes][:1]
 
 
 def check_own_keys(typed: list[str]) -> None:
@@ -202,7 +216,7 @@ def choose(
         if "clustering" not in keys and hasattr(config.clustering, "k"):
             numbers.append(f"clustering.k={k_by_number(seen.n)}")
         room = min(config.reading.memory_gb * 1e9, free_memory() / 2)
-        if (side := stored_side(seen, config.view.size, config.view.crop_size, room)) is not None:
+        if (side := stored_side(seen, config.view.size, crops_of_settings(config).crop_size, room)) is not None:
             numbers.append(f"reading.stored_size={side}")
         numbers = without(numbers, keys)
         words = [*base, *words, *numbers, *typed]
@@ -255,6 +269,8 @@ def told(chosen: Candidate, seen: Look, budget: Budget, keys: set[str], *, n_tri
         n_times = chosen.epochs if "trainer.max_epochs" in keys or not chosen.epochs else FEWEST_EPOCHS
         often = "once" if n_times == 1 else f"{n_times or 'a few'} times"
         network = f"{which} see each image {often} in {minutes:g} min; arch=, view.size="
+    elif n_tried and "view.size" not in keys:
+        network = f"as typed, of images enlarged at most {ENLARGED:g} times; view.size="
     if not keys & {"clustering", "clustering.k"}:
         clusters = f"about {PER_ROOT:g} times the root of the number of images; clustering.k="
     elif config.clustering.chooses_k:

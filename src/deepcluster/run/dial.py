@@ -30,6 +30,7 @@ FEWEST_EPOCHS = 10  # a larger network must be able to see each image so often
 MOST_EPOCHS = 200
 LARGER = 1.2  # images are kept as squares of at least so many times the side of those of features,
 ROOM = 1.5  # and so many times that of crops to learn from
+SIZES = (160, 120, 80, 60, 40)  # pixels, of the images of features
 ENLARGED = 1.56  # at most, for features; the crops to learn from have half their side
 
 
@@ -123,6 +124,22 @@ def networks(side: int, *, on_gpu: bool) -> list[Network]:
     small = [Network(arch="vgg_small", size=size) for size in (80, 60, 40)]
     fitting = [network for network in large if network.size <= ENLARGED * side]
     return fitting + [network for network in small if network.size <= ENLARGED * side][:1] or small[-1:]
+
+
+def sizes_of_typed(side: int, own: int) -> list[int]:
+    """Sizes for a network that was typed, of which it is to see images of this short side in the first that it takes.
+
+    Args:
+        own: the size that the recipe gives it.
+
+    Returns:
+        The largest size that enlarges them little, or the smallest, then larger ones; empty if its own is small enough.
+    """
+    if own <= ENLARGED * side:
+        return []
+    smaller = [size for size in SIZES if size < own]
+    best = next((size for size in smaller if size <= ENLARGED * side), min(smaller, default=own))
+    return sorted(size for size in smaller if size >= best)
 
 
 def with_numbers(config: TrainConfig, words: Sequence[str]) -> TrainConfig:

@@ -332,6 +332,34 @@ def crops_for(backbone: Backbone, view: View) -> View:
     return view
 
 
+def crops_of_settings(config: TrainConfig) -> View:
+    """The view with crops that the network of these settings can take, see :func:`crops_for`; reads no images."""
+    view = config.view
+    if view.crop_size == view.size and view.small.n == 0:
+        return view
+    return crops_for(_network_of(config), view)
+
+
+def takes_images_of(config: TrainConfig, size: int) -> bool:
+    """Whether the network of these settings can be built for images of this side, in place of view.size."""
+    view = replace(config.view, size=size)
+    try:
+        _network_of(replace(config, view=view)).eval()(torch.zeros(1, _n_channels(config), size, size))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return True
+
+
+def _network_of(config: TrainConfig) -> Backbone:
+    """The network of settings whose images are not read yet, with random weights."""
+    arch, view, _ = config.init.network(config.arch, config.view)
+    return build_backbone(network_card(arch, view, _n_channels(config), [], []), seed=config.seed)
+
+
+def _n_channels(config: TrainConfig) -> int:
+    return config.data.n_channels or 3
+
+
 @torch.no_grad()
 def _takes(backbone: Backbone, view: View, size: int) -> bool:
     if size == view.size:
