@@ -18,8 +18,10 @@ from support.typed import Typist
 from deepcluster.app import folder_command, program, start_word
 from deepcluster.app.folder_command import Candidate, check_own_keys, composed, minutes_of, settings_for
 from deepcluster.app.hydra_setup import register
+from deepcluster.data.images import FileImages, ImageSet, MemoryImages
 from deepcluster.run.dial import Budget, Look
 from deepcluster.run.parts import build_parts
+from deepcluster.run.sizes import Plan
 from deepcluster.run.starts import ADAPTING, named_start
 from deepcluster.settings.train import TrainConfig
 from deepcluster.weights import onnx_start
@@ -98,6 +100,23 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
     lines: list[str] = []
     settings_for(folder, ["trainer.max_epochs=1"], lines.append)
     assert "the largest that can see each image once in 10 min" in lines[2]
+
+
+@pytest.mark.parametrize(("side", "kind"), [(80, FileImages), (400, MemoryImages)])
+def test_pictures_are_timed_as_the_run_reads_them(
+    side: int, kind: type[ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some small ones may have one size and be kept in memory, where all are not; large ones become squares."""
+
+    def measure(plan: Plan, *, limit_s: float, known: Any) -> Any:
+        assert isinstance(plan.clusterer.images, kind) and plan.clusterer.extraction.batch_size == 64
+        raise ValueError("as the run reads them")
+
+    monkeypatch.setattr(folder_command, "measure", measure)
+    monkeypatch.setattr(start_word, "local_starts", list)
+    register()
+    with pytest.raises(ValueError, match="as the run reads them"):
+        settings_for(str(write_tree(tmp_path / "photos", 12, side=side)), [], [].append)
 
 
 def test_more_clusters_than_pictures_are_refused_before_anything_is_timed(
