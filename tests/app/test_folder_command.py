@@ -88,16 +88,16 @@ def test_what_is_chosen_is_told_with_its_reason_and_the_key_that_overrules_it(
     ]
 
 
-def test_the_largest_network_that_is_fast_enough_is_taken_else_the_smallest(
-    fit: dict[str, int], tmp_path: Path
-) -> None:
+def test_the_largest_network_that_is_fast_enough_is_taken_else_the_fastest(fit: dict[str, int], tmp_path: Path) -> None:
     folder, nothing = str(write_photographs(tmp_path / "photos")), [].append
     assert "arch=vgg_small" in settings_for(folder, [], nothing)  # of 48 px
     folder = str(write_tree(tmp_path / "larger", 4, side=140))
     assert {"arch=vgg_photographs", "view.size=160"} < set(settings_for(folder, [], nothing))
-    fit.update(vgg_photographs=2, vgg_small=0)
+    fit.update(vgg_photographs=2, vgg_small=1)  # at 80 px it computes more than the other at 120
+    assert {"arch=vgg_photographs", "view.size=120", "trainer.max_epochs=2"} < set(settings_for(folder, [], nothing))
+    fit.update(vgg_photographs=0, vgg_small=0)
     assert {"arch=vgg_small", "trainer.max_epochs=1"} < set(settings_for(folder, [], nothing))
-    lines: list[str] = []
+    fit["vgg_photographs"], lines = 2, list[str]()
     settings_for(folder, ["trainer.max_epochs=1"], lines.append)
     assert "the largest that can see each image once in 10 min" in lines[2]
 

@@ -194,7 +194,7 @@ def choose(
     budget: Budget,
     fewest: int = FEWEST_EPOCHS,
 ) -> Candidate:
-    """The first network that can see each image often enough in the minutes; else the last.
+    """The first network that can see each image often enough in the minutes; else that which can most often.
 
     Args:
         base: settings before those that are chosen here.
@@ -209,6 +209,7 @@ def choose(
     typed_epochs = int(config.trainer["max_epochs"]) if "trainer.max_epochs" in keys else None
     wanted = fewest if typed_epochs is None else typed_epochs
     known: Costs | None = None
+    best: Candidate | None = None
     for network in sized or (None,):
         words = [] if network is None else without([f"arch={network.arch}", f"view.size={network.size}"], keys)
         config = composed([*base, *words, *typed]) if words else config
@@ -221,11 +222,14 @@ def choose(
         numbers = without(numbers, keys)
         words = [*base, *words, *numbers, *typed]
         candidate = timed(words, with_numbers(config, numbers), seen, budget, wanted, known)
+        if best is None or candidate.is_enough or candidate.epochs >= best.epochs:  # the smallest may be slower
+            best = candidate
         if candidate.is_enough:
             break
         known = candidate.costs
-    epochs = max(1, candidate.epochs) if fewest else 0
-    return replace(candidate, epochs=epochs if typed_epochs is None else typed_epochs)
+    assert best is not None
+    epochs = max(1, best.epochs) if fewest else 0
+    return replace(best, epochs=epochs if typed_epochs is None else typed_epochs)
 
 
 def timed(
@@ -268,7 +272,7 @@ def told(chosen: Candidate, seen: Look, budget: Budget, keys: set[str], *, n_tri
     arch = config.arch.get("name") or str(config.arch["_target_"]).rpartition(".")[2]
     network = clusters = epochs = "as typed"
     if n_tried and not {"arch", "view.size"} & keys:
-        which = "the largest that can" if chosen.is_enough else "the smallest here, though it cannot"
+        which = "the largest that can" if chosen.is_enough else "the fastest here, though it cannot"
         n_times = chosen.epochs if "trainer.max_epochs" in keys or not chosen.epochs else FEWEST_EPOCHS
         often = "once" if n_times == 1 else f"{n_times or 'a few'} times"
         network = f"{which} see each image {often} in {minutes:g} min; arch=, view.size="
