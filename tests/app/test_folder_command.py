@@ -161,6 +161,15 @@ def test_a_network_that_is_typed_does_not_enlarge_small_pictures_much_either(
     assert composed(settings_for(photos, f"arch={arch.split()[0]}".split(), [].append)).view.size == 160
 
 
+def test_small_images_are_kept_as_squares_where_they_differ_in_size(fit: dict[str, int], tmp_path: Path) -> None:
+    """A few scans of 100 million pixels among icons would be decoded in each epoch."""
+    folder = tmp_path / "icons"
+    write_tree(folder / "small", 4, side=40)
+    assert not [word for word in settings_for(str(folder), [], [].append) if word.startswith("reading.stored_size=")]
+    write_tree(folder / "large", 1, side=44)
+    assert f"reading.stored_size={round(1.2 * 60)}" in settings_for(str(folder), [], [].append)
+
+
 def test_images_are_kept_for_the_crops_that_a_network_of_one_size_learns_from(
     fit: dict[str, int], tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from deepcluster.run.sizes import Plan, sizes
 from deepcluster.settings.train import TrainConfig, train_config
 
 ANY: Any = None
-PHOTOS = Look(n=1500, n_test=0, height=480, width=640, read_s=0.01)
+PHOTOS = Look(n=1500, n_test=0, height=480, width=640, read_s=0.01, of_one_size=False)
 
 
 def test_a_network_does_not_enlarge_the_images_much() -> None:
@@ -46,7 +46,10 @@ def test_a_network_does_not_enlarge_the_images_much() -> None:
 def test_images_are_kept_as_squares_where_that_saves_decoding_and_fits() -> None:
     assert stored_side(PHOTOS, 160, 80, 4e9) == 192
     assert stored_side(PHOTOS, 160, 80, 3 * 192 * 192 * 1500 - 1) is None
-    assert stored_side(replace(PHOTOS, height=192), 160, 80, 4e9) is None
+    assert stored_side(replace(PHOTOS, height=40), 160, 80, 4e9) == 192  # else they would be decoded at each access
+    of_one_size = replace(PHOTOS, of_one_size=True)
+    assert stored_side(of_one_size, 160, 80, 4e9) == 192
+    assert stored_side(replace(of_one_size, height=192), 160, 80, 4e9) is None
     assert stored_side(PHOTOS, 224, 224, 4e9) == 336
 
 
@@ -123,7 +126,7 @@ def test_a_run_is_counted_from_a_sample_as_from_all_its_images() -> None:
             config = train_config(compose("train", [*small, *words]))
         return plan_of(config, build_parts(config))
 
-    seen = Look(n=900, n_test=450, height=28, width=28, read_s=0.0)
+    seen = Look(n=900, n_test=450, height=28, width=28, read_s=0.0, of_one_size=True)
     of_all = plan("data.limit=900")
     of_sample = whole(plan("data.limit=120", "trainer.max_epochs=1"), seen, max_epochs=7)
     of_tests = {"n_measured": (0, 0), "n_baselines": 0, "n_seen": 0}
@@ -141,4 +144,6 @@ def test_a_look_counts_all_images_and_measures_some(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(dial, "load", lambda data, reading, split: Images(range(5)) if split == "train" else None)
     seen = dial.look(ANY, dial.Reading())
-    assert (seen.n, seen.n_test, seen.height, seen.width, seen.side) == (5, 0, 42, 60, 42)
+    assert (seen.n, seen.n_test, seen.height, seen.width, seen.side) == (5, 0, 42, 60, 42) and not seen.of_one_size
+    shapes[:] = [(3, 40, 60)] * 5
+    assert dial.look(ANY, dial.Reading()).of_one_size

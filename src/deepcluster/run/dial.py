@@ -71,6 +71,7 @@ class Look:
         n_test: test images.
         height, width: medians, in pixels.
         read_s: seconds in which one core reads and decodes an image.
+        of_one_size: whether those that were read are; without stored squares others are decoded at each access.
     """
 
     n: int
@@ -78,6 +79,7 @@ class Look:
     height: int
     width: int
     read_s: float
+    of_one_size: bool
 
     @property
     def side(self) -> int:
@@ -114,7 +116,14 @@ def look(data: Source, reading: Reading) -> Look:
             continue
     read_s = (time.perf_counter() - started) / max(1, len(shapes))
     height, width = (int(median(sides)) for sides in zip(*shapes, strict=True)) if shapes else (0, 0)
-    return Look(n=len(images), n_test=0 if test is None else len(test), height=height, width=width, read_s=read_s)
+    return Look(
+        n=len(images),
+        n_test=0 if test is None else len(test),
+        height=height,
+        width=width,
+        read_s=read_s,
+        of_one_size=len(set(shapes)) <= 1,
+    )
 
 
 def networks(side: int, *, on_gpu: bool) -> list[Network]:
@@ -171,7 +180,8 @@ def for_epochs(config: TrainConfig, epochs: int) -> list[str]:
 
 
 def stored_side(seen: Look, size: int, crop_size: int, room: float) -> int | None:
-    """The side of the squares in which images are decoded once; None where they are too small, or too many.
+    """The side of the squares in which images are decoded once; None where they are small and of one size, as those are
+    kept as they are, or too many.
 
     Args:
         size: of the images of features.
@@ -179,8 +189,8 @@ def stored_side(seen: Look, size: int, crop_size: int, room: float) -> int | Non
         room: bytes of memory.
     """
     side = round(max(LARGER * size, ROOM * crop_size))
-    is_smaller = seen.side > side
-    return side if is_smaller and 3 * side * side * (seen.n + seen.n_test) <= room else None
+    gains = seen.side > side or not seen.of_one_size
+    return side if gains and 3 * side * side * (seen.n + seen.n_test) <= room else None
 
 
 def whole(plan: Plan, seen: Look, max_epochs: int) -> Plan:
