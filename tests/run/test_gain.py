@@ -75,3 +75,24 @@ def test_where_the_run_ends_with_its_start_that_is_compared_with_the_best() -> N
         "training took 11.0 points of k-NN accuracy from the pretrained network, so the run ends with the pretrained "
         "network: clusters and files are its; patches, which need no training, reach 1.0 less"
     )
+
+
+@pytest.mark.parametrize(
+    ("start", "trained", "sentence"),
+    [
+        ((0.679, 0.58, 0.2), (0.667, 0.64, 0.3), "took 1.2 points of k-NN accuracy from the untrained network, but "
+         "linear-probe accuracy and NMI with the labels rose"),
+        ((0.6, 0.6, 0.2), (0.7, 0.5, 0.1), "added 10.0 points of k-NN accuracy to the untrained network, but "
+         "linear-probe accuracy and NMI with the labels fell"),
+        ((0.6, 0.6, 0.2), (0.5, 0.7, 0.2), "took 10.0 points of k-NN accuracy from the untrained network, but "
+         "linear-probe accuracy rose"),
+        ((0.6, 0.6, 0.2), (0.5, 0.7, 0.1), "took 10.0 points of k-NN accuracy from the untrained network"),
+        ((0.6, 0.6, 0.2), (0.7, 0.7, 0.1), "added 10.0 points of k-NN accuracy to the untrained network"),
+    ],
+)  # fmt: skip
+def test_where_most_figures_went_the_other_way_it_says_so(
+    start: tuple[float, ...], trained: tuple[float, ...], sentence: str
+) -> None:
+    names = ("knn_accuracy", "linear_probe_accuracy", "nmi_classes")
+    figures = {"untrained": dict(zip(names, start, strict=True)), "trained": dict(zip(names, trained, strict=True))}
+    assert gain_sentence(figures) == f"training {sentence}"
