@@ -2,14 +2,17 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 from support.configs import CONFIGS
 
 from deepcluster.app.hydra_setup import register
+from deepcluster.data.settings import Folder
 from deepcluster.run import dial
 from deepcluster.run.dial import (
     Budget,
@@ -147,3 +150,16 @@ def test_a_look_counts_all_images_and_measures_some(monkeypatch: pytest.MonkeyPa
     assert (seen.n, seen.n_test, seen.height, seen.width, seen.side) == (5, 0, 42, 60, 42) and not seen.of_one_size
     shapes[:] = [(3, 40, 60)] * 5
     assert dial.look(ANY, dial.Reading()).of_one_size
+
+
+def test_a_huge_image_that_is_not_among_those_read_counts_in_the_time_of_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 images of 20 x 20 pixels, of which 24 take .1 s each, and one of 4,000 x 4,000; and one that is none."""
+    for i in range(101):
+        Image.new("L", (4000, 4000) if i == 1 else (20, 20)).save(tmp_path / f"{i:03}.png")
+    (tmp_path / "none.png").write_bytes(b"none")
+    monkeypatch.setattr(dial.time, "perf_counter", iter((0.0, 2.4)).__next__)
+    seen = dial.look(Folder(source="folder", root=str(tmp_path)), dial.Reading())
+    assert seen.read_s == pytest.approx(0.1 * (16_040_000 / 101) / 400, rel=0.05)
+    assert seen.height == 20 and not seen.of_one_size

@@ -7,10 +7,13 @@ What is fixed for photographs is the recipe's: configs/experiment/photographs.ya
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from math import prod
+from statistics import mean, median
+
+from PIL import Image
 
 from deepcluster.data.decode import BrokenImage
-from deepcluster.data.images import evenly_spaced
+from deepcluster.data.images import FileImages, ImageSet, evenly_spaced
 from deepcluster.data.reading_settings import Reading
 from deepcluster.data.settings import Source
 from deepcluster.data.sources.load import load
@@ -21,7 +24,8 @@ from deepcluster.settings.train import TrainConfig
 from deepcluster.system.threads import n_cores
 
 MINUTES = {"quick": 3.0, "normal": 10.0, "long": 60.0}  # effort -> minutes
-N_LOOKED_AT = 24  # images whose sizes and reading time are looked at
+N_LOOKED_AT = 24  # images that are read
+N_SIZES = 10_000  # files whose headers are read: a tenth of a millisecond each
 N_SAMPLE = 256  # images with which a network is timed
 SHARE = 0.97  # of what is left of the minutes; the rest is for starting the run and storing its checkpoints
 TIMED = 1 / 240  # of the minutes: the batches of a phase that are timed; all of a network takes about ten times that
@@ -70,8 +74,8 @@ class Look:
         n: training images.
         n_test: test images.
         height, width: medians, in pixels.
-        read_s: seconds in which one core reads and decodes an image.
-        of_one_size: whether those that were read are; without stored squares others are decoded at each access.
+        read_s: seconds in which one core reads and decodes an image, on average.
+        of_one_size: whether all whose size is known are; without stored squares others are decoded at each access.
     """
 
     n: int
@@ -100,7 +104,9 @@ class Network:
 
 
 def look(data: Source, reading: Reading) -> Look:
-    """Count the images, and read some.
+    """Count the images, read some, and of files look at the sizes of many.
+
+    A few huge images take most of the time and are seldom among those that are read, so the time is that of a pixel.
 
     Raises:
         FileNotFoundError, ValueError: from the source.
@@ -108,13 +114,17 @@ def look(data: Source, reading: Reading) -> Look:
     unread = replace(reading, check="none", in_memory="never")
     images, test = load(data, unread, "train"), load(data, unread, "test")
     assert images is not None
-    shapes, started = [], time.perf_counter()
+    shapes: list[tuple[int, ...]] = []
+    started = time.perf_counter()
     for i in evenly_spaced(len(images), N_LOOKED_AT):
         try:
-            shapes.append(images.read(i).shape[1:])
+            shapes.append(tuple(images.read(i).shape[1:]))
         except BrokenImage:  # the run itself tells of it
             continue
     read_s = (time.perf_counter() - started) / max(1, len(shapes))
+    pixels = file_pixels(images)
+    if pixels and shapes:
+        read_s *= mean(pixels) / mean(map(prod, shapes))
     height, width = (int(median(sides)) for sides in zip(*shapes, strict=True)) if shapes else (0, 0)
     return Look(
         n=len(images),
@@ -122,8 +132,22 @@ def look(data: Source, reading: Reading) -> Look:
         height=height,
         width=width,
         read_s=read_s,
-        of_one_size=len(set(shapes)) <= 1,
+        of_one_size=len(set(shapes)) <= 1 and len(set(pixels)) <= 1,
     )
+
+
+def file_pixels(images: ImageSet) -> list[int]:
+    """The numbers of pixels of many files, those left out that cannot be decoded; empty of images that are no files."""
+    if not isinstance(images, FileImages):
+        return []
+    found = []
+    for i in evenly_spaced(len(images), N_SIZES):
+        try:
+            with Image.open(images.path(i)) as opened:
+                found.append(opened.width * opened.height)
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue
+    return found
 
 
 def networks(side: int, *, on_gpu: bool) -> list[Network]:
