@@ -102,21 +102,25 @@ def test_the_largest_network_that_is_fast_enough_is_taken_else_the_fastest(fit: 
     assert "the largest that can see each image once in 10 min" in lines[2]
 
 
-@pytest.mark.parametrize(("side", "kind"), [(80, FileImages), (400, MemoryImages)])
+@pytest.mark.parametrize(
+    ("side", "typed", "kind"),
+    [(80, [], MemoryImages), (80, ["reading.memory_gb=0.0001"], FileImages), (400, [], MemoryImages)],
+)
 def test_pictures_are_timed_as_the_run_reads_them(
-    side: int, kind: type[ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    side: int, typed: list[str], kind: type[ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some small ones may have one size and be kept in memory, where all are not; large ones become squares."""
+    """Small ones of one size are kept as they are; a few would fit into a memory that all do not; large: squares."""
 
     def measure(plan: Plan, *, limit_s: float, known: Any) -> Any:
         assert isinstance(plan.clusterer.images, kind) and plan.clusterer.extraction.batch_size == 64
         raise ValueError("as the run reads them")
 
     monkeypatch.setattr(folder_command, "measure", measure)
+    monkeypatch.setattr(folder_command, "N_SAMPLE", 4)
     monkeypatch.setattr(start_word, "local_starts", list)
     register()
     with pytest.raises(ValueError, match="as the run reads them"):
-        settings_for(str(write_tree(tmp_path / "photos", 12, side=side)), [], [].append)
+        settings_for(str(write_tree(tmp_path / "photos", 12, side=side)), typed, [].append)
 
 
 def test_more_clusters_than_pictures_are_refused_before_anything_is_timed(

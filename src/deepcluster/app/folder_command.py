@@ -36,6 +36,7 @@ from deepcluster.run.dial import (
     networks,
     seconds,
     sizes_of_typed,
+    stays_in_memory,
     stored_side,
     with_numbers,
 )
@@ -250,8 +251,9 @@ def timed(
         few.append(f"clustering.k={max(2, min(k, n // 4))}")
     few += for_few(config, n)
     sample = with_numbers(config, few)
-    if config.reading.stored_size is None and config.reading.in_memory == "auto":
-        # A few images may have one size and be kept in memory, where all have several and are decoded at each access.
+    is_kept = config.reading.stored_size is not None or stays_in_memory(seen, config.reading)
+    if config.reading.in_memory == "auto" and not is_kept:
+        # A few images may fit into memory, or have one size, where all do not and are decoded at each access.
         sample = replace(sample, reading=replace(sample.reading, in_memory="never"))
     silent = Progress(bars=False, lines=False)  # the run says it once more, of all images
     logging.disable(logging.WARNING)  # so do its warnings of images

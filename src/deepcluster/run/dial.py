@@ -217,6 +217,11 @@ def stored_side(seen: Look, size: int, crop_size: int, room: float) -> int | Non
     return side if gains and 3 * side * side * (seen.n + seen.n_test) <= room else None
 
 
+def stays_in_memory(seen: Look, reading: Reading) -> bool:
+    """Whether the run decodes the images once though no squares are made of them: they have one size, and fit."""
+    return seen.of_one_size and 3 * seen.height * seen.width * seen.n <= reading.memory_gb * 1e9
+
+
 def whole(plan: Plan, seen: Look, max_epochs: int) -> Plan:
     """The plan of a run on all images, from one on a sample of them."""
     return replace(plan, n_images=seen.n, n_test=seen.n_test, max_epochs=max_epochs)
