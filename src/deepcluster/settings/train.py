@@ -63,8 +63,8 @@ class TrainConfig:
         estimate: only print what the run will need (memory, disk, seconds).
         objective: the number of the trained network that a search (hydra/sweeper=optuna) maximises; only
             nmi_previous, NMI with the last assignment, needs no labels.
-        keep: the network that the run ends with: "trained", or the "better" of it and its start, by the accuracy in the
-            run's last sentence (run/better.py); the trained one where the start's is not measured.
+        keep: the network that the run ends with: "trained", or the "better" of it and its start, by most of k-NN,
+            probe and NMI, without labels by two crops (run/gain.py); the trained one where the start is not measured.
         page: write RUN/page/, a page to look at the clusters, at the end; None: if the images are files in a folder,
             not too many (run/page.py), and the run is no job of a sweep.
         output_dir: the run's folder; None: a new one under runs/.
