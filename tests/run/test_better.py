@@ -26,7 +26,14 @@ def settings(*overrides: str) -> TrainConfig:
     ("start", "trained", "is_better"),
     [
         ({"knn_accuracy": 0.55, "knn_whitened_accuracy": 0.5}, {"knn_accuracy": 0.495}, True),
-        ({"knn_accuracy": 0.55}, {"knn_accuracy": 0.5, "knn_whitened_accuracy": 0.56}, False),  # the better of both
+        (  # the better of both
+            {"knn_accuracy": 0.55, "knn_whitened_accuracy": 0.4},
+            {"knn_accuracy": 0.5, "knn_whitened_accuracy": 0.56},
+            False,
+        ),
+        # measured before crops were compared by whitened rows too
+        ({"crops_nearest": 0.15}, {"crops_nearest": 0.1, "crops_nearest_whitened": 0.2}, True),
+        ({"crops_nearest": 0.15}, {"crops_nearest": 0.2, "crops_nearest_whitened": 0.1}, False),
         ({"knn_accuracy": 0.5}, {"knn_accuracy": 0.5}, False),
         (
             {"knn_accuracy": 0.6, "knn_whitened_accuracy": 0.5},

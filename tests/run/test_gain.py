@@ -96,3 +96,12 @@ def test_where_most_figures_went_the_other_way_it_says_so(
     names = ("knn_accuracy", "linear_probe_accuracy", "nmi_classes")
     figures = {"untrained": dict(zip(names, start, strict=True)), "trained": dict(zip(names, trained, strict=True))}
     assert gain_sentence(figures) == f"training {sentence}"
+
+
+def test_figures_that_the_start_was_measured_without_are_not_compared() -> None:
+    """As of a resumed run that an earlier version began, before crops were compared by whitened rows too."""
+    figures = {
+        "untrained": {"crops_nearest": 0.15},
+        "trained": {"crops_nearest": 0.1, "crops_nearest_whitened": 0.2},
+    }
+    assert gain_sentence(figures) == "training took 5.0 points of two-crop accuracy from the untrained network"

@@ -1,6 +1,6 @@
 """What training added, in one sentence, against the best of what needs no training. For summary.py."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 CHEAP = ("pixels", "patches")
 STARTS = ("pretrained", "untrained")
@@ -28,7 +28,8 @@ def gain_sentence(figures: Mapping[str, Figures], *, is_start: bool = False) -> 
     >>> gain_sentence({"untrained": {"knn_accuracy": 0.8}, "trained": {"knn_accuracy": 0.821}})
     'training added 2.1 points of k-NN accuracy to the untrained network'
     """
-    for (names, words), *_ in MEASURES:
+    for (all_names, words), *_ in MEASURES:
+        names = _shared(figures.values(), all_names)
         values = {who: value for who, numbers in figures.items() if (value := _best(numbers, names)) is not None}
         who = next(who for who in ("trained", *STARTS, None) if who in (*figures, None))
         if who in values:
@@ -52,7 +53,8 @@ def start_is_better(start: Figures, trained: Figures) -> bool:
 def _changes(start: Figures, trained: Figures) -> dict[str, int]:
     """What is compared -> 1 if training made it better, -1 if worse, 0; in the order of `MEASURES`."""
     for measures in MEASURES:
-        found = {words: (_ranked(start, names), _ranked(trained, names)) for names, words in measures}
+        shared = {words: _shared((start, trained), names) for names, words in measures}
+        found = {words: (_ranked(start, names), _ranked(trained, names)) for words, names in shared.items()}
         changes = {words: (now > before) - (now < before) for words, (before, now) in found.items() if before and now}
         if changes:
             return changes
@@ -67,6 +69,12 @@ def _but_others(figures: Mapping[str, Figures]) -> str:
         return ""
     opposite = [words for words, change in others if change == -first[1]]
     return f", but {' and '.join(opposite)} {'rose' if first[1] < 0 else 'fell'}"
+
+
+def _shared(columns: Collection[Figures], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The figures that each column has that has any of them: a resumed run's start may have been measured without."""
+    measured = [numbers for numbers in columns if _ranked(numbers, names)]
+    return tuple(name for name in names if all(numbers.get(name) is not None for numbers in measured))
 
 
 def _ranked(numbers: Figures, names: tuple[str, ...]) -> list[float]:
