@@ -87,6 +87,11 @@ def test_where_the_run_ends_with_its_start_that_is_compared_with_the_best() -> N
         ((0.6, 0.6, 0.2), (0.5, 0.7, 0.2), "took 10.0 points of k-NN accuracy from the untrained network, but "
          "linear-probe accuracy rose"),
         ((0.6, 0.6, 0.2), (0.5, 0.7, 0.1), "took 10.0 points of k-NN accuracy from the untrained network"),
+        ((0.6, 0.6, 0.2), (0.6, 0.5, 0.1), "left the untrained network's k-NN accuracy as it was, but "
+         "linear-probe accuracy and NMI with the labels fell"),
+        ((0.6, 0.6, 0.2), (0.6, 0.7, 0.2), "left the untrained network's k-NN accuracy as it was, but "
+         "linear-probe accuracy rose"),
+        ((0.6, 0.6, 0.2), (0.6, 0.7, 0.1), "left the untrained network's k-NN accuracy as it was"),
         ((0.6, 0.6, 0.2), (0.7, 0.7, 0.1), "added 10.0 points of k-NN accuracy to the untrained network"),
     ],
 )  # fmt: skip

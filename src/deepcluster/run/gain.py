@@ -62,13 +62,15 @@ def _changes(start: Figures, trained: Figures) -> dict[str, int]:
 
 
 def _but_others(figures: Mapping[str, Figures]) -> str:
-    """Which figures went the other way, where the first alone would mislead."""
+    """Which figures went the other way, or changed at all, where the first alone would mislead."""
     start = next((figures[who] for who in STARTS if who in figures), {})
-    first, *others = _changes(start, figures.get("trained", {})).items() or [("", 0)]
-    if not first[1] or first[1] * (first[1] + sum(change for _, change in others)) > 0:
+    (_, first), *others = _changes(start, figures.get("trained", {})).items() or [("", 0)]
+    total = first + sum(change for _, change in others)
+    direction = -first or (total > 0) - (total < 0)
+    if not direction or first * total > 0:
         return ""
-    opposite = [words for words, change in others if change == -first[1]]
-    return f", but {' and '.join(opposite)} {'rose' if first[1] < 0 else 'fell'}"
+    told = [words for words, change in others if change == direction]
+    return f", but {' and '.join(told)} {'rose' if direction > 0 else 'fell'}"
 
 
 def _shared(columns: Collection[Figures], names: tuple[str, ...]) -> tuple[str, ...]:
