@@ -279,7 +279,9 @@ def told(chosen: Candidate, seen: Look, budget: Budget, keys: set[str], *, n_tri
         often = "once" if n_times == 1 else f"{n_times or 'a few'} times"
         network = f"{which} see each image {often} in {minutes:g} min; arch=, view.size="
     elif n_tried and "view.size" not in keys:
-        network = f"as typed, of images enlarged at most {ENLARGED:g} times; view.size="
+        is_near = config.view.size <= ENLARGED * seen.side
+        why = f"of images enlarged at most {ENLARGED:g} times" if is_near else "at the smallest size here that it takes"
+        network = f"as typed, {why}; view.size="
     if not keys & {"clustering", "clustering.k"}:
         clusters = f"about {PER_ROOT:g} times the root of the number of images; clustering.k="
     elif config.clustering.chooses_k:
