@@ -243,7 +243,7 @@ def timed(
         wanted: epochs that should fit into the minutes that are left after this measurement.
         known: of another network.
     """
-    n = min(seen.n, N_SAMPLE)
+    n = min(seen.n, max(N_SAMPLE, config.reading.batch_size))  # whole steps
     few = [f"data.limit={n}"]
     if choose_device(config.trainer).type == "cpu":
         few.append(f"extraction.batch_size={min(config.extraction.batch_size, TIMED_BATCH)}")
@@ -287,7 +287,7 @@ def told(chosen: Candidate, seen: Look, budget: Budget, keys: set[str], *, n_tri
     elif config.clustering.chooses_k:
         clusters = "a scan of the images at the run's start chooses their number; clustering.k="
     if "trainer.max_epochs" not in keys:
-        step_ms = 1000 * chosen.costs.step_s / config.reading.batch_size
+        step_ms = 1000 * chosen.costs.step_s / min(config.reading.batch_size, seen.n)
         fit = f"what {minutes:g} min hold at {step_ms:.1f} ms an image on this machine"
         why = "more gain little" if chosen.epochs == MOST_EPOCHS else fit
         epochs = f"{why}; trainer.max_epochs=, minutes="
