@@ -136,6 +136,16 @@ def test_more_clusters_than_pictures_are_refused_before_anything_is_timed(
         settings_for(str(write_tree(tmp_path / "photos", 12)), ["clustering.k=50"], lambda line: None)
 
 
+def test_a_folder_that_holds_a_run_is_refused_before_anything_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_command, "look", lambda *_: pytest.fail("images are looked at"))
+    (tmp_path / "config.yaml").write_text("")
+    register()
+    with pytest.raises(ValueError, match="already holds a run; continue it with resume="):
+        settings_for(str(write_tree(tmp_path / "photos", 12)), [f"output_dir={tmp_path}"], [].append)
+
+
 def test_one_picture_is_refused_in_a_sentence(fit: dict[str, int], tmp_path: Path) -> None:
     for typed in ([], ["clustering.k=2"]):
         with pytest.raises(ValueError, match=r"data.root=.*photos holds one image to learn from; clusters are made of"):

@@ -45,6 +45,7 @@ from deepcluster.run.plan import plan_of
 from deepcluster.run.sizes import Plan
 from deepcluster.run.starts import ADAPTING, FROZEN
 from deepcluster.settings.resume import new_or_resumed_config
+from deepcluster.settings.run_folder import run_folder
 from deepcluster.settings.train import TrainConfig
 from deepcluster.system.machine import free_memory
 from deepcluster.system.progress import Progress, clock
@@ -102,6 +103,7 @@ def settings_for(
     keys = keys_of(typed)
     base = without([f"experiment={RECIPE}", override("data.root", folder)], keys)
     config = composed(without([*base, *typed], {*OF_OUTPUT}))  # its network has none of these keys
+    run_folder(config.resume, config.output_dir, "")  # refuses one in use before anything is timed
     on_gpu = choose_device(config.trainer).type != "cpu"
     start, feature_dim = choose_start(wanted, keys, on_gpu=on_gpu), None
     if start is not None:
