@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from support.configs import CONFIGS
 from support.tiny_sets import write_photographs
 from support.typed import Typist
@@ -160,3 +163,16 @@ def test_an_extra_of_an_installed_wheel_is_told_by_its_packages() -> None:
     requirements = ["numpy>=1.26", "umap-learn>=0.5.6; extra == 'viz'", 'onnx>=1.16; extra == "onnx"']
     assert packages_command(requirements, "viz") == "pip install 'umap-learn>=0.5.6'"
     assert packages_command(requirements, "onnx") == "pip install 'onnx>=1.16'"
+
+
+def test_an_error_of_a_resolver_is_told_without_what_omegaconf_adds() -> None:
+    def in_use() -> str:
+        raise ValueError("output_dir=runs/one is in use")
+
+    OmegaConf.register_new_resolver("in_use", in_use)
+    config = OmegaConf.structured(HydraConf)
+    config.run.dir = "${in_use:}"
+    with pytest.raises(OmegaConfBaseException, match="reference_type=RunDir") as refused:
+        print(config.run.dir)
+    OmegaConf.clear_resolver("in_use")
+    assert message_for_user(refused.value) == "output_dir=runs/one is in use"

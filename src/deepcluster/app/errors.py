@@ -97,7 +97,8 @@ def message_for_user(error: BaseException) -> str:
         if isinstance(error.__context__, ConfigKeyError | ConfigAttributeError):  # in a file that Hydra names
             return _unknown_key_of_file(str(error).partition(":")[0], error.__context__)
         lines = [line.strip() for line in str(error).splitlines()]
-        joined = "; ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type", "See ")))
+        places = ("full_key:", "reference_type", "object_type", "See ")
+        joined = "; ".join(line for line in lines if line and not line.startswith(places))
         return joined.removeprefix("ValueError raised while resolving interpolation: ")  # of our own resolvers
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} [{error.filename}]" if error.filename else str(error.strerror)
