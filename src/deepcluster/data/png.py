@@ -124,7 +124,8 @@ def read_parts(data: bytes, header: Header, *, to_grey: bool) -> dict[bytes, byt
 def take_transparent(parts: dict[bytes, bytes], header: Header) -> tuple[int, ...] | None:
     """The one grey, or colour, that means nothing is there, in 8 or 16 bits as it is decoded; its part is taken out.
 
-    Pillow compares it before few bits become 8, or after 16 do. None: there is none, or a palette has its own way.
+    Pillow would compare it with other values: of 1 to 4 bits with those not yet made 8, of 16 with those made 8. None:
+    there is none, or the image has a palette, whose alphas Pillow knows.
     """
     if header.colour_type == PALETTE or b"tRNS" not in parts:
         return None
