@@ -392,7 +392,7 @@ def test_some_small_pictures_tell_what_all_take(monkeypatch: pytest.MonkeyPatch)
     made: list[int] = []
     monkeypatch.setattr(costs, "small_pictures", lambda images, among, **_: (made.append(len(among)), time.sleep(0.3)))
     found = costs.measure(dataclasses.replace(plan(settings("data.limit=400")), compares_pictures=True))
-    assert made == [256] and found.small_s == pytest.approx(0.3 / 256, rel=0.2)
+    assert made == [256] and 0.3 / 256 <= found.small_s < 0.9 / 256, "with room for a busy machine"
 
 
 def test_the_figures_of_a_run_are_counted() -> None:
