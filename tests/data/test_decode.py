@@ -7,6 +7,7 @@ import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,15 @@ from torchvision.transforms.v2 import functional as TF
 
 from deepcluster.data import decode as decoding
 from deepcluster.data.crops import square
-from deepcluster.data.decode import BrokenImage, channels_of, decode, decode_file, highest_16_bit_value, to_channels
+from deepcluster.data.decode import (
+    BrokenImage,
+    channels_of,
+    decode,
+    decode_file,
+    highest_16_bit_value,
+    pixels_of_file,
+    to_channels,
+)
 
 
 def stored(array: np.ndarray) -> bytes:
@@ -346,3 +355,14 @@ def test_the_channels_of_an_array_are_resampled_one_by_one(n):
         alone = torch.from_numpy(array[..., channel].copy())[None]
         assert torch.equal(crop[channel], TF.resized_crop(alone, 5, 7, 30, 20, [16, 16], antialias=True)[0])
         assert torch.equal(square(image, 20, 16)[channel], square(alone, 20, 16)[0])
+
+
+def test_the_pixels_of_a_file_are_told_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "image.png")
+    assert pixels_of_file(tmp_path / "image.png") == 600
+    (tmp_path / "none.png").write_bytes(b"none")
+    with pytest.raises(OSError):
+        pixels_of_file(tmp_path / "none.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(BrokenImage, match=r"its pixels are more than 178,956,970; make it smaller"):
+        pixels_of_file(tmp_path / "image.png")

@@ -94,6 +94,19 @@ def decode(data: bytes, n_channels: int, max_value: int = WHITE) -> Tensor:
     return image if data.startswith(MAGIC) else to_channels(upright(image, orientation_in(data)), n_channels)
 
 
+def pixels_of_file(path: str | os.PathLike[str]) -> int:
+    """Height times width of an image file, by its header.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or says that it is too large.
+    """
+    try:
+        with Image.open(path) as opened:
+            return opened.width * opened.height
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(f"its {_TOO_LARGE}") from error
+
+
 def highest_16_bit_value(data: bytes, n_channels: int) -> int | None:
     """The highest value of an image that has 16 bits; None of others.
 

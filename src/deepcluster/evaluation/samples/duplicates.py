@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from deepcluster.data.decode import pixels_of_file
 from deepcluster.data.images import FileImages, ImageSet
 from deepcluster.evaluation.samples.near_copies import NearCopies
 from deepcluster.system.tables import write_csv
@@ -139,9 +139,7 @@ def file_ranks(sets: Sequence[ImageSet], root: Path | None) -> Callable[[int], t
             return 0, 0, 0, False
         path = folder / images.samples[image]
         try:
-            with Image.open(path) as opened:
-                pixels = opened.width * opened.height
-            return pixels, -int(path.stat().st_mtime), path.stat().st_size, not path.is_symlink()
+            return pixels_of_file(path), -int(path.stat().st_mtime), path.stat().st_size, not path.is_symlink()
         except (OSError, ValueError):
             return 0, 0, 0, False
 
